@@ -1,0 +1,52 @@
+# `make demo` runs the main job on the sandbox; `make test` passes the tests. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test lint format lock clean
+
+help:  ## what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+# uv where it is there, because it takes seconds; plain venv and pip otherwise.
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …"; exit 1; }
+	@echo "Installing into $(VENV) (once; a minute or less) …"
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV) && \
+	  uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[dev]'; \
+	else \
+	  $(PYTHON) -m venv $(VENV) && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'; \
+	fi
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## the main job, end to end, on the sandbox company
+	@$(BIN)/intacct-dagster demo $(ARGS)
+
+dev: $(STAMP)  ## the same in the Dagster UI, at http://127.0.0.1:3000
+	@$(BIN)/intacct-dagster dev $(ARGS)
+
+test: lint  ## formatting, types, import contracts, tests
+	@$(BIN)/pytest -n 2 -q
+
+lint: $(STAMP)  ## formatting, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP)  ## puts the code in order
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+# DuckDB stays below 2: it writes a file format that every older tool of an analyst refuses.
+lock:  ## pins what was tested (needs uv)
+	@printf 'duckdb<2\n' | uv pip compile pyproject.toml --extra dev -c - --upgrade --universal \
+	  --python-version 3.11 --no-header --no-annotate --quiet -o requirements.lock
+
+clean:  ## removes what runs and installs left behind
+	@rm -rf $(VENV) data .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

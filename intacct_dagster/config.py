@@ -1,0 +1,428 @@
+"""`intacct.yaml` as typed settings, with errors that name the file, the line and the key.
+
+Nothing is read from the network here, so Dagster can load the code location while Intacct sleeps.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+CONFIG_VARIABLE = "INTACCT_CONFIG"
+CONFIG_FILE = "intacct.yaml"
+
+#: Masters. They change seldom, so the changes of a few weeks are not the list of customers: the
+#: first partition of such an object also takes everything that was last changed before it.
+DIMENSIONS = frozenset(
+    {
+        "accounts-payable/vendor",
+        "accounts-receivable/customer",
+        "company-config/department",
+        "company-config/employee",
+        "company-config/location",
+        "general-ledger/account",
+        "general-ledger/journal",
+    }
+)
+
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+_OBJECT = re.compile(r"^[a-z][a-z0-9-]*/[A-Za-z0-9_:. -]+$")
+_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+
+NonEmpty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+ColumnType = Literal["text", "date", "decimal", "integer"]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. Each line of the message is one thing to mend."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Auth(_Settings):
+    """How sessions are opened. The secret's value is never shown, in no representation."""
+
+    grant: Literal["client_credentials", "authorization_code"] = "client_credentials"
+    client_id: NonEmpty
+    client_secret: NonEmpty = Field(repr=False)
+    redirect_uri: str = "http://127.0.0.1:8766/callback"
+    #: the environment variable that held the secret; set by `read_settings`, not in the file
+    secret_variable: str | None = None
+
+
+class Entity(_Settings):
+    """A legal entity, and the Sage user whose sessions read and post its books."""
+
+    id: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)]
+    user: NonEmpty
+
+    @field_validator("id")
+    @classmethod
+    def _usable_as_partition(cls, value: str) -> str:
+        # Dagster joins the dimensions of a partition key with "|"; "..." and "," mean ranges.
+        if any(mark in value for mark in ("|", ",", "...", "/")):
+            raise ValueError("an entity id with '|', ',', '/' or '...' cannot name a partition")
+        return value
+
+
+class ObjectSettings(_Settings):
+    """A REST object to keep in the warehouse.
+
+    `fields` narrows what is read (dotted paths; default: all the model offers). `history: all`
+    makes the first partition also take what was last changed before it.
+    """
+
+    name: str
+    fields: tuple[str, ...] | None = None
+    history: Literal["all", "from_start"] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_object_name(cls, value: str) -> str:
+        if not _OBJECT.match(value):
+            raise ValueError(f"'{value}' is not an object name such as accounts-payable/bill")
+        return value
+
+    @property
+    def takes_older(self) -> bool:
+        """Whether the first partition also takes what was last changed before it."""
+        return self.history == "all"
+
+
+class Limits(_Settings):
+    """What the company's Sage plan allows (tier 1: 6 requests at once, 100,000 a month)."""
+
+    concurrency: int = Field(default=6, ge=1, le=64)
+    page_size: int = Field(default=4000, ge=1, le=4000)
+    chunk_size: int = Field(default=500, ge=1, le=500)
+    monthly_transactions: int = Field(default=100_000, ge=1)
+
+
+class Posting(_Settings):
+    """Nothing is posted until someone says so: a plan without leave is a dry run."""
+
+    enabled: bool = False
+
+
+class Feed(_Settings):
+    """A source of transactions to post: CSV files with one line of a document a row."""
+
+    files: NonEmpty
+    object: str
+    source_id: NonEmpty
+    line_id: NonEmpty
+    entity: NonEmpty
+    date: NonEmpty
+    columns: dict[str, ColumnType] = Field(default_factory=dict)
+    total: dict[str, str] = Field(default_factory=dict)
+    match_on: NonEmpty
+    compare: dict[str, str] = Field(default_factory=dict)
+    payload: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _columns_are_told(self) -> Feed:
+        for path, column in payload_columns(self.payload):
+            if not isinstance(column, str) or not column:
+                raise ValueError(f"payload.{path} must name a column of the file")
+        return self
+
+
+class Settings(_Settings):
+    """Everything a code location needs to know. Paths are absolute after loading."""
+
+    company: NonEmpty
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
+    scope: Literal["production", "non-production"] = "non-production"
+    auth: Auth
+    entities: tuple[Entity, ...] = Field(min_length=1)
+    start_date: date
+    end_date: date | None = None
+    objects: tuple[ObjectSettings, ...] = Field(min_length=1)
+    warehouse: Path = Path("data/warehouse.duckdb")
+    state: str = "data/state.db"
+    limits: Limits = Limits()
+    feeds: dict[str, Feed] = Field(default_factory=dict)
+    posting: Posting = Posting()
+    #: the directory that relative paths are relative to: where the file lies
+    directory: Path = Path()
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @field_validator("objects", mode="before")
+    @classmethod
+    def _names_stand_for_objects(cls, value: object) -> object:
+        if isinstance(value, list):
+            return [{"name": item} if isinstance(item, str) else item for item in value]
+        return value
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Settings:
+        _no_duplicates("entities", [entity.id for entity in self.entities])
+        _no_duplicates("objects", [each.name for each in self.objects])
+        if self.end_date is not None and self.end_date < self.start_date:
+            raise ValueError(f"end_date {self.end_date} is before start_date {self.start_date}")
+        if not self.is_sandbox and self.auth.secret_variable is None:
+            raise ValueError(
+                "auth.client_secret of a real company comes from the environment, such as "
+                "${INTACCT_CLIENT_SECRET}: a secret in a file is soon in a repository"
+            )
+        if self.auth.grant == "authorization_code":
+            # Sage ends the first refresh token when one user consents a second time.
+            _no_duplicates("entities (user)", [entity.user for entity in self.entities])
+        for name, feed in self.feeds.items():
+            if not _NAME.match(name):
+                raise ValueError(f"feed '{name}': a name is lower case, like sales_invoices")
+            if feed.payload.get(feed.match_on) != feed.source_id:
+                raise ValueError(
+                    f"feed '{name}': payload.{feed.match_on} must be {feed.source_id}: Intacct "
+                    "keeps the source id there, so that a document is found again"
+                )
+            if feed.object not in {each.name for each in self.objects}:
+                raise ValueError(
+                    f"feed '{name}' posts to {feed.object}, which is not among the objects: "
+                    "reconciling needs it in the warehouse; add it there"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _history_is_decided(self) -> Settings:
+        # What is posted to must be known whole: a document from before the first partition would
+        # look missing in Intacct, and be posted a second time.
+        posted_to = {feed.object: name for name, feed in self.feeds.items()}
+        for each in self.objects:
+            if each.history == "from_start" and each.name in posted_to:
+                raise ValueError(
+                    f"feed '{posted_to[each.name]}' posts to {each.name}, whose history is "
+                    "from_start: what is older would look missing and be posted twice; say "
+                    "history: all"
+                )
+        objects = tuple(
+            each.model_copy(
+                update={
+                    "history": each.history
+                    or ("all" if each.name in DIMENSIONS | posted_to.keys() else "from_start")
+                }
+            )
+            for each in self.objects
+        )
+        object.__setattr__(self, "objects", objects)
+        return self
+
+    @property
+    def users(self) -> dict[str, str]:
+        """Entity id to Sage user id."""
+        return {entity.id: entity.user for entity in self.entities}
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether the company is the embedded sandbox: an address on this machine."""
+        return bool(re.match(r"^http://(127\.0\.0\.1|localhost|\[::1\])[:/]", self.base_url))
+
+
+def payload_columns(payload: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """The leaves of a payload mapping as (dotted path, column of the file)."""
+    for path, value in payload.items():
+        if isinstance(value, Mapping):
+            for inner, column in payload_columns(value):
+                yield f"{path}.{inner}", column
+        else:
+            yield path, value
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Reads `path`, or the file that INTACCT_CONFIG names, or ./intacct.yaml.
+
+    Raises ConfigError, with a line for each thing that is wrong.
+    """
+    file = path or Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_FILE)
+    if not file.is_file():
+        raise ConfigError(
+            f"{file}: there is no such file. Copy intacct.yaml of the project, or name yours "
+            f"with {CONFIG_VARIABLE}."
+        )
+    return read_settings(file.read_text(encoding="utf-8"), file=file.absolute())
+
+
+def read_settings(text: str, *, file: Path) -> Settings:
+    """Settings from YAML text; `file` is named in errors, and its folder anchors the paths.
+
+    `${NAME}` stands for an environment variable and `${NAME:-default}` for one with a default.
+    Raises ConfigError.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(f"{file}:{line}: this is not YAML: {problem}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{file}:1: expected keys such as company, base_url and entities")
+    lines: dict[tuple[str | int, ...], int] = {}
+    problems: list[_Problem] = []
+    values = _plain(root, (), lines, problems)
+    if isinstance(values.get("auth"), dict):
+        values["auth"]["secret_variable"] = _secret_variable(root)
+    if not problems:
+        try:
+            settings = Settings.model_validate({**values, "directory": file.parent})
+        except ValidationError as error:
+            problems.extend(_explain(error, values))
+        else:
+            return _with_absolute_paths(settings)
+    raise ConfigError(
+        "\n".join(
+            f"{file}:{_line_of(problem.where, lines)}: {problem.text}"
+            for problem in sorted(problems, key=lambda each: _line_of(each.where, lines))
+        )
+    )
+
+
+def _secret_variable(root: yaml.MappingNode) -> str | None:
+    """The variable in `client_secret: ${NAME}`: what may be shown instead of the secret."""
+    node: yaml.Node | None = root
+    for step in ("auth", "client_secret"):
+        inner = node.value if isinstance(node, yaml.MappingNode) else []
+        node = next((value for key, value in inner if key.value == step), None)
+    match = _VARIABLE.fullmatch(node.value) if isinstance(node, yaml.ScalarNode) else None
+    return match["name"] if match else None
+
+
+@dataclass(frozen=True)
+class _Problem:
+    where: tuple[str | int, ...]
+    text: str
+
+
+def _plain(
+    node: yaml.Node,
+    where: tuple[str | int, ...],
+    lines: dict[tuple[str | int, ...], int],
+    problems: list[_Problem],
+) -> Any:
+    """The node's value; notes the line of every key, and puts environment variables in."""
+    lines.setdefault(where, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            lines[(*where, key)] = key_node.start_mark.line + 1
+            if key in values:
+                problems.append(
+                    _Problem((*where, key), f"{_dotted((*where, key))} is given twice: keep one")
+                )
+            values[key] = _plain(value_node, (*where, key), lines, problems)
+        return values
+    if isinstance(node, yaml.SequenceNode):
+        return [
+            _plain(item, (*where, index), lines, problems) for index, item in enumerate(node.value)
+        ]
+    try:
+        value = yaml.SafeLoader("").construct_object(node, deep=True)
+    except ValueError:  # "2026-13-01" looks like a date: let the key that wants one say so
+        value = node.value
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def put_in(match: re.Match[str]) -> str:
+        found = os.environ.get(match["name"]) or match["default"]
+        if found is None:
+            problems.append(
+                _Problem(
+                    where,
+                    f"{_dotted(where)} needs the environment variable {match['name']}, "
+                    "which is not set: export it, or put it in .env",
+                )
+            )
+            return ""
+        return found
+
+    return _VARIABLE.sub(put_in, value)
+
+
+def _explain(error: ValidationError, values: Mapping[str, Any]) -> Iterator[_Problem]:
+    errors = error.errors(include_url=False, include_input=False)
+    for each in errors:
+        where = each["loc"]
+        match each["type"]:
+            case "too_short":
+                # pydantic says it also of a list whose items it could not read
+                if any(other["loc"][: len(where)] == where for other in errors if other != each):
+                    continue
+                text = f"{_dotted(where)} needs at least one"
+            case "extra_forbidden":
+                near = difflib.get_close_matches(str(where[-1]), _known_keys(where[:-1], values), 1)
+                hint = f": did you mean '{near[0]}'?" if near else ": take it out"
+                text = f"{_dotted(where)} is not a key that is known here{hint}"
+            case "missing":
+                text = f"{_dotted(where)} is missing"
+            case "value_error":
+                message = each["msg"].removeprefix("Value error, ")
+                text = f"{_dotted(where)}: {message}" if where else message
+            case _:
+                text = f"{_dotted(where)}: {each['msg'][0].lower()}{each['msg'][1:]}"
+        yield _Problem(where, text)
+
+
+def _known_keys(where: Sequence[str | int], values: Mapping[str, Any]) -> list[str]:
+    parts: dict[str, type[BaseModel]] = {
+        "auth": Auth,
+        "entities": Entity,
+        "objects": ObjectSettings,
+        "limits": Limits,
+        "feeds": Feed,
+        "posting": Posting,
+    }
+    model: type[BaseModel] = parts.get(str(where[0]), Settings) if where else Settings
+    return [name for name in model.model_fields if name not in values and name != "directory"]
+
+
+def _line_of(where: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int]) -> int:
+    # A key that is missing has no line: the line of what should have held it.
+    while where not in lines:
+        where = where[:-1]
+    return lines[where]
+
+
+def _dotted(where: Sequence[str | int]) -> str:
+    return "".join(
+        f"[{step}]" if isinstance(step, int) else f".{step}" if index else step
+        for index, step in enumerate(where)
+    )
+
+
+def _no_duplicates(where: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{where}: {', '.join(twice)} is given more than once")
+
+
+def _with_absolute_paths(settings: Settings) -> Settings:
+    state = settings.state
+    if "://" not in state:
+        state = f"sqlite:///{(settings.directory / state).absolute()}"
+    return settings.model_copy(
+        update={"warehouse": (settings.directory / settings.warehouse).absolute(), "state": state}
+    )

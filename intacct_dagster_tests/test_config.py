@@ -1,0 +1,167 @@
+"""intacct.yaml: what it means, and errors that name file, line and key."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from intacct_dagster.config import ConfigError, Settings, load_settings, read_settings
+
+PROJECT = Path(__file__).parent.parent
+FILE = Path("/etc/books/intacct.yaml")
+BASE = """\
+company: acme
+base_url: http://127.0.0.1:8765/ia/api/v1/
+auth:
+  client_id: app
+  client_secret: ${SECRET:-s3cret}
+entities:
+  - {id: E110, user: usa}
+start_date: 2026-01-01
+objects:
+  - accounts-receivable/invoice
+  - {name: general-ledger/account, fields: [id, name]}
+"""
+FEED = """\
+feeds:
+  sales:
+    files: sales/*.csv
+    object: accounts-receivable/invoice
+    source_id: ref
+    line_id: line
+    entity: entity
+    date: day
+    match_on: referenceNumber
+    payload: {referenceNumber: ref, lines: {txnAmount: amount}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COMPANY", "BASE_URL", "CLIENT_ID", "CLIENT_SECRET", "CONFIG"):
+        monkeypatch.delenv(f"INTACCT_{name}", raising=False)
+
+
+def read(text: str) -> Settings:
+    return read_settings(text, file=FILE)
+
+
+def errors(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as told:
+        read(text)
+    return str(told.value).splitlines()
+
+
+def test_the_projects_own_file_is_the_sandbox() -> None:
+    settings = load_settings(PROJECT / "intacct.yaml")
+    assert settings.is_sandbox
+    assert settings.users == {"E110": "usa", "E120": "can", "E130": "gbr", "E140": "aus"}
+    assert settings.warehouse == PROJECT / "data/warehouse.duckdb"
+    assert settings.state == f"sqlite:///{PROJECT}/data/state.db"
+
+
+def test_another_base_url_and_credentials_are_all_that_a_real_company_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INTACCT_BASE_URL", "https://api.intacct.com/ia/api/v1")
+    monkeypatch.setenv("INTACCT_CLIENT_ID", "1f.app.sage.com")
+    monkeypatch.setenv("INTACCT_CLIENT_SECRET", "real")
+    settings = load_settings(PROJECT / "intacct.yaml")
+    assert not settings.is_sandbox
+    assert settings.base_url == "https://api.intacct.com/ia/api/v1"
+    assert settings.auth.secret_variable == "INTACCT_CLIENT_SECRET"
+
+
+def test_defaults_are_the_careful_ones() -> None:
+    settings = read(BASE)
+    assert not settings.posting.enabled
+    assert settings.auth.grant == "client_credentials"
+    assert settings.base_url == "http://127.0.0.1:8765/ia/api/v1"
+    assert settings.start_date == date(2026, 1, 1)
+    assert settings.end_date is None
+
+
+def test_masters_take_what_is_older_than_the_first_partition_and_transactions_do_not() -> None:
+    invoice, account = read(BASE).objects
+    assert not invoice.takes_older
+    assert account.takes_older
+
+
+def test_the_secret_is_in_no_representation() -> None:
+    assert "s3cret" not in repr(read(BASE))
+    assert read(BASE).auth.client_secret == "s3cret"
+
+
+def test_the_secret_of_a_real_company_may_not_stand_in_the_file() -> None:
+    text = BASE.replace("http://127.0.0.1:8765", "https://api.intacct.com")
+    assert "INTACCT" not in str(read(text))
+    (line,) = errors(text.replace("${SECRET:-s3cret}", "s3cret"))
+    assert "auth.client_secret of a real company comes from the environment" in line
+
+
+def test_a_variable_that_is_not_set_is_named_with_its_line() -> None:
+    assert errors(BASE.replace("${SECRET:-s3cret}", "${ACME_SECRET}")) == [
+        f"{FILE}:5: auth.client_secret needs the environment variable ACME_SECRET, which is not "
+        "set: export it, or put it in .env"
+    ]
+
+
+def test_all_errors_are_told_at_once_each_with_its_line() -> None:
+    text = BASE.replace("company: acme", "compny: acme").replace("user: usa", "usr: usa")
+    assert errors(text.replace("2026-01-01", "2026-13-01")) == [
+        f"{FILE}:1: company is missing",
+        f"{FILE}:1: compny is not a key that is known here: did you mean 'company'?",
+        f"{FILE}:7: entities[0].user is missing",
+        f"{FILE}:7: entities[0].usr is not a key that is known here: did you mean 'user'?",
+        f"{FILE}:8: start_date: input should be a valid date or datetime, month value is outside "
+        "expected range of 1-12",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("auth:", "auth: [", ":5: this is not YAML"),
+        ("company: acme", "company: acme\ncompany: other", ":2: company is given twice"),
+        ("E110", "E1|10", ":7: entities[0].id: an entity id with '|'"),
+        ("{id: E110, user: usa}", "{id: A, user: b}\n  - {id: A, user: c}", "entities: A is given"),
+        ("  - {id: E110, user: usa}", "  []", ":6: entities needs at least one"),
+        ("accounts-receivable/invoice", "invoice", ":10: objects[0].name: 'invoice' is not an"),
+        ("start_date", "end_date: 2025-12-31\nstart_date", "end_date 2025-12-31 is before"),
+        ("http://127.0.0.1:8765/ia/api/v1/", "api.intacct.com", ":2: base_url: string should"),
+        ("client_id: app", "client_id: ''", ":4: auth.client_id: string should have at least"),
+        ("client_id: app", "client_id: app\n  grant: password", ":5: auth.grant: input should be"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(before: str, after: str, told: str) -> None:
+    (line,) = errors(BASE.replace(before, after, 1))
+    assert told in line
+
+
+def test_one_user_cannot_consent_for_two_entities() -> None:
+    text = BASE.replace("  - {id: E110, user: usa}", "  - {id: A, user: u}\n  - {id: B, user: u}")
+    assert read(text).users == {"A": "u", "B": "u"}
+    (line,) = errors(text.replace("client_id: app", "client_id: app\n  grant: authorization_code"))
+    assert "entities (user): u is given more than once" in line
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("sales:", "Sales Invoices:", "feed 'Sales Invoices': a name is lower case"),
+        ("object: accounts-receivable/", "object: accounts-payable/", "is not among the objects"),
+        ("{referenceNumber: ref,", "{referenceNumber: other,", "payload.referenceNumber must be"),
+        ("{txnAmount: amount}", "{txnAmount: 3}", "payload.lines.txnAmount must name a column"),
+        ("file", "fils", "feeds.sales.filss is not a key"),
+    ],
+)
+def test_a_feed_that_could_not_work_is_refused(before: str, after: str, told: str) -> None:
+    assert read(BASE + FEED).feeds["sales"].files == "sales/*.csv"
+    assert any(told in line for line in errors(BASE + FEED.replace(before, after, 1)))
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no such file"):
+        load_settings(tmp_path / "intacct.yaml")
