@@ -1,0 +1,75 @@
+"""Speaks to Sage Intacct over its REST API: sessions, queries, walks, models, batches.
+
+Knows neither Dagster nor DuckDB. What is not named here is private.
+"""
+
+from intacct_dagster.intacct.batch import (
+    LARGEST_BATCH,
+    BatchAnswer,
+    Created,
+    Refused,
+    encode_batch,
+)
+from intacct_dagster.intacct.client import Intacct, IntacctClient
+from intacct_dagster.intacct.errors import (
+    AccessDenied,
+    AnswerNotUnderstood,
+    AuthenticationRefused,
+    ErrorDetail,
+    IntacctError,
+    NotReached,
+    OutcomeUnknown,
+    RequestRefused,
+    ServerFailed,
+    Throttled,
+    WalkIncomplete,
+    WrongEntity,
+)
+from intacct_dagster.intacct.grants import AuthorizationCode, ClientCredentials, Consent, Grant
+from intacct_dagster.intacct.model import ModelField, ObjectModel
+from intacct_dagster.intacct.query import LARGEST_PAGE, Filter, Order, Query, QueryPage
+from intacct_dagster.intacct.reasons import Reason, explain
+from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
+from intacct_dagster.intacct.usage import Usage
+from intacct_dagster.intacct.walk import Proof, WalkResult, Window
+
+__all__ = [
+    "LARGEST_BATCH",
+    "LARGEST_PAGE",
+    "AccessDenied",
+    "AnswerNotUnderstood",
+    "AuthenticationRefused",
+    "AuthorizationCode",
+    "BatchAnswer",
+    "ClientCredentials",
+    "Consent",
+    "Created",
+    "ErrorDetail",
+    "Filter",
+    "Grant",
+    "Intacct",
+    "IntacctClient",
+    "IntacctError",
+    "MemoryTokenStore",
+    "ModelField",
+    "NotReached",
+    "ObjectModel",
+    "Order",
+    "OutcomeUnknown",
+    "Proof",
+    "Query",
+    "QueryPage",
+    "Reason",
+    "Refused",
+    "RequestRefused",
+    "ServerFailed",
+    "Throttled",
+    "TokenStore",
+    "Usage",
+    "WalkIncomplete",
+    "WalkResult",
+    "Window",
+    "WrongEntity",
+    "encode_batch",
+    "explain",
+]

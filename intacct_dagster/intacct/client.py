@@ -1,0 +1,344 @@
+"""The face of this package: a company, and one client for each of its entities."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+
+from intacct_dagster.intacct.batch import BatchAnswer, check_batch, read_batch_answer
+from intacct_dagster.intacct.envelope import read_result
+from intacct_dagster.intacct.errors import (
+    About,
+    AnswerNotUnderstood,
+    NotReached,
+    RequestRefused,
+)
+from intacct_dagster.intacct.grants import AuthorizationCode, Consent, Grant, ask_consent
+from intacct_dagster.intacct.model import ObjectModel, object_names, read_model
+from intacct_dagster.intacct.query import LARGEST_PAGE, Filter, Query, QueryPage, Scalar, read_page
+from intacct_dagster.intacct.refusal import refusal, token_is_dead
+from intacct_dagster.intacct.session import Session
+from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
+from intacct_dagster.intacct.transport import Answer, Kind, Transport
+from intacct_dagster.intacct.usage import Meter, Usage
+from intacct_dagster.intacct.walk import WalkResult, Window, walk
+
+#: The most keys in one GET (developer portal, bulk requests).
+KEYS_IN_A_GET: Final = 500
+
+# An unknown header is silently ignored and the answer is of the whole company (observed live), so
+# the name is spelled in one place. It is the form with three hyphens that works.
+_ENTITY_HEADER: Final = "X-IA-API-Param-Entity"
+
+_OBJECT_NAME = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9:_. -]+")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Intacct:
+    """One company of Sage Intacct. Thread-safe; close it, or use it in a `with`.
+
+    `base_url` is the API root ("https://api.intacct.com/ia/api/v1"), `users` maps entity ids to the
+    Sage users whose sessions read and write them. `tokens` keeps sessions (default: in memory),
+    `transport` takes the place of the network and `now` that of the clock (aware UTC).
+    """
+
+    def __init__(
+        self,
+        company: str,
+        base_url: str,
+        grant: Grant,
+        users: Mapping[str, str],
+        tokens: TokenStore | None = None,
+        transport: httpx.BaseTransport | None = None,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        self.company = company
+        self._grant = grant
+        self._users = dict(users)
+        self._tokens = tokens if tokens is not None else MemoryTokenStore()
+        self._transport = Transport(base_url, transport)
+        self._now = now
+        self._meter = Meter()
+        self._sessions: dict[tuple[str, str | None], Session] = {}
+        self._sessions_lock = threading.Lock()
+
+    def __enter__(self) -> Intacct:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections. Sessions stay valid in their store."""
+        self._transport.close()
+
+    @property
+    def usage(self) -> Usage:
+        """What all clients of this company asked for."""
+        return self._meter.usage
+
+    def entity(self, entity: str) -> IntacctClient:
+        """A client that sees and writes one entity. Raises RequestRefused if it has no user.
+
+        Each call gives a client that counts its own usage; the session behind them is one.
+        """
+        return IntacctClient(
+            self._session(self._user(entity), entity), self._transport, self._meter
+        )
+
+    def top_level(self, user: str) -> IntacctClient:
+        """A client at the top level of the company, for a Sage user who may be there.
+
+        It sees what is private to entities as well.
+        """
+        return IntacctClient(self._session(user, None), self._transport, self._meter)
+
+    def ask_consent(self, entity: str) -> Consent:
+        """The page on which the user of an entity consents, for authorization_code."""
+        if not isinstance(self._grant, AuthorizationCode):
+            raise TypeError("client_credentials needs no consent")
+        self._user(entity)
+        return ask_consent(self._transport.base_url, self._grant)
+
+    def exchange_code(self, entity: str, consent: Consent, *, code: str, state: str) -> None:
+        """Swaps the code that the browser came back with for a session of the entity, and keeps it.
+
+        Raises AuthenticationRefused, also if `state` is not the one that was sent.
+        """
+        self._session(self._user(entity), entity).exchange_code(consent, code=code, state=state)
+
+    def _user(self, entity: str) -> str:
+        if entity not in self._users:
+            raise RequestRefused(
+                f"Entity {entity} is not configured.",
+                remedy=f"Configured are: {', '.join(sorted(self._users)) or 'none'}.",
+                entity=entity,
+            )
+        return self._users[entity]
+
+    def _session(self, user: str, entity: str | None) -> Session:
+        with self._sessions_lock:
+            if (user, entity) not in self._sessions:
+                self._sessions[user, entity] = Session(
+                    self._transport,
+                    self._grant,
+                    company=self.company,
+                    user=user,
+                    entity=entity,
+                    store=self._tokens,
+                    meter=self._meter,
+                    now=self._now,
+                )
+            return self._sessions[user, entity]
+
+
+class IntacctClient:
+    """Reads and writes at one entity, or at the top level. Thread-safe.
+
+    Every method raises AuthenticationRefused, AccessDenied, NotReached, Throttled and (reads)
+    RequestRefused, ServerFailed, AnswerNotUnderstood.
+    """
+
+    def __init__(self, session: Session, transport: Transport, total: Meter) -> None:
+        self._session = session
+        self._transport = transport
+        self._meter = Meter(total)
+
+    @property
+    def entity_id(self) -> str | None:
+        """The entity, or None at the top level."""
+        return self._session.entity
+
+    @property
+    def usage(self) -> Usage:
+        """What this client asked for; requests for tokens count only for the company."""
+        return self._meter.usage
+
+    def query(self, query: Query) -> QueryPage:
+        """One page of a query."""
+        about = About(self.entity_id, query.object)
+        answer = self._send(
+            "POST",
+            "/services/core/query",
+            Kind.READ,
+            about,
+            content=query.body(),
+            headers={"Content-Type": "application/json"},
+        )
+        page = read_page(self._accepted(answer, about), about)
+        self._meter.add(Usage(pages=1, transactions=1))
+        return page
+
+    def count(self, object: str, filters: Sequence[Filter] = ()) -> int:
+        """How many rows match all `filters`. Costs one transaction."""
+        counted = Query(object, ("key",), filters, size=1, parameters=self._parameters())
+        return self.query(counted).total_count
+
+    def walk(
+        self,
+        object: str,
+        fields: Sequence[str],
+        window: Window,
+        *,
+        into: Path,
+        page_size: int = LARGEST_PAGE,
+    ) -> WalkResult:
+        """Every row of `object` that changed in `window`, proven complete, as files under `into`.
+
+        `key`, `audit.modifiedDateTime` and `entity.id` are read with it. `into` is the caller's to
+        delete. Raises WalkIncomplete and WrongEntity besides; then nothing is left in it.
+        """
+        result = walk(
+            self.query,
+            object,
+            fields,
+            window,
+            entity=self.entity_id,
+            into=into,
+            page_size=page_size,
+            parameters=self._parameters(),
+        )
+        self._meter.add(Usage(rows=result.proof.distinct_keys))
+        return result
+
+    def model(self, object: str) -> ObjectModel:
+        """What `object` offers. Raises RequestRefused, with near matches, if there is no such."""
+        about = About(self.entity_id, object)
+        result = self._model(about, {"name": object, "schema": "true"})
+        if result:
+            return read_model(result, object, about)
+        near = difflib.get_close_matches(object, object_names(self._model(about, {})), n=3)
+        raise RequestRefused(
+            f"Sage Intacct knows no object {object}.",
+            remedy=f"Did you mean {' or '.join(near)}?" if near else "Check its name.",
+            entity=self.entity_id,
+            object=object,
+        )
+
+    def get(self, object: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Whole records, nested, by key. Keys that Intacct does not know are not in the answer."""
+        about = About(self.entity_id, object)
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, dict[str, Any]] = {}
+        for first in range(0, len(wanted), KEYS_IN_A_GET):
+            part = wanted[first : first + KEYS_IN_A_GET]
+            path = f"{_object_path(object)}/{','.join(quote(key, safe='') for key in part)}"
+            answer = self._send("GET", path, Kind.READ, about)
+            if answer.status == 404 and len(part) == 1:
+                continue
+            result = read_result(self._accepted(answer, about), about)
+            for record in result if isinstance(result, list) else [result]:
+                if not isinstance(record, dict) or "ia::error" in record:
+                    continue
+                if record.get("key") not in part:
+                    raise AnswerNotUnderstood(
+                        f"{about} answered with a record that nobody asked for.",
+                        entity=about.entity,
+                        object=object,
+                    )
+                found[record["key"]] = record
+        return found
+
+    def create_batch(
+        self, object: str, body: bytes, count: int, idempotency_key: str
+    ) -> BatchAnswer:
+        """Creates `count` records from `body`, a JSON array, and says by position what became.
+
+        Sent once: it is repeated only where it certainly did nothing. Raises OutcomeUnknown if
+        nobody knows what became of it. NotReached, Throttled, AuthenticationRefused and
+        AccessDenied mean that nothing was created. ValueError: the batch is malformed, not sent.
+        """
+        about = About(self.entity_id, object)
+        check_batch(body, count, idempotency_key)
+        answer = self._send(
+            "POST",
+            _object_path(object),
+            Kind.WRITE,
+            about,
+            content=body,
+            headers={"Content-Type": "application/json", "Idempotency-Key": idempotency_key},
+        )
+        if answer.status in (401, 403) or token_is_dead(answer):
+            raise refusal(answer, about, self._session.user)
+        outcomes = read_batch_answer(answer, count, about)
+        if not outcomes.replayed:
+            self._meter.add(Usage(transactions=outcomes.created))
+        return outcomes
+
+    def _model(self, about: About, params: Mapping[str, str]) -> object:
+        answer = self._send("GET", "/services/core/model", Kind.READ, about, params=params)
+        return read_result(self._accepted(answer, about), about)
+
+    def _parameters(self) -> dict[str, Scalar]:
+        # At the top level, records private to an entity show only if asked for; within an entity
+        # the parameter means nothing (Sage's OpenAPI, core-query).
+        return {} if self.entity_id else {"includePrivate": True}
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        kind: Kind,
+        about: About,
+        *,
+        content: bytes | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Sends with the session's token; if that has died, once more with another.
+
+        A dead token is found out at the door, before anything is done: also a write may go again.
+        """
+
+        def send(token: str) -> Answer:
+            scope = {"Authorization": f"Bearer {token}"}
+            if self.entity_id is not None:
+                scope[_ENTITY_HEADER] = self.entity_id
+            return self._transport.send(
+                method,
+                path,
+                kind=kind,
+                meter=self._meter,
+                about=about,
+                headers={**scope, **(headers or {})},
+                params=params,
+                content=content,
+            )
+
+        token = self._session.access_token()
+        answer = send(token)
+        if token_is_dead(answer):
+            answer = send(self._session.renew(dead=token))
+        return answer
+
+    def _accepted(self, answer: Answer, about: About) -> bytes:
+        if 200 <= answer.status < 300:
+            return answer.body
+        raise refusal(answer, about, self._session.user)
+
+
+def _object_path(object: str) -> str:
+    if not _OBJECT_NAME.fullmatch(object):
+        raise NotReached(
+            f"'{object}' is no name of an object.",
+            remedy="It looks like accounts-payable/bill.",
+            object=object,
+        )
+    return f"/objects/{quote(object)}"

@@ -1,0 +1,91 @@
+"""A token, and where tokens are kept so that several processes can share one session."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import msgspec
+
+#: A token is renewed this long before it ends, so that no request meets one that has just ended.
+RENEWAL_MARGIN = timedelta(minutes=5)
+
+
+class TokenStore(Protocol):
+    """Keeps tokens by name. The bytes are JSON and secret: a store encrypts them at rest."""
+
+    def get(self, name: str) -> bytes | None:
+        """What was last put under `name`, or None."""
+
+    def put(self, name: str, value: bytes) -> None:
+        """Keeps `value`; it must be durable when this returns."""
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """The sole right to renew `name`, over all threads and processes that use the store."""
+
+
+class MemoryTokenStore:
+    """Tokens of one process, gone with it."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, bytes] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def get(self, name: str) -> bytes | None:
+        """What was last put under `name`, or None."""
+        with self._guard:
+            return self._values.get(name)
+
+    def put(self, name: str, value: bytes) -> None:
+        """Keeps `value` until this process ends."""
+        with self._guard:
+            self._values[name] = value
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """The sole right to renew `name` in this process."""
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
+            yield
+
+
+class Token(msgspec.Struct, frozen=True):
+    """An access token and, for authorization_code, the refresh token that replaces it.
+
+    Times are aware UTC. `expires_at` is counted from before the request was sent.
+    """
+
+    access_token: str
+    issued_at: datetime
+    expires_at: datetime
+    refresh_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Token(expires_at={self.expires_at.isoformat()})"
+
+    def is_fresh(self, now: datetime, jitter: timedelta) -> bool:
+        """Whether it may be used: it does not end within the margin and `jitter`.
+
+        A token that lives for less than half an hour is used for five sixths of its life.
+        """
+        margin = min(RENEWAL_MARGIN + jitter, (self.expires_at - self.issued_at) / 6)
+        return now < self.expires_at - margin
+
+    def to_json(self) -> bytes:
+        """The bytes that a store keeps. They are secret."""
+        return msgspec.json.encode(self)
+
+
+def token_from_json(value: bytes | None) -> Token | None:
+    """The token that a store kept; None if there is none or it cannot be read any more."""
+    if value is None:
+        return None
+    try:
+        return msgspec.json.decode(value, type=Token)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,479 @@
+"""The walk against a small world whose rows change between any two pages."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from intacct_dagster.intacct import (
+    AnswerNotUnderstood,
+    Query,
+    QueryPage,
+    WalkIncomplete,
+    WalkResult,
+    Window,
+    WrongEntity,
+)
+from intacct_dagster.intacct.walk import walk
+
+SINCE = datetime(2026, 10, 1, tzinfo=UTC)
+UNTIL = datetime(2026, 10, 2, tzinfo=UTC)
+LATER = datetime(2026, 10, 3, tzinfo=UTC)
+INVOICE = "accounts-receivable/invoice"
+
+
+def second(number: int) -> datetime:
+    return SINCE + timedelta(seconds=number)
+
+
+def wire(time: datetime | None) -> str | None:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ") if time else None
+
+
+@dataclass
+class World:
+    """Rows by key: change time and entity. Answers queries as Intacct documents them."""
+
+    rows: dict[str, datetime | None]
+    entity: Mapping[str, str | None] = field(default_factory=dict)
+    numeric_keys: bool = False
+    before_each: Callable[[int], None] = lambda number: None
+    after_each: Callable[[QueryPage, Query], QueryPage] = lambda page, query: page
+    asked: list[Query] = field(default_factory=list)
+
+    def __call__(self, query: Query) -> QueryPage:
+        self.before_each(len(self.asked))
+        self.asked.append(query)
+        found = sorted(
+            (key for key, time in self.rows.items() if self._matches(query, time)),
+            key=lambda key: (
+                self.rows[key] or SINCE,
+                (int(key), "") if self.numeric_keys else (0, key),
+            ),
+        )
+        part = found[query.start - 1 : query.start - 1 + query.size]
+        following = query.start + query.size
+        page = page_of(
+            [self._row(key) for key in part],
+            len(found),
+            query.size,
+            following if following <= len(found) else None,
+        )
+        return self.after_each(page, query)
+
+    @staticmethod
+    def _matches(query: Query, time: datetime | None) -> bool:
+        for condition in query.filters:
+            ((operator, operand),) = condition.items()
+            ((name, value),) = operand.items()
+            assert name == "audit.modifiedDateTime"
+            if operator == "$eq":
+                assert value is None
+                if time is not None:
+                    return False
+            else:
+                # A comparison with null holds for no row, as in SQL.
+                text = wire(time)
+                if text is None or not isinstance(value, str):
+                    return False
+                if not {"$gte": text >= value, "$lt": text < value}[operator]:
+                    return False
+        return True
+
+    def _row(self, key: str) -> dict[str, object]:
+        return {
+            "key": key,
+            "audit.modifiedDateTime": wire(self.rows[key]),
+            "entity.id": self.entity.get(key),
+            "totalDue": "12.50",
+        }
+
+
+def page_of(
+    rows: Sequence[Mapping[str, object]], total: int, size: int, following: int | None
+) -> QueryPage:
+    return QueryPage(msgspec.Raw(json.dumps(list(rows)).encode()), total, size, following)
+
+
+def read(
+    world: Callable[[Query], QueryPage],
+    into: Path,
+    *,
+    size: int = 10,
+    since: datetime | None = SINCE,
+    entity: str | None = "E110",
+) -> WalkResult:
+    return walk(
+        world,
+        INVOICE,
+        ["totalDue"],
+        Window(since, UNTIL),
+        entity=entity,
+        into=into,
+        page_size=size,
+        parameters={},
+    )
+
+
+def keys_in(result: WalkResult) -> set[str]:
+    rows: list[dict[str, Any]] = []
+    for file in result.files:
+        rows += json.loads(file.read_bytes())
+    return {row["key"] for row in rows}
+
+
+def test_every_row_of_the_window_is_read_and_none_outside(tmp_path: Path) -> None:
+    rows: dict[str, datetime | None] = {str(n): second(n) for n in range(95)}
+    rows |= {"before": SINCE - timedelta(seconds=1), "at until": UNTIL, "undated": None}
+    world = World(rows)
+    result = read(world, tmp_path)
+    assert keys_in(result) == {str(n) for n in range(95)}
+    assert result.proof.distinct_keys == result.proof.total_count == 95
+    assert result.proof.attempts == 1
+    assert result.proof.requests == result.proof.pages == len(world.asked)
+
+
+def test_a_window_of_one_page_costs_one_request(tmp_path: Path) -> None:
+    world = World({str(n): second(n) for n in range(10)})
+    result = read(world, tmp_path, size=10)
+    assert (result.proof.requests, len(result.files)) == (1, 1)
+
+
+def test_an_empty_window_is_proven_by_its_count_and_has_no_files(tmp_path: Path) -> None:
+    result = read(World({}), tmp_path)
+    assert result.files == ()
+    assert (result.proof.distinct_keys, result.proof.total_count) == (0, 0)
+
+
+def test_the_overlap_of_pages_costs_little(tmp_path: Path) -> None:
+    # One row in forty is read twice where every row has a second of its own.
+    world = World({str(n): second(n) for n in range(1000)})
+    result = read(world, tmp_path, size=40)
+    assert result.proof.distinct_keys == 1000
+    assert result.proof.requests <= 1000 / 39 + 1
+
+
+def test_the_file_holds_the_exact_bytes_of_the_rows(tmp_path: Path) -> None:
+    exact = (
+        b'[{"key":"1","audit.modifiedDateTime":"2026-10-01T00:00:00Z", "entity.id":null,'
+        b'"rate":1.10000000000000000001}]'
+    )
+    result = read(lambda _: QueryPage(msgspec.Raw(exact), 1, 10, None), tmp_path)
+    assert result.files[0].read_bytes() == exact
+
+
+def test_what_the_walk_needs_is_read_with_what_was_asked_for(tmp_path: Path) -> None:
+    world = World({})
+    read(world, tmp_path)
+    assert world.asked[0].fields == ("key", "audit.modifiedDateTime", "entity.id", "totalDue")
+
+
+def test_rows_deleted_between_pages_do_not_hide_others(tmp_path: Path) -> None:
+    world = World({f"{n:03}": second(n) for n in range(60)})
+
+    def delete_what_was_read(number: int) -> None:
+        if number == 2:
+            for gone in ("000", "001", "002"):
+                del world.rows[gone]
+
+    world.before_each = delete_what_was_read
+    result = read(world, tmp_path)
+    assert keys_in(result) >= {f"{n:03}" for n in range(3, 60)}
+    assert result.proof.attempts == 1  # as many as there were when it began
+
+
+def test_rows_touched_before_they_were_read_are_settled_by_counting_again(tmp_path: Path) -> None:
+    world = World({f"{n:03}": second(n) for n in range(60)})
+
+    def touch(number: int) -> None:
+        if number == 1:
+            world.rows["050"] = LATER
+
+    world.before_each = touch
+    result = read(world, tmp_path)
+    assert result.proof.distinct_keys == result.proof.total_count == 59
+    assert result.proof.attempts == 1
+    assert result.proof.requests == result.proof.pages + 1
+
+
+def test_rows_leaving_before_and_after_they_were_read_repeat_the_walk(tmp_path: Path) -> None:
+    world = World({f"{n:03}": second(n) for n in range(60)})
+
+    def touch(number: int) -> None:
+        if number == 3:
+            world.rows["000"] = LATER
+            world.rows["055"] = LATER
+
+    world.before_each = touch
+    result = read(world, tmp_path)
+    assert result.proof.attempts == 2
+    assert result.proof.requests > result.proof.pages
+    assert keys_in(result) == {f"{n:03}" for n in range(60)} - {"000", "055"}
+    assert {file.parent for file in result.files} == set(tmp_path.iterdir())  # the first is gone
+
+
+def test_a_window_that_never_holds_still_ends_in_a_clear_error(tmp_path: Path) -> None:
+    world = World({f"{n:04}": second(n) for n in range(600)})
+
+    def touch(number: int) -> None:
+        remaining = [key for key, time in world.rows.items() if time != LATER]
+        world.rows[remaining[0]] = world.rows[remaining[-1]] = LATER
+
+    world.before_each = touch
+    with pytest.raises(WalkIncomplete) as caught:
+        read(world, tmp_path, size=100)
+    message = str(caught.value)
+    assert "accounts-receivable/invoice of entity E110" in message
+    assert "read 3 times" in message
+    assert "distinct keys were read" in message
+    assert "end the window earlier" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("numeric", [False, True])
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_a_second_that_fills_several_pages_is_read_whole(
+    tmp_path: Path, numeric: bool, size: int
+) -> None:
+    rows: dict[str, datetime | None] = {str(n): second(n // 40) for n in range(1, 131)}
+    result = read(World(rows, numeric_keys=numeric), tmp_path, size=size)
+    assert keys_in(result) == set(rows)
+    assert result.proof.attempts == 1
+
+
+def test_rows_leaving_a_second_that_is_paged_by_offset_do_not_hide_others(tmp_path: Path) -> None:
+    world = World({f"{n:03}": second(5) for n in range(50)})
+
+    def touch(number: int) -> None:
+        if number in (1, 3):
+            there = sorted(key for key, time in world.rows.items() if time == second(5))
+            world.rows |= dict.fromkeys(there[:3], LATER)
+
+    world.before_each = touch
+    result = read(world, tmp_path, size=10)
+    assert keys_in(result) == {f"{n:03}" for n in range(50)}
+    assert result.proof.attempts == 1  # the second is begun again, not the walk
+
+
+def test_a_second_by_offset_continues_at_the_same_bound_with_one_row_of_overlap(
+    tmp_path: Path,
+) -> None:
+    world = World({f"{n:03}": second(5) for n in range(15)})
+    read(world, tmp_path, size=10)
+    bounds = [query.filters[0]["$gte"]["audit.modifiedDateTime"] for query in world.asked]
+    assert [query.start for query in world.asked] == [1, 10]
+    assert bounds == [wire(SINCE), wire(second(5))]
+
+
+def test_without_a_beginning_rows_without_a_change_time_are_read_as_well(tmp_path: Path) -> None:
+    rows: dict[str, datetime | None] = {f"d{n}": second(n) for n in range(25)}
+    rows |= {f"u{n:02}": None for n in range(25)}
+    rows["old"] = datetime(1999, 1, 1, tzinfo=UTC)
+    result = read(World(rows), tmp_path, since=None)
+    assert keys_in(result) == set(rows)
+    assert result.proof.distinct_keys == result.proof.total_count == 51
+
+
+def test_a_row_of_another_entity_ends_the_walk_and_leaves_nothing(tmp_path: Path) -> None:
+    rows: dict[str, datetime | None] = {f"{n:03}": second(n) for n in range(30)}
+    world = World(rows, entity={"001": "E110", "025": "E120"})
+    with pytest.raises(WrongEntity) as caught:
+        read(world, tmp_path)
+    assert "key 025" in str(caught.value)
+    assert "entity E120" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_at_top_level_rows_of_every_entity_are_welcome(tmp_path: Path) -> None:
+    world = World({"1": second(1), "2": second(2)}, entity={"1": "E110", "2": "E120"})
+    assert read(world, tmp_path, entity=None).proof.distinct_keys == 2
+
+
+def test_an_ignored_order_is_noticed(tmp_path: Path) -> None:
+    rows = [
+        {"key": str(n), "audit.modifiedDateTime": wire(second(9 - n)), "entity.id": None}
+        for n in range(5)
+    ]
+    with pytest.raises(WalkIncomplete, match="out of the order or the bounds"):
+        read(lambda _: page_of(rows, 5, 10, None), tmp_path)
+
+
+def test_an_ignored_upper_bound_is_noticed(tmp_path: Path) -> None:
+    rows = [{"key": "1", "audit.modifiedDateTime": wire(UNTIL), "entity.id": None}]
+    with pytest.raises(WalkIncomplete, match="out of the order or the bounds"):
+        read(lambda _: page_of(rows, 1, 10, None), tmp_path)
+
+
+def test_a_page_that_repeats_for_ever_ends_in_a_clear_error(tmp_path: Path) -> None:
+    asked: list[Query] = []
+    rows = [
+        {"key": str(n), "audit.modifiedDateTime": wire(second(7)), "entity.id": None}
+        for n in range(10)
+    ]
+
+    def same_again(query: Query) -> QueryPage:
+        asked.append(query)
+        return page_of(rows, 1000, 10, 11)
+
+    with pytest.raises(WalkIncomplete, match="pages brought only 10 rows"):
+        read(same_again, tmp_path)
+    assert len(asked) < 100
+
+
+def test_pages_that_never_end_are_stopped(tmp_path: Path) -> None:
+    asked: list[Query] = []
+
+    def endless(query: Query) -> QueryPage:
+        number = len(asked)
+        asked.append(query)
+        rows = [
+            {
+                "key": f"{number}-{n}",
+                "audit.modifiedDateTime": wire(second(number * 10 + n)),
+                "entity.id": None,
+            }
+            for n in range(10)
+        ]
+        return page_of(rows, 30, 10, query.start + 10)
+
+    with pytest.raises(WalkIncomplete, match="rows came where Intacct counted 30"):
+        read(endless, tmp_path)
+    assert len(asked) < 100
+
+
+def test_a_last_page_that_names_a_next_one_is_not_trusted(tmp_path: Path) -> None:
+    world = World({str(n): second(n) for n in range(5)})
+    world.after_each = lambda page, query: QueryPage(page.raw, page.total_count, 10, 21)
+    with pytest.raises(WalkIncomplete, match="names a next one"):
+        read(world, tmp_path)
+
+
+@pytest.mark.parametrize("lie", [-1, +1, -3, +4000])
+def test_a_total_count_that_lies_is_not_trusted(tmp_path: Path, lie: int) -> None:
+    world = World({str(n): second(n) for n in range(25)})
+    world.after_each = lambda page, query: QueryPage(
+        page.raw, page.total_count + lie, page.page_size, page.next
+    )
+    with pytest.raises(WalkIncomplete):
+        read(world, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_cut_short_is_not_taken_for_the_last(tmp_path: Path) -> None:
+    world = World({str(n): second(n) for n in range(25)})
+
+    def cut(page: QueryPage, query: Query) -> QueryPage:
+        rows = json.loads(bytes(page.raw))[:7]
+        return page_of(rows, page.total_count, page.page_size, None)
+
+    world.after_each = cut
+    with pytest.raises(WalkIncomplete, match="7 rows"):
+        read(world, tmp_path)
+
+
+def test_a_server_with_smaller_pages_than_asked_for_is_read_whole(tmp_path: Path) -> None:
+    world = World({str(n): second(n // 3) for n in range(100)})
+
+    def at_most_five(query: Query) -> QueryPage:
+        smaller = Query(
+            query.object, query.fields, query.filters, start=query.start, size=min(5, query.size)
+        )
+        return world(smaller)
+
+    assert read(at_most_five, tmp_path, size=50).proof.distinct_keys == 100
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"key": None, "audit.modifiedDateTime": None, "entity.id": None},
+        {"key": "", "audit.modifiedDateTime": "2026-10-01T00:00:00Z", "entity.id": None},
+        {"key": "1", "audit.modifiedDateTime": "2026-10-01T00:00:00", "entity.id": None},
+        {"key": "1", "audit.modifiedDateTime": "yesterday", "entity.id": None},
+        {"key": "1", "audit.modifiedDateTime": "2026-10-01T00:00:00Z"},
+        "no object",
+    ],
+    ids=["null key", "empty key", "no zone", "no time", "no entity", "no object"],
+)
+def test_rows_of_another_shape_end_the_walk(tmp_path: Path, row: Any) -> None:
+    with pytest.raises(AnswerNotUnderstood, match=r"Page 1 of accounts-receivable/invoice"):
+        read(lambda _: page_of([row], 1, 10, None), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("since", "until"),
+    [
+        (SINCE, SINCE),
+        (UNTIL, SINCE),
+        (SINCE, datetime(2026, 10, 2)),  # noqa: DTZ001 - the point
+        (SINCE, UNTIL.replace(microsecond=1)),
+    ],
+)
+def test_windows_that_mean_nothing_are_refused(since: datetime, until: datetime) -> None:
+    with pytest.raises(ValueError):
+        Window(since, until)
+
+
+changes = st.lists(
+    st.tuples(
+        st.integers(1, 8),  # before which request
+        st.integers(0, 29),  # which row
+        st.sampled_from(["touch", "delete", "insert"]),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    times=st.lists(st.integers(0, 9), min_size=6, max_size=30),
+    changed=changes,
+    size=st.integers(2, 6),
+    numeric=st.booleans(),
+    undated=st.booleans(),
+)
+def test_no_row_that_holds_still_is_ever_missing(
+    times: list[int], changed: list[tuple[int, int, str]], size: int, numeric: bool, undated: bool
+) -> None:
+    rows: dict[str, datetime | None] = {
+        str(n): None if undated and time == 0 else second(time) for n, time in enumerate(times)
+    }
+    world = World(dict(rows), numeric_keys=numeric)
+    left: set[str] = set()
+
+    def change(number: int) -> None:
+        for when, which, how in changed:
+            key = str(which)
+            if when != number:
+                continue
+            if how == "insert":
+                world.rows[str(1000 + number * 100 + which)] = LATER
+            elif key in world.rows:
+                left.add(key)
+                if how == "touch":
+                    world.rows[key] = LATER
+                else:
+                    del world.rows[key]
+
+    world.before_each = change
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            result = read(world, Path(folder), size=size, since=None if undated else SINCE)
+        except WalkIncomplete:
+            assert left  # only a window in motion may fail
+            return
+        assert keys_in(result) >= set(rows) - left
+        assert keys_in(result) <= set(rows)
+        assert len(keys_in(result)) == result.proof.distinct_keys == result.proof.total_count
+        assert len(world.asked) == result.proof.requests
