@@ -1,0 +1,110 @@
+"""The warehouse: what Intacct holds, what the source says, and how the two agree, in DuckDB.
+
+Knows neither Dagster nor Intacct: it is given files of rows, files of source documents and the
+posting ledger's states, and keeps tables that analysts read.
+"""
+
+from intacct_dagster.warehouse.current import CurrentView
+from intacct_dagster.warehouse.duckdb_file import DuckDBFile, Workbench
+from intacct_dagster.warehouse.duckdb_warehouse import Warehouse
+from intacct_dagster.warehouse.errors import (
+    FeedError,
+    LoadRefused,
+    NotMaterialized,
+    ReconciliationRefused,
+    SchemaChanged,
+    WarehouseError,
+    WarehouseLocked,
+    WarehouseUnreadable,
+)
+from intacct_dagster.warehouse.feed import FeedResult, quarantined_lines, read_feed
+from intacct_dagster.warehouse.feed_spec import FeedSpec, Kind
+from intacct_dagster.warehouse.ledger import (
+    Accepted,
+    Chunk,
+    ChunkState,
+    Entry,
+    Item,
+    ItemState,
+    Ledger,
+    LedgerError,
+    Rejected,
+)
+from intacct_dagster.warehouse.partitions import Partition
+from intacct_dagster.warehouse.payload import amount_text, payload, payload_hash
+from intacct_dagster.warehouse.raw import LoadResult, RawLoad, WalkProof, table_name
+from intacct_dagster.warehouse.reconcile import (
+    STATUSES,
+    Document,
+    LedgerState,
+    Reconciled,
+    ReconcileResult,
+    payloads,
+    reconcile,
+    reconciled_documents,
+)
+from intacct_dagster.warehouse.state import StateStoreUnusable, open_state
+from intacct_dagster.warehouse.tables import TableColumn
+from intacct_dagster.warehouse.tokens import (
+    EncryptedTokenStore,
+    TokenKeyWrong,
+    TokenLockTimeout,
+    token_key,
+)
+from intacct_dagster.warehouse.wire import Column, column_for, column_name, column_type
+
+__all__ = [
+    "STATUSES",
+    "Accepted",
+    "Chunk",
+    "ChunkState",
+    "Column",
+    "CurrentView",
+    "Document",
+    "DuckDBFile",
+    "EncryptedTokenStore",
+    "Entry",
+    "FeedError",
+    "FeedResult",
+    "FeedSpec",
+    "Item",
+    "ItemState",
+    "Kind",
+    "Ledger",
+    "LedgerError",
+    "LedgerState",
+    "LoadRefused",
+    "LoadResult",
+    "NotMaterialized",
+    "Partition",
+    "RawLoad",
+    "ReconcileResult",
+    "Reconciled",
+    "ReconciliationRefused",
+    "Rejected",
+    "SchemaChanged",
+    "StateStoreUnusable",
+    "TableColumn",
+    "TokenKeyWrong",
+    "TokenLockTimeout",
+    "WalkProof",
+    "Warehouse",
+    "WarehouseError",
+    "WarehouseLocked",
+    "WarehouseUnreadable",
+    "Workbench",
+    "amount_text",
+    "column_for",
+    "column_name",
+    "column_type",
+    "open_state",
+    "payload",
+    "payload_hash",
+    "payloads",
+    "quarantined_lines",
+    "read_feed",
+    "reconcile",
+    "reconciled_documents",
+    "table_name",
+    "token_key",
+]

@@ -1,0 +1,62 @@
+"""Current views: the latest version of each record of an object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
+from intacct_dagster.warehouse.errors import NotMaterialized
+from intacct_dagster.warehouse.raw import CHANGED, KEY, RAW, table_name
+from intacct_dagster.warehouse.sql import identifier, literal, statement
+from intacct_dagster.warehouse.tables import TableColumn, existing_columns
+from intacct_dagster.warehouse.wire import column_name
+
+INTACCT = "intacct"
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentView:
+    """A current view as it stands: `relation` is `schema.table`, `rows` its number of records."""
+
+    relation: str
+    rows: int
+    columns: tuple[TableColumn, ...]
+
+
+def refresh_current(file: DuckDBFile, object: str) -> CurrentView:
+    """Make `intacct.<object>` show the latest version per key, with every column of the raw table.
+
+    A record that several entities share (its `entity_id` is null) is one row; `_entity` then is
+    the entity whose session read it last. Raises NotMaterialized when nothing was loaded yet.
+    """
+    table = table_name(object)
+    view = identifier(CATALOG, INTACCT, table)
+    with file.workbench() as bench, bench.transaction() as connection:
+        columns = existing_columns(connection, CATALOG, RAW, table)
+        if not columns:
+            raise NotMaterialized(
+                f"There is no raw.{table} yet.\nMaterialize {object} for an entity and a day first."
+            )
+        connection.execute(f"USE {CATALOG}")
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(CATALOG, INTACCT)}")
+        key = identifier(column_name(KEY))
+        connection.execute(
+            statement(
+                "current_view",
+                table=identifier(table),
+                key=key,
+                changed=identifier(column_name(CHANGED)),
+            )
+        )
+        about = f"{object}: the latest version of each record. A row is a record, by its key."
+        connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
+        for column in columns:
+            if column.comment is not None:
+                connection.execute(
+                    f"COMMENT ON COLUMN {view}.{identifier(column.name)}"
+                    f" IS {literal(column.comment)}"
+                )
+        rows = connection.execute(
+            f"SELECT count(DISTINCT {key}) FROM {identifier(CATALOG, RAW, table)}"
+        ).fetchall()[0][0]
+    return CurrentView(f"{INTACCT}.{table}", rows, columns)

@@ -1,0 +1,37 @@
+"""The warehouse as its users hold it: one DuckDB file, and what is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from intacct_dagster.warehouse.current import CurrentView, refresh_current
+from intacct_dagster.warehouse.duckdb_file import DuckDBFile
+from intacct_dagster.warehouse.outcomes import replace_outcomes
+from intacct_dagster.warehouse.partitions import Partition
+from intacct_dagster.warehouse.raw import LoadResult, RawLoad, load_raw
+
+
+class Warehouse(DuckDBFile):
+    """The company's data in a DuckDB file that many processes share; see `DuckDBFile`.
+
+    Schemas: `raw` (what Intacct sent, by entity and day of change), `intacct` (the latest version
+    of each record), `feed` (source documents, and `feed.quarantine`), `reconciled` (source against
+    Intacct), `posting` (what became of what was posted), `meta` (loads and their proofs).
+    """
+
+    def load(self, load: RawLoad) -> LoadResult:
+        """Store one walk's pages in `raw`; see `load_raw`."""
+        return load_raw(self, load)
+
+    def refresh_current(self, object: str) -> CurrentView:
+        """Make `intacct.<object>` show all columns of `raw.<object>`; see `refresh_current`."""
+        return refresh_current(self, object)
+
+    def replace_outcomes(
+        self,
+        feed: str,
+        partitions: Collection[Partition],
+        rows: Sequence[Mapping[str, object]],
+    ) -> int:
+        """Replace partitions of `posting.<feed>`; see `replace_outcomes`."""
+        return replace_outcomes(self, feed, partitions, rows)

@@ -1,0 +1,17 @@
+-- A row is a good line of a document of one of the partitions that are replaced.
+INSERT INTO {{feed}} BY NAME
+SELECT
+    {{columns}},
+    lines.{{entity}} AS _entity,
+    lines.{{date}} AS _day,
+    lines._file,
+    lines._line,
+    lines._occurrence,
+    sources.invalid AS _invalid,
+    CAST($run_id AS VARCHAR) AS _run_id,
+    CAST($read_at AS TIMESTAMP WITH TIME ZONE) AS _read_at
+FROM memory.main.lines AS lines
+INNER JOIN memory.main.sources AS sources ON sources.source_id = lines.{{source_id}}
+INNER JOIN memory.main.partitions AS partitions
+    ON partitions.entity = lines.{{entity}} AND partitions.day = lines.{{date}}
+ORDER BY lines._file_order, lines._line

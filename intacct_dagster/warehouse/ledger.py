@@ -1,0 +1,762 @@
+"""The posting ledger: what was meant to be posted, the exact bytes that were sent, and each fate.
+
+One row per (company, object, entity, source id), and the only ways between its states:
+
+    planned   -> sending
+    sending   -> posted | rejected | uncertain
+    uncertain -> posted | rejected | planned     only by proof
+    rejected  -> planned                         only when the payload changed
+
+A chunk's bytes and its Idempotency-Key are on disk before the first byte is sent, so a process that
+dies leaves enough behind for the next one to find out what became of them. Nothing here talks to
+Intacct: the ledger says what may be sent, and is told what came back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from intacct_dagster.warehouse.errors import WarehouseError
+from intacct_dagster.warehouse.state import METADATA
+
+
+class ItemState(StrEnum):
+    """The state of one source document in the ledger."""
+
+    PLANNED = "planned"
+    SENDING = "sending"
+    POSTED = "posted"
+    REJECTED = "rejected"
+    UNCERTAIN = "uncertain"
+
+
+class ChunkState(StrEnum):
+    """The state of one request: its items move with it."""
+
+    READY = "ready"  # on disk, never sent, may be sent
+    SUPERSEDED = "superseded"  # never sent, and its items were planned anew
+    SENDING = "sending"
+    UNCERTAIN = "uncertain"
+    ANSWERED = "answered"  # every item's fate is known
+
+
+_WAYS = {
+    ItemState.PLANNED: {ItemState.SENDING},
+    ItemState.SENDING: {ItemState.POSTED, ItemState.REJECTED, ItemState.UNCERTAIN},
+    ItemState.UNCERTAIN: {ItemState.POSTED, ItemState.REJECTED, ItemState.PLANNED},
+    ItemState.REJECTED: {ItemState.PLANNED},
+    ItemState.POSTED: set[ItemState](),
+}
+
+
+class LedgerError(WarehouseError):
+    """The ledger was asked for a transition that it does not allow. Nothing was changed."""
+
+
+def _one_of(column: str, states: type[StrEnum]) -> sa.CheckConstraint:
+    allowed = ", ".join(f"'{state.value}'" for state in states)
+    return sa.CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
+
+
+_chunks = sa.Table(
+    "posting_chunks",
+    METADATA,
+    sa.Column("chunk_id", sa.Text, primary_key=True),
+    sa.Column("company", sa.Text, nullable=False),
+    sa.Column("object", sa.Text, nullable=False),
+    sa.Column("entity", sa.Text, nullable=False),
+    sa.Column("feed", sa.Text, nullable=False),
+    sa.Column("idempotency_key", sa.Text, nullable=False, unique=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("body_sha256", sa.Text, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("planned_at", sa.Text, nullable=False),
+    sa.Column("first_sent_at", sa.Text),
+    sa.Column("last_sent_at", sa.Text),
+    sa.Column("answered_at", sa.Text),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("note", sa.Text),
+    _one_of("state", ChunkState),
+    sa.CheckConstraint(
+        "state NOT IN ('sending', 'uncertain', 'answered') OR first_sent_at IS NOT NULL",
+        name="what_was_sent_says_when",
+    ),
+)
+
+_items = sa.Table(
+    "posting_items",
+    METADATA,
+    sa.Column("company", sa.Text, primary_key=True),
+    sa.Column("object", sa.Text, primary_key=True),
+    sa.Column("entity", sa.Text, primary_key=True),
+    sa.Column("source_id", sa.Text, primary_key=True),
+    sa.Column("feed", sa.Text, nullable=False),
+    sa.Column("day", sa.Text, nullable=False),
+    sa.Column("amount", sa.Text, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("payload_sha256", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("chunk_id", sa.Text, sa.ForeignKey("posting_chunks.chunk_id")),
+    sa.Column("position", sa.Integer),
+    sa.Column("intacct_key", sa.Text),
+    sa.Column("intacct_id", sa.Text),
+    sa.Column("error_id", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("what_to_do", sa.Text),
+    sa.Column("field", sa.Text),
+    sa.Column("support_id", sa.Text),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Text, nullable=False),
+    _one_of("state", ItemState),
+    sa.CheckConstraint("(state = 'posted') = (intacct_key IS NOT NULL)", name="posted_has_a_key"),
+    sa.CheckConstraint("state <> 'rejected' OR reason IS NOT NULL", name="refused_has_a_reason"),
+    sa.CheckConstraint(
+        "state = 'planned' OR (chunk_id IS NOT NULL AND position IS NOT NULL)",
+        name="what_was_sent_has_a_place",
+    ),
+    # One Intacct record answers for one source document.
+    sa.UniqueConstraint("company", "object", "intacct_key", name="a_key_is_posted_once"),
+    sa.Index("posting_items_by_chunk", "chunk_id", "position"),
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A document to post: `payload` is the exact JSON object that will stand in the request."""
+
+    source_id: str
+    day: date
+    amount: str
+    payload: bytes
+
+    @property
+    def sha256(self) -> str:
+        """The payload's fingerprint: a change of it is what makes a refused item plannable."""
+        return hashlib.sha256(self.payload).hexdigest()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One request: at most 500 items in a fixed order, its bytes and its key."""
+
+    chunk_id: str
+    object: str
+    entity: str
+    feed: str
+    idempotency_key: str
+    body: bytes
+    size: int
+    state: ChunkState
+    first_sent_at: datetime | None
+    last_sent_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An item's row, without its payload."""
+
+    entity: str
+    source_id: str
+    day: date
+    amount: str
+    payload_sha256: str
+    state: ItemState
+    chunk_id: str | None
+    position: int | None
+    intacct_key: str | None
+    error_id: str | None
+    reason: str | None
+    what_to_do: str | None
+    field: str | None
+    support_id: str | None
+    run_id: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Intacct created the item at this position of the chunk."""
+
+    position: int
+    key: str
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Intacct refused the item at this position of the chunk, for this reason."""
+
+    position: int
+    reason: str
+    what_to_do: str
+    error_id: str | None = None
+    field: str | None = None
+    support_id: str | None = None
+
+
+class Ledger:
+    """The ledger of one company. Every method is one transaction.
+
+    `now` gives aware UTC times; a test passes its own.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        company: str,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._engine = engine
+        self._company = company
+        self._now = now
+
+    # -- what is known ------------------------------------------------------------------------
+
+    def entries(
+        self,
+        object: str,
+        entity: str,
+        *,
+        days: Iterable[date] | None = None,
+        feed: str | None = None,
+    ) -> list[Entry]:
+        """The items of an object and entity, by (day, source id); of some days or one feed."""
+        query = sa.select(*(c for c in _items.c if c.name != "payload")).where(
+            _items.c.company == self._company,
+            _items.c.object == object,
+            _items.c.entity == entity,
+        )
+        if days is not None:
+            query = query.where(_items.c.day.in_(sorted(day.isoformat() for day in days)))
+        if feed is not None:
+            query = query.where(_items.c.feed == feed)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(_items.c.day, _items.c.source_id)).all()
+        return [
+            Entry(
+                entity=row.entity,
+                source_id=row.source_id,
+                day=date.fromisoformat(row.day),
+                amount=row.amount,
+                payload_sha256=row.payload_sha256,
+                state=ItemState(row.state),
+                chunk_id=row.chunk_id,
+                position=row.position,
+                intacct_key=row.intacct_key,
+                error_id=row.error_id,
+                reason=row.reason,
+                what_to_do=row.what_to_do,
+                field=row.field,
+                support_id=row.support_id,
+                run_id=row.run_id,
+                updated_at=datetime.fromisoformat(row.updated_at),
+            )
+            for row in rows
+        ]
+
+    def chunk(self, chunk_id: str) -> Chunk:
+        """A chunk by its id. Raises LedgerError where there is none."""
+        with self._engine.connect() as connection:
+            return self._chunk(connection, chunk_id)
+
+    def unsettled(self, object: str, entity: str) -> list[Chunk]:
+        """Chunks that were sent and whose fate is not known, oldest first."""
+        query = (
+            sa.select(_chunks.c.chunk_id)
+            .where(
+                _chunks.c.company == self._company,
+                _chunks.c.object == object,
+                _chunks.c.entity == entity,
+                _chunks.c.state.in_([ChunkState.SENDING, ChunkState.UNCERTAIN]),
+            )
+            .order_by(_chunks.c.first_sent_at, _chunks.c.chunk_id)
+        )
+        with self._engine.connect() as connection:
+            return [
+                self._chunk(connection, chunk_id) for chunk_id in connection.scalars(query).all()
+            ]
+
+    def source_ids(self, chunk_id: str) -> list[str]:
+        """The source ids of a chunk, in the order in which they were sent."""
+        query = (
+            sa.select(_items.c.source_id)
+            .where(_items.c.chunk_id == chunk_id)
+            .order_by(_items.c.position)
+        )
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query))
+
+    # -- planning -----------------------------------------------------------------------------
+
+    def plan(
+        self,
+        object: str,
+        entity: str,
+        feed: str,
+        items: Sequence[Item],
+        *,
+        run_id: str,
+        chunk_size: int = 500,
+    ) -> list[Chunk]:
+        """Writes down what is to be posted, and returns the chunks to send, in a stable order.
+
+        An item that is posted, being sent, uncertain, or refused with the same payload is left as
+        it is. Items that were planned before and never sent are planned anew; the chunk they were
+        in is superseded, so whoever still holds its id can no longer send it.
+
+        Raises LedgerError if a source id comes twice.
+        """
+        ordered = sorted(items, key=lambda item: (item.day, item.source_id))
+        if len({item.source_id for item in ordered}) != len(ordered):
+            raise LedgerError(f"{feed}: a source id of {entity} comes twice in one plan.")
+        with self._engine.begin() as connection:
+            attempts = self._write_items(connection, object, entity, feed, ordered, run_id)
+            plannable = [item for item in ordered if item.source_id in attempts]
+            chunks = [
+                self._write_chunk(connection, object, entity, feed, part, attempts, run_id)
+                for part in _slices(plannable, chunk_size)
+            ]
+            return [self._chunk(connection, chunk_id) for chunk_id in chunks]
+
+    def _write_items(
+        self,
+        connection: sa.Connection,
+        object: str,
+        entity: str,
+        feed: str,
+        items: Sequence[Item],
+        run_id: str,
+    ) -> dict[str, int]:
+        """Inserts or re-plans the items; returns the attempt of each that may be sent."""
+        query = sa.select(
+            _items.c.source_id,
+            _items.c.state,
+            _items.c.payload_sha256,
+            _items.c.attempt,
+            _items.c.chunk_id,
+        ).where(*self._of(object, entity))
+        known = {
+            row.source_id: row
+            for part in _slices(items, 500)
+            for row in connection.execute(
+                query.where(_items.c.source_id.in_([item.source_id for item in part]))
+            )
+        }
+        attempts: dict[str, int] = {}
+        fresh, again = [], []
+        released: set[str] = set()
+        for item in items:
+            row = known.get(item.source_id)
+            values = {
+                "feed": feed,
+                "day": item.day.isoformat(),
+                "amount": item.amount,
+                "payload": item.payload,
+                "payload_sha256": item.sha256,
+                "run_id": run_id,
+                "updated_at": self._stamp(),
+            }
+            if row is None:
+                attempts[item.source_id] = 1
+                fresh.append(
+                    {
+                        **values,
+                        "company": self._company,
+                        "object": object,
+                        "entity": entity,
+                        "source_id": item.source_id,
+                        "state": ItemState.PLANNED,
+                        "attempt": 1,
+                    }
+                )
+            elif row.state == ItemState.PLANNED or (
+                row.state == ItemState.REJECTED and row.payload_sha256 != item.sha256
+            ):
+                if row.state == ItemState.PLANNED and row.chunk_id:
+                    released.add(row.chunk_id)
+                _check_way(ItemState(row.state), ItemState.PLANNED)
+                attempt = row.attempt + (row.state == ItemState.REJECTED)
+                attempts[item.source_id] = attempt
+                again.append({**values, "b_source_id": item.source_id, "b_attempt": attempt})
+        if fresh:
+            connection.execute(sa.insert(_items), fresh)
+        if again:
+            connection.execute(
+                sa.update(_items)
+                .where(*self._of(object, entity), _items.c.source_id == sa.bindparam("b_source_id"))
+                .values(
+                    state=ItemState.PLANNED,
+                    attempt=sa.bindparam("b_attempt"),
+                    **_NOT_SENT_YET,
+                ),
+                again,
+            )
+        self._supersede(connection, released)
+        return attempts
+
+    def _supersede(self, connection: sa.Connection, chunk_ids: Iterable[str]) -> None:
+        """Takes back chunks that were never sent; items they held alone stay planned."""
+        for chunk_id in sorted(chunk_ids):
+            moved = connection.execute(
+                sa.update(_chunks)
+                .where(_chunks.c.chunk_id == chunk_id, _chunks.c.state == ChunkState.READY)
+                .values(state=ChunkState.SUPERSEDED)
+            )
+            if moved.rowcount:
+                connection.execute(
+                    sa.update(_items)
+                    .where(_items.c.chunk_id == chunk_id, _items.c.state == ItemState.PLANNED)
+                    .values(chunk_id=None, position=None)
+                )
+
+    def _write_chunk(
+        self,
+        connection: sa.Connection,
+        object: str,
+        entity: str,
+        feed: str,
+        items: Sequence[Item],
+        attempts: Mapping[str, int],
+        run_id: str,
+    ) -> str:
+        body = b"[" + b",".join(item.payload for item in items) + b"]"
+        body_sha256 = hashlib.sha256(body).hexdigest()
+        key = _idempotency_key(
+            self._company,
+            entity,
+            object,
+            [(item.source_id, attempts[item.source_id]) for item in items],
+            body_sha256,
+        )
+        values = {
+            "company": self._company,
+            "object": object,
+            "entity": entity,
+            "feed": feed,
+            "idempotency_key": key,
+            "body": body,
+            "body_sha256": body_sha256,
+            "size": len(items),
+            "state": ChunkState.READY,
+            "run_id": run_id,
+            "planned_at": self._stamp(),
+        }
+        # The same items with the same payloads make the same key: a chunk that was superseded
+        # unsent comes back to life instead of standing twice in the ledger.
+        revived = connection.execute(
+            sa.update(_chunks)
+            .where(_chunks.c.chunk_id == key, _chunks.c.state == ChunkState.SUPERSEDED)
+            .values(values)
+        )
+        if revived.rowcount == 0:
+            connection.execute(sa.insert(_chunks).values(chunk_id=key, **values))
+        connection.execute(
+            sa.update(_items)
+            .where(*self._of(object, entity), _items.c.source_id == sa.bindparam("b_source_id"))
+            .values(chunk_id=key, position=sa.bindparam("b_position")),
+            [
+                {"b_source_id": item.source_id, "b_position": position}
+                for position, item in enumerate(items)
+            ],
+        )
+        return key
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def start_sending(self, chunk_id: str) -> bool:
+        """Claims a ready chunk: True exactly once, and on disk when this returns.
+
+        False says that it may not be sent from here: superseded, or someone else sent it.
+        """
+        stamp = self._stamp()
+        with self._engine.begin() as connection:
+            claimed = connection.execute(
+                sa.update(_chunks)
+                .where(_chunks.c.chunk_id == chunk_id, _chunks.c.state == ChunkState.READY)
+                .values(state=ChunkState.SENDING, first_sent_at=stamp, last_sent_at=stamp)
+            )
+            if claimed.rowcount == 0:
+                return False
+            self._move_all(connection, chunk_id, ItemState.PLANNED, ItemState.SENDING)
+            return True
+
+    def start_replay(self, chunk_id: str) -> bool:
+        """Notes that the same bytes go out again with the same key, to learn what became of them.
+
+        The chunk is uncertain from here on, so that a replay that does not get through can never
+        be mistaken for a request that never arrived. False if its fate is known by now.
+        """
+        self.uncertain(chunk_id, "whoever sent it left no answer")
+        with self._engine.begin() as connection:
+            noted = connection.execute(
+                sa.update(_chunks)
+                .where(_chunks.c.chunk_id == chunk_id, _chunks.c.state == ChunkState.UNCERTAIN)
+                .values(last_sent_at=self._stamp())
+            )
+            return noted.rowcount == 1
+
+    def record(
+        self, chunk_id: str, fates: Sequence[Accepted | Rejected], *, http_status: int
+    ) -> bool:
+        """Writes down the fate of every item of a chunk, by position.
+
+        False if another process recorded it before. Raises LedgerError, and changes nothing, if
+        the fates are not exactly one for each position.
+        """
+        with self._engine.begin() as connection:
+            chunk = self._chunk(connection, chunk_id)
+            if chunk.state is ChunkState.ANSWERED:
+                return False
+            if chunk.state not in (ChunkState.SENDING, ChunkState.UNCERTAIN):
+                raise LedgerError(f"Chunk {chunk_id} was never sent and cannot have an answer.")
+            if sorted(fate.position for fate in fates) != list(range(chunk.size)):
+                raise LedgerError(
+                    f"{chunk.entity} {chunk.object}: {len(fates)} fates for a chunk of "
+                    f"{chunk.size} items; its outcome stays uncertain."
+                )
+            self._finish(connection, chunk, fates, http_status=http_status, note=None)
+            return True
+
+    def uncertain(self, chunk_id: str, note: str) -> None:
+        """The chunk was sent and nobody knows what became of it; `note` says why."""
+        with self._engine.begin() as connection:
+            moved = connection.execute(
+                sa.update(_chunks)
+                .where(_chunks.c.chunk_id == chunk_id, _chunks.c.state == ChunkState.SENDING)
+                .values(state=ChunkState.UNCERTAIN, note=note)
+            )
+            if moved.rowcount:
+                self._move_all(connection, chunk_id, ItemState.SENDING, ItemState.UNCERTAIN)
+
+    def never_arrived(self, chunk_id: str, note: str) -> None:
+        """The request certainly did not reach Intacct: the chunk may be sent as it is.
+
+        The caller answers for the proof (no connection was made, or Intacct refused the request
+        before it looked at it). Only the first sending of a chunk can be taken back this way.
+        """
+        with self._engine.begin() as connection:
+            moved = connection.execute(
+                sa.update(_chunks)
+                .where(_chunks.c.chunk_id == chunk_id, _chunks.c.state == ChunkState.SENDING)
+                .values(state=ChunkState.READY, first_sent_at=None, last_sent_at=None, note=note)
+            )
+            if moved.rowcount:
+                self._move_all(connection, chunk_id, ItemState.SENDING, ItemState.UNCERTAIN)
+                self._move_all(connection, chunk_id, ItemState.UNCERTAIN, ItemState.PLANNED)
+
+    def settle_by_read_back(
+        self, chunk_id: str, found: Mapping[str, tuple[str, str | None]], note: str
+    ) -> None:
+        """Settles an unknown chunk by what Intacct holds: source id -> (key, id).
+
+        What was found is posted; what was not is planned anew under another attempt, hence
+        another key. The caller answers for the proof that nothing is still under way.
+        """
+        with self._engine.begin() as connection:
+            chunk = self._chunk(connection, chunk_id)
+            if chunk.state is ChunkState.SENDING:
+                self._move_all(connection, chunk_id, ItemState.SENDING, ItemState.UNCERTAIN)
+                chunk = replace(chunk, state=ChunkState.UNCERTAIN)
+            elif chunk.state is not ChunkState.UNCERTAIN:
+                return
+            rows = connection.execute(
+                sa.select(_items.c.source_id, _items.c.position)
+                .where(_items.c.chunk_id == chunk_id)
+                .order_by(_items.c.position)
+            ).all()
+            self._finish(
+                connection,
+                chunk,
+                [
+                    Accepted(row.position, *found[row.source_id])
+                    for row in rows
+                    if row.source_id in found
+                ],
+                http_status=None,
+                note=note,
+            )
+            _check_way(ItemState.UNCERTAIN, ItemState.PLANNED)
+            connection.execute(
+                sa.update(_items)
+                .where(_items.c.chunk_id == chunk_id, _items.c.state == ItemState.UNCERTAIN)
+                .values(
+                    state=ItemState.PLANNED,
+                    attempt=_items.c.attempt + 1,
+                    updated_at=self._stamp(),
+                    **_NOT_SENT_YET,
+                )
+            )
+
+    # -- the one place where states change ----------------------------------------------------
+
+    def _finish(
+        self,
+        connection: sa.Connection,
+        chunk: Chunk,
+        fates: Sequence[Accepted | Rejected],
+        *,
+        http_status: int | None,
+        note: str | None,
+    ) -> None:
+        stamp = self._stamp()
+        # Until it is answered, a chunk's items share its state.
+        before = ItemState(chunk.state)
+        _check_way(before, ItemState.POSTED)
+        _check_way(before, ItemState.REJECTED)
+        accepted, rejected = [], []
+        for fate in fates:
+            if isinstance(fate, Accepted):
+                accepted.append({"b_position": fate.position, "b_key": fate.key, "b_id": fate.id})
+            else:
+                rejected.append(
+                    {
+                        "b_position": fate.position,
+                        "b_error_id": fate.error_id,
+                        "b_reason": fate.reason,
+                        "b_what_to_do": fate.what_to_do,
+                        "b_field": fate.field,
+                        "b_support_id": fate.support_id,
+                    }
+                )
+        here = (
+            _items.c.chunk_id == chunk.chunk_id,
+            _items.c.position == sa.bindparam("b_position"),
+            _items.c.state == before,
+        )
+        if accepted:
+            connection.execute(
+                sa.update(_items)
+                .where(*here)
+                .values(
+                    state=ItemState.POSTED,
+                    intacct_key=sa.bindparam("b_key"),
+                    intacct_id=sa.bindparam("b_id"),
+                    updated_at=stamp,
+                ),
+                accepted,
+            )
+        if rejected:
+            connection.execute(
+                sa.update(_items)
+                .where(*here)
+                .values(
+                    state=ItemState.REJECTED,
+                    error_id=sa.bindparam("b_error_id"),
+                    reason=sa.bindparam("b_reason"),
+                    what_to_do=sa.bindparam("b_what_to_do"),
+                    field=sa.bindparam("b_field"),
+                    support_id=sa.bindparam("b_support_id"),
+                    updated_at=stamp,
+                ),
+                rejected,
+            )
+        unanswered = connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(_items)
+            .where(_items.c.chunk_id == chunk.chunk_id, _items.c.state == before)
+        )
+        if unanswered != chunk.size - len(fates):
+            raise LedgerError(
+                f"{chunk.entity} {chunk.object}: the answers do not fit the items of chunk "
+                f"{chunk.chunk_id}; nothing was recorded."
+            )
+        connection.execute(
+            sa.update(_chunks)
+            .where(_chunks.c.chunk_id == chunk.chunk_id)
+            .values(
+                state=ChunkState.ANSWERED, answered_at=stamp, http_status=http_status, note=note
+            )
+        )
+
+    def _move_all(
+        self, connection: sa.Connection, chunk_id: str, before: ItemState, after: ItemState
+    ) -> None:
+        _check_way(before, after)
+        expected = connection.scalar(
+            sa.select(_chunks.c.size).where(_chunks.c.chunk_id == chunk_id)
+        )
+        moved = connection.execute(
+            sa.update(_items)
+            .where(_items.c.chunk_id == chunk_id, _items.c.state == before)
+            .values(state=after, updated_at=self._stamp())
+        ).rowcount
+        if moved != expected:
+            raise LedgerError(
+                f"{moved} of {expected} items of chunk {chunk_id} were {before.value}; "
+                "nothing was changed."
+            )
+
+    # -- small things -------------------------------------------------------------------------
+
+    def _of(self, object: str, entity: str) -> tuple[sa.ColumnElement[bool], ...]:
+        return (
+            _items.c.company == self._company,
+            _items.c.object == object,
+            _items.c.entity == entity,
+        )
+
+    def _stamp(self) -> str:
+        return self._now().astimezone(UTC).isoformat(timespec="milliseconds")
+
+    def _chunk(self, connection: sa.Connection, chunk_id: str) -> Chunk:
+        row = connection.execute(sa.select(_chunks).where(_chunks.c.chunk_id == chunk_id)).first()
+        if row is None:
+            raise LedgerError(f"The ledger of {self._company} has no chunk {chunk_id}.")
+        return Chunk(
+            chunk_id=row.chunk_id,
+            object=row.object,
+            entity=row.entity,
+            feed=row.feed,
+            idempotency_key=row.idempotency_key,
+            body=row.body,
+            size=row.size,
+            state=ChunkState(row.state),
+            first_sent_at=_time(row.first_sent_at),
+            last_sent_at=_time(row.last_sent_at),
+        )
+
+
+_NOT_SENT_YET = {
+    "chunk_id": None,
+    "position": None,
+    "error_id": None,
+    "reason": None,
+    "what_to_do": None,
+    "field": None,
+    "support_id": None,
+}
+
+
+def _check_way(before: ItemState, after: ItemState) -> None:
+    if before is not after and after not in _WAYS[before]:
+        raise LedgerError(f"The ledger knows no way from {before.value} to {after.value}.")
+
+
+def _slices(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _idempotency_key(
+    company: str, entity: str, object: str, items: Sequence[tuple[str, int]], body_sha256: str
+) -> str:
+    """Derived, not drawn: who plans the same items again sends under the same key."""
+    digest = hashlib.sha256()
+    for part in (company, entity, object, body_sha256):
+        digest.update(f"{len(part)}:{part}".encode())
+    for source_id, attempt in items:
+        digest.update(f"{len(source_id)}:{source_id}{attempt}".encode())
+    return digest.hexdigest()
+
+
+def _time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)

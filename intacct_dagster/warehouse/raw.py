@@ -1,0 +1,335 @@
+"""Raw tables: what Intacct sent, typed, by entity and day of change; a load is all or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import duckdb
+
+from intacct_dagster.warehouse import wire
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
+from intacct_dagster.warehouse.errors import LoadRefused, SchemaChanged
+from intacct_dagster.warehouse.sql import identifier, literal, statement
+from intacct_dagster.warehouse.tables import TIME, TableColumn, check_types, ensure_table
+from intacct_dagster.warehouse.wire import Column
+
+RAW = "raw"
+META = "meta"
+KEY = "key"
+CHANGED = "audit.modifiedDateTime"
+ENTITY = "entity.id"
+
+_BETWEEN = "\x1f"  # stands between a column's name and the value that is amiss
+
+_OURS = (
+    TableColumn("_entity", "VARCHAR", "The entity whose session read this row: half the partition"),
+    TableColumn("_day", "DATE", "The UTC day of the row's last change: the partition's other half"),
+    TableColumn("_run_id", "VARCHAR", "The run that loaded this row"),
+    TableColumn("_extracted_at", TIME, "When the walk that brought this row began"),
+)
+_LOADS = (
+    TableColumn("object", "VARCHAR", "The REST object, e.g. accounts-receivable/invoice"),
+    TableColumn("entity", "VARCHAR"),
+    TableColumn("day", "DATE"),
+    TableColumn("rows", "BIGINT", "Rows of this partition; 0 for a day without changes"),
+    TableColumn("run_id", "VARCHAR"),
+    TableColumn("extracted_at", TIME),
+    TableColumn("takes_older", "BOOLEAN", "This day also holds all rows changed before it"),
+    TableColumn("walk_days", "BIGINT", "How many days the walk served that this row came from"),
+    TableColumn("distinct_keys", "BIGINT", "Keys that the walk saw, all its days together"),
+    TableColumn("total_count", "BIGINT", "Rows that Intacct said it holds for the walk's window"),
+    TableColumn("requests", "BIGINT", "Requests of the walk, all its days together"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WalkProof:
+    """What the walk proved, `distinct_keys` seen = `total_count` told by Intacct, and its cost."""
+
+    distinct_keys: int
+    total_count: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawLoad:
+    """One walk's pages, and the partitions they fill.
+
+    `files` each hold one JSON array of flat rows; none, or `[]`, is a walk without rows, and clears
+    the days. `columns` name at least the paths `key`, `audit.modifiedDateTime` and `entity.id`.
+    `days` are all the days the walk covered; with `takes_older` the first of them also takes rows
+    changed before it, or never. `extracted_at` is aware.
+    """
+
+    object: str
+    columns: Sequence[Column]
+    entity: str
+    days: Sequence[date]
+    files: Sequence[Path]
+    run_id: str
+    extracted_at: datetime
+    takes_older: bool
+    proof: WalkProof
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What a load stored: rows of every day it was asked for, and the seconds the file was held."""
+
+    rows_by_day: Mapping[date, int]
+    rows: int
+    seconds_locked: float
+
+
+def table_name(object: str) -> str:
+    """`accounts-receivable/invoice` -> `accounts_receivable_invoice`, in `raw` and in `intacct`."""
+    return wire.column_name(object)
+
+
+def load_raw(file: DuckDBFile, load: RawLoad) -> LoadResult:
+    """Replace the load's (entity, day) partitions with its rows, in one transaction.
+
+    Everything is read, typed and proven before the file is touched. Raises LoadRefused, naming
+    column and key where there is one, SchemaChanged when a column has another type than in the
+    table, WarehouseLocked; then the partitions are as they were.
+    """
+    _check_request(load)
+    table = table_name(load.object)
+    columns = (*(TableColumn(c.name, c.type, c.comment) for c in load.columns), *_OURS)
+    with file.workbench() as bench:
+        _stage(bench, load)
+        rows_by_day = _prove(bench, load)
+        with bench.transaction() as connection:
+            started = time.perf_counter()
+            try:
+                check_types(connection, CATALOG, RAW, table, columns)
+            except SchemaChanged as error:
+                raise _refused(load, error.reason, error.remedy) from error
+            ensure_table(connection, CATALOG, RAW, table, columns, _about(load.object))
+            ensure_table(
+                connection,
+                CATALOG,
+                META,
+                "raw_loads",
+                _LOADS,
+                "One row per (object, entity, day) loaded last: how much, by which walk, its proof",
+            )
+            _replace(bench, load, table)
+        seconds = time.perf_counter() - started
+    return LoadResult(rows_by_day, sum(rows_by_day.values()), seconds)
+
+
+def _about(object: str) -> str:
+    return (
+        f"{object} as Intacct sent it. A row is the version of a record that was read for "
+        f"(_entity, _day); a record that changed later is here more than once: see "
+        f"intacct.{table_name(object)} for the latest."
+    )
+
+
+def _refused(
+    load: RawLoad, reason: str, remedy: str, *, column: str | None = None, key: str | None = None
+) -> LoadRefused:
+    return LoadRefused(load.object, load.entity, reason, remedy, column=column, key=key)
+
+
+def _check_request(load: RawLoad) -> None:
+    if not load.days:
+        raise ValueError("a load without days would replace nothing")
+    if load.extracted_at.tzinfo is None:
+        raise ValueError("extracted_at must be aware")
+    paths = {column.path for column in load.columns}
+    missing = [path for path in (KEY, CHANGED, ENTITY) if path not in paths]
+    if missing:
+        raise _refused(
+            load,
+            f"its columns lack {', '.join(missing)}",
+            "Add them to the object's `fields:` in intacct.yaml.",
+        )
+    names = Counter(column.name.lower() for column in load.columns)
+    names.update(column.name for column in _OURS)
+    for name, times in names.items():
+        if times > 1:
+            same = ", ".join(c.path for c in load.columns if c.name.lower() == name)
+            raise _refused(
+                load,
+                f"several of its fields would become the column {name} ({same})",
+                "Leave all but one out of the object's `fields:` in intacct.yaml.",
+                column=name,
+            )
+
+
+def _name_of(load: RawLoad, path: str) -> str:
+    return identifier(next(column.name for column in load.columns if column.path == path))
+
+
+def _stage(bench: Workbench, load: RawLoad) -> None:
+    """Read the pages and type them, in memory: `memory.main.staged`, a row for each of theirs."""
+    checks = [
+        f"WHEN {condition}"
+        f" THEN concat({literal(column.name + _BETWEEN)}, {identifier(column.path)})"
+        for column in load.columns
+        if (condition := wire.flaw(column)) is not None
+    ]
+    if load.files:
+        pages = (
+            f"read_json([{', '.join(literal(str(file)) for file in load.files)}],"
+            f" format = 'array', records = true, columns = {wire.read_columns(load.columns)})"
+        )
+    else:
+        pages = wire.no_rows(load.columns)
+    sql = statement(
+        "raw_stage",
+        typed=", ".join(f"{wire.typed(c)} AS {identifier(c.name)}" for c in load.columns),
+        flaw=f"CASE {' '.join(checks)} END" if checks else "CAST(NULL AS VARCHAR)",
+        pages=pages,
+        columns=", ".join(identifier(column.name) for column in load.columns),
+        changed=_name_of(load, CHANGED),
+    )
+    try:
+        bench.connection.execute(
+            sql,
+            {
+                "entity": load.entity,
+                "takes_older": load.takes_older,
+                "first_day": min(load.days),
+                "run_id": load.run_id,
+                "extracted_at": load.extracted_at,
+            },
+        )
+    except (duckdb.InvalidInputException, duckdb.IOException) as error:
+        told = str(error).splitlines()[0].rstrip(". ")
+        raise _refused(
+            load,
+            f"a page is not an array of flat JSON rows ({told})",
+            "Read the object again; if it comes back, Intacct or something between answers in "
+            "another form.",
+        ) from error
+
+
+def _prove(bench: Workbench, load: RawLoad) -> dict[date, int]:
+    """Refuse what must not be stored; drop rows met twice; count the rest by day."""
+    _refuse_flaws(bench, load)
+    connection = bench.connection
+    key, changed = _name_of(load, KEY), _name_of(load, CHANGED)
+    rows, keys = connection.execute(
+        f"SELECT count(*), count(DISTINCT {key}) FROM memory.main.staged"
+    ).fetchall()[0]
+    if keys != load.proof.distinct_keys:
+        raise _refused(
+            load,
+            f"its pages hold {keys} distinct keys, the walk counted {load.proof.distinct_keys}",
+            "Read the object again: pages were lost or changed between the walk and the load.",
+        )
+    if rows != keys:
+        connection.execute(statement("raw_once", key=key, changed=changed))
+    rows_by_day = dict.fromkeys(sorted(load.days), 0)
+    for day, count in connection.execute(
+        "SELECT _day, count(*) FROM memory.main.staged GROUP BY _day"
+    ).fetchall():
+        if day not in rows_by_day:
+            _refuse_stray(bench, load, day)
+        rows_by_day[day] = count
+    return rows_by_day
+
+
+def _refuse_flaws(bench: Workbench, load: RawLoad) -> None:
+    key, entity = _name_of(load, KEY), _name_of(load, ENTITY)
+    found = bench.connection.execute(
+        f"SELECT {key}, {entity}, _flaw FROM memory.main.staged"
+        f" WHERE nullif({key}, '') IS NULL OR _flaw IS NOT NULL"
+        f" OR nullif({entity}, '') <> $entity"
+        f" ORDER BY {key} NULLS FIRST LIMIT 1",
+        {"entity": load.entity},
+    ).fetchall()
+    if not found:
+        return
+    row_key, row_entity, flaw = found[0]
+    if not row_key:
+        raise _refused(
+            load,
+            "a row has no key",
+            "Read the object again; report it to Sage support if it comes back.",
+            column=KEY,
+        )
+    if row_entity not in {None, "", load.entity}:
+        raise _refused(
+            load,
+            f"the row with key {row_key} belongs to entity {row_entity}",
+            f"Check that the session is bound to {load.entity}: the user's entity access, and the "
+            "X-IA-API-Param-Entity header.",
+            column=ENTITY,
+            key=row_key,
+        )
+    name, _, shown = flaw.partition(_BETWEEN)
+    column = next(c for c in load.columns if c.name == name)
+    raise _refused(
+        load,
+        f"column {name} ({column.path}) of the row with key {row_key} holds {_shorten(shown)}, "
+        f"which is not exactly a {column.type}",
+        "Leave the field out of the object's `fields:` in intacct.yaml, or give it another type.",
+        column=name,
+        key=row_key,
+    )
+
+
+def _shorten(shown: str) -> str:
+    text = shown if shown.startswith('"') else f"'{shown}'"
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _refuse_stray(bench: Workbench, load: RawLoad, day: date | None) -> NoReturn:
+    key, changed = _name_of(load, KEY), _name_of(load, CHANGED)
+    row_key, moment = bench.connection.execute(
+        f"SELECT {key}, CAST({changed} AS VARCHAR) FROM memory.main.staged"
+        f" WHERE _day IS NOT DISTINCT FROM ? ORDER BY {key} LIMIT 1",
+        [day],
+    ).fetchall()[0]
+    when = f"was changed at {moment}" if moment is not None else "has no change time"
+    raise _refused(
+        load,
+        f"the row with key {row_key} {when}, outside the days {min(load.days)} to {max(load.days)}",
+        "Read the object again for these days; the answer holds more than was asked for.",
+        column=CHANGED,
+        key=row_key,
+    )
+
+
+def _replace(bench: Workbench, load: RawLoad, table: str) -> None:
+    connection = bench.connection
+    raw = identifier(CATALOG, RAW, table)
+    days = sorted(set(load.days))
+    connection.execute(
+        f"DELETE FROM {raw} WHERE _entity = $entity AND _day IN (SELECT unnest($days::DATE[]))",
+        {"entity": load.entity, "days": days},
+    )
+    connection.execute(
+        f"INSERT INTO {raw} BY NAME SELECT * EXCLUDE (_flaw) FROM memory.main.staged"
+    )
+    connection.execute(
+        "DELETE FROM warehouse.meta.raw_loads"
+        " WHERE object = $object AND entity = $entity AND day IN (SELECT unnest($days::DATE[]))",
+        {"object": load.object, "entity": load.entity, "days": days},
+    )
+    connection.execute(
+        statement("raw_loads"),
+        {
+            "object": load.object,
+            "entity": load.entity,
+            "run_id": load.run_id,
+            "extracted_at": load.extracted_at,
+            "takes_older": load.takes_older,
+            "first_day": days[0],
+            "days": days,
+            "walk_days": len(days),
+            "distinct_keys": load.proof.distinct_keys,
+            "total_count": load.proof.total_count,
+            "requests": load.proof.requests,
+        },
+    )

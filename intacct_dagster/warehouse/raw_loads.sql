@@ -1,0 +1,18 @@
+-- A row is a (object, entity, day) that was loaded: how many rows, by which walk, and its proof.
+INSERT INTO warehouse.meta.raw_loads BY NAME
+SELECT
+    CAST($object AS VARCHAR) AS object,
+    CAST($entity AS VARCHAR) AS entity,
+    days.day,
+    count(staged._day) AS rows,
+    CAST($run_id AS VARCHAR) AS run_id,
+    CAST($extracted_at AS TIMESTAMP WITH TIME ZONE) AS extracted_at,
+    CAST($takes_older AS BOOLEAN) AND days.day = CAST($first_day AS DATE) AS takes_older,
+    CAST($walk_days AS BIGINT) AS walk_days,
+    CAST($distinct_keys AS BIGINT) AS distinct_keys,
+    CAST($total_count AS BIGINT) AS total_count,
+    CAST($requests AS BIGINT) AS requests
+FROM (SELECT unnest($days::DATE[]) AS day) AS days
+LEFT JOIN memory.main.staged AS staged ON staged._day = days.day
+GROUP BY days.day
+ORDER BY days.day

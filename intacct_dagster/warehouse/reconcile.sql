@@ -1,0 +1,59 @@
+-- A row is one occurrence of a source document, with its one status:
+--   invalid               it may not be posted: its lines are in quarantine, contradict each other …
+--   duplicate             it came before, equal, and only the first occurrence counts
+--   duplicate_in_intacct  several records in Intacct carry its id
+--   matched, different    Intacct has it, equal or not in what is compared
+--   posted                the ledger says so, and Intacct's copy here is older than that
+--   uncertain             it was sent and nobody knows yet
+--   refused               Intacct refused it, and it has not changed since
+--   missing               Intacct does not have it: to be posted
+CREATE TABLE memory.main.reconciled AS
+SELECT
+    matched._entity,
+    matched._day,
+    matched.source_id,
+    matched.occurrence,
+    CASE
+        WHEN matched.invalid IS NOT NULL THEN 'invalid'
+        WHEN matched.occurrence > 1 THEN 'duplicate'
+        WHEN matched.matches > 1 THEN 'duplicate_in_intacct'
+        WHEN matched.matches = 1 AND matched.differences = '{}' THEN 'matched'
+        WHEN matched.matches = 1 THEN 'different'
+        WHEN matched.state = 'posted' THEN 'posted'
+        WHEN matched.state IN ('sending', 'uncertain') THEN 'uncertain'
+        WHEN matched.state = 'rejected' AND matched.posted_hash = payloads.payload_hash
+            THEN 'refused'
+        ELSE 'missing'
+    END AS status,
+    CASE status
+        WHEN 'invalid' THEN matched.invalid
+        WHEN 'duplicate' THEN 'the same document came before, in this file or an earlier one'
+        WHEN 'duplicate_in_intacct'
+            THEN concat(matched.matches, ' records in Intacct carry this id: keys ', matched.keys)
+        WHEN 'different'
+            THEN concat('differs in ', array_to_string(json_keys(matched.differences), ', '))
+        WHEN 'posted'
+            THEN CASE
+                WHEN matched.posted_hash <> payloads.payload_hash
+                    THEN 'the source changed after it was posted'
+            END
+        WHEN 'uncertain' THEN coalesce(matched.ledger_reason, 'it was sent and no answer is known')
+        WHEN 'refused' THEN matched.ledger_reason
+    END AS reason,
+    nullif(matched.differences, '{}') AS differences,
+    matched.intacct_key,
+    matched.amount,
+    matched.file,
+    matched.line,
+    matched.lines,
+    payloads.payload,
+    payloads.payload_hash,
+    CAST($run_id AS VARCHAR) AS run_id,
+    CAST($at AS TIMESTAMP WITH TIME ZONE) AS reconciled_at
+FROM memory.main.matched
+LEFT JOIN memory.main.payloads
+    ON payloads.entity = matched._entity
+    AND payloads.day = matched._day
+    AND payloads.source_id = matched.source_id
+    AND payloads.occurrence = matched.occurrence
+ORDER BY matched._entity, matched._day, matched.source_id, matched.occurrence

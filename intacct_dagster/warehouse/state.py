@@ -1,0 +1,75 @@
+"""The state store: what must survive a crash and be shared by processes, apart from the analysis.
+
+It holds sessions (encrypted) and the posting ledger. SQLite in WAL mode by default, reached through
+SQLAlchemy Core so that PostgreSQL can take its place by a URL.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from intacct_dagster.warehouse.errors import WarehouseError
+
+METADATA = sa.MetaData()
+
+#: A writer waits this long for another process's transaction. Transactions take milliseconds.
+BUSY_TIMEOUT_SECONDS = 30
+
+
+class StateStoreUnusable(WarehouseError):
+    """The state store cannot be opened or written."""
+
+
+def open_state(url: str) -> sa.Engine:
+    """An engine on the state store at `url`, its tables created where they are missing.
+
+    Several processes may open it at once. Raises StateStoreUnusable.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        engine = sa.create_engine(parsed, pool_pre_ping=True)
+    else:
+        engine = _sqlite(parsed)
+    try:
+        with engine.begin() as connection:
+            METADATA.create_all(connection)
+    except DBAPIError as error:
+        raise StateStoreUnusable(
+            f"The state store {parsed.render_as_string()} cannot be used: {error.orig}. "
+            "Check that its folder exists and may be written to."
+        ) from None
+    return engine
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    if url.database:
+        folder = Path(url.database).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateStoreUnusable(f"The folder {folder} cannot be made: {error}.") from None
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        # SQLAlchemy begins transactions itself (below); the driver must not.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        # FULL: a commit is on the disk, not only with the operating system. The ledger's promise
+        # ("on disk before the first byte is sent") is this line.
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # IMMEDIATE: who reads in order to write holds the write lock from the start, so two
+        # processes that plan the same partition take turns instead of failing half-way.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

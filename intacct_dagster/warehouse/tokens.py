@@ -1,0 +1,175 @@
+"""Sessions at rest: encrypted, shared by processes, and renewed by one of them at a time."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import sqlalchemy as sa
+from cryptography.fernet import Fernet, InvalidToken
+from sqlalchemy.exc import IntegrityError
+
+from intacct_dagster.warehouse.errors import WarehouseError
+from intacct_dagster.warehouse.state import METADATA
+
+KEY_VARIABLE = "INTACCT_TOKEN_KEY"
+
+#: A renewal takes a second or two; a process that died in one is not waited for any longer.
+LEASE_SECONDS = 60.0
+WAIT_SECONDS = 90.0
+
+_tokens = sa.Table(
+    "tokens",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("stored_at", sa.Float, nullable=False),
+)
+
+_leases = sa.Table(
+    "leases",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+)
+
+
+class TokenKeyWrong(WarehouseError):
+    """A stored session cannot be decrypted with the key at hand. Nothing was changed."""
+
+
+class TokenLockTimeout(WarehouseError):
+    """Another process kept the right to renew a session for longer than a renewal takes."""
+
+
+def token_key(folder: Path) -> bytes:
+    """The key for stored sessions: from INTACCT_TOKEN_KEY, else from `folder`/token.key.
+
+    The file is made (mode 0600) where it is missing. Raises TokenKeyWrong for a malformed key.
+    """
+    given = os.environ.get(KEY_VARIABLE)
+    if given:
+        key = given.encode()
+    else:
+        path = folder / "token.key"
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_once(path, Fernet.generate_key())
+        key = path.read_bytes().strip()
+    try:
+        Fernet(key)
+    except ValueError:
+        source = KEY_VARIABLE if given else str(folder / "token.key")
+        raise TokenKeyWrong(
+            f"{source} does not hold a Fernet key (32 bytes, url-safe base64). "
+            "Restore the key that encrypted the stored sessions."
+        ) from None
+    return key
+
+
+def _write_once(path: Path, key: bytes) -> None:
+    # Written whole under another name and then linked: a process that starts at the same moment
+    # sees either no file or all of it, and only one of the two keys wins.
+    if path.exists():
+        return
+    fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        fresh.unlink()
+
+
+class EncryptedTokenStore:
+    """Sessions by name in the state store, encrypted with Fernet.
+
+    `lock` is a lease: one holder at a time over all processes and hosts that share the store, lost
+    after LEASE_SECONDS so that a dead process cannot block the others for ever.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        key: bytes,
+        *,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._engine = engine
+        self._fernet = Fernet(key)
+        self._now = now
+        self._sleep = sleep
+
+    def get(self, name: str) -> bytes | None:
+        """The session stored under `name`. Raises TokenKeyWrong."""
+        with self._engine.connect() as connection:
+            value = connection.scalar(sa.select(_tokens.c.value).where(_tokens.c.name == name))
+        if value is None:
+            return None
+        try:
+            return self._fernet.decrypt(value)
+        except InvalidToken:
+            raise TokenKeyWrong(
+                f"The stored session of {name} was encrypted with another key. Restore "
+                f"{KEY_VARIABLE} (or token.key) as it was; nothing was changed."
+            ) from None
+
+    def put(self, name: str, value: bytes) -> None:
+        """Stores a session; it is on disk when this returns."""
+        row = {"value": self._fernet.encrypt(value), "stored_at": self._now()}
+        with self._engine.begin() as connection:
+            updated = connection.execute(
+                sa.update(_tokens).where(_tokens.c.name == name).values(row)
+            )
+            if updated.rowcount == 0:
+                connection.execute(sa.insert(_tokens).values(name=name, **row))
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """The sole right to renew the session `name`. Raises TokenLockTimeout."""
+        owner = uuid.uuid4().hex
+        deadline = self._now() + WAIT_SECONDS
+        while not self._take(name, owner):
+            if self._now() >= deadline:
+                raise TokenLockTimeout(
+                    f"Another process has been renewing the session of {name} for "
+                    f"{WAIT_SECONDS:.0f} s. Try again; if it stays, look for a stuck run."
+                )
+            self._sleep(random.uniform(0.05, 0.15))  # noqa: S311 - jitter, not a secret
+        try:
+            yield
+        finally:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    sa.delete(_leases).where(_leases.c.name == name, _leases.c.owner == owner)
+                )
+
+    def _take(self, name: str, owner: str) -> bool:
+        now = self._now()
+        lease = {"owner": owner, "until": now + LEASE_SECONDS}
+        try:
+            with self._engine.begin() as connection:
+                taken = connection.execute(
+                    sa.update(_leases)
+                    .where(_leases.c.name == name, _leases.c.until < now)
+                    .values(lease)
+                )
+                if taken.rowcount == 1:
+                    return True
+                held = connection.scalar(sa.select(_leases.c.owner).where(_leases.c.name == name))
+                if held is None:
+                    connection.execute(sa.insert(_leases).values(name=name, **lease))
+                    return True
+        except IntegrityError:  # another process inserted first
+            return False
+        return False

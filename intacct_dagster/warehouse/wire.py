@@ -1,0 +1,151 @@
+"""From Intacct's JSON to typed columns, without a wrong digit on the way.
+
+Facts (query answers recorded live 2026-03): rows are flat with dotted keys; amounts are strings
+with two decimals, some with ten; percentages are numbers or strings depending on the object;
+integers are numbers; keys and ids are strings even when numeric; dates are `YYYY-MM-DD`, moments
+`YYYY-MM-DDTHH:MM:SSZ`; missing values are null, and some empty enums are "".
+
+DuckDB's JSON reader turns a number with a fraction into a double before anything else can see it.
+A double gives back every number of up to 15 significant digits as it was, so its text is cast to
+DECIMAL, and what is longer is refused unless the digits that the column keeps are certain anyway.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from intacct_dagster.warehouse.sql import identifier, literal, try_cast
+from intacct_dagster.warehouse.tables import AMOUNT, TIME
+
+_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_PLAIN = frozenset({"VARCHAR", "JSON", "BIGINT", "BOOLEAN", "DATE", TIME})
+_EXACT_DIGITS = 15  # of a number that went through a double
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a raw table.
+
+    `path` is the key in Intacct's rows ("customer.id"), `name` the analyst's ("customer_id"),
+    `type` a DuckDB type: VARCHAR, BIGINT, DECIMAL(p,s), BOOLEAN, DATE, TIMESTAMP WITH TIME ZONE
+    (TIMESTAMPTZ is understood) or JSON. Raises ValueError for another type, floats among them.
+    """
+
+    name: str
+    path: str
+    type: str
+    comment: str | None = None
+
+    def __post_init__(self) -> None:
+        spelled = re.sub(r"\s*([(,)])\s*", r"\1", self.type.strip().upper())
+        spelled = {"TIMESTAMPTZ": TIME, "DECIMAL": AMOUNT, "TEXT": "VARCHAR"}.get(spelled, spelled)
+        if spelled not in _PLAIN and not _DECIMAL.fullmatch(spelled):
+            raise ValueError(f"column {self.name} ({self.path}): no type for raw data: {self.type}")
+        object.__setattr__(self, "type", spelled)
+
+
+def column_name(path: str) -> str:
+    """`customer.id` -> `customer_id`, `totalTxnAmount` -> `total_txn_amount`, `n::A` -> `n_a`."""
+    parted = re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3_\2", path)
+    return re.sub(r"[^0-9a-zA-Z]+", "_", parted).strip("_").lower()
+
+
+def column_type(type: str, format: str | None = None) -> str:
+    """The DuckDB type of a field, from what Intacct's model says of it (`type`, `format`).
+
+    Fact (model service, recorded live 2026-03): amounts are `string` with a format
+    `decimal-precision-N`; dates and moments are `string` with `date` and `date-time`.
+    """
+    form = (format or "").lower()
+    if form.startswith("decimal") or type == "number":
+        return AMOUNT
+    named = {"date": "DATE", "date-time": TIME}.get(form)
+    return named or {
+        "integer": "BIGINT",
+        "boolean": "BOOLEAN",
+        "array": "JSON",
+        "object": "JSON",
+    }.get(type, "VARCHAR")
+
+
+def column_for(
+    path: str, type: str, format: str | None = None, comment: str | None = None
+) -> Column:
+    """A field of Intacct's model as a column: analyst's name, DuckDB type, description."""
+    return Column(column_name(path), path, column_type(type, format), comment)
+
+
+def read_columns(columns: Sequence[Column]) -> str:
+    """The `columns` argument of `read_json`: what each key is read as, before it is typed."""
+    return (
+        "{" + ", ".join(f"{literal(column.path)}: '{_read_as(column)}'" for column in columns) + "}"
+    )
+
+
+def no_rows(columns: Sequence[Column]) -> str:
+    """A relation with the columns that `read_json` would give, and no row: a day without pages."""
+    nulls = ", ".join(
+        f"CAST(NULL AS {_read_as(column)}) AS {identifier(column.path)}" for column in columns
+    )
+    return f"(SELECT {nulls} WHERE false)"
+
+
+def _read_as(column: Column) -> str:
+    # As JSON a string keeps its quotes, so that "12.50" and 12.50 can be told apart.
+    return "JSON" if _is_number(column) or column.type == "JSON" else "VARCHAR"
+
+
+def _is_number(column: Column) -> bool:
+    return column.type == "BIGINT" or column.type.startswith("DECIMAL")
+
+
+def _text(column: Column) -> str:
+    wire = identifier(column.path)
+    text = f"trim({wire}, '\"')" if _is_number(column) else wire
+    return f"nullif({text}, '')"
+
+
+def typed(column: Column) -> str:
+    """The column's value, or null where the text is none of its type (see `flaw`)."""
+    if column.type in {"VARCHAR", "JSON"}:
+        return identifier(column.path)
+    return try_cast(_text(column), column.type)
+
+
+def flaw(column: Column) -> str | None:
+    """A condition: the wire's value would not arrive as it is. None if every value may come."""
+    wire, text, value = identifier(column.path), _text(column), typed(column)
+    unread = f"({text} IS NOT NULL AND {value} IS NULL)"
+    decimal = _DECIMAL.fullmatch(column.type)
+    if decimal is not None:
+        return f"({unread} OR {_loses_digits(wire, value, int(decimal[2]))})"
+    if column.type == "BIGINT":
+        # DuckDB would round: 5.0 may come, 5.7 may not
+        broken = f"regexp_matches({text}, '[.eE]') AND TRY_CAST({text} AS {AMOUNT}) <> {value}"
+        return f"({unread} OR ({broken}))"
+    if column.type == "BOOLEAN":
+        return f"(lower({text}) NOT IN ('true', 'false'))"
+    # DuckDB also reads 'epoch' and 'infinity' as dates.
+    if column.type == "DATE":
+        return f"({unread} OR length({text}) <> 10)"
+    if column.type == TIME:
+        return f"({unread} OR length({text}) < 19)"
+    return None
+
+
+def _loses_digits(wire: str, value: str, scale: int) -> str:
+    # Short texts cannot have too many digits: nearly all amounts end here.
+    # A JSON string: no digit other than 0 beyond the scale, and no exponent.
+    # A JSON number with a fraction: see the head of this file.
+    digits = f"length(trim(regexp_replace({wire}, '[eE].*$|[^0-9]', '', 'g'), '0'))"
+    whole = f"length(CAST(trunc(abs({value})) AS VARCHAR))"
+    return (
+        f"(CASE WHEN length({wire}) <= {scale + 2} AND strpos(lower({wire}), 'e') = 0 THEN false"
+        f""" WHEN {wire} LIKE '"%'"""
+        f" THEN regexp_matches({wire}, '\\.[0-9]{{{scale}}}0*[1-9]|[eE_xX]')"
+        f" WHEN NOT regexp_matches({wire}, '[.eE]') THEN false"
+        f" WHEN {digits} > {_EXACT_DIGITS} THEN {whole} + {scale} > {_EXACT_DIGITS}"
+        f" ELSE CAST({value} AS DOUBLE) <> CAST({wire} AS DOUBLE) END)"
+    )
