@@ -1,0 +1,34 @@
+"""A Sage Intacct company to develop and test against, over real HTTP.
+
+It speaks the part of the REST API that the catalogue names, on books generated from a seed. It
+shares no code with the client: two readings of one API keep each other honest.
+"""
+
+from __future__ import annotations
+
+from .app import BASE_PATH, create_app
+from .books import Books
+from .clock import DAYS, LAST_DAY, Clock
+from .company import CLIENT_ID, CLIENT_SECRET, COMPANY
+from .errors import SandboxError
+from .sales_feed import EntityFacts, SalesFeedFacts, write_sales_feed
+from .server import RunningSandbox, run, serve
+
+__all__ = [
+    "BASE_PATH",
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "COMPANY",
+    "DAYS",
+    "LAST_DAY",
+    "Books",
+    "Clock",
+    "EntityFacts",
+    "RunningSandbox",
+    "SalesFeedFacts",
+    "SandboxError",
+    "create_app",
+    "run",
+    "serve",
+    "write_sales_feed",
+]

@@ -1,0 +1,134 @@
+"""Reads the one-line notation of the catalogue files; `shared.yaml` explains it to a reader."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from .types import Field, Group, Kind, LineList, Ref
+
+_TYPES: Mapping[str, tuple[Kind, str, str | None]] = {
+    "string": ("string", "string", None),
+    "date": ("date", "string", "date"),
+    "date-time": ("date-time", "string", "date-time"),
+    "decimal-2": ("decimal", "string", "decimal-precision-2"),
+    "decimal-10": ("decimal", "string", "decimal-precision-10"),
+    "number": ("number", "number", None),
+    "integer": ("integer", "integer", None),
+    "boolean": ("boolean", "boolean", None),
+    "download": ("string", "string", "outbound-binary"),
+    "key": ("key", "string", None),
+    "enum": ("enum", "string", None),
+}
+
+
+class CatalogueMistake(ValueError):
+    """A line of a catalogue file that cannot be read; the message names the path."""
+
+
+def _words(text: str) -> list[str]:
+    # Only values are quoted (`default='false'`), so a quoted text keeps its type apart from a bare
+    # word; enums carry their own quotes and are split before.
+    return text.split()
+
+
+def _literal(word: str, kind: Kind) -> Any:
+    if word.startswith("'"):
+        return shlex.split(word)[0] if len(word) > 2 else ""
+    if kind == "boolean":
+        return word == "true"
+    if kind in ("number", "integer"):
+        return int(word)
+    return word
+
+
+def read_field(path: str, text: str) -> Field:
+    """A field from its line, such as `date required` or `enum a|b|null default=a`."""
+    type_name, *words = _words(text)
+    if type_name not in _TYPES:
+        raise CatalogueMistake(f"{path}: there is no type {type_name!r}")
+    kind, json_type, format_ = _TYPES[type_name]
+    enum: tuple[str | None, ...] | None = None
+    nullable = True
+    if kind == "enum":
+        choices = words.pop(0).split("|")
+        enum = tuple(
+            None if choice == "null" else "" if choice == "''" else choice for choice in choices
+        )
+        nullable = None in enum
+    flags = {word for word in words if "=" not in word}
+    values = dict(word.split("=", 1) for word in words if "=" in word)
+    unknown = (flags - {"required", "read-only", "write-only", "deprecated", "immutable"}) | (
+        values.keys() - {"default", "initially", "max", "same-as", "computed"}
+    )
+    if unknown:
+        raise CatalogueMistake(f"{path}: unknown words {', '.join(sorted(unknown))}")
+    default = _literal(values["default"], kind) if "default" in values else None
+    initially = _literal(values["initially"], kind) if "initially" in values else default
+    read_only = "read-only" in flags
+    return Field(
+        path=path,
+        kind=kind,
+        type=json_type,
+        format=format_,
+        enum=enum,
+        default=default,
+        initially=initially,
+        required="required" in flags,
+        read_only=read_only,
+        write_only="write-only" in flags,
+        deprecated="deprecated" in flags,
+        nullable=nullable,
+        mutable=not read_only and "immutable" not in flags,
+        max_length=int(values["max"]) if "max" in values else None,
+        same_as=values.get("same-as"),
+        computed=values.get("computed"),
+    )
+
+
+def read_ref(path: str, text: str, *, is_owner: bool) -> Ref:
+    """A reference from its line, such as `accounts-receivable/customer name required`."""
+    target, *words = _words(text)
+    flags = {word for word in words if "=" not in word}
+    unknown = flags - {"name", "required", "read-only"}
+    if unknown:
+        raise CatalogueMistake(f"{path}: unknown words {', '.join(sorted(unknown))}")
+    return Ref(
+        path=path,
+        object=target,
+        named="name" in flags,
+        required="required" in flags,
+        read_only="read-only" in flags,
+        is_owner=is_owner,
+        shown=dict(word.split("=", 1) for word in words if "=" in word),
+    )
+
+
+def _read_list(name: str, text: str) -> LineList:
+    target, *words = _words(text)
+    values = dict(word.split("=", 1) for word in words)
+    return LineList(name=name, object=target, minimum=int(values["min"]))
+
+
+def read_group(
+    path: str, given: Mapping[str, Any], shared: Mapping[str, Any], owner: str | None
+) -> Group:
+    """A group and everything below it. `shared` holds the groups that may be used by name."""
+    dot = f"{path}." if path else ""
+    groups: dict[str, Group] = {}
+    for name, below in given.get("groups", {}).items():
+        content = shared[below] if isinstance(below, str) else below
+        groups[name] = read_group(dot + name, content, shared, None)
+    return Group(
+        path=path,
+        fields={
+            name: read_field(dot + name, text) for name, text in given.get("fields", {}).items()
+        },
+        refs={
+            name: read_ref(dot + name, text, is_owner=name == owner)
+            for name, text in given.get("refs", {}).items()
+        },
+        groups=groups,
+        lists={name: _read_list(name, text) for name, text in given.get("lists", {}).items()},
+    )

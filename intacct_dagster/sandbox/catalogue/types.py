@@ -1,0 +1,167 @@
+"""What the catalogue says about an object, as values.
+
+An `ObjectType` is a tree: fields, groups of fields, references to other objects, and lists of
+lines. Model service, validation, storage and query all read this tree; none of them knows an object
+by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+Kind = Literal[
+    "string", "date", "date-time", "decimal", "number", "integer", "boolean", "key", "enum"
+]
+"""How a value is compared. `key` is Intacct's record number: a text that counts as a number."""
+
+ObjectKind = Literal["master", "transaction", "line"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field. `path` is dotted from the object's root (`audit.modifiedDateTime`)."""
+
+    path: str
+    kind: Kind
+    type: str
+    """JSON type as the model service names it: string, number, integer, boolean."""
+    format: str | None = None
+    enum: tuple[str | None, ...] | None = None
+    default: Json = None
+    """What the model service names as the default."""
+    initially: Json = None
+    """What a new record has when nothing was sent."""
+    required: bool = False
+    read_only: bool = False
+    write_only: bool = False
+    deprecated: bool = False
+    nullable: bool = True
+    mutable: bool = True
+    max_length: int | None = None
+    same_as: str | None = None
+    computed: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A reference to a record of another object: `{key, id, name?, href}` on the wire."""
+
+    path: str
+    object: str
+    named: bool = False
+    required: bool = False
+    read_only: bool = False
+    is_owner: bool = False
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """Further fields that the reference shows: name in the reference -> path in the record."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names under the reference, `href` last."""
+        named = ("name",) if self.named else ()
+        return ("key", "id", *named, *self.shown, "href")
+
+
+@dataclass(frozen=True, slots=True)
+class LineList:
+    """A list of owned lines and how many a document needs at least."""
+
+    name: str
+    object: str
+    minimum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Fields, references, lists and further groups under one name; the root has the path ''."""
+
+    path: str
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    refs: Mapping[str, Ref] = field(default_factory=dict)
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    lists: Mapping[str, LineList] = field(default_factory=dict)
+
+    def all_fields(self) -> Iterator[Field]:
+        """Every field below, groups included."""
+        yield from self.fields.values()
+        for group in self.groups.values():
+            yield from group.all_fields()
+
+    def all_refs(self) -> Iterator[Ref]:
+        """Every reference below, groups included."""
+        yield from self.refs.values()
+        for group in self.groups.values():
+            yield from group.all_refs()
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """The document sequence of an object: which field it fills, and with what before the number."""
+
+    field: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class ObjectType:
+    """One object of the catalogue, such as `accounts-receivable/invoice`."""
+
+    name: str
+    kind: ObjectKind
+    root: Group
+    methods: tuple[str, ...]
+    owner: str | None = None
+    """On a line: the name of the reference to its document."""
+    numbering: Numbering | None = None
+    unasked_column: bool = False
+    unique: tuple[str, ...] = ()
+    """Paths whose values together no two records share (a document number of one customer)."""
+    dated_by: tuple[str, ...] = ()
+    """On a document: the fields that say when it is posted, the first that is filled."""
+    states: tuple[str, ...] = ()
+    """On a document: the states that a new one may ask for."""
+    fields: Mapping[str, Field] = field(init=False)
+    refs: Mapping[str, Ref] = field(init=False)
+    defaults: Mapping[str, Json] = field(init=False)
+    members: Mapping[str, tuple[Ref, str]] = field(init=False)
+    """`customer.name` -> (the reference, `name`)."""
+
+    def __post_init__(self) -> None:
+        fields = {one.path: one for one in self.root.all_fields()}
+        refs = {one.path: one for one in self.root.all_refs()}
+        put = object.__setattr__
+        put(self, "fields", fields)
+        put(self, "refs", refs)
+        put(
+            self,
+            "defaults",
+            {
+                path: one.initially
+                for path, one in fields.items()
+                if one.initially is not None and not one.write_only
+            },
+        )
+        put(
+            self,
+            "members",
+            {f"{ref.path}.{name}": (ref, name) for ref in refs.values() for name in ref.members},
+        )
+
+    @property
+    def lines(self) -> LineList | None:
+        """The list of owned lines, if the object has one."""
+        return next(iter(self.root.lists.values()), None)

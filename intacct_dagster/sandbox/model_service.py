@@ -1,0 +1,91 @@
+"""The model service: `GET /services/core/model`.
+
+Shape, key order and the traps (`required` is always false, `lists` is an array when empty) as
+recorded live 2026-03; an unknown object is 200 with nothing (fixture of a client).
+"""
+
+from __future__ import annotations
+
+from .catalogue import Catalogue, Field, Group, Json, ObjectType, Ref
+from .envelopes import success
+
+_BARE = {"readOnly": False, "writeOnly": False, "required": False, "nullable": True}
+
+
+def answer(catalogue: Catalogue, name: str | None) -> dict[str, Json]:
+    """The model of one object, or without a name the list of all."""
+    if name is None:
+        listed: list[Json] = [
+            {
+                "apiObject": type_.name,
+                "type": _type(type_),
+                "httpMethods": ",".join(("OPTIONS", *type_.methods)),
+            }
+            for type_ in catalogue.values()
+        ]
+        return success(listed, count=len(listed))
+    type_ = catalogue.get(name.removeprefix("objects/"))
+    if type_ is None:
+        return success([], count=0)
+    return success(
+        {
+            **_group(type_.root),
+            "httpMethods": ",".join(("OPTIONS", *type_.methods)),
+            "idempotenceSupported": "POST" in type_.methods,
+            "apiObject": f"objects/{type_.name}",
+            "type": _type(type_),
+            "href": f"/services/core/model?version=v1&name=objects/{type_.name}",
+        }
+    )
+
+
+def _type(type_: ObjectType) -> str:
+    return "ownedObject" if type_.owner else "rootObject"
+
+
+def _group(group: Group) -> dict[str, Json]:
+    shown: dict[str, Json] = {
+        "fields": {name: _field(one) for name, one in sorted(group.fields.items())}
+    }
+    if group.groups or not group.path:
+        shown["groups"] = {name: _group(one) for name, one in group.groups.items()}
+    if group.refs or not group.path:
+        shown["refs"] = {name: _ref(one) for name, one in group.refs.items()}
+    if group.lists:
+        shown["lists"] = {name: {"apiObject": one.object} for name, one in group.lists.items()}
+    elif not group.path:
+        shown["lists"] = []
+    return shown
+
+
+def _field(field: Field) -> dict[str, Json]:
+    shown: dict[str, Json] = {}
+    if field.default is not None:
+        shown["default"] = field.default
+    if field.deprecated:
+        shown["deprecated"] = True
+    if field.enum is not None:
+        shown["enum"] = list(field.enum)
+    if field.format is not None:
+        shown["format"] = field.format
+    return {
+        **shown,
+        "type": field.type,
+        "readOnly": field.read_only,
+        "writeOnly": field.write_only,
+        # Always false on the wire, required or not.
+        "required": False,
+        "nullable": field.nullable,
+        "mutable": field.mutable,
+    }
+
+
+def _ref(ref: Ref) -> dict[str, Json]:
+    fields: dict[str, Json] = {}
+    for name in sorted(ref.members):
+        fixed = ref.read_only or name not in ("key", "id")
+        fields[name] = {"type": "string", **_BARE, "readOnly": fixed, "mutable": not fixed}
+    shown: dict[str, Json] = {"apiObject": ref.object, "fields": fields}
+    if ref.is_owner:
+        shown["isOwner"] = True
+    return shown

@@ -1,0 +1,307 @@
+"""The token office: `oauth2/token`, `oauth2/authorize` and `oauth2/revoke`.
+
+Facts: three grants, form or JSON, the four fields of the answer (a refresh token for every grant)
+and 43,200 s of life are recorded live 2026-03; `entity_id` at refresh and `user@company|entity` are
+documented. That a refresh token counts once, that a second consent of a user ends the first one's
+refresh token, and that a revoke ends all tokens of the user is told by integrators. Statuses of
+errors are guesses where `refusals` says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, cast
+
+import msgspec
+
+from . import refusals
+from .catalogue import Json
+from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, ENTITY_KEYS, USERS
+from .envelopes import Refusal
+from .scope import User, enter
+
+TOKEN_LIFE = timedelta(hours=12)
+"""How long an access token counts (recorded live: `expires_in` 43200)."""
+
+CODE_LIFE = timedelta(minutes=10)
+"""How long an authorization code counts; Sage's is not published."""
+
+_MOST_CODES = 1000
+
+GrantKind = Literal["authorization_code", "client_credentials"]
+
+
+@dataclass
+class Grant:
+    """A standing permission: one consent, or one login with client credentials."""
+
+    id: str
+    kind: GrantKind
+    user: str
+    entity: str | None
+    refresh: str | None
+    """Hash of the refresh token that counts now."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """What an authorization code stands for until it is exchanged."""
+
+    user: str
+    redirect_uri: str
+    challenge: str | None
+    challenge_method: str
+    offline: bool
+    until: datetime
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _b64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _unb64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+class TokenOffice:
+    """Issues, renews, checks and revokes tokens.
+
+    `keep` is called with each event that must outlive a restart; `replay` takes them back. Tokens
+    are JWTs, signed with a key that follows from the seed, so they outlive a restart too.
+    """
+
+    def __init__(self, seed: int, keep: Callable[[dict[str, Json]], None]) -> None:
+        self._signing_key = hashlib.sha256(f"sandbox company of seed {seed}".encode()).digest()
+        self._keep = keep
+        self._issued = 0
+        self._grants: dict[str, Grant] = {}
+        self._revoked_up_to: dict[str, int] = {}
+        self._codes: dict[str, Code] = {}
+
+    # --- consent --------------------------------------------------------------------------
+
+    def check_consent(self, asked: Mapping[str, str]) -> None:
+        """Whether a consent can be asked for at all; raises `Refusal` (400)."""
+        if asked.get("client_id") != CLIENT_ID:
+            raise refusals.gateway(400, "GW-0011", "The client_id is not known")
+        if asked.get("response_type") != "code":
+            raise refusals.bad_request("response_type must be 'code'")
+        redirect = asked.get("redirect_uri", "")
+        if not redirect.startswith(("http://", "https://")) or "#" in redirect:
+            raise refusals.bad_request("redirect_uri must be an absolute http or https URL")
+        if asked.get("code_challenge_method", "plain") not in ("plain", "S256"):
+            raise refusals.bad_request("code_challenge_method must be 'S256' or 'plain'")
+
+    def consent(self, user_id: str, asked: Mapping[str, str], now: datetime) -> str:
+        """The code for a consent that `user_id` gave; raises `Refusal` (400, 401)."""
+        self.check_consent(asked)
+        if user_id not in USERS:
+            raise refusals.user_unknown(user_id)
+        self._codes = {code: one for code, one in self._codes.items() if one.until > now}
+        if len(self._codes) >= _MOST_CODES:
+            raise refusals.gateway(429, "GW-0010", "API rate limit exceeded")
+        code = secrets.token_urlsafe(24)
+        self._codes[code] = Code(
+            user=user_id,
+            redirect_uri=asked["redirect_uri"],
+            challenge=asked.get("code_challenge") or None,
+            challenge_method=asked.get("code_challenge_method", "plain"),
+            offline="offline_access" in asked.get("scope", "").split(),
+            until=now + CODE_LIFE,
+        )
+        return code
+
+    # --- tokens ---------------------------------------------------------------------------
+
+    def answer(self, asked: Mapping[str, str], now: datetime) -> dict[str, Json]:
+        """The answer to a token request; raises `Refusal`."""
+        if not asked:
+            raise refusals.gateway(400, "GW-0035", "The body of the request is empty")
+        kind = asked.get("grant_type", "")
+        if kind not in ("authorization_code", "refresh_token", "client_credentials"):
+            raise refusals.gateway(400, "GW-0032", "The grant_type is missing or not valid")
+        self._check_client(asked)
+        if kind == "client_credentials":
+            return self._log_in(asked.get("username", ""), now)
+        if kind == "authorization_code":
+            return self._exchange(asked, now)
+        return self._refresh(asked, now)
+
+    def _check_client(self, asked: Mapping[str, str]) -> None:
+        if not asked.get("client_id"):
+            raise refusals.gateway(400, "GW-0037", "The client_id is missing")
+        right = hmac.compare_digest(asked["client_id"].encode(), CLIENT_ID.encode())
+        secret = asked.get("client_secret", "").encode()
+        if not (hmac.compare_digest(secret, CLIENT_SECRET.encode()) and right):
+            raise refusals.client_unknown()
+
+    def _log_in(self, username: str, now: datetime) -> dict[str, Json]:
+        if not username:
+            raise refusals.gateway(400, "GW-0036", "The username is empty")
+        user_id, at, rest = username.partition("@")
+        company, _, entity = rest.partition("|")
+        if not at or not user_id or not company:
+            raise refusals.gateway(
+                400, "GW-0012", "The username format is invalid (expected user@company)"
+            )
+        user = USERS.get(user_id)
+        if user is None or company != COMPANY:
+            raise refusals.user_unknown(username)
+        session = enter(user, entity or None, ENTITY_KEYS)
+        grant = Grant(self._next_id(), "client_credentials", user.id, session.entity, None)
+        return self._issue(grant, now, offline=True)
+
+    def _exchange(self, asked: Mapping[str, str], now: datetime) -> dict[str, Json]:
+        # Taken out before it is looked at: a code counts once, also when the exchange fails.
+        code = self._codes.pop(asked.get("code", ""), None)
+        if code is None or code.until <= now:
+            raise refusals.grant_invalid("The authorization code is not valid or was used before")
+        if asked.get("redirect_uri") != code.redirect_uri:
+            raise refusals.grant_invalid("The redirect_uri is not the one the code was made for")
+        if code.challenge is not None:
+            verifier = asked.get("code_verifier", "")
+            shown = (
+                _b64(hashlib.sha256(verifier.encode()).digest())
+                if code.challenge_method == "S256"
+                else verifier
+            )
+            if not hmac.compare_digest(shown.encode(), code.challenge.encode()):
+                raise refusals.grant_invalid("The code_verifier does not fit the code_challenge")
+        earlier = [
+            one.id
+            for one in self._grants.values()
+            if one.user == code.user and one.kind == "authorization_code"
+        ]
+        if earlier:
+            self._happen({"event": "ended", "grants": list[Json](earlier)})
+        user = USERS[code.user]
+        grant = Grant(self._next_id(), "authorization_code", user.id, user.home, None)
+        return self._issue(grant, now, offline=code.offline)
+
+    def _refresh(self, asked: Mapping[str, str], now: datetime) -> dict[str, Json]:
+        shown = _hash(asked.get("refresh_token", ""))
+        grant = next((one for one in self._grants.values() if one.refresh == shown), None)
+        if grant is None:
+            raise refusals.grant_invalid("The refresh token is not valid or was used before")
+        entity = asked.get("entity_id") or grant.entity
+        session = enter(USERS[grant.user], entity, ENTITY_KEYS)
+        renewed = Grant(grant.id, grant.kind, grant.user, session.entity, None)
+        return self._issue(renewed, now, offline=True)
+
+    def _next_id(self) -> str:
+        return secrets.token_hex(8)
+
+    def _issue(self, grant: Grant, now: datetime, *, offline: bool) -> dict[str, Json]:
+        refresh = secrets.token_urlsafe(48) if offline else None
+        self._happen(
+            {
+                "event": "issued",
+                "number": self._issued + 1,
+                "grant": grant.id,
+                "kind": grant.kind,
+                "user": grant.user,
+                "entity": grant.entity,
+                "refresh": _hash(refresh) if refresh else None,
+            }
+        )
+        claims: dict[str, Json] = {
+            "iss": "sandbox",
+            "sub": grant.user,
+            "cny": COMPANY,
+            "client_id": CLIENT_ID,
+            "entity": grant.entity,
+            "n": self._issued,
+            "iat": int(now.timestamp()),
+            "exp": int((now + TOKEN_LIFE).timestamp()),
+        }
+        answer: dict[str, Json] = {"token_type": "Bearer", "access_token": self._sign(claims)}
+        if refresh:
+            answer["refresh_token"] = refresh
+        answer["expires_in"] = int(TOKEN_LIFE.total_seconds())
+        return answer
+
+    def _sign(self, claims: dict[str, Json]) -> str:
+        head = _b64(msgspec.json.encode({"typ": "JWT", "alg": "HS256"}))
+        signed = f"{head}.{_b64(msgspec.json.encode(claims))}"
+        return f"{signed}.{_b64(hmac.digest(self._signing_key, signed.encode(), 'sha256'))}"
+
+    # --- events ---------------------------------------------------------------------------
+
+    def _happen(self, event: dict[str, Json]) -> None:
+        # Written before it counts, so that nobody holds a token the journal does not know.
+        self._keep(event)
+        self.replay(event)
+
+    def replay(self, event: Mapping[str, Any]) -> None:
+        """Let an event happen, now or again after a restart."""
+        match event["event"]:
+            case "issued":
+                self._issued = max(self._issued, event["number"])
+                self._grants[event["grant"]] = Grant(
+                    event["grant"], event["kind"], event["user"], event["entity"], event["refresh"]
+                )
+            case "ended":
+                for grant in event["grants"]:
+                    self._grants.pop(grant, None)
+            case "revoked":
+                self._revoked_up_to[event["user"]] = event["number"]
+                self._grants = {
+                    id_: one for id_, one in self._grants.items() if one.user != event["user"]
+                }
+
+    # --- use ------------------------------------------------------------------------------
+
+    def bearer(self, header: str | None, now: datetime) -> tuple[User, str | None]:
+        """The user of an `Authorization` header and the entity its token is bound to.
+
+        Raises `Refusal` (401).
+        """
+        if header is None or not header.startswith("Bearer "):
+            raise refusals.gateway(
+                401, "GW-0034", "The Authorization header must start with 'Bearer'"
+            )
+        claims = self._claims(header.removeprefix("Bearer ").strip())
+        if int(claims["exp"]) <= now.timestamp():
+            raise refusals.gateway(401, "GW-0040", "Expired token")
+        user = USERS.get(claims["sub"])
+        if user is None or claims["n"] <= self._revoked_up_to.get(user.id, 0):
+            raise refusals.token_dead()
+        return user, claims["entity"]
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        signed, _, signature = token.rpartition(".")
+        try:
+            claims = msgspec.json.decode(_unb64(signed.partition(".")[2]))
+            right = hmac.digest(self._signing_key, signed.encode(), "sha256")
+            genuine = hmac.compare_digest(_unb64(signature), right)
+        except (ValueError, UnicodeError, msgspec.DecodeError):
+            raise refusals.gateway(401, "GW-0031", "The token cannot be decoded") from None
+        if not genuine or not isinstance(claims, dict):
+            raise refusals.token_dead()
+        return cast("dict[str, Any]", claims)
+
+    def revoke(self, asked: Mapping[str, str]) -> None:
+        """End all tokens of the user whose access or refresh token is shown.
+
+        A token that is not known is no error (RFC 7009). Raises `Refusal` for a wrong client.
+        """
+        self._check_client(asked)
+        token = asked.get("token", "")
+        shown = _hash(token)
+        user = next((one.user for one in self._grants.values() if one.refresh == shown), None)
+        if user is None:
+            try:
+                user = str(self._claims(token)["sub"])
+            except Refusal:
+                return
+        self._happen({"event": "revoked", "user": user, "number": self._issued})

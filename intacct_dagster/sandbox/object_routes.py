@@ -1,0 +1,232 @@
+"""`/objects/{application}/{object}`: list, get, create, change, delete; one record or many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import batches, refusals, writes
+from .batches import Outcome
+from .books import Books, Work
+from .catalogue import Json, ObjectType
+from .clock import wire_time
+from .envelopes import Refusal, success, tally
+from .front_door import FrontDoor, as_json, read_json
+from .idempotency import LONGEST_KEY, StoredAnswer, request_hash
+from .reading import Reader, reference
+from .scope import Session
+
+_LONGEST_LIST = 100
+_TRANSACTION_HEADER = "x-ia-api-param-transaction"
+
+Write = Callable[[Work], "str | None"]
+
+
+def collection(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """Every method on `/objects/{application}/{object}`."""
+    session, type_ = _enter(door, request)
+    if request.method == "OPTIONS":
+        return _options(type_)
+    if request.method == "GET":
+        return _list(door.books, session, type_)
+    return _write(door, request, body, session, lambda: _collection_writes(request, body, type_))
+
+
+def member(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """Every method on `/objects/{application}/{object}/{keys}`."""
+    session, type_ = _enter(door, request)
+    if request.method == "OPTIONS":
+        return _options(type_)
+    keys = [key.strip() for key in request.path_params["keys"].split(",")]
+    if len(keys) > batches.MOST_ITEMS:
+        raise refusals.bad_request(
+            f"At most {batches.MOST_ITEMS} keys are taken, and these are {len(keys)}"
+        )
+    if request.method == "GET":
+        return _get(door, session, type_, keys)
+    return _write(door, request, body, session, lambda: _member_writes(request, body, type_, keys))
+
+
+def _enter(door: FrontDoor, request: Request) -> tuple[Session, ObjectType]:
+    session = door.session(request)
+    name = f"{request.path_params['application']}/{request.path_params['object']}"
+    type_ = door.books.catalogue.get(name)
+    if type_ is None:
+        raise refusals.no_such_object(name)
+    if request.method != "OPTIONS" and request.method not in type_.methods:
+        raise refusals.method_not_allowed(request.method, f"objects/{name}")
+    if "respond-async" in request.headers.get("prefer", ""):
+        raise refusals.not_simulated("asynchronous requests (Prefer: respond-async)")
+    return session, type_
+
+
+def _options(type_: ObjectType) -> Response:
+    return Response(status_code=204, headers={"Allow": ", ".join(("OPTIONS", *type_.methods))})
+
+
+def _list(books: Books, session: Session, type_: ObjectType) -> Response:
+    with books.lock:
+        table = books.tables[type_.name]
+        seen = table.in_no_order(table.visible(books.entity_key(session.entity)))
+        refs: list[Json] = [
+            reference(type_, str(row["key"]), books.tables) for row in seen[:_LONGEST_LIST]
+        ]
+    books.usage.bill(1, rows=len(refs))
+    more = len(seen) > _LONGEST_LIST
+    meta: dict[str, Json] = {
+        "totalCount": len(seen),
+        "start": 1,
+        "pageSize": _LONGEST_LIST,
+        "next": _LONGEST_LIST + 1 if more else None,
+        "previous": None,
+    }
+    return as_json({"ia::result": refs, "ia::meta": meta})
+
+
+def _get(door: FrontDoor, session: Session, type_: ObjectType, keys: Sequence[str]) -> Response:
+    books = door.books
+    entity_key = books.entity_key(session.entity)
+    reader = Reader(books.catalogue, books.tables, type_.name, books.today())
+    with books.lock:
+        found: list[dict[str, Json] | None] = [
+            reader.nested(books.tables[type_.name].rows[key])
+            if books.tables.is_visible(type_.name, key, entity_key)
+            else None
+            for key in keys
+        ]
+    books.usage.bill(1, rows=len(keys))
+    if len(keys) == 1:
+        if found[0] is None:
+            raise refusals.key_unknown(type_.name, keys[0])
+        return as_json(success(found[0]))
+    missing = sum(one is None for one in found)
+    if not missing:
+        return as_json(success(list[Json](found), count=len(found)))
+    items: list[Json] = []
+    for key, record in zip(keys, found, strict=True):
+        if record is None:
+            refusal = refusals.key_unknown(type_.name, key)
+            items.append({"ia::status": 404, "ia::error": refusal.error(door.support_id())})
+        else:
+            items.append({**record, "ia::status": 200})
+    return as_json(tally(items, missing), status=404 if missing == len(found) else 207)
+
+
+# --- writes -----------------------------------------------------------------------------------
+
+Plan = tuple[ObjectType, Sequence[Callable[[Books, Work], "str | None"]], bool]
+"""The object, its writes in order, and whether the answer is a list."""
+
+
+def _collection_writes(request: Request, body: bytes, type_: ObjectType) -> Plan:
+    if request.method == "DELETE":
+        raise refusals.method_not_allowed("DELETE without a key", f"objects/{type_.name}")
+    payload = read_json(request.method, body)
+    if isinstance(payload, list):
+        items = payload
+    elif request.method == "PATCH":
+        raise refusals.bad_json("PATCH without a key in the path takes a list")
+    else:
+        items = [payload]
+    if request.method == "POST":
+        writes_ = [partial(_create, type_=type_, body=item) for item in items]
+    else:
+        writes_ = [partial(_change_keyed, type_=type_, body=item) for item in items]
+    return type_, writes_, isinstance(payload, list)
+
+
+def _member_writes(request: Request, body: bytes, type_: ObjectType, keys: Sequence[str]) -> Plan:
+    if request.method == "DELETE":
+        return type_, [partial(_delete, type_=type_, key=key) for key in keys], len(keys) > 1
+    if request.method == "POST" or len(keys) > 1:
+        raise refusals.method_not_allowed(
+            request.method, f"objects/{type_.name} with keys in the path"
+        )
+    payload = read_json(request.method, body)
+    return type_, [partial(_change, type_=type_, key=keys[0], body=payload)], False
+
+
+def _create(books: Books, work: Work, *, type_: ObjectType, body: Json) -> str:
+    return writes.create(books, work, type_, body)
+
+
+def _change(books: Books, work: Work, *, type_: ObjectType, key: str, body: Json) -> str:
+    return writes.change(books, work, type_, key, body)
+
+
+def _change_keyed(books: Books, work: Work, *, type_: ObjectType, body: Json) -> str:
+    key = body.get("key") if isinstance(body, dict) else None
+    if not isinstance(key, str):
+        raise refusals.bad_request("Each item of a PATCH needs its key, as a text")
+    return writes.change(books, work, type_, key, body)
+
+
+def _delete(books: Books, work: Work, *, type_: ObjectType, key: str) -> None:
+    writes.delete(books, work, type_, key)
+
+
+def _write(
+    door: FrontDoor, request: Request, body: bytes, session: Session, plan: Callable[[], Plan]
+) -> Response:
+    """Do the writes of a request and keep them; with an `Idempotency-Key` once only."""
+    books = door.books
+    key = request.headers.get("idempotency-key") if request.method != "DELETE" else None
+    if key is not None and not 0 < len(key) <= LONGEST_KEY:
+        raise refusals.bad_request(f"An Idempotency-Key has 1 to {LONGEST_KEY} characters")
+    asked = request_hash(request.method, request.url.path, session.entity, body)
+    with books.work(session) as work:
+        if key is not None:
+            kept = books.answers.find(session.user.id, key, asked, work.now)
+            if kept is not None:
+                return _again(kept)
+        try:
+            outcome = _do(door, request, work, plan)
+        except Refusal as refusal:
+            work.undo()
+            outcome = Outcome(refusal.status, refusal.body(door.support_id()))
+        encoded = b"" if outcome.body is None else msgspec.json.encode(outcome.body)
+        answer = None
+        if key is not None:
+            text = encoded.decode()
+            answer = StoredAnswer(session.user.id, key, asked, outcome.status, text, work.now)
+        written = sum(books.catalogue[one.object].kind != "line" for one in work.changes)
+        books.commit(work, answer)
+    books.usage.bill(written)
+    return _response(outcome.status, encoded, {"Idempotency-Key": key} if key else {})
+
+
+def _do(door: FrontDoor, request: Request, work: Work, plan: Callable[[], Plan]) -> Outcome:
+    type_, planned, is_list = plan()
+    books = door.books
+    ready: list[Write] = [partial(write, books) for write in planned]
+    if not is_list:
+        return batches.one(books, work, type_, request.method, ready[0])
+    return batches.many(
+        books,
+        work,
+        type_,
+        request.method,
+        ready,
+        atomic=request.headers.get(_TRANSACTION_HEADER, "").lower() == "true",
+        support_id=door.support_id,
+    )
+
+
+def _again(kept: StoredAnswer) -> Response:
+    return _response(
+        kept.status,
+        kept.body.encode(),
+        {
+            "Idempotency-Key": kept.key,
+            "x-ia-idempotency-cached-date": wire_time(kept.at),
+        },
+    )
+
+
+def _response(status: int, encoded: bytes, headers: dict[str, str]) -> Response:
+    media_type = "application/json" if encoded else None
+    return Response(encoded, status_code=status, headers=headers, media_type=media_type)

@@ -1,0 +1,275 @@
+"""Every error the sandbox can answer with, one function each.
+
+Error ids and texts that are known come with their source. Where only a text or nothing at all is
+known, the id begins with `SBX-`, so that nobody takes it for one of Sage's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .envelopes import Detail, Refusal
+
+_MOST_DETAILS = 100  # an answer is read by people; the sandbox's own limit
+
+# --- the door: tokens and entities ------------------------------------------------------------
+
+
+def gateway(status: int, error_id: str, message: str) -> Refusal:
+    """A check of the gateway, GW-0010 to GW-0042 (fact: Sage's error guide)."""
+    return Refusal(status, "invalidRequest", message, error_id, envelope="gateway")
+
+
+def token_dead() -> Refusal:
+    """A revoked or unknown access token (integrators report REST-2102; the status is a guess)."""
+    return Refusal(
+        401,
+        "tokenInvalid",
+        "Token is not valid",
+        "REST-2102",
+        "IA.TOKEN_IS_INVALID",
+        envelope="token",
+    )
+
+
+def client_unknown() -> Refusal:
+    """Wrong client id or secret (integrators report REST-1216; the status is a guess)."""
+    return Refusal(
+        401,
+        "invalidRequest",
+        "The Client ID, Client Secret, and/or 3rd Party Application are incorrect",
+        "REST-1216",
+        envelope="token",
+    )
+
+
+def grant_invalid(why: str) -> Refusal:
+    """RFC 6749's `invalid_grant`: a code or refresh token that does not count (any more)."""
+    return Refusal(400, "invalid_grant", why, "SBX-0400", envelope="oauth")
+
+
+def user_unknown(username: str) -> Refusal:
+    """No such user in no such company (the wording is a guess)."""
+    return Refusal(
+        401,
+        "invalidRequest",
+        f"The user or company in '{username}' is not known, or the user is not a Web Services user",
+        "SBX-0401",
+        envelope="token",
+    )
+
+
+def entity_denied(user: str, entity: str) -> Refusal:
+    """The user may not work in that entity (the wording is a guess)."""
+    return Refusal(
+        403,
+        "accessDenied",
+        f"The user {user} does not have access to the entity {entity}",
+        "SBX-0403",
+        "IA.USER_HAS_NO_ACCESS_TO_ENTITY",
+        {"USER": user, "ENTITY": entity},
+    )
+
+
+def entity_unknown(entity: str) -> Refusal:
+    """The header or the token names an entity that the company does not have (a guess)."""
+    return Refusal(
+        400,
+        "invalidParameter",
+        f"The entity {entity} does not exist",
+        "SBX-0404",
+        "IA.ENTITY_DOES_NOT_EXIST",
+        {"ENTITY": entity},
+    )
+
+
+# --- the request as such ----------------------------------------------------------------------
+
+
+def no_such_path(method: str, path: str) -> Refusal:
+    """A path that the sandbox does not serve."""
+    return Refusal(
+        404, "notFound", f"There is no resource at {method} {path} in this sandbox", "SBX-0405"
+    )
+
+
+def method_not_allowed(method: str, what: str) -> Refusal:
+    """405: the resource is there, the method is not."""
+    return Refusal(
+        405, "invalidRequest", f"{method} request is not supported on {what}", "SBX-0406"
+    )
+
+
+def no_such_object(name: str) -> Refusal:
+    """An object that is not in the catalogue."""
+    return Refusal(
+        400,
+        "invalidRequest",
+        f"The object {name} does not exist in version 1",
+        "SBX-0407",
+        "IA.OBJECT_DOES_NOT_EXIST",
+        {"OBJECT": name, "VERSION": "1"},
+    )
+
+
+def payload_required(method: str) -> Refusal:
+    """REST-1028 (fact: Sage OpenAPI)."""
+    return Refusal(
+        400,
+        "invalidRequest",
+        f"A {method} request requires a payload",
+        "REST-1028",
+        "IA.REQUEST_REQUIRES_A_PAYLOAD",
+        {"METHOD": method},
+    )
+
+
+def bad_json(why: str) -> Refusal:
+    """The body cannot be read as JSON, or is not what the resource takes."""
+    return Refusal(400, "invalidRequest", f"The payload cannot be read: {why}", "SBX-0408")
+
+
+def bad_request(message: str) -> Refusal:
+    """A request that breaks a documented limit or form; which id Intacct uses is not known."""
+    return Refusal(400, "invalidRequest", message, "SBX-0400")
+
+
+def too_large(limit: int) -> Refusal:
+    """The sandbox's own limit on a body; Sage's is not published."""
+    return Refusal(
+        413, "invalidRequest", f"The payload is larger than {limit // 1_000_000} MB", "SBX-0413"
+    )
+
+
+def not_simulated(what: str) -> Refusal:
+    """Something the real API can do and this sandbox cannot."""
+    return Refusal(501, "notImplemented", f"The sandbox does not simulate {what}", "SBX-0501")
+
+
+def broke(what: str) -> Refusal:
+    """A defect of the sandbox itself."""
+    return Refusal(500, "internalError", f"The sandbox failed: {what}", "GW-0001")
+
+
+# --- query ------------------------------------------------------------------------------------
+
+
+def payload_errors(details: Sequence[Detail]) -> Refusal:
+    """REST-1064, the wrapper around what is wrong (seen live; look at the details)."""
+    return Refusal(
+        400,
+        "invalidRequest",
+        "Payload contains errors",
+        "REST-1064",
+        "IA.PAYLOAD_CONTAINS_ERRORS",
+        details=details[:_MOST_DETAILS],
+    )
+
+
+def field_not_queryable(field: str, object_: str) -> Refusal:
+    """REST-1106 for a write-only field or a list (recorded live 2026-03)."""
+    return Refusal(
+        400,
+        "invalidRequest",
+        f"The {field} field in {object_} object cannot be used in query in version 1",
+        "REST-1106",
+        "IA.THE_FIELD_IN_OBJECT_CANNOT_BE_USED_IN_QUERY",
+        {"FIELD": field, "OBJECT": object_, "VERSION": "1"},
+    )
+
+
+def field_unknown(field: str) -> Refusal:
+    """'The x field does not exist' in the details (seen live; the ids are guesses)."""
+    return payload_errors(
+        [
+            Detail(
+                "invalidRequest",
+                f"The {field} field does not exist",
+                "SBX-1107",
+                "IA.FIELD_DOES_NOT_EXIST",
+                {"FIELD_PATH": field},
+            )
+        ]
+    )
+
+
+def query_key_unknown(key: str) -> Refusal:
+    """'Unrecognized key x in query payload' (seen live; the ids are guesses)."""
+    return payload_errors(
+        [
+            Detail(
+                "invalidRequest",
+                f"Unrecognized key {key} in query payload",
+                "SBX-1108",
+                "IA.UNRECOGNIZED_KEY_IN_QUERY_PAYLOAD",
+                {"KEY": key},
+                target=f"/{key}",
+            )
+        ]
+    )
+
+
+def query_invalid(message: str, target: str) -> Refusal:
+    """Anything else that is wrong with a query; Intacct's own ids are not known."""
+    return payload_errors([Detail("invalidParameter", message, "SBX-1109", target=target)])
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def key_unknown(object_: str, key: str) -> Refusal:
+    """404 for a key that is not there, or not visible in this entity."""
+    return Refusal(
+        404,
+        "invalidKey",
+        f"The key '{key}' does not exist in {object_}",
+        "SBX-0409",
+        "IA.INVALID_KEY",
+        {"KEY": key, "OBJECT": object_},
+    )
+
+
+def shared_is_read_only(object_: str, key: str) -> Refusal:
+    """A record of the top level cannot be changed from inside an entity (a guess)."""
+    return Refusal(
+        403,
+        "accessDenied",
+        f"The record '{key}' of {object_} belongs to the top level and cannot be changed "
+        "from an entity",
+        "SBX-0411",
+    )
+
+
+def operation_failed(method: str, object_: str, details: Sequence[Detail]) -> Refusal:
+    """REST-7001 around broken business rules (shape from a fixture of a production client)."""
+    return Refusal(
+        422,
+        "operationFailed",
+        f"{method} request on objects/{object_} object was unsuccessful",
+        "REST-7001",
+        "IA.REQUEST_ON_OBJECT_FAILED",
+        {"OPERATION": method, "RESOURCE_NAME": f"objects/{object_}"},
+        details=details,
+    )
+
+
+def duplicate(method: str, object_: str, details: Sequence[Detail]) -> Refusal:
+    """The same with status 409: a unique value that is taken (fact: Sage's error guide)."""
+    refusal = operation_failed(method, object_, details)
+    refusal.status = 409
+    return refusal
+
+
+def unprocessed() -> Refusal:
+    """An item that an atomic batch did not come to (fact: Sage's composite reference)."""
+    return Refusal(
+        422,
+        "unprocessed",
+        "Operation skipped due to atomic transaction failure",
+        "SBX-0422",
+    )
+
+
+def idempotency_conflict(why: str) -> Refusal:
+    """409 for a key that was used for something else, or too long ago (the wording is a guess)."""
+    return Refusal(409, "invalidRequest", why, "SBX-0410", "IA.IDEMPOTENCY_KEY_CONFLICT")

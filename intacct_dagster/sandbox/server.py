@@ -1,0 +1,162 @@
+"""Runs the sandbox on a port: in a thread for tests and embedding, or until told to stop."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from .app import BASE_PATH, create_app
+from .books import Books
+from .catalogue import Json
+from .clock import Clock
+from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, ENTITIES, USERS
+from .errors import SandboxError
+
+_START_LIMIT = 15.0  # seconds
+_STOP_LIMIT = 10
+
+
+@dataclass(frozen=True)
+class RunningSandbox:
+    """A sandbox that answers at `base_url`."""
+
+    base_url: str
+    """`http://127.0.0.1:PORT/ia/api/v1`."""
+    info: dict[str, Json]
+    """What the ready line says."""
+    books: Books
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(256)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise SandboxError(
+                f"Port {port} on {host} is taken: stop what uses it, or choose another with --port."
+            ) from error
+        raise SandboxError(
+            f"The sandbox cannot listen on {host}, port {port} ({error}): choose others with "
+            "--host and --port."
+        ) from error
+    return listener
+
+
+def _ready_line(base_url: str) -> dict[str, Json]:
+    return {
+        "base_url": base_url,
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+        "company": COMPANY,
+        "entities": [
+            {"id": one.id, "name": one.name, "currency": one.currency} for one in ENTITIES.values()
+        ],
+        "users": {
+            user.id: list[Json](sorted(ENTITIES if user.entities is None else user.entities))
+            for user in USERS.values()
+        },
+    }
+
+
+@contextmanager
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    seed: int = 1,
+    state: Path | None = None,
+    clock: Clock | None = None,
+) -> Iterator[RunningSandbox]:
+    """A sandbox in a thread, stopped when the block ends. Port 0 takes any free one.
+
+    Raises `SandboxError` when the port or the state directory cannot be used.
+    """
+    listener = _listen(host, port)
+    try:
+        books = Books(seed=seed, state=state, clock=clock)
+    except BaseException:
+        listener.close()
+        raise
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(books),
+            log_level="warning",
+            access_log=False,
+            # The program around the sandbox says where lines go.
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=3,
+        )
+    )
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True
+    )
+    thread.start()
+    try:
+        _await_start(server, thread)
+        shown = f"[{host}]" if ":" in host else host
+        base_url = f"http://{shown}:{listener.getsockname()[1]}{BASE_PATH}"
+        info = _ready_line(base_url)
+        if books.journal is not None:
+            books.journal.show_card(info)
+        yield RunningSandbox(base_url, info, books)
+    finally:
+        server.should_exit = True
+        thread.join(_STOP_LIMIT)
+        listener.close()
+        books.close()
+
+
+def _await_start(server: uvicorn.Server, thread: threading.Thread) -> None:
+    deadline = time.monotonic() + _START_LIMIT
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise SandboxError("The sandbox did not start: see the lines above for the reason.")
+        time.sleep(0.005)
+
+
+def run(
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    seed: int = 1,
+    state: Path | None = None,
+    show: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; prints one line of JSON when ready.
+
+    `show` prints the line; by default it goes to standard output. Raises `SandboxError`. To be
+    called in the main thread.
+    """
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with serve(host=host, port=port, seed=seed, state=state) as sandbox:
+            line = json.dumps(sandbox.info)
+            if show is not None:
+                show(line)
+            else:
+                print(line, flush=True)
+            stop.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

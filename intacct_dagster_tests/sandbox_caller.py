@@ -1,0 +1,117 @@
+"""Calls a sandbox in memory, as the tests do: no port, no thread, a clock that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from intacct_dagster.sandbox import BASE_PATH, CLIENT_ID, CLIENT_SECRET, Books, Clock, create_app
+
+CLIENT = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+
+INVOICE = "accounts-receivable/invoice"
+CUSTOMER = "accounts-receivable/customer"
+
+
+class Caller:
+    """A client of one set of books. `call` takes a path below the API's base path."""
+
+    def __init__(self, books: Books) -> None:
+        self.books = books
+        self._loop = asyncio.new_event_loop()
+        self._client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=create_app(books)), base_url="http://sandbox"
+        )
+        self._tokens: dict[str, str] = {}
+
+    def call(self, method: str, path: str, *, user: str | None = None, **given: Any) -> Any:
+        """The response, as an `httpx.Response`. `user`: `usa@demo|E110`, logged in once."""
+        headers = dict(given.pop("headers", {}))
+        if user is not None:
+            headers["Authorization"] = f"Bearer {self.token(user)}"
+        below = path if path.startswith("/_sandbox") else BASE_PATH + path
+        return self._loop.run_until_complete(
+            self._client.request(method, below, headers=headers, **given)
+        )
+
+    def log_in(self, username: str) -> dict[str, Any]:
+        """The answer to a client-credentials request."""
+        asked = {"grant_type": "client_credentials", "username": username, **CLIENT}
+        response = self.call("POST", "/oauth2/token", data=asked)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def token(self, username: str) -> str:
+        """An access token of this user, the same one every time."""
+        if username not in self._tokens:
+            self._tokens[username] = self.log_in(username)["access_token"]
+        return self._tokens[username]
+
+    def query(self, user: str, object_: str, fields: list[str], **rest: Any) -> dict[str, Any]:
+        """The answer to a query that works."""
+        response = self.call(
+            "POST",
+            "/services/core/query",
+            user=user,
+            json={"object": object_, "fields": fields, **rest},
+        )
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def close(self) -> None:
+        """Close the client and its loop."""
+        self._loop.run_until_complete(self._client.aclose())
+        self._loop.close()
+        self.books.close()
+
+
+@contextmanager
+def calling(state: Path | None = None, clock: Clock | None = None, seed: int = 1) -> Iterator[Caller]:
+    """A caller of fresh books."""
+    caller = Caller(Books(seed=seed, state=state, clock=clock or Clock.stopped()))
+    try:
+        yield caller
+    finally:
+        caller.close()
+
+
+def invoice(customer: Any = "C-10001", **changed: Any) -> dict[str, Any]:
+    """The body of an invoice that E110 takes, with some fields changed.
+
+    `customer`: an id, or what is to stand there.
+    """
+    return {
+        "customer": {"id": customer} if isinstance(customer, str) else customer,
+        "invoiceDate": "2026-10-05",
+        "dueDate": "2026-11-04",
+        "lines": [invoice_line()],
+        **changed,
+    }
+
+
+def invoice_line(account: str = "40300", place: str = "E110", amount: str = "12.50") -> dict[str, Any]:
+    """A line that E110 takes."""
+    return {
+        "txnAmount": amount,
+        "glAccount": {"id": account},
+        "dimensions": {"location": {"id": place}},
+    }
+
+
+def error_of(response: Any) -> dict[str, Any]:
+    """The error of an answer in the usual envelope."""
+    error: dict[str, Any] = response.json()["ia::result"]["ia::error"]
+    return error
+
+
+def messages(response: Any) -> str:
+    """All texts of an error, its details included."""
+    error = error_of(response)
+    return " | ".join([error["message"], *(one["message"] for one in error.get("details", ()))])

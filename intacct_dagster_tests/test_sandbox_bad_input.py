@@ -1,0 +1,210 @@
+"""Whatever is sent, an answer in one of Intacct's envelopes comes back."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from intacct_dagster_tests.sandbox_caller import (
+    CUSTOMER,
+    INVOICE,
+    Caller,
+    calling,
+    invoice,
+    messages,
+)
+
+USER = "usa@demo"
+_QUIET = settings(
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+_PATHS = (
+    f"/objects/{INVOICE}",
+    f"/objects/{INVOICE}/1",
+    f"/objects/{CUSTOMER}",
+    "/objects/general-ledger/journal-entry",
+    "/services/core/query",
+    "/services/core/model",
+    "/oauth2/token",
+    "/oauth2/revoke",
+    "/oauth2/authorize",
+)
+
+
+@pytest.fixture(scope="module")
+def caller() -> Iterator[Caller]:
+    with calling() as caller:
+        yield caller
+
+
+def _is_answer(response: Any) -> bool:
+    """Whether this is one of Intacct's envelopes, and no defect of the sandbox."""
+    if response.status_code in (204, 302):
+        return not response.content
+    if response.headers["content-type"].startswith("text/html"):
+        return bool(response.status_code == 200)
+    body = response.json()
+    known = {"ia::result", "ia::error", "error", "access_token"} & set(body) or body == {}
+    return response.status_code != 500 and bool(known)
+
+
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@_QUIET
+@given(
+    path=st.sampled_from(_PATHS),
+    method=st.sampled_from(["GET", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"]),
+    body=st.binary(max_size=60) | _json.map(lambda one: json.dumps(one).encode()),
+    kind=st.sampled_from(["application/json", "application/x-www-form-urlencoded", "text/plain"]),
+)
+def test_any_body_on_any_route_is_answered(
+    caller: Caller, path: str, method: str, body: bytes, kind: str
+) -> None:
+    if method == "DELETE" and path.endswith("/1"):
+        path = f"/objects/{INVOICE}/0"
+    headers = {"Content-Type": kind}
+    response = caller.call(method, path, user=USER, content=body, headers=headers)
+    assert _is_answer(response)
+
+
+_WORDS = st.sampled_from(
+    [
+        *("object", "fields", "filters", "filterExpression", "orderBy", "start", "size", "key"),
+        *("$eq", "$in", "$between", "$has", "$contains", "invoiceDate", "totalTxnAmount", "and"),
+        *("audit.modifiedDateTime", "customer.id", "lines", "asc", "2026-10-13", "1", "today"),
+        *("0001-01-01", "9999-12-31", "1e999999", "0001-01-01T00:00:00+23:59", "(1 or 1)"),
+    ]
+)
+_queryish = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 5000) | _WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@_QUIET
+@given(
+    changed=st.dictionaries(
+        st.sampled_from(["fields", "filters", "filterExpression", "orderBy", "start", "size"]),
+        _queryish,
+        max_size=3,
+    ),
+    operand=st.none() | st.tuples(_WORDS, _WORDS, _queryish),
+)
+def test_any_query_is_answered(
+    caller: Caller, changed: dict[str, Any], operand: tuple[str, str, Any] | None
+) -> None:
+    query: dict[str, Any] = {"object": INVOICE, "fields": ["key"], "size": 3}
+    if operand is not None:
+        operator, path, value = operand
+        query["filters"] = [{operator: {path: value}}]
+    response = caller.call("POST", "/services/core/query", user=USER, json={**query, **changed})
+    assert response.status_code in (200, 400, 501)
+    assert _is_answer(response)
+
+
+@_QUIET
+@given(
+    where=st.lists(
+        st.sampled_from(["customer", "invoiceDate", "lines", "dueDate", "state", "currency"]),
+        min_size=1,
+        max_size=3,
+    ),
+    value=_json | _queryish,
+)
+def test_any_invoice_is_answered(caller: Caller, where: list[str], value: Any) -> None:
+    body = invoice()
+    inner: Any = body
+    for name in where[:-1]:
+        below = inner.setdefault(name, {})
+        inner = below if isinstance(below, dict) else inner
+    inner[where[-1]] = value
+    response = caller.call("POST", f"/objects/{INVOICE}", user=USER, json=body)
+    assert response.status_code in (201, 400, 422)
+    assert _is_answer(response)
+
+
+@given(key=st.text(string.ascii_letters + string.digits + ",.:;-_%äß漢 ", min_size=1, max_size=30))
+@settings(parent=_QUIET, max_examples=60)
+def test_any_key_is_answered(caller: Caller, key: str) -> None:
+    for method in ("GET", "DELETE", "PATCH"):
+        path = f"/objects/{CUSTOMER}/{key}"
+        assert _is_answer(caller.call(method, path, user=USER, json={}))
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", "requires a payload"),
+        (b"{", "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b'{"name": "\\ud800"}', "cannot be read"),
+        (b"[" * 100_000, "cannot be read"),
+        (b'{"name": NaN}', "cannot be read"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused(caller: Caller, body: bytes, text: str) -> None:
+    response = caller.call("POST", f"/objects/{CUSTOMER}", user=USER, content=body)
+    assert response.status_code == 400
+    assert text in messages(response)
+
+
+def test_a_body_of_50_mb_is_refused_without_being_read_to_its_end(caller: Caller) -> None:
+    response = caller.call("POST", "/services/core/query", user=USER, content=b" " * 50_000_000)
+    assert response.status_code == 413
+    assert "larger than 20 MB" in messages(response)
+
+
+def test_dates_at_the_end_of_time_are_refused(caller: Caller) -> None:
+    sheet = {"beginDate": "9999-12-31", "lines": []}
+    response = caller.call("POST", "/objects/time/timesheet", user=USER, json=sheet)
+    assert response.status_code == 400
+
+
+def test_paths_and_methods_that_are_not_there_are_told_so(caller: Caller) -> None:
+    for method, path, status in (
+        ("GET", "/services/core/composite", 404),
+        ("PUT", f"/objects/{INVOICE}", 405),
+        ("GET", "/services/core/query", 405),
+        ("POST", f"/objects/{INVOICE}/1", 405),
+        ("DELETE", f"/objects/{INVOICE}", 405),
+        ("PATCH", "/objects/company-config/entity/1", 405),
+        ("GET", "/objects/accounts-receivable/nothing", 400),
+    ):
+        response = caller.call(method, path, user=USER, json={})
+        assert response.status_code == status, (method, path)
+        assert _is_answer(response)
+
+
+def test_a_defect_is_answered_without_a_traceback(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr("intacct_dagster.sandbox.service_routes.query.answer", broken)
+    query = {"object": INVOICE, "fields": ["key"]}
+    response = caller.call("POST", "/services/core/query", user=USER, json=query)
+    assert response.status_code == 500
+    assert messages(response) == "The sandbox failed: ZeroDivisionError"
+    assert "a secret" not in response.text
+    assert "ZeroDivisionError" in caplog.text

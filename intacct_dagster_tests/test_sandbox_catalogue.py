@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+
+from intacct_dagster.sandbox import model_service
+from intacct_dagster.sandbox.catalogue import CatalogueMistake, load_catalogue
+from intacct_dagster.sandbox.catalogue.notation import read_field, read_ref
+
+# Sage's OpenAPI: what a POST must bring.
+_REQUIRED = {
+    "general-ledger/account": {"id", "name"},
+    "general-ledger/journal": {"id", "name"},
+    "general-ledger/journal-entry": {"glJournal", "postingDate", "description"},
+    "general-ledger/journal-entry-line": {"txnAmount", "txnType", "glAccount"},
+    "accounts-payable/vendor": {"id", "name"},
+    "accounts-payable/bill": {"dueDate", "createdDate", "vendor", "currency.txnCurrency"},
+    "accounts-payable/bill-line": {"txnAmount", "glAccount", "dimensions.location"},
+    "accounts-receivable/customer": {"name"},
+    "accounts-receivable/invoice": {"invoiceDate", "dueDate", "customer"},
+    "accounts-receivable/invoice-line": {"txnAmount", "glAccount", "dimensions.location"},
+    "company-config/entity": {"id", "name", "federalId"},
+    "company-config/location": {"id", "name"},
+    "company-config/department": {"id", "name"},
+    "company-config/employee": {"id", "primaryContact"},
+    "time/timesheet": {"beginDate"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(_REQUIRED))
+def test_required_fields_are_those_of_sages_openapi(name: str) -> None:
+    type_ = load_catalogue()[name]
+    required = {one.path for one in type_.fields.values() if one.required}
+    required |= {one.path for one in type_.refs.values() if one.required}
+    assert required == _REQUIRED[name]
+
+
+def test_every_line_object_knows_its_owner_and_every_field_it_shows_exists() -> None:
+    catalogue = load_catalogue()
+    for name, type_ in catalogue.items():
+        if type_.kind == "line":
+            assert type_.owner is not None
+            document = catalogue[type_.refs[type_.owner].object]
+            assert document.lines is not None
+            assert document.lines.object == name
+        for one in type_.fields.values():
+            if one.same_as:
+                ref, _, member = one.same_as.rpartition(".")
+                assert one.same_as in type_.fields or member in type_.refs[ref].members
+        for ref_ in type_.refs.values():
+            for shown in ref_.shown.values():
+                assert ref_.object not in catalogue or shown in catalogue[ref_.object].fields
+
+
+def test_every_object_tells_when_it_changed_and_whose_it_is() -> None:
+    for type_ in load_catalogue().values():
+        assert "audit.modifiedDateTime" in type_.fields
+        assert "entity.id" in type_.members
+
+
+def test_a_model_has_the_recorded_shape() -> None:
+    answer = model_service.answer(load_catalogue(), "objects/accounts-receivable/invoice")
+    model = answer["ia::result"]
+    assert isinstance(model, dict)
+    assert set(model) == {
+        *("fields", "groups", "refs", "lists", "httpMethods", "idempotenceSupported"),
+        *("apiObject", "type", "href"),
+    }
+    fields = model["fields"]
+    assert isinstance(fields, dict)
+    assert fields["totalTxnAmount"] == {
+        "format": "decimal-precision-2",
+        "type": "string",
+        "readOnly": True,
+        "writeOnly": False,
+        "required": False,
+        "nullable": True,
+        "mutable": False,
+    }
+    assert model["lists"] == {"lines": {"apiObject": "accounts-receivable/invoice-line"}}
+    assert model["apiObject"] == "objects/accounts-receivable/invoice"
+
+
+def test_a_model_calls_no_field_required_and_empty_lists_are_an_array() -> None:
+    catalogue = load_catalogue()
+    for name in catalogue:
+        model = model_service.answer(catalogue, name)["ia::result"]
+        assert isinstance(model, dict)
+        fields = model["fields"]
+        assert isinstance(fields, dict)
+        assert all(isinstance(one, dict) and one["required"] is False for one in fields.values())
+        assert catalogue[name].lines is not None or model["lists"] == []
+
+
+def test_an_unknown_object_has_an_empty_model() -> None:
+    answer = model_service.answer(load_catalogue(), "accounts-receivable/nothing")
+    assert answer["ia::result"] == []
+    assert answer["ia::meta"] == {"totalCount": 0, "totalSuccess": 0, "totalError": 0}
+
+
+@pytest.mark.parametrize("line", ["texts", "string requierd", "string maximum=3"])
+def test_a_mistake_in_the_catalogue_names_the_field(line: str) -> None:
+    with pytest.raises(CatalogueMistake, match=r"^a\.b: "):
+        read_field("a.b", line)
+
+
+def test_a_mistake_in_a_reference_names_it() -> None:
+    with pytest.raises(CatalogueMistake, match=r"^customer: "):
+        read_ref("customer", "accounts-receivable/customer named", is_owner=False)
