@@ -1,0 +1,252 @@
+"""Planned documents into Intacct, each exactly once as far as can be proven. Dagster is not needed.
+
+The ledger decides what may be sent; this module sends it, writes down what came back by position,
+and finds out what became of a request that was never answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from intacct_dagster.intacct import (
+    AccessDenied,
+    AuthenticationRefused,
+    BatchAnswer,
+    Created,
+    IntacctClient,
+    IntacctError,
+    NotReached,
+    OutcomeUnknown,
+    Query,
+    RequestRefused,
+    Throttled,
+    explain,
+)
+from intacct_dagster.warehouse import Accepted, Chunk, ChunkState, Item, Ledger, Rejected
+
+#: Sage replays a stored answer to the same Idempotency-Key for 48 hours. Inside that time the same
+#: bytes with the same key either tell what happened, or happen now for the first time.
+REPLAY_WITHIN = timedelta(hours=47)
+
+#: After this long nothing of a request can still be under way: the client itself gave up long
+#: before, so what Intacct does not hold by then, it never created.
+READ_BACK_AFTER = timedelta(minutes=30)
+
+#: Answers about the address that was asked, not about what was sent to it.
+_NO_SUCH_PLACE = (404, 405)
+
+#: Source ids in one query for them; no limit of Intacct's is known.
+IDS_IN_A_QUERY = 200
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one chunk. The three counts add up to its items, or all are 0 if not sent."""
+
+    chunk_id: str
+    items: int
+    posted: int = 0
+    refused: int = 0
+    uncertain: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Chunks to send, and source ids (with Intacct's keys) that were found there already."""
+
+    chunks: Sequence[Chunk]
+    already_there: Mapping[str, Sequence[str]]
+
+
+class PostingEngine:
+    """Plans and sends the documents of one entity. `now` gives aware UTC times."""
+
+    def __init__(
+        self,
+        client: IntacctClient,
+        ledger: Ledger,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        if client.entity_id is None:
+            raise ValueError("documents are posted to an entity, not to the top level")
+        self._client = client
+        self._entity = client.entity_id
+        self._ledger = ledger
+        self._now = now
+
+    def plan(
+        self,
+        feed: str,
+        object: str,
+        match_on: str,
+        items: Sequence[Item],
+        *,
+        run_id: str,
+        chunk_size: int,
+    ) -> Planned:
+        """Writes down what is to be posted, after a last look whether Intacct has it by now.
+
+        Reconciliation judged by a copy that is hours old. What somebody entered since is left out
+        of the plan: the next extraction will see it, and reconciliation compare it. Raises
+        IntacctError; nothing is planned then.
+        """
+        there = self._find(object, match_on, [item.source_id for item in items])
+        chunks = self._ledger.plan(
+            object,
+            self._entity,
+            feed,
+            [item for item in items if item.source_id not in there],
+            run_id=run_id,
+            chunk_size=chunk_size,
+        )
+        return Planned(
+            chunks, {source_id: [key for key, _ in each] for source_id, each in there.items()}
+        )
+
+    def send(self, chunk_id: str) -> Sent:
+        """Sends a ready chunk and records the fate of its items.
+
+        Raises NotReached, Throttled, AuthenticationRefused or AccessDenied if the request certainly
+        did nothing: the chunk is ready as before, and `send` may be called again. Raises
+        RequestRefused if there is nothing at the object's address: the documents are to be planned
+        again. An answer that does not come, or does not add up, leaves the chunk uncertain; nothing
+        is raised for it.
+        """
+        chunk = self._ledger.chunk(chunk_id)
+        if not self._ledger.start_sending(chunk_id):
+            return Sent(chunk_id, chunk.size, note="not sent: it was planned anew or sent before")
+        try:
+            answer = self._create(chunk)
+        except (NotReached, Throttled, AuthenticationRefused, AccessDenied) as error:
+            self._ledger.never_arrived(chunk_id, str(error))
+            raise
+        except OutcomeUnknown as error:
+            self._ledger.uncertain(chunk_id, str(error))
+            return Sent(chunk_id, chunk.size, uncertain=chunk.size, note=str(error))
+        return self._record(chunk, answer)
+
+    def settle(self, object: str, match_on: str) -> list[Sent]:
+        """Finds out what became of every chunk of `object` that was sent and never answered.
+
+        Within Sage's 48 hours by the same bytes with the same key, afterwards by asking Intacct
+        for the source ids (`match_on` is the field that keeps them). What cannot be proven yet
+        stays uncertain.
+        """
+        chunks = self._ledger.unsettled(object, self._entity)
+        if not chunks:
+            return []
+        idempotent = self._client.model(object).idempotence_supported
+        return [self._settle(chunk, match_on, idempotent=idempotent) for chunk in chunks]
+
+    def _settle(self, chunk: Chunk, match_on: str, *, idempotent: bool) -> Sent:
+        if chunk.first_sent_at is None or chunk.last_sent_at is None:
+            raise AssertionError("the database holds that a sent chunk says when")
+        now = self._now()
+        if idempotent and now - chunk.first_sent_at < REPLAY_WITHIN:
+            if not self._ledger.start_replay(chunk.chunk_id):
+                return Sent(chunk.chunk_id, chunk.size, note="settled by another run")
+            try:
+                answer = self._create(chunk)
+            except IntacctError as error:
+                return self._still_uncertain(chunk, f"asked again, without an answer: {error}")
+            return self._record(chunk, answer)
+        if now - chunk.last_sent_at < READ_BACK_AFTER:
+            return self._still_uncertain(
+                chunk,
+                f"sent {chunk.last_sent_at:%Y-%m-%d %H:%M} UTC without an answer; it may still be "
+                f"under way. Run this partition again after {READ_BACK_AFTER.seconds // 60} min.",
+            )
+        return self._read_back(chunk, match_on)
+
+    def _create(self, chunk: Chunk) -> BatchAnswer:
+        return self._client.create_batch(
+            chunk.object,
+            chunk.body,
+            count=chunk.size,
+            idempotency_key=chunk.idempotency_key,
+        )
+
+    def _record(self, chunk: Chunk, answer: BatchAnswer) -> Sent:
+        if answer.whole and answer.http_status in _NO_SUCH_PLACE:
+            # It says nothing about any document: none is refused, and none was created.
+            note = f"HTTP {answer.http_status} for the whole request"
+            self._ledger.settle_by_read_back(chunk.chunk_id, {}, note)
+            raise RequestRefused(
+                f"Intacct does not create {chunk.object} here (HTTP {answer.http_status}); "
+                f"{chunk.size} documents of {self._entity} are still to be posted.",
+                entity=self._entity,
+                object=chunk.object,
+                remedy="Check the feed's `object` and the base URL in intacct.yaml.",
+            )
+        fates: list[Accepted | Rejected] = []
+        for outcome in answer.outcomes:
+            if isinstance(outcome, Created):
+                fates.append(Accepted(outcome.position, outcome.key, outcome.id))
+            else:
+                reason = explain(outcome)
+                fates.append(
+                    Rejected(
+                        outcome.position,
+                        reason=reason.reason,
+                        what_to_do=reason.what_to_do,
+                        error_id=outcome.error_id,
+                        field=outcome.field,
+                        support_id=outcome.support_id,
+                    )
+                )
+        self._ledger.record(chunk.chunk_id, fates, http_status=answer.http_status)
+        posted = sum(isinstance(fate, Accepted) for fate in fates)
+        return Sent(chunk.chunk_id, chunk.size, posted=posted, refused=len(fates) - posted)
+
+    def _read_back(self, chunk: Chunk, match_on: str) -> Sent:
+        found = self._find(chunk.object, match_on, self._ledger.source_ids(chunk.chunk_id))
+        twice = sorted(source_id for source_id, records in found.items() if len(records) > 1)
+        if twice:
+            return self._still_uncertain(
+                chunk,
+                f"Intacct holds {', '.join(twice[:3])} more than once ({match_on}): a person must "
+                "decide which record is the right one",
+            )
+        self._ledger.settle_by_read_back(
+            chunk.chunk_id,
+            {source_id: records[0] for source_id, records in found.items()},
+            f"read back: {len(found)} of {chunk.size} were there",
+        )
+        return Sent(
+            chunk.chunk_id,
+            chunk.size,
+            posted=len(found),
+            note=f"read back: {chunk.size - len(found)} were never created and are planned anew",
+        )
+
+    def _find(
+        self, object: str, match_on: str, source_ids: Sequence[str]
+    ) -> dict[str, list[tuple[str, str | None]]]:
+        """The (key, id) of Intacct's records that carry these source ids, by source id."""
+        found: dict[str, list[tuple[str, str | None]]] = {}
+        for start in range(0, len(source_ids), IDS_IN_A_QUERY):
+            part = source_ids[start : start + IDS_IN_A_QUERY]
+            page = self._client.query(
+                Query(
+                    object=object,
+                    fields=("key", "id", match_on),
+                    filters=({"$in": {match_on: list(part)}},),
+                    order_by=({"key": "asc"},),
+                    size=4000,
+                )
+            )
+            for row in page.rows:
+                name = row.get("id")
+                found.setdefault(str(row[match_on]), []).append(
+                    (str(row["key"]), None if name is None else str(name))
+                )
+        return found
+
+    def _still_uncertain(self, chunk: Chunk, note: str) -> Sent:
+        if chunk.state is ChunkState.SENDING:
+            self._ledger.uncertain(chunk.chunk_id, note)
+        return Sent(chunk.chunk_id, chunk.size, uncertain=chunk.size, note=note)
