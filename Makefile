@@ -49,4 +49,4 @@ lock:  ## pins what was tested (needs uv)
 	  --python-version 3.11 --no-header --no-annotate --quiet -o requirements.lock
 
 clean:  ## removes what runs and installs left behind
-	@rm -rf $(VENV) data .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) data .dagster .tmp_dagster_home_* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,114 @@
+"""`intacct-dagster …`: a thin face on the library. A user's mistake gets a message only."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from intacct_dagster import __version__
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _plainly(command: Callable[P, R]) -> Callable[P, R]:
+    """Turns the errors that a user can cause into a message and exit status 1."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        # Imported here so that `--help` and `sandbox` do not wait for Dagster and DuckDB.
+        from intacct_dagster.config import ConfigError
+        from intacct_dagster.intacct import IntacctError
+        from intacct_dagster.sandbox import SandboxError
+        from intacct_dagster.warehouse import WarehouseError
+
+        try:
+            return command(*args, **kwargs)
+        except (ConfigError, IntacctError, SandboxError, WarehouseError) as error:
+            raise click.ClickException(str(error)) from None
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="intacct-dagster")
+def main() -> None:
+    """A multi-entity Sage Intacct company in DuckDB, and reconciled transactions back into Intacct.
+
+    Settings come from intacct.yaml in the working directory, or from the file that INTACCT_CONFIG
+    names.
+    """
+    # A command that is told to end takes what it started along: `finally` runs.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8765, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--seed", default=1, show_default=True, help="Which company is generated.")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that keeps what is posted, over restarts.  [default: kept nowhere]",
+)
+@_plainly
+def sandbox(host: str, port: int, seed: int, state: Path | None) -> None:
+    """Serve a simulated Sage Intacct company over HTTP.
+
+    Prints one line of JSON when it is ready: base URL, credentials, entities and users. Stops at
+    Ctrl-C.
+    """
+    from intacct_dagster.sandbox import run
+
+    run(host=host, port=port, seed=seed, state=state)
+
+
+@main.command()
+@click.option(
+    "--days",
+    default=14,
+    show_default=True,
+    type=click.IntRange(1, 60),
+    help="How many of the company's last days.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the summary to this file.",
+)
+@_plainly
+def demo(days: int, json_file: Path | None) -> None:
+    """Run the main job, end to end, on the sandbox company.
+
+    Extracts the last days into DuckDB by entity and day, reconciles the sales invoices of the feed
+    with Intacct, posts what is missing, and asks the sandbox's own books whether they agree. Exits
+    with 0 only if they do. A second run finds everything posted and posts nothing.
+    """
+    from intacct_dagster.demo import run_demo
+
+    sys.exit(0 if run_demo(days=days, json_file=json_file) else 1)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the UI.")
+@click.option("--port", default=3000, show_default=True, help="Port of the UI.")
+@_plainly
+def dev(host: str, port: int) -> None:
+    """Open the Dagster UI, and serve the sandbox beside it if that is the company.
+
+    Stops both at Ctrl-C.
+    """
+    from intacct_dagster.demo import run_dev
+
+    sys.exit(run_dev(host=host, port=port))
+
+
+if __name__ == "__main__":
+    main()

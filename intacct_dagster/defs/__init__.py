@@ -1,0 +1,48 @@
+"""What Dagster sees: the joint of intacct/ and warehouse/, as assets, ops, checks and resources."""
+
+import warnings
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.defs.current import current_assets, current_key
+from intacct_dagster.defs.feed import feed_asset, feed_key
+from intacct_dagster.defs.posting import posted_key, posting_asset
+from intacct_dagster.defs.raw import raw_assets, raw_key, sage_intacct
+from intacct_dagster.defs.reconcile import reconciled_asset, reconciled_key
+from intacct_dagster.defs.resources import (
+    IntacctResource,
+    WarehouseResource,
+    build_resources,
+)
+
+__all__ = [
+    "IntacctResource",
+    "WarehouseResource",
+    "build_definitions",
+    "current_key",
+    "feed_key",
+    "posted_key",
+    "raw_key",
+    "reconciled_key",
+]
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Everything that the settings describe. Nothing is read from the network."""
+    with warnings.catch_warnings():
+        # Partitioned checks are a preview and backfill policies a beta of Dagster 1.13, the series
+        # that pyproject.toml pins.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        feeds = [
+            build(settings, name, feed)
+            for name, feed in settings.feeds.items()
+            for build in (feed_asset, reconciled_asset, posting_asset)
+        ]
+        return dg.Definitions(
+            assets=[sage_intacct(settings), raw_assets(settings), current_assets(settings), *feeds],
+            resources=build_resources(settings),
+            # One process a run: steps are short, and each process would pay seconds of imports.
+            executor=dg.in_process_executor,
+        )

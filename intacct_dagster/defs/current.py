@@ -1,0 +1,66 @@
+"""Current assets: the latest version of each record, as analysts query it."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.defs.raw import raw_key
+from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.tables import column_schema, relation
+from intacct_dagster.warehouse import TableColumn, table_name
+
+GROUP = "current"
+
+
+def current_key(object: str) -> dg.AssetKey:
+    """The current asset of an object: the key is the view's schema and name."""
+    return dg.AssetKey(["intacct", table_name(object)])
+
+
+def current_assets(settings: Settings) -> dg.AssetsDefinition:
+    """One op that brings the current views up to date with the raw tables' columns.
+
+    They are not partitioned: a view shows all entities and days that have landed, at any time.
+    """
+    objects = {current_key(each.name): each.name for each in settings.objects}
+
+    @dg.multi_asset(
+        name="refresh_current",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[raw_key(name)],
+                group_name=GROUP,
+                kinds={"duckdb", "view"},
+                description=f"`{name}`: the latest version of each record of all entities.",
+                metadata=relation(settings, key),
+            )
+            for key, name in objects.items()
+        ],
+        can_subset=True,
+    )
+    def refresh(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        for key, name in objects.items():
+            if key in context.selected_asset_keys:
+                view = warehouse.warehouse.refresh_current(name)
+                yield dg.MaterializeResult(
+                    asset_key=key,
+                    metadata={
+                        "dagster/row_count": view.rows,
+                        "dagster/column_schema": column_schema(view.columns),
+                        "dagster/column_lineage": _lineage(raw_key(name), view.columns),
+                    },
+                )
+
+    return refresh
+
+
+def _lineage(
+    raw: dg.AssetKey, columns: Sequence[TableColumn]
+) -> dg.TableColumnLineageMetadataValue:
+    return dg.MetadataValue.column_lineage(
+        dg.TableColumnLineage({each.name: [dg.TableColumnDep(raw, each.name)] for each in columns})
+    )

@@ -1,0 +1,123 @@
+"""Feed assets: the documents that a source system says should be in Intacct."""
+
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+
+from intacct_dagster.config import Feed, Settings
+from intacct_dagster.defs.partitions import (
+    days_by_entity,
+    entity_days,
+    partition_key,
+    partitions_of,
+)
+from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
+from intacct_dagster.warehouse import FeedSpec, WarehouseError, quarantined_lines, read_feed
+
+GROUP = "feeds"
+NO_BAD_LINE = "no_line_in_quarantine"
+
+_QUARANTINE = {"file": "string", "line": "int", "reason": "string", "source_id": "string"}
+
+
+def feed_key(feed: str) -> dg.AssetKey:
+    """The asset of a feed: its good lines, in the table `feed.<feed>`."""
+    return dg.AssetKey(["feed", feed])
+
+
+def feed_spec(name: str, feed: Feed) -> FeedSpec:
+    """The feed as the warehouse reads it."""
+    return FeedSpec(
+        name=name,
+        files=(feed.files,),
+        source_id=feed.source_id,
+        line_id=feed.line_id,
+        entity=feed.entity,
+        date=feed.date,
+        types=feed.columns,
+        total=feed.total,
+        payload=feed.payload,
+        match_on=feed.match_on,
+        compare=feed.compare,
+    )
+
+
+def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
+    """Reads a feed's files into the partitions of a run; what is malformed goes to quarantine."""
+    key = feed_key(name)
+    spec = feed_spec(name, feed)
+    entities = set(settings.users)
+
+    @dg.asset(
+        key=key,
+        partitions_def=entity_days(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        kinds={"csv", "duckdb"},
+        description=(
+            f"`{name}`: lines of the files `{feed.files}`, typed, by entity and {feed.date}. "
+            "Malformed lines are in `feed.quarantine` with file, line and reason."
+        ),
+        metadata=relation(settings, key),
+        check_specs=[
+            # Not partitioned: a line without a readable entity or date belongs to no partition.
+            dg.AssetCheckSpec(
+                NO_BAD_LINE,
+                asset=key,
+                description="Every line of the feed's files could be read.",
+            )
+        ],
+    )
+    def read(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        try:
+            done = read_feed(
+                warehouse.warehouse,
+                spec,
+                partitions_of(days_by_entity(context.partition_keys)),
+                entities,
+                settings.directory,
+                context.run_id,
+            )
+            bad = quarantined_lines(warehouse.warehouse, name, limit=SHOWN_ROWS)
+        except WarehouseError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        for (entity, day), rows in done.rows.items():
+            context.add_asset_metadata(
+                {"dagster/partition_row_count": rows}, partition_key=partition_key(entity, day)
+            )
+        count = sum(done.quarantined.values())
+        yield dg.MaterializeResult(
+            metadata={
+                "files": len(done.files),
+                "lines_of_other_partitions": sum(done.elsewhere.values()),
+                "lines_in_quarantine": count,
+                "documents_invalid": done.invalid,
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=NO_BAD_LINE,
+                    passed=count == 0,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=_quarantined(done.quarantined, len(done.files)),
+                    metadata={
+                        "lines_in_quarantine": count,
+                        **({"lines": table_of(bad, _QUARANTINE)} if count else {}),
+                    },
+                )
+            ],
+        )
+
+    return read
+
+
+def _quarantined(by_kind: Mapping[str, int], files: int) -> str:
+    if not by_kind:
+        return f"Every line of {files} files was read."
+    kinds = "; ".join(f"{count} {kind}" for kind, count in by_kind.items())
+    return (
+        f"{sum(by_kind.values())} lines of {files} files are in quarantine ({kinds}). Their "
+        "documents are not posted. Correct the files and run the partitions again."
+    )

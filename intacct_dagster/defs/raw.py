@@ -1,0 +1,187 @@
+"""Raw assets: each object as Intacct answered, by entity and day of change."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+
+import dagster as dg
+
+from intacct_dagster.config import ObjectSettings, Settings
+from intacct_dagster.defs.partitions import days_by_entity, entity_days, partition_key
+from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
+from intacct_dagster.defs.tables import column_schema, relation
+from intacct_dagster.extract import Extracted, Extractor
+from intacct_dagster.intacct import IntacctError, NotReached, ServerFailed, Throttled
+from intacct_dagster.warehouse import WarehouseError, table_name
+
+GROUP = "raw"
+SAGE_INTACCT = dg.AssetKey("sage_intacct")
+
+
+def raw_key(object: str) -> dg.AssetKey:
+    """The raw asset of an object: the key is the table's schema and name."""
+    return dg.AssetKey(["raw", table_name(object)])
+
+
+def sage_intacct(settings: Settings) -> dg.AssetSpec:
+    """The company itself, so that lineage begins where the data does."""
+    return dg.AssetSpec(
+        SAGE_INTACCT,
+        description=f"The Sage Intacct company {settings.company} at {settings.base_url}.",
+        kinds={"intacct"},
+        group_name="intacct",
+    )
+
+
+def raw_assets(settings: Settings) -> dg.AssetsDefinition:
+    """One op that reads all objects of an entity, several at a time, into their raw tables.
+
+    It is one op because objects of an entity share a session and the company's limit of requests
+    in flight; each object is an asset of its own all the same.
+    """
+    partitions = entity_days(settings)
+    objects = {raw_key(each.name): each for each in settings.objects}
+
+    @dg.multi_asset(
+        name="extract",
+        specs=[_spec(settings, key, each) for key, each in objects.items()],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
+        pool="intacct_api",
+        # weather: what is read again does no harm, and what has landed is read again cheaply
+        retry_policy=dg.RetryPolicy(
+            max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+        ),
+    )
+    def extract(
+        context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        extractor = Extractor(
+            intacct.intacct,
+            warehouse.warehouse,
+            start_date=settings.start_date,
+            run_id=context.run_id,
+            page_size=settings.limits.page_size,
+        )
+        selected = [key for key in objects if key in context.selected_asset_keys]
+        landed = {key: _Landed() for key in selected}
+        failures: list[Exception] = []
+        for entity, days in days_by_entity(context.partition_keys).items():
+            with ThreadPoolExecutor(max_workers=settings.limits.concurrency) as pool:
+                futures = {
+                    key: pool.submit(extractor.extract, objects[key], entity, days)
+                    for key in selected
+                }
+            for key, future in futures.items():
+                error = future.exception()
+                if isinstance(error, IntacctError | WarehouseError):
+                    context.log.error(str(error))
+                    failures.append(error)
+                elif error is not None:
+                    raise error
+                else:
+                    landed[key].add(future.result())
+                    context.log.info(_told(future.result(), days))
+        if failures:
+            _fail(context, landed, failures)
+        for key, each in landed.items():
+            for entity, rows in each.rows.items():
+                for day, count in rows.items():
+                    context.add_asset_metadata(
+                        {"dagster/partition_row_count": count},
+                        asset_key=key,
+                        partition_key=partition_key(entity, day),
+                    )
+            yield dg.MaterializeResult(asset_key=key, metadata=each.metadata())
+
+    return extract
+
+
+def _spec(settings: Settings, key: dg.AssetKey, each: ObjectSettings) -> dg.AssetSpec:
+    older = (
+        f" The first partition ({settings.start_date}) also holds what was last changed before it."
+        if each.takes_older
+        else ""
+    )
+    return dg.AssetSpec(
+        key,
+        deps=[SAGE_INTACCT],
+        group_name=GROUP,
+        kinds={"intacct", "duckdb"},
+        description=(
+            f"`{each.name}` as Intacct answered: one row for each record that the entity last "
+            f"changed on that UTC day.{older}"
+        ),
+        metadata=relation(settings, key),
+    )
+
+
+@dataclass
+class _Landed:
+    """What has landed of one object, over the entities of a run."""
+
+    rows: dict[str, Mapping[date, int]] = field(default_factory=dict)
+    done: list[Extracted] = field(default_factory=list)
+
+    def add(self, each: Extracted) -> None:
+        self.rows[each.entity] = each.rows_by_day
+        self.done.append(each)
+
+    def metadata(self) -> dict[str, dg.MetadataValue]:
+        return {
+            "rows_read": dg.MetadataValue.int(sum(each.rows for each in self.done)),
+            "pages": dg.MetadataValue.int(sum(each.pages for each in self.done)),
+            "requests": dg.MetadataValue.int(sum(each.requests for each in self.done)),
+            "seconds_reading": dg.MetadataValue.float(
+                round(sum(each.seconds_walking for each in self.done), 3)
+            ),
+            "seconds_warehouse_held": dg.MetadataValue.float(
+                round(sum(each.seconds_loading for each in self.done), 3)
+            ),
+            "proof": dg.MetadataValue.text(
+                "; ".join(
+                    f"{each.entity}: {each.distinct_keys} distinct keys read, as Intacct counts"
+                    for each in self.done
+                )
+            ),
+            # Without descriptions: every partition's event repeats it, and the current asset, which
+            # has one event, tells what the columns mean.
+            "dagster/column_schema": column_schema(self.done[-1].columns, described=False),
+        }
+
+
+def _told(done: Extracted, days: list[date]) -> str:
+    return (
+        f"{done.entity} {done.object}: {done.rows:,} rows of {len(days)} days in "
+        f"{done.requests} requests, {done.seconds_walking:.2f} s to read, "
+        f"{done.seconds_loading:.2f} s to load"
+    )
+
+
+def _fail(
+    context: dg.AssetExecutionContext,
+    landed: Mapping[dg.AssetKey, _Landed],
+    failures: list[Exception],
+) -> None:
+    """Reports what has landed as materialized, then fails with what has not.
+
+    Otherwise the UI would show days as missing that are whole in the warehouse.
+    """
+    for key, each in landed.items():
+        for entity, rows in each.rows.items():
+            for day, count in rows.items():
+                context.log_event(
+                    dg.AssetMaterialization(
+                        key,
+                        partition=partition_key(entity, day),
+                        metadata={"dagster/partition_row_count": count},
+                    )
+                )
+    weather = all(isinstance(each, NotReached | ServerFailed | Throttled) for each in failures)
+    raise dg.Failure(
+        description="\n".join(str(each) for each in failures),
+        metadata={"failed": len(failures)},
+        allow_retries=weather,
+    )

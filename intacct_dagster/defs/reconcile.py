@@ -1,0 +1,89 @@
+"""Reconciled assets: source documents against Intacct's records and the posting ledger."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import dagster as dg
+
+from intacct_dagster.config import Feed, Settings
+from intacct_dagster.defs.current import current_key
+from intacct_dagster.defs.feed import feed_key, feed_spec
+from intacct_dagster.defs.partitions import (
+    days_by_entity,
+    entity_days,
+    partition_key,
+    partitions_of,
+)
+from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.tables import relation
+from intacct_dagster.warehouse import STATUSES, Ledger, LedgerState, WarehouseError, reconcile
+
+GROUP = "reconciled"
+
+
+def reconciled_key(feed: str) -> dg.AssetKey:
+    """The reconciled asset of a feed: each document's status, in the table `reconciled.<feed>`."""
+    return dg.AssetKey(["reconciled", feed])
+
+
+def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
+    """Gives each source document of a run's partitions its one status."""
+    key = reconciled_key(name)
+    spec = feed_spec(name, feed)
+
+    @dg.asset(
+        key=key,
+        deps=[feed_key(name), current_key(feed.object)],
+        partitions_def=entity_days(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        kinds={"duckdb"},
+        description=(
+            f"`{name}` against Intacct's `{feed.object}`, found by {feed.match_on} and compared in "
+            f"{', '.join(feed.compare) or 'nothing'}: matched, different, missing, duplicate, "
+            "invalid, or what the posting ledger knows."
+        ),
+        metadata=relation(settings, key),
+    )
+    def reconciled(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult[None]:
+        days = days_by_entity(context.partition_keys)
+        try:
+            done = reconcile(
+                warehouse.warehouse,
+                spec,
+                feed.object,
+                partitions_of(days),
+                _ledger_states(warehouse.ledger(settings.company), name, feed.object, days),
+                context.run_id,
+            )
+        except WarehouseError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        for entity, each in days.items():
+            for day in each:
+                counts = {status: done.counts.get((entity, day, status), 0) for status in STATUSES}
+                context.add_asset_metadata(
+                    {"dagster/partition_row_count": sum(counts.values()), **counts},
+                    partition_key=partition_key(entity, day),
+                )
+        return dg.MaterializeResult()
+
+    return reconciled
+
+
+def _ledger_states(
+    ledger: Ledger, feed: str, object: str, days: Mapping[str, Sequence[date]]
+) -> list[LedgerState]:
+    # All days of an entity: a source id that moved to another day is still the same document.
+    return [
+        LedgerState(
+            entity=entry.entity,
+            source_id=entry.source_id,
+            state=entry.state.value,
+            payload_hash=entry.payload_sha256,
+            reason=entry.reason,
+        )
+        for entity in days
+        for entry in ledger.entries(object, entity, feed=feed)
+    ]

@@ -1,0 +1,146 @@
+"""What assets are given: sessions with Intacct, and the warehouse."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import sqlalchemy as sa
+from pydantic import PrivateAttr
+
+from intacct_dagster.config import Settings
+from intacct_dagster.intacct import (
+    AuthorizationCode,
+    ClientCredentials,
+    Intacct,
+    IntacctClient,
+)
+from intacct_dagster.warehouse import (
+    EncryptedTokenStore,
+    Ledger,
+    Warehouse,
+    open_state,
+    token_key,
+)
+
+
+class EntityUser(dg.Config):
+    """A legal entity and the Sage user whose sessions read and post its books."""
+
+    entity: str
+    user: str
+
+
+class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
+    """OAuth sessions with one Intacct company, one for each entity.
+
+    Sessions are kept encrypted in the state store, so that processes share them and only one
+    renews. Give `client_secret` as `dg.EnvVar`: Dagster's UI shows plain values.
+    """
+
+    company: str
+    base_url: str
+    grant: str = "client_credentials"
+    client_id: str
+    client_secret: str
+    redirect_uri: str = ""
+    users: list[EntityUser]
+    state: str
+    _intacct: Intacct | None = PrivateAttr(default=None)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["IntacctResource"]:
+        """Opens the company for the length of a run, and closes its connections afterwards."""
+        engine = open_state(self.state)
+        tokens = EncryptedTokenStore(engine, token_key(_state_folder(engine)))
+        grant = (
+            ClientCredentials(client_id=self.client_id, client_secret=self.client_secret)
+            if self.grant == "client_credentials"
+            else AuthorizationCode(
+                client_id=self.client_id,
+                client_secret=self.client_secret,
+                redirect_uri=self.redirect_uri,
+            )
+        )
+        with Intacct(
+            self.company,
+            self.base_url,
+            grant,
+            {each.entity: each.user for each in self.users},
+            tokens=tokens,
+        ) as intacct:
+            self._intacct = intacct
+            try:
+                yield self
+            finally:
+                self._intacct = None
+                engine.dispose()
+
+    @property
+    def intacct(self) -> Intacct:
+        """The company. Only while a run holds the resource."""
+        if self._intacct is None:
+            raise RuntimeError("IntacctResource is used outside a run")
+        return self._intacct
+
+    def entity(self, entity: str) -> IntacctClient:
+        """The company as the session of `entity` sees it."""
+        return self.intacct.entity(entity)
+
+
+class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
+    """The DuckDB warehouse at `path`, and the state store at the URL `state`."""
+
+    path: str
+    state: str
+    lock_timeout: float = 60.0
+    _engine: sa.Engine | None = PrivateAttr(default=None)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["WarehouseResource"]:
+        """Opens the state store; the warehouse is opened only for the moments it is needed."""
+        self._engine = open_state(self.state)
+        try:
+            yield self
+        finally:
+            self._engine.dispose()
+            self._engine = None
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The warehouse; its connections are short."""
+        return Warehouse(Path(self.path), lock_timeout=self.lock_timeout)
+
+    def ledger(self, company: str) -> Ledger:
+        """The posting ledger of `company`. Only while a run holds the resource."""
+        if self._engine is None:
+            raise RuntimeError("WarehouseResource is used outside a run")
+        return Ledger(self._engine, company)
+
+
+def build_resources(settings: Settings) -> dict[str, object]:
+    """The resources that the settings describe, under the names that the assets ask for."""
+    return {
+        "intacct": IntacctResource(
+            company=settings.company,
+            base_url=settings.base_url,
+            grant=settings.auth.grant,
+            client_id=settings.auth.client_id,
+            client_secret=_secret(settings),
+            redirect_uri=settings.auth.redirect_uri,
+            users=[EntityUser(entity=each.id, user=each.user) for each in settings.entities],
+            state=settings.state,
+        ),
+        "warehouse": WarehouseResource(path=str(settings.warehouse), state=settings.state),
+    }
+
+
+def _secret(settings: Settings) -> str:
+    # Dagster's UI shows plain values, and a variable's name in place of its value. The sandbox's
+    # secret is printed in the documentation; a real one must never be shown.
+    variable = settings.auth.secret_variable
+    return settings.auth.client_secret if settings.is_sandbox else dg.EnvVar(variable or "")
+
+
+def _state_folder(engine: sa.Engine) -> Path:
+    return Path(engine.url.database).parent if engine.url.database else Path()

@@ -1,0 +1,68 @@
+"""How a warehouse table presents itself in the UI: columns, relation, rows as tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.warehouse import Column, TableColumn
+
+#: More rows than this do not help a reader, and the event log keeps them for ever.
+SHOWN_ROWS = 100
+
+
+def relation(settings: Settings, key: dg.AssetKey) -> Mapping[str, str]:
+    """The ecosystem's name for the table behind an asset whose key is (schema, table)."""
+    schema, table = key.path
+    return {
+        "dagster/table_name": f"{schema}.{table}",
+        "dagster/relation_identifier": f"{settings.warehouse.stem}.{schema}.{table}",
+    }
+
+
+def column_schema(
+    columns: Sequence[Column | TableColumn], *, described: bool = True
+) -> dg.TableSchemaMetadataValue:
+    """Columns with their types, and their descriptions if `described`, as the UI shows them."""
+    return dg.MetadataValue.table_schema(
+        dg.TableSchema(
+            [
+                dg.TableColumn(
+                    each.name, type=each.type, description=each.comment if described else None
+                )
+                for each in columns
+            ]
+        )
+    )
+
+
+def table_of(
+    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]
+) -> dg.TableMetadataValue:
+    """Rows as a table of the UI: `columns` maps the column to its UI type (string, int, float).
+
+    At most SHOWN_ROWS rows; everything but numbers is shown as text.
+    """
+    records: list[dg.TableRecord] = []
+    for row in rows:
+        if len(records) == SHOWN_ROWS:
+            break
+        records.append(
+            dg.TableRecord(
+                {
+                    name: (
+                        row.get(name)
+                        if kind in ("int", "float")
+                        else ""
+                        if row.get(name) is None
+                        else str(row.get(name))
+                    )
+                    for name, kind in columns.items()
+                }
+            )
+        )
+    return dg.MetadataValue.table(
+        records=records,
+        schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()]),
+    )

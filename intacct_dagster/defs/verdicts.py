@@ -1,0 +1,243 @@
+"""What the checks of a posting say about the fates of its documents."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import PurePath
+
+import dagster as dg
+
+from intacct_dagster.defs.tables import table_of
+from intacct_dagster.warehouse import Entry, ItemState
+
+ACCOUNTED_FOR = "every_item_accounted_for"
+NONE_REFUSED = "no_item_refused"
+NOTHING_UNCERTAIN = "nothing_uncertain"
+CONTROL_TOTAL = "control_total"
+
+#: Refusals up to this share of the documents are single mistakes, for a person to mend; above it
+#: something is wrong with all of them.
+TOLERATED_SHARE = Decimal("0.10")
+
+_KNOWN = (ItemState.POSTED, ItemState.REJECTED, ItemState.UNCERTAIN)
+_WHERE = {"source_id": "string", "amount": "string", "file": "string", "line": "int"}
+_REFUSED = {
+    "source_id": "string",
+    "reason": "string",
+    "what_to_do": "string",
+    "field": "string",
+    "amount": "string",
+    "file": "string",
+    "line": "int",
+    "position": "int",
+    "error_id": "string",
+    "support_id": "string",
+}
+
+
+@dataclass(frozen=True)
+class Fate:
+    """A document that was to be posted, and its entry in the ledger (None if it has none).
+
+    `file` and `line` are None where the source no longer has it.
+    """
+
+    source_id: str
+    amount: Decimal
+    file: str | None
+    line: int | None
+    entry: Entry | None
+
+    @property
+    def state(self) -> ItemState | None:
+        """The ledger's state, or None."""
+        return self.entry.state if self.entry else None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of one check, on one partition or on several together."""
+
+    passed: bool
+    severity: dg.AssetCheckSeverity
+    description: str
+    metadata: Mapping[str, dg.MetadataValue]
+
+
+Judge = Callable[[Sequence[Fate]], Verdict]
+
+
+@dataclass(frozen=True)
+class PostingCheck:
+    """A check of a posting: its name, what it promises, and how it judges."""
+
+    name: str
+    promise: str
+    judge: Judge
+
+
+def posting_checks(*, live: bool) -> tuple[PostingCheck, ...]:
+    """The checks of a posting. Not `live` is a dry run, in which nothing is sent and all passes."""
+    checks = (
+        PostingCheck(
+            ACCOUNTED_FOR,
+            "Every document that was to be posted has a known fate.",
+            _accounted_for,
+        ),
+        PostingCheck(
+            NONE_REFUSED,
+            "Intacct took every document. A warning while at most one in ten is refused, an error "
+            "above that.",
+            _none_refused,
+        ),
+        PostingCheck(
+            NOTHING_UNCERTAIN,
+            "No document was sent without an answer that can be trusted.",
+            _nothing_uncertain,
+        ),
+        PostingCheck(
+            CONTROL_TOTAL,
+            "The amounts to post equal the amounts posted, refused and uncertain, to the cent.",
+            _control_total,
+        ),
+    )
+    return checks if live else tuple(_dry(check) for check in checks)
+
+
+def _dry(check: PostingCheck) -> PostingCheck:
+    def judge(fates: Sequence[Fate]) -> Verdict:
+        waiting = [fate for fate in fates if fate.state not in _KNOWN]
+        if len(waiting) < len(fates):
+            # Something was posted before the switch was turned off: that is judged as ever.
+            judged = check.judge([fate for fate in fates if fate.state in _KNOWN])
+        else:
+            judged = Verdict(True, dg.AssetCheckSeverity.WARN, "", {})
+        return Verdict(
+            judged.passed,
+            judged.severity,
+            f"Dry run: {_documents(waiting)} would be posted. {judged.description}".strip(),
+            judged.metadata,
+        )
+
+    return PostingCheck(check.name, check.promise, judge)
+
+
+def _accounted_for(fates: Sequence[Fate]) -> Verdict:
+    lost = [fate for fate in fates if fate.state not in _KNOWN]
+    return Verdict(
+        not lost,
+        dg.AssetCheckSeverity.ERROR,
+        f"{_documents(lost)} were to be posted and were not sent. Run the partition again; if they "
+        f"came into Intacct meanwhile, extract first."
+        if lost
+        else f"The fate of {_documents(fates)} is known.",
+        {
+            "documents": dg.MetadataValue.int(len(fates)),
+            "not_sent": dg.MetadataValue.int(len(lost)),
+            **({"documents_not_sent": table_of(map(_place, lost), _WHERE)} if lost else {}),
+        },
+    )
+
+
+def _none_refused(fates: Sequence[Fate]) -> Verdict:
+    refused = [fate for fate in fates if fate.state is ItemState.REJECTED]
+    return Verdict(
+        not refused,
+        _severity(len(refused), len(fates)),
+        f"Intacct refused {_documents(refused)} of {len(fates):,}: {_by_reason(refused)}."
+        if refused
+        else f"Intacct took {_documents(fates)}.",
+        {
+            "documents": dg.MetadataValue.int(len(fates)),
+            "refused": dg.MetadataValue.int(len(refused)),
+            **({"refusals": table_of(map(_refusal, refused), _REFUSED)} if refused else {}),
+        },
+    )
+
+
+def _nothing_uncertain(fates: Sequence[Fate]) -> Verdict:
+    unsure = [fate for fate in fates if fate.state is ItemState.UNCERTAIN]
+    return Verdict(
+        not unsure,
+        dg.AssetCheckSeverity.ERROR,
+        f"{_documents(unsure)} were sent, and nobody knows whether Intacct created them. Do not "
+        "enter them by hand: run this partition again, which asks Intacct."
+        if unsure
+        else "Every document that was sent has an answer.",
+        {
+            "uncertain": dg.MetadataValue.int(len(unsure)),
+            **({"documents_uncertain": table_of(map(_place, unsure), _WHERE)} if unsure else {}),
+        },
+    )
+
+
+def _control_total(fates: Sequence[Fate]) -> Verdict:
+    to_post = sum((fate.amount for fate in fates), Decimal())
+    by_state = {
+        state: sum(
+            (Decimal(fate.entry.amount) for fate in fates if fate.entry and fate.state is state),
+            Decimal(),
+        )
+        for state in _KNOWN
+    }
+    difference = to_post - sum(by_state.values(), Decimal())
+    return Verdict(
+        difference == 0,
+        dg.AssetCheckSeverity.ERROR,
+        f"To post {to_post:,.2f} = posted {by_state[ItemState.POSTED]:,.2f} "
+        f"+ refused {by_state[ItemState.REJECTED]:,.2f} "
+        f"+ uncertain {by_state[ItemState.UNCERTAIN]:,.2f}"
+        + (f", which leaves {difference:,.2f} without a fate." if difference else "."),
+        {
+            "to_post": dg.MetadataValue.text(f"{to_post:.2f}"),
+            **{
+                state.value: dg.MetadataValue.text(f"{amount:.2f}")
+                for state, amount in by_state.items()
+            },
+        },
+    )
+
+
+def _severity(refused: int, documents: int) -> dg.AssetCheckSeverity:
+    if documents and Decimal(refused) / documents > TOLERATED_SHARE:
+        return dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckSeverity.WARN
+
+
+def _by_reason(refused: Iterable[Fate]) -> str:
+    counts: dict[str, int] = {}
+    for fate in refused:
+        reason = (fate.entry.reason if fate.entry else None) or "no reason given"
+        counts[reason] = counts.get(reason, 0) + 1
+    told = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    shown = "; ".join(f"{reason.rstrip('.')} ({count})" for reason, count in told[:3])
+    return f"{shown}; and {len(told) - 3} other reasons" if len(told) > 3 else shown
+
+
+def _documents(fates: Sequence[Fate]) -> str:
+    return f"{len(fates):,} document{'' if len(fates) == 1 else 's'}"
+
+
+def _place(fate: Fate) -> dict[str, object]:
+    return {
+        "source_id": fate.source_id,
+        "amount": f"{fate.amount:.2f}",
+        # the folder is the feed's; DuckDB has the whole path
+        "file": fate.file and PurePath(fate.file).name,
+        "line": fate.line,
+    }
+
+
+def _refusal(fate: Fate) -> dict[str, object]:
+    entry = fate.entry
+    if entry is None:
+        raise AssertionError("a refused document has an entry")
+    return {
+        **_place(fate),
+        "position": entry.position,
+        "reason": entry.reason,
+        "field": entry.field,
+        "what_to_do": entry.what_to_do,
+        "error_id": entry.error_id,
+        "support_id": entry.support_id,
+    }
