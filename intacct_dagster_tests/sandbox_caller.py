@@ -73,7 +73,9 @@ class Caller:
 
 
 @contextmanager
-def calling(state: Path | None = None, clock: Clock | None = None, seed: int = 1) -> Iterator[Caller]:
+def calling(
+    state: Path | None = None, clock: Clock | None = None, seed: int = 1
+) -> Iterator[Caller]:
     """A caller of fresh books."""
     caller = Caller(Books(seed=seed, state=state, clock=clock or Clock.stopped()))
     try:
@@ -96,7 +98,9 @@ def invoice(customer: Any = "C-10001", **changed: Any) -> dict[str, Any]:
     }
 
 
-def invoice_line(account: str = "40300", place: str = "E110", amount: str = "12.50") -> dict[str, Any]:
+def invoice_line(
+    account: str = "40300", place: str = "E110", amount: str = "12.50"
+) -> dict[str, Any]:
     """A line that E110 takes."""
     return {
         "txnAmount": amount,

@@ -127,6 +127,26 @@ def test_an_atomic_batch_keeps_nothing_when_one_item_fails() -> None:
         assert len(caller.call("GET", "/_sandbox/books").json()["changes"]) == 2
 
 
+def test_an_atomic_change_or_deletion_that_fails_leaves_everything_as_it_was(
+    caller: Caller,
+) -> None:
+    lines = [invoice_line(amount=amount) for amount in ("1.00", "2.00", "3.00")]
+    made = _post(caller, [invoice(lines=lines), invoice(lines=lines)]).json()["ia::result"]
+    path, keys = f"/objects/{INVOICE}", [item["key"] for item in made]
+
+    def read() -> Any:
+        return caller.call("GET", f"{path}/{keys[0]},{keys[1]}", user=USER).json()
+
+    before = read()
+    bodies = [{"key": key, "description": "changed"} for key in (*keys, "0")]
+    changed = caller.call("PATCH", path, user=USER, json=bodies, headers=ATOMIC)
+    assert changed.json()["ia::meta"]["totalError"] == 3
+    assert read() == before
+    deleted = caller.call("DELETE", f"{path}/{keys[0]},0", user=USER, headers=ATOMIC)
+    assert deleted.json()["ia::meta"]["totalError"] == 2
+    assert read() == before
+
+
 def test_many_are_patched_by_the_keys_in_their_bodies(caller: Caller) -> None:
     made = _post(caller, [invoice(), invoice()]).json()["ia::result"]
     bodies = [{"key": item["key"], "description": f"to {item['key']}"} for item in made]

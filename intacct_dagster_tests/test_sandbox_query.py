@@ -54,6 +54,8 @@ def test_meta_tells_the_whole_count_and_the_neighbouring_pages(caller: Caller) -
     }
     assert (meta(151)["next"], meta(151)["previous"]) == (301, 1)
     assert (meta(301)["next"], meta(301)["previous"]) == (None, 151)
+    assert meta(total - 150)["next"] == total
+    assert meta(total - 149)["next"] is None
 
 
 def test_pages_without_an_order_are_shuffled_and_together_complete(caller: Caller) -> None:

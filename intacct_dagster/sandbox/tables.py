@@ -100,7 +100,8 @@ class Table:
 
     def lines_of(self, owner_key: str) -> list[Row]:
         """The lines of a document, in their order."""
-        return [self.rows[key] for key in self._by_owner.get(owner_key, ())]
+        lines = [self.rows[key] for key in self._by_owner.get(owner_key, ())]
+        return sorted(lines, key=lambda row: cast(int, row["lineNumber"]))
 
     def visible(self, entity: str | None, *, include_private: bool = False) -> list[Row]:
         """What a session sees: at the top level (`entity` None) the shared records, with

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,15 +26,9 @@ class CatalogueMistake(ValueError):
     """A line of a catalogue file that cannot be read; the message names the path."""
 
 
-def _words(text: str) -> list[str]:
-    # Only values are quoted (`default='false'`), so a quoted text keeps its type apart from a bare
-    # word; enums carry their own quotes and are split before.
-    return text.split()
-
-
 def _literal(word: str, kind: Kind) -> Any:
     if word.startswith("'"):
-        return shlex.split(word)[0] if len(word) > 2 else ""
+        return word.strip("'")
     if kind == "boolean":
         return word == "true"
     if kind in ("number", "integer"):
@@ -45,7 +38,7 @@ def _literal(word: str, kind: Kind) -> Any:
 
 def read_field(path: str, text: str) -> Field:
     """A field from its line, such as `date required` or `enum a|b|null default=a`."""
-    type_name, *words = _words(text)
+    type_name, *words = text.split()
     if type_name not in _TYPES:
         raise CatalogueMistake(f"{path}: there is no type {type_name!r}")
     kind, json_type, format_ = _TYPES[type_name]
@@ -89,7 +82,7 @@ def read_field(path: str, text: str) -> Field:
 
 def read_ref(path: str, text: str, *, is_owner: bool) -> Ref:
     """A reference from its line, such as `accounts-receivable/customer name required`."""
-    target, *words = _words(text)
+    target, *words = text.split()
     flags = {word for word in words if "=" not in word}
     unknown = flags - {"name", "required", "read-only"}
     if unknown:
@@ -106,7 +99,7 @@ def read_ref(path: str, text: str, *, is_owner: bool) -> Ref:
 
 
 def _read_list(name: str, text: str) -> LineList:
-    target, *words = _words(text)
+    target, *words = text.split()
     values = dict(word.split("=", 1) for word in words)
     return LineList(name=name, object=target, minimum=int(values["min"]))
 
