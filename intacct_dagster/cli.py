@@ -44,6 +44,10 @@ def main() -> None:
     Settings come from intacct.yaml in the working directory, or from the file that INTACCT_CONFIG
     names.
     """
+    import stamina
+
+    # Retries are counted in the summary; they need no line each.
+    stamina.instrumentation.set_on_retry_hooks([])
     # A command that is told to end takes what it started along: `finally` runs.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 

@@ -115,6 +115,8 @@ class Limits(_Settings):
     page_size: int = Field(default=4000, ge=1, le=4000)
     chunk_size: int = Field(default=500, ge=1, le=500)
     monthly_transactions: int = Field(default=100_000, ge=1)
+    #: seconds to wait for another process that holds the warehouse
+    lock_timeout: float = Field(default=60, gt=0)
 
 
 class Posting(_Settings):

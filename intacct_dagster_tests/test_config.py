@@ -103,8 +103,10 @@ def test_the_secret_of_a_real_company_may_not_stand_in_the_file() -> None:
 
 def test_a_variable_that_is_not_set_is_named_with_its_line() -> None:
     assert errors(BASE.replace("${SECRET:-s3cret}", "${ACME_SECRET}")) == [
-        f"{FILE}:5: auth.client_secret needs the environment variable ACME_SECRET, which is not "
-        "set: export it, or put it in .env"
+        (
+            f"{FILE}:5: auth.client_secret needs the environment variable ACME_SECRET, "
+            "which is not set: export it, or put it in .env"
+        )
     ]
 
 
@@ -115,8 +117,10 @@ def test_all_errors_are_told_at_once_each_with_its_line() -> None:
         f"{FILE}:1: compny is not a key that is known here: did you mean 'company'?",
         f"{FILE}:7: entities[0].user is missing",
         f"{FILE}:7: entities[0].usr is not a key that is known here: did you mean 'user'?",
-        f"{FILE}:8: start_date: input should be a valid date or datetime, month value is outside "
-        "expected range of 1-12",
+        (
+            f"{FILE}:8: start_date: input should be a valid date or datetime, "
+            "month value is outside expected range of 1-12"
+        ),
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from intacct_dagster.config import Settings
+from intacct_dagster.defs.failures import plainly
 from intacct_dagster.defs.raw import raw_key
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import column_schema, relation
@@ -45,7 +46,7 @@ def current_assets(settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         for key, name in objects.items():
             if key in context.selected_asset_keys:
-                view = warehouse.warehouse.refresh_current(name)
+                view = plainly(settings, warehouse.warehouse.refresh_current, name)
                 yield dg.MaterializeResult(
                     asset_key=key,
                     metadata={

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
+from intacct_dagster.defs.failures import plainly
 from intacct_dagster.defs.partitions import (
     days_by_entity,
     entity_days,
@@ -13,7 +14,7 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
-from intacct_dagster.warehouse import FeedSpec, WarehouseError, quarantined_lines, read_feed
+from intacct_dagster.warehouse import FeedSpec, quarantined_lines, read_feed
 
 GROUP = "feeds"
 NO_BAD_LINE = "no_line_in_quarantine"
@@ -72,18 +73,17 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
     def read(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
-        try:
-            done = read_feed(
-                warehouse.warehouse,
-                spec,
-                partitions_of(days_by_entity(context.partition_keys)),
-                entities,
-                settings.directory,
-                context.run_id,
-            )
-            bad = quarantined_lines(warehouse.warehouse, name, limit=SHOWN_ROWS)
-        except WarehouseError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+        done = plainly(
+            settings,
+            read_feed,
+            warehouse.warehouse,
+            spec,
+            partitions_of(days_by_entity(context.partition_keys)),
+            entities,
+            settings.directory,
+            context.run.run_id,
+        )
+        bad = plainly(settings, quarantined_lines, warehouse.warehouse, name, limit=SHOWN_ROWS)
         for (entity, day), rows in done.rows.items():
             context.add_asset_metadata(
                 {"dagster/partition_row_count": rows}, partition_key=partition_key(entity, day)

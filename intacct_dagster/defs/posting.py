@@ -1,14 +1,14 @@
 """Posting: what is missing in Intacct goes there in chunks, and checks say what became of it."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import ParamSpec, TypeVar
 
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
+from intacct_dagster.defs.failures import plainly
 from intacct_dagster.defs.feed import feed_spec
 from intacct_dagster.defs.partitions import (
     days_by_entity,
@@ -20,14 +20,12 @@ from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation
 from intacct_dagster.defs.verdicts import Fate, PostingCheck, posting_checks
-from intacct_dagster.intacct import IntacctError, NotReached, Throttled
 from intacct_dagster.post import PostingEngine, Sent
 from intacct_dagster.warehouse import (
     Item,
     ItemState,
     Ledger,
     Warehouse,
-    WarehouseError,
     payloads,
     reconciled_documents,
 )
@@ -40,8 +38,6 @@ PLANNED = ("missing", "uncertain")
 #: What reconciliation says of a document whose place is in the ledger.
 IN_LEDGER = (*PLANNED, "posted", "refused")
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Partition = tuple[str, date]
 
 
@@ -75,14 +71,17 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             return
         ledger = warehouse.ledger(settings.company)
         days = days_by_entity(context.partition_keys)
-        documents = _plainly(payloads, warehouse.warehouse, spec, partitions_of(days), PLANNED)
+        documents = plainly(
+            settings, payloads, warehouse.warehouse, spec, partitions_of(days), PLANNED
+        )
         for entity in days:
             engine = PostingEngine(intacct.entity(entity), ledger)
-            for settled in _plainly(engine.settle, feed.object, feed.match_on):
+            for settled in plainly(settings, engine.settle, feed.object, feed.match_on):
                 context.log.warning(
                     f"{entity}: left unanswered by an earlier run: {_told(settled)}"
                 )
-            planned = _plainly(
+            planned = plainly(
+                settings,
                 engine.plan,
                 name,
                 feed.object,
@@ -92,7 +91,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                     for each in documents
                     if each.entity == entity
                 ],
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 chunk_size=settings.limits.chunk_size,
             )
             for source_id, keys in planned.already_there.items():
@@ -123,7 +122,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         chunk: dict[str, str],
     ) -> dict[str, str]:
         engine = PostingEngine(intacct.entity(chunk["entity"]), warehouse.ledger(settings.company))
-        sent = _plainly(engine.send, chunk["chunk_id"])
+        sent = plainly(settings, engine.send, chunk["chunk_id"])
         context.add_output_metadata(
             {
                 "documents": sent.items,
@@ -147,10 +146,17 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         chunks: list[dict[str, str]],
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         days = days_by_entity(context.partition_keys)
-        fates = _plainly(
-            _fates, warehouse.warehouse, warehouse.ledger(settings.company), name, feed.object, days
+        fates = plainly(
+            settings,
+            _fates,
+            warehouse.warehouse,
+            warehouse.ledger(settings.company),
+            name,
+            feed.object,
+            days,
         )
-        _plainly(
+        plainly(
+            settings,
             warehouse.warehouse.replace_outcomes,
             name,
             partitions_of(days),
@@ -207,16 +213,6 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         }
 
     return posted
-
-
-def _plainly(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Turns our errors into failures with their message, retried only if nothing was done."""
-    try:
-        return call(*args, **kwargs)
-    except (IntacctError, WarehouseError) as error:
-        raise dg.Failure(
-            str(error), allow_retries=isinstance(error, NotReached | Throttled)
-        ) from None
 
 
 def _fates(

@@ -8,11 +8,12 @@ from datetime import date
 import dagster as dg
 
 from intacct_dagster.config import ObjectSettings, Settings
+from intacct_dagster.defs.failures import in_words
 from intacct_dagster.defs.partitions import days_by_entity, entity_days, partition_key
 from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import column_schema, relation
 from intacct_dagster.extract import Extracted, Extractor
-from intacct_dagster.intacct import IntacctError, NotReached, ServerFailed, Throttled
+from intacct_dagster.intacct import IntacctError
 from intacct_dagster.warehouse import WarehouseError, table_name
 
 GROUP = "raw"
@@ -50,10 +51,6 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
         pool="intacct_api",
-        # weather: what is read again does no harm, and what has landed is read again cheaply
-        retry_policy=dg.RetryPolicy(
-            max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-        ),
     )
     def extract(
         context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
@@ -62,7 +59,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
             intacct.intacct,
             warehouse.warehouse,
             start_date=settings.start_date,
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             page_size=settings.limits.page_size,
         )
         selected = [key for key in objects if key in context.selected_asset_keys]
@@ -77,7 +74,6 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
             for key, future in futures.items():
                 error = future.exception()
                 if isinstance(error, IntacctError | WarehouseError):
-                    context.log.error(str(error))
                     failures.append(error)
                 elif error is not None:
                     raise error
@@ -85,7 +81,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
                     landed[key].add(future.result())
                     context.log.info(_told(future.result(), days))
         if failures:
-            _fail(context, landed, failures)
+            _fail(context, settings, landed, failures)
         for key, each in landed.items():
             for entity, rows in each.rows.items():
                 for day, count in rows.items():
@@ -162,6 +158,7 @@ def _told(done: Extracted, days: list[date]) -> str:
 
 def _fail(
     context: dg.AssetExecutionContext,
+    settings: Settings,
     landed: Mapping[dg.AssetKey, _Landed],
     failures: list[Exception],
 ) -> None:
@@ -179,9 +176,5 @@ def _fail(
                         metadata={"dagster/partition_row_count": count},
                     )
                 )
-    weather = all(isinstance(each, NotReached | ServerFailed | Throttled) for each in failures)
-    raise dg.Failure(
-        description="\n".join(str(each) for each in failures),
-        metadata={"failed": len(failures)},
-        allow_retries=weather,
-    )
+    told = dict.fromkeys(in_words(each, settings) for each in failures)
+    raise dg.Failure("\n".join(told), metadata={"failed": len(failures)})

@@ -7,6 +7,7 @@ import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
 from intacct_dagster.defs.current import current_key
+from intacct_dagster.defs.failures import plainly
 from intacct_dagster.defs.feed import feed_key, feed_spec
 from intacct_dagster.defs.partitions import (
     days_by_entity,
@@ -16,7 +17,7 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import relation
-from intacct_dagster.warehouse import STATUSES, Ledger, LedgerState, WarehouseError, reconcile
+from intacct_dagster.warehouse import STATUSES, Ledger, LedgerState, reconcile
 
 GROUP = "reconciled"
 
@@ -49,17 +50,16 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
         days = days_by_entity(context.partition_keys)
-        try:
-            done = reconcile(
-                warehouse.warehouse,
-                spec,
-                feed.object,
-                partitions_of(days),
-                _ledger_states(warehouse.ledger(settings.company), name, feed.object, days),
-                context.run_id,
-            )
-        except WarehouseError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+        done = plainly(
+            settings,
+            reconcile,
+            warehouse.warehouse,
+            spec,
+            feed.object,
+            partitions_of(days),
+            _ledger_states(warehouse.ledger(settings.company), name, feed.object, days),
+            context.run.run_id,
+        )
         for entity, each in days.items():
             for day in each:
                 counts = {status: done.counts.get((entity, day, status), 0) for status in STATUSES}

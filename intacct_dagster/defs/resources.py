@@ -131,7 +131,11 @@ def build_resources(settings: Settings) -> dict[str, object]:
             users=[EntityUser(entity=each.id, user=each.user) for each in settings.entities],
             state=settings.state,
         ),
-        "warehouse": WarehouseResource(path=str(settings.warehouse), state=settings.state),
+        "warehouse": WarehouseResource(
+            path=str(settings.warehouse),
+            state=settings.state,
+            lock_timeout=settings.limits.lock_timeout,
+        ),
     }
 
 

@@ -1,0 +1,249 @@
+"""The main job under Dagster: what is stored, what is posted, and what the UI is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import dagster as dg
+import httpx
+import pytest
+import stamina
+
+from intacct_dagster.config import Entity, Posting
+from intacct_dagster.defs import current_key, feed_key, posted_key, raw_key, reconciled_key
+from intacct_dagster.sandbox import LAST_DAY
+from intacct_dagster_tests.code_location import (
+    FEED,
+    OBJECTS,
+    CodeLocation,
+    code_location,
+    failure,
+)
+
+INVOICE = "accounts-receivable/invoice"
+FIRST = LAST_DAY - timedelta(days=1)
+PARTITIONS = {f"{FIRST}|E110", f"{LAST_DAY}|E110"}
+RAW = [raw_key(name) for name in OBJECTS]
+CURRENT = [current_key(name) for name in OBJECTS]
+CHECKS = ("every_item_accounted_for", "no_item_refused", "nothing_uncertain", "control_total")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=2):
+        yield
+
+
+@pytest.fixture
+def location(tmp_path: Path) -> Iterator[CodeLocation]:
+    with code_location(tmp_path, days=2, start_date=FIRST) as location:
+        yield location
+
+
+def extract(location: CodeLocation, entity: str = "E110") -> None:
+    assert location.run(RAW, entity=entity, first=FIRST).success
+    assert location.run(CURRENT).success
+
+
+def reconcile_and_post(location: CodeLocation, entity: str = "E110") -> dg.ExecuteInProcessResult:
+    keys = [feed_key(FEED), reconciled_key(FEED), posted_key(FEED)]
+    result = location.run(keys, entity=entity, first=FIRST)
+    assert result.success
+    return result
+
+
+def statuses(location: CodeLocation, check: str) -> dict[str | None, str]:
+    """The last evaluation of a check by partition; None is the run as a whole."""
+    history = location.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(posted_key(FEED), check), limit=50
+    )
+    found: dict[str | None, str] = {}
+    for record in reversed(history):
+        found[record.partition] = record.status.value
+    return found
+
+
+def books(location: CodeLocation) -> Counter[str]:
+    """How often the sandbox created each reference number."""
+    control = location.settings.base_url.removesuffix("/ia/api/v1") + "/_sandbox/books"
+    changes = httpx.get(control).json()["changes"]
+    assert {change["object"] for change in changes} <= {INVOICE}
+    return Counter(str(change["document"]) for change in changes)
+
+
+def test_raw_partitions_hold_what_changed_that_day_and_the_first_what_is_older(
+    location: CodeLocation,
+) -> None:
+    extract(location)
+    assert location.materialized(raw_key(INVOICE)) == PARTITIONS
+    rows = location.rows(
+        "SELECT _day, count(*), min(audit_modified_date_time)::DATE,"
+        " max(audit_modified_date_time)::DATE FROM raw.accounts_receivable_invoice"
+        " WHERE _entity = 'E110' GROUP BY _day ORDER BY _day"
+    )
+    (first_day, _, oldest, newest), (last_day, _, *span) = rows
+    assert (first_day, newest) == (FIRST, FIRST)
+    assert oldest < FIRST
+    assert (last_day, span) == (LAST_DAY, [LAST_DAY, LAST_DAY])
+    event = location.instance.get_latest_materialization_event(raw_key(INVOICE))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["rows_read"].value == sum(count for _, count, *_ in rows)
+    assert "dagster/column_schema" in metadata
+
+
+def test_every_document_has_one_status_and_what_is_missing_is_posted_once(
+    location: CodeLocation,
+) -> None:
+    extract(location)
+    reconcile_and_post(location)
+
+    posted = location.rows(
+        f"SELECT source_id, intacct_key, amount FROM posting.{FEED} WHERE state = 'posted'"
+    )
+    assert len(posted) > 100
+    assert books(location) == Counter(source_id for source_id, _, _ in posted)
+    assert location.materialized(posted_key(FEED)) == PARTITIONS
+    by_status = dict(location.rows(f"SELECT status, count(*) FROM reconciled.{FEED} GROUP BY ALL"))
+    refused = location.rows(f"SELECT * FROM posting.{FEED} WHERE state = 'rejected'")
+    assert by_status["missing"] == len(posted) + len(refused)
+    assert {"matched", "different"} <= by_status.keys()
+
+    # Everything once more: Intacct has them now, and nothing is posted.
+    extract(location)
+    reconcile_and_post(location)
+    assert books(location) == Counter(source_id for source_id, _, _ in posted)
+    again = dict(location.rows(f"SELECT status, count(*) FROM reconciled.{FEED} GROUP BY ALL"))
+    assert again["matched"] == by_status["matched"] + len(posted)
+    assert "missing" not in again
+    still = location.rows(f"SELECT count(*) FROM posting.{FEED} WHERE state = 'posted'")
+    assert still == [(len(posted),)]
+
+
+def test_what_was_posted_is_in_intacct_with_the_amounts_of_the_source(
+    location: CodeLocation,
+) -> None:
+    extract(location)
+    reconcile_and_post(location)
+    extract(location)
+    ((differing,),) = location.rows(
+        f"SELECT count(*) FROM posting.{FEED} AS posted"
+        " LEFT JOIN intacct.accounts_receivable_invoice AS invoice"
+        " ON invoice.key = posted.intacct_key"
+        " WHERE posted.state = 'posted' AND (invoice.reference_number, invoice.total_txn_amount,"
+        " invoice.entity_id) IS DISTINCT FROM (posted.source_id, posted.amount, posted._entity)"
+    )
+    assert differing == 0
+
+
+def test_checks_are_recorded_for_each_partition_and_refusals_name_a_remedy(
+    location: CodeLocation,
+) -> None:
+    extract(location)
+    result = reconcile_and_post(location)
+
+    refused_days = {
+        f"{day}|E110"
+        for (day,) in location.rows(
+            f"SELECT DISTINCT _day FROM posting.{FEED} WHERE state = 'rejected'"
+        )
+    }
+    assert refused_days, "the sandbox's feed has refusals on its last days"
+    for check in CHECKS:
+        found = statuses(location, check)
+        failing = refused_days if check == "no_item_refused" else set()
+        assert {each: found[each] for each in PARTITIONS} == {
+            each: "FAILED" if each in failing else "SUCCEEDED" for each in PARTITIONS
+        }
+    evaluation = next(
+        each
+        for each in result.get_asset_check_evaluations()
+        if each.check_name == "no_item_refused" and each.partition is None
+    )
+    refusals = evaluation.metadata["refusals"]
+    assert isinstance(refusals, dg.TableMetadataValue)
+    records = [record.data for record in refusals.records]
+    ((in_warehouse,),) = location.rows(
+        f"SELECT count(*) FROM posting.{FEED} WHERE state = 'rejected'"
+    )
+    assert len(records) == in_warehouse
+    for record in records:
+        assert all(record[name] for name in ("source_id", "reason", "what_to_do", "file"))
+        assert isinstance(record["position"], int)
+
+
+def test_the_control_total_is_the_amount_of_the_source(location: CodeLocation) -> None:
+    extract(location)
+    result = reconcile_and_post(location)
+    evaluation = next(
+        each
+        for each in result.get_asset_check_evaluations()
+        if each.check_name == "control_total" and each.partition is None
+    )
+    ((missing,),) = location.rows(
+        f"SELECT sum(amount) FROM reconciled.{FEED} WHERE status = 'missing'"
+    )
+    assert evaluation.passed
+    assert Decimal(str(evaluation.metadata["to_post"].value)) == missing
+
+
+def test_malformed_lines_fail_the_feeds_check_and_not_the_feed(location: CodeLocation) -> None:
+    result = location.run([feed_key(FEED)], entity="E110", first=FIRST)
+    assert result.success
+    (evaluation,) = result.get_asset_check_evaluations()
+    ((lines,),) = location.rows("SELECT count(*) FROM feed.quarantine")
+    assert lines > 0
+    assert not evaluation.passed
+    assert evaluation.metadata["lines_in_quarantine"].value == lines
+    assert location.rows(f"SELECT count(*) > 100 FROM feed.{FEED}") == [(True,)]
+
+
+def test_without_leave_to_post_the_plan_is_a_dry_run(tmp_path: Path) -> None:
+    with code_location(tmp_path, days=2, start_date=FIRST, posting=Posting()) as location:
+        extract(location)
+        reconcile_and_post(location)
+        assert books(location) == Counter()
+        assert statuses(location, "control_total") == dict.fromkeys(
+            [*PARTITIONS, None], "SUCCEEDED"
+        )
+        assert location.rows(f"SELECT DISTINCT state FROM posting.{FEED}") == [("not sent",)]
+
+
+def test_what_landed_before_a_failure_counts_as_materialized(tmp_path: Path) -> None:
+    with code_location(tmp_path) as location:
+        objects = (
+            *location.settings.objects,
+            location.settings.objects[0].model_copy(update={"name": "general-ledger/acount"}),
+        )
+        location.settings = location.settings.model_copy(update={"objects": objects})
+        keys = [raw_key(each.name) for each in objects]
+        told = failure(location.run(keys, entity="E110"))
+
+        assert told.startswith(
+            "Sage Intacct knows no object general-ledger/acount.\n"
+            "Did you mean general-ledger/account"
+        )
+        for key in RAW:
+            assert location.materialized(key) == {f"{LAST_DAY}|E110"}
+        assert location.materialized(raw_key("general-ledger/acount")) == set()
+
+
+def test_reconciling_before_extracting_is_refused_because_everything_would_look_missing(
+    location: CodeLocation,
+) -> None:
+    told = failure(location.run([feed_key(FEED), reconciled_key(FEED)], entity="E110", first=FIRST))
+    assert "accounts-receivable/invoice" in told
+    assert "first" in told
+
+
+def test_a_user_without_access_to_the_entity_is_told_where_to_give_it(tmp_path: Path) -> None:
+    with code_location(tmp_path, entities=(Entity(id="E110", user="can"),)) as location:
+        told = failure(location.run(RAW, entity="E110"))
+        assert "User can has no access to entity E110" in told
+        assert "Company > Admin > Users > can > User entities" in told
+        assert location.materialized(RAW[0]) == set()
