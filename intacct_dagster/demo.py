@@ -169,8 +169,10 @@ def run_demo(*, days: int, json_file: Path | None) -> bool:
     with sandbox_beside(settings.directory / SANDBOX_FOLDER, port=0) as base_url:
         settings = settings.model_copy(update={"base_url": base_url})
         console.print(
-            f"Company [bold]{settings.company}[/] on the sandbox at {base_url}: "
-            f"{len(settings.entities)} entities, {first} to {LAST_DAY}"
+            f"Company [bold]{settings.company}[/] on the sandbox at {base_url}: {first} to "
+            f"{LAST_DAY}, {len(settings.entities)} entities, each with a session of its own",
+            soft_wrap=True,
+            highlight=False,
         )
         summary = Summary([day.isoformat() for day in asked])
         before = _requests(base_url)
@@ -408,32 +410,33 @@ def _print(console: Console, summary: Summary) -> None:
     _justify(documents)
     console.print(documents)
 
+    for line in _closing_lines(summary):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _closing_lines(summary: Summary) -> Iterator[str]:
     if summary.lines_in_quarantine:
-        console.print(
+        yield (
             f"{summary.lines_in_quarantine} malformed lines are in feed.quarantine, with file, "
             "line and reason."
         )
     seconds = ", ".join(f"{stage} {taken:.1f}" for stage, taken in summary.seconds.items())
-    console.print(
+    yield (
         f"{summary.requests:,} requests, which Sage would bill as {summary.transactions:,} API "
         f"transactions. Seconds: {seconds}."
     )
     if summary.disagreements:
-        console.print("[bold red]The sandbox's books do not agree:[/]")
-        for line in summary.disagreements[:20]:
-            console.print(f"  {line}", highlight=False)
+        yield "[bold red]The sandbox's books do not agree:[/]"
+        yield from (f"  {line}" for line in summary.disagreements[:20])
         return
     if summary.posted:
-        console.print(f"[bold green]{summary.posted:,} documents posted.[/] ", end="")
+        yield f"[bold green]{summary.posted:,} documents posted.[/]"
     else:
-        console.print(
+        yield (
             "[bold green]Nothing was posted:[/] what belongs in Intacct is there, and what was "
-            "refused before has not changed. ",
-            end="",
+            "refused before has not changed."
         )
-    console.print(
-        "The sandbox's books agree: each is there exactly once, and nothing else was created."
-    )
+    yield "The sandbox's books agree: each is there exactly once, and nothing else was created."
 
 
 def _justify(table: Table) -> None:
