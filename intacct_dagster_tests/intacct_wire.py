@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qs
 
 import httpx
@@ -81,3 +81,8 @@ class Wire(httpx.BaseTransport):
         if isinstance(what, httpx.Response):
             return httpx.Response(what.status_code, headers=what.headers, content=what.content)
         return what(request)
+
+
+def encode_batch(items: Sequence[bytes]) -> bytes:
+    """One request body from JSON objects, byte for byte as they are."""
+    return b"[" + b",".join(items) + b"]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,11 +13,12 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import pytest
-import stamina
 
 from intacct_dagster.config import Entity, Posting
 from intacct_dagster.defs import current_key, feed_key, posted_key, raw_key, reconciled_key
-from intacct_dagster.sandbox import LAST_DAY
+from intacct_dagster.extract import Extractor
+from intacct_dagster.intacct import ClientCredentials, Intacct
+from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 from intacct_dagster_tests.code_location import (
     FEED,
     OBJECTS,
@@ -30,12 +33,6 @@ PARTITIONS = {f"{FIRST}|E110", f"{LAST_DAY}|E110"}
 RAW = [raw_key(name) for name in OBJECTS]
 CURRENT = [current_key(name) for name in OBJECTS]
 CHECKS = ("every_item_accounted_for", "no_item_refused", "nothing_uncertain", "control_total")
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=2):
-        yield
 
 
 @pytest.fixture
@@ -247,3 +244,43 @@ def test_a_user_without_access_to_the_entity_is_told_where_to_give_it(tmp_path: 
         assert "User can has no access to entity E110" in told
         assert "Company > Admin > Users > can > User entities" in told
         assert location.materialized(RAW[0]) == set()
+
+
+WRITE = """
+import sys, duckdb
+duckdb.connect(sys.argv[1]).execute("CREATE TABLE IF NOT EXISTS somebody_else AS SELECT 1")
+"""
+
+
+class PeekingNetwork(httpx.BaseTransport):
+    """Lets another process write to the warehouse before each query goes out."""
+
+    def __init__(self, warehouse: Path) -> None:
+        self._network = httpx.HTTPTransport()
+        self._warehouse = warehouse
+        self.peeks = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/query"):
+            subprocess.run([sys.executable, "-c", WRITE, str(self._warehouse)], check=True)
+            self.peeks += 1
+        return self._network.handle_request(request)
+
+
+def test_others_may_write_to_the_warehouse_while_we_read_from_intacct(
+    location: CodeLocation,
+) -> None:
+    extract(location)
+    network = PeekingNetwork(location.settings.warehouse)
+    with Intacct(
+        COMPANY,
+        location.settings.base_url,
+        ClientCredentials(CLIENT_ID, CLIENT_SECRET),
+        location.settings.users,
+        transport=network,
+    ) as intacct:
+        extractor = Extractor(intacct, location.warehouse, start_date=FIRST, run_id="run")
+        for what in location.settings.objects:
+            extractor.extract(what, "E110", [FIRST, LAST_DAY])
+    assert network.peeks >= 2 * len(OBJECTS)
+    assert location.rows("SELECT count(*) FROM somebody_else") == [(1,)]

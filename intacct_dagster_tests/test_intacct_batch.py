@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-import stamina
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,12 +21,11 @@ from intacct_dagster.intacct import (
     OutcomeUnknown,
     Refused,
     Throttled,
-    encode_batch,
 )
 from intacct_dagster.intacct.batch import read_batch_answer
 from intacct_dagster.intacct.errors import About
 from intacct_dagster.intacct.transport import Answer
-from intacct_dagster_tests.intacct_wire import BASE_URL, Wire, error_reply, reply
+from intacct_dagster_tests.intacct_wire import BASE_URL, Wire, encode_batch, error_reply, reply
 
 INVOICE = "accounts-receivable/invoice"
 REFUSAL = {
@@ -44,12 +42,6 @@ REFUSAL = {
         }
     ],
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=5):
-        yield
 
 
 def ref(key: int, **more: object) -> dict[str, object]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import httpx
 import pytest
-import stamina
 
 from intacct_dagster.intacct import (
     AnswerNotUnderstood,
@@ -60,12 +58,6 @@ MODEL = {
     "ia::meta": {"totalCount": 1, "totalSuccess": 1, "totalError": 0},
 }
 NOTHING = {"ia::result": [], "ia::meta": {"totalCount": 0}}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=5):
-        yield
 
 
 def client(wire: Wire) -> IntacctClient:

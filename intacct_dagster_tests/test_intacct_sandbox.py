@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-import stamina
 
 from intacct_dagster.intacct import (
     AccessDenied,
@@ -28,10 +27,10 @@ from intacct_dagster.intacct import (
     Refused,
     RequestRefused,
     Window,
-    encode_batch,
     explain,
 )
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, RunningSandbox, serve
+from intacct_dagster_tests.intacct_wire import encode_batch
 
 USERS = {"E110": "usa", "E120": "can", "E130": "gbr", "E140": "aus"}
 OBJECTS = [
@@ -55,12 +54,6 @@ OBJECTS = [
 INVOICE = "accounts-receivable/invoice"
 CUSTOMER = "accounts-receivable/customer"
 END = datetime(2026, 10, 14, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=5):
-        yield
 
 
 @pytest.fixture(scope="module")

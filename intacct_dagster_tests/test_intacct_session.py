@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-import stamina
 
 from intacct_dagster.intacct import (
     AccessDenied,
@@ -43,12 +41,6 @@ class Clock:
 
     def forward(self, **delta: float) -> None:
         self.time += timedelta(**delta)
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=5):
-        yield
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import httpx
 import pytest
-import stamina
 
 from intacct_dagster.intacct import (
     AccessDenied,
@@ -42,12 +40,6 @@ CREATED = reply(
         "ia::meta": {"totalCount": 1, "totalSuccess": 1, "totalError": 0},
     },
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=5):
-        yield
 
 
 def client(wire: Wire) -> IntacctClient:

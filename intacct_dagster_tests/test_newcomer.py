@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import stamina
 from click.testing import CliRunner, Result
 
 from intacct_dagster.cli import main
@@ -25,12 +24,6 @@ from intacct_dagster_tests.code_location import (
 )
 
 RAW = [raw_key(name) for name in OBJECTS]
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=2):
-        yield
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import stamina
 
 from intacct_dagster.intacct import ClientCredentials, Intacct, NotReached
 from intacct_dagster.post import READ_BACK_AFTER, REPLAY_WITHIN, PostingEngine
@@ -147,12 +146,6 @@ class World:
             for change in httpx.get(control).json()["changes"]
             if change["object"] == INVOICE and change["operation"] == "create"
         )
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=2):
-        yield
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from intacct_dagster.intacct.batch import (
     BatchAnswer,
     Created,
     Refused,
-    encode_batch,
 )
 from intacct_dagster.intacct.client import Intacct, IntacctClient
 from intacct_dagster.intacct.errors import (
@@ -70,6 +69,5 @@ __all__ = [
     "WalkResult",
     "Window",
     "WrongEntity",
-    "encode_batch",
     "explain",
 ]

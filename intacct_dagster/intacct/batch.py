@@ -7,7 +7,6 @@ not add up to what was sent tells nothing about any item.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -75,11 +74,6 @@ class BatchAnswer:
     def created(self) -> int:
         """How many items were created."""
         return sum(isinstance(outcome, Created) for outcome in self.outcomes)
-
-
-def encode_batch(items: Sequence[bytes]) -> bytes:
-    """One request body from JSON objects, byte for byte as they are."""
-    return b"[" + b",".join(items) + b"]"
 
 
 def check_batch(body: bytes, count: int, idempotency_key: str) -> None:
