@@ -207,7 +207,7 @@ class DuckDBFile:
         while True:
             try:
                 connection.execute(attach)
-            except (duckdb.IOException, duckdb.BinderException) as error:
+            except duckdb.Error as error:  # its class differs between DuckDB 1 and 2
                 told = str(error)
                 in_this_process = _HELD_IN_THIS_PROCESS in told
                 if not in_this_process and not _HELD.search(told):
