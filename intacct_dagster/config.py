@@ -114,6 +114,8 @@ class Limits(_Settings):
     concurrency: int = Field(default=6, ge=1, le=64)
     page_size: int = Field(default=4000, ge=1, le=4000)
     chunk_size: int = Field(default=500, ge=1, le=500)
+    #: bytes of one request; Sage documents no limit
+    chunk_bytes: int = Field(default=4_000_000, ge=1)
     monthly_transactions: int = Field(default=100_000, ge=1)
     #: seconds to wait for another process that holds the warehouse
     lock_timeout: float = Field(default=60, gt=0)

@@ -34,6 +34,10 @@ REPLAY_WITHIN = timedelta(hours=47)
 #: before, so what Intacct does not hold by then, it never created.
 READ_BACK_AFTER = timedelta(minutes=30)
 
+#: How often the parts of one chunk may be halved to find the document that fails it. Enough for
+#: three single documents among 500; if there are more, what is not told apart is refused together.
+MOST_SPLITS = 30
+
 #: Answers about the address that was asked, not about what was sent to it.
 _NO_SUCH_PLACE = (404, 405)
 
@@ -59,6 +63,17 @@ class Planned:
 
     chunks: Sequence[Chunk]
     already_there: Mapping[str, Sequence[str]]
+
+
+class _Tries:
+    """A number of times that something may be done."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def take(self) -> bool:
+        self._left -= 1
+        return self._left >= 0
 
 
 class PostingEngine:
@@ -87,6 +102,7 @@ class PostingEngine:
         *,
         run_id: str,
         chunk_size: int,
+        chunk_bytes: int = 4_000_000,
     ) -> Planned:
         """Writes down what is to be posted, after a last look whether Intacct has it by now.
 
@@ -102,6 +118,7 @@ class PostingEngine:
             [item for item in items if item.source_id not in there],
             run_id=run_id,
             chunk_size=chunk_size,
+            chunk_bytes=chunk_bytes,
         )
         return Planned(
             chunks, {source_id: [key for key, _ in each] for source_id, each in there.items()}
@@ -116,8 +133,14 @@ class PostingEngine:
         again. An answer that does not come, or does not add up, leaves the chunk uncertain; nothing
         is raised for it.
         """
+        return self._send(chunk_id, _Tries(MOST_SPLITS))
+
+    def _send(self, chunk_id: str, splits: _Tries) -> Sent:
         chunk = self._ledger.chunk(chunk_id)
         if not self._ledger.start_sending(chunk_id):
+            halves = self._ledger.halves(chunk_id)
+            if any(half.state is ChunkState.READY for half in halves):
+                return self._send_halves(chunk, halves, splits)
             return Sent(chunk_id, chunk.size, note="not sent: it was planned anew or sent before")
         try:
             answer = self._create(chunk)
@@ -127,7 +150,7 @@ class PostingEngine:
         except OutcomeUnknown as error:
             self._ledger.uncertain(chunk_id, str(error))
             return Sent(chunk_id, chunk.size, uncertain=chunk.size, note=str(error))
-        return self._record(chunk, answer)
+        return self._record(chunk, answer, splits)
 
     def settle(self, object: str, match_on: str) -> list[Sent]:
         """Finds out what became of every chunk of `object` that was sent and never answered.
@@ -153,7 +176,7 @@ class PostingEngine:
                 answer = self._create(chunk)
             except IntacctError as error:
                 return self._still_uncertain(chunk, f"asked again, without an answer: {error}")
-            return self._record(chunk, answer)
+            return self._record(chunk, answer, _Tries(MOST_SPLITS))
         if now - chunk.last_sent_at < READ_BACK_AFTER:
             return self._still_uncertain(
                 chunk,
@@ -170,11 +193,11 @@ class PostingEngine:
             idempotency_key=chunk.idempotency_key,
         )
 
-    def _record(self, chunk: Chunk, answer: BatchAnswer) -> Sent:
+    def _record(self, chunk: Chunk, answer: BatchAnswer, splits: _Tries) -> Sent:
         if answer.whole and answer.http_status in _NO_SUCH_PLACE:
-            # It says nothing about any document: none is refused, and none was created.
-            note = f"HTTP {answer.http_status} for the whole request"
-            self._ledger.settle_by_read_back(chunk.chunk_id, {}, note)
+            self._ledger.nothing_created(
+                chunk.chunk_id, http_status=answer.http_status, note="no such place"
+            )
             raise RequestRefused(
                 f"Intacct does not create {chunk.object} here (HTTP {answer.http_status}); "
                 f"{chunk.size} documents of {self._entity} are still to be posted.",
@@ -182,6 +205,14 @@ class PostingEngine:
                 object=chunk.object,
                 remedy="Check the feed's `object` and the base URL in intacct.yaml.",
             )
+        if answer.whole and chunk.size > 1 and splits.take():
+            # One bad document can fail all: the halves tell in which of them it is.
+            halves = self._ledger.split(
+                chunk.chunk_id,
+                http_status=answer.http_status,
+                note="refused in one piece, and halved",
+            )
+            return self._send_halves(chunk, halves, splits)
         fates: list[Accepted | Rejected] = []
         for outcome in answer.outcomes:
             if isinstance(outcome, Created):
@@ -201,6 +232,17 @@ class PostingEngine:
         self._ledger.record(chunk.chunk_id, fates, http_status=answer.http_status)
         posted = sum(isinstance(fate, Accepted) for fate in fates)
         return Sent(chunk.chunk_id, chunk.size, posted=posted, refused=len(fates) - posted)
+
+    def _send_halves(self, chunk: Chunk, halves: Sequence[Chunk], splits: _Tries) -> Sent:
+        sent = [self._send(half.chunk_id, splits) for half in halves]
+        return Sent(
+            chunk.chunk_id,
+            chunk.size,
+            posted=sum(each.posted for each in sent),
+            refused=sum(each.refused for each in sent),
+            uncertain=sum(each.uncertain for each in sent),
+            note="; ".join(dict.fromkeys(each.note for each in sent if each.note)),
+        )
 
     def _read_back(self, chunk: Chunk, match_on: str) -> Sent:
         found = self._find(chunk.object, match_on, self._ledger.source_ids(chunk.chunk_id))

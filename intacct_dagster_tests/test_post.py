@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from intacct_dagster.intacct import ClientCredentials, Intacct, NotReached
-from intacct_dagster.post import READ_BACK_AFTER, REPLAY_WITHIN, PostingEngine
+from intacct_dagster.post import MOST_SPLITS, READ_BACK_AFTER, REPLAY_WITHIN, PostingEngine
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, RunningSandbox, serve
 from intacct_dagster.warehouse import Chunk, Item, ItemState, Ledger, open_state
 
@@ -64,6 +64,14 @@ class Weather(httpx.BaseTransport):
     def fail_after_commit(self, request: httpx.Request) -> httpx.Response:
         self._network.handle_request(request).read()
         return httpx.Response(503, text="<html>Service Unavailable</html>", request=request)
+
+    def refuse_whole_if_poisoned(self, request: httpx.Request) -> httpx.Response | None:
+        if b"POISON" not in request.content:
+            return None
+        error = {"code": "invalidRequest", "message": "Payload contains errors"}
+        meta = {"totalCount": 1, "totalSuccess": 0, "totalError": 1}
+        body = {"ia::result": {"ia::error": error}, "ia::meta": meta}
+        return httpx.Response(400, json=body, request=request)
 
     def answer_one_short(self, request: httpx.Request) -> httpx.Response:
         answer = self._network.handle_request(request)
@@ -172,6 +180,56 @@ def test_what_is_accepted_and_refused_is_known_by_position(world: World) -> None
     for source_id in ("S1", "S3"):
         key = entries[source_id].intacct_key or ""
         assert client.get(INVOICE, [key])[key]["referenceNumber"] == source_id
+
+
+def test_a_document_that_fails_the_whole_request_is_told_apart_from_the_others(
+    world: World,
+) -> None:
+    items = [world.item(f"S{number:02}") for number in range(20)]
+    items[13] = world.item("S13-POISON")
+    chunk = world.plan(*items)
+    world.weather.storm = world.weather.refuse_whole_if_poisoned
+
+    sent = world.engine.send(chunk.chunk_id)
+
+    assert (sent.posted, sent.refused, sent.uncertain) == (19, 1, 0)
+    refused = [each for each, state in world.states().items() if state is ItemState.REJECTED]
+    assert refused == ["S13-POISON"]
+    assert world.created() == sorted(set(world.states()) - set(refused))
+    keys = [key for key, _ in world.weather.writes]
+    assert len(set(keys)) == len(keys), "a part is another request, so it has another key"
+
+
+def test_when_many_documents_fail_the_request_the_search_for_them_ends(world: World) -> None:
+    chunk = world.plan(*(world.item(f"S{number:03}-POISON") for number in range(200)))
+    world.weather.storm = world.weather.refuse_whole_if_poisoned
+
+    sent = world.engine.send(chunk.chunk_id)
+
+    assert (sent.posted, sent.refused, sent.uncertain) == (0, 200, 0)
+    assert len(world.weather.writes) <= 1 + 2 * MOST_SPLITS
+
+
+def test_a_half_that_was_not_reached_is_sent_when_the_chunk_is_sent_again(world: World) -> None:
+    chunk = world.plan(world.item("S1-POISON"), world.item("S2"))
+    world.weather.storm = _once_each(
+        world.weather.refuse_whole_if_poisoned,
+        world.weather.refuse_whole_if_poisoned,
+        *[world.weather.refuse_connection] * 5,
+    )
+    with pytest.raises(NotReached):
+        world.engine.send(chunk.chunk_id)
+    assert world.states() == {"S1-POISON": ItemState.REJECTED, "S2": ItemState.PLANNED}
+
+    assert world.engine.send(chunk.chunk_id).posted == 1
+    assert world.created() == ["S2"]
+
+
+def _once_each(
+    *storms: Callable[[httpx.Request], httpx.Response | None],
+) -> Callable[[httpx.Request], httpx.Response | None]:
+    left = list(storms)
+    return lambda request: left.pop(0)(request) if left else None
 
 
 def test_what_came_into_intacct_since_reconciliation_is_not_planned(world: World) -> None:

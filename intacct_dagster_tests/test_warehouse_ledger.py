@@ -270,6 +270,47 @@ def test_the_database_itself_refuses_states_that_cannot_be(
             connection.execute(sa.text(change))
 
 
+@pytest.mark.parametrize("state", list(ItemState))
+def test_the_database_itself_knows_the_only_ways_between_states(
+    ledger: Ledger, engine: sa.Engine, state: ItemState
+) -> None:
+    (chunk,) = plan(ledger, item("A"))
+    ledger.start_sending(chunk.chunk_id)
+    ledger.record(chunk.chunk_id, [Accepted(0, "30")], http_status=201)
+    if state is ItemState.POSTED:
+        with pytest.raises(IntegrityError, match="forgets nothing"), engine.begin() as connection:
+            connection.execute(sa.text("DELETE FROM posting_items"))
+        return
+    with pytest.raises(IntegrityError, match="no such way"), engine.begin() as connection:
+        connection.execute(
+            sa.text(f"UPDATE posting_items SET state = '{state}', intacct_key = NULL, reason = 'x'")
+        )
+
+
+def test_a_chunk_is_cut_by_bytes_as_well_and_a_large_item_goes_alone(ledger: Ledger) -> None:
+    small = [item(f"S{number}") for number in range(4)]
+    large = Item("S9", DAY, "1.00", b'{"amount":"' + b"1" * 100 + b'"}')
+    limit = 2 + 2 * len(small[0].payload) + 1
+    chunks = ledger.plan(INVOICE, "E110", "sales", [*small, large], run_id="r", chunk_bytes=limit)
+
+    assert [chunk.size for chunk in chunks] == [2, 2, 1]
+    assert all(len(chunk.body) <= limit for chunk in chunks[:2])
+
+
+def test_the_halves_of_a_chunk_are_other_requests_for_the_same_items(ledger: Ledger) -> None:
+    (chunk,) = plan(ledger, *(item(source_id) for source_id in "ABC"))
+    ledger.start_sending(chunk.chunk_id)
+
+    halves = ledger.split(chunk.chunk_id, http_status=400, note="refused in one piece")
+
+    assert [ledger.source_ids(half.chunk_id) for half in halves] == [["A"], ["B", "C"]]
+    assert ledger.halves(chunk.chunk_id) == halves
+    assert len({chunk.idempotency_key, *(half.idempotency_key for half in halves)}) == 3
+    assert set(states(ledger).values()) == {"planned"}
+    assert ledger.split(chunk.chunk_id, http_status=400, note="again") == []
+    assert all(ledger.start_sending(half.chunk_id) for half in halves)
+
+
 def test_a_source_id_twice_in_one_plan_is_an_error(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="twice"):
         plan(ledger, item("A"), item("A", payload="2.00"))

@@ -93,6 +93,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 ],
                 run_id=context.run.run_id,
                 chunk_size=settings.limits.chunk_size,
+                chunk_bytes=settings.limits.chunk_bytes,
             )
             for source_id, keys in planned.already_there.items():
                 context.log.warning(
@@ -142,10 +143,16 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
     )
     def collect(
         context: dg.AssetExecutionContext,
+        intacct: IntacctResource,
         warehouse: WarehouseResource,
         chunks: list[dict[str, str]],
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         days = days_by_entity(context.partition_keys)
+        for entity in {chunk["entity"] for chunk in chunks}:
+            # An answer that was lost on the way a moment ago can often be had now.
+            engine = PostingEngine(intacct.entity(entity), warehouse.ledger(settings.company))
+            for left in plainly(settings, engine.settle, feed.object, feed.match_on):
+                context.log.warning(f"{entity}: asked what became of a chunk: {_told(left)}")
         fates = plainly(
             settings,
             _fates,

@@ -15,7 +15,7 @@ Intacct: the ledger says what may be sent, and is told what came back.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -84,6 +84,8 @@ _chunks = sa.Table(
     sa.Column("answered_at", sa.Text),
     sa.Column("http_status", sa.Integer),
     sa.Column("note", sa.Text),
+    # the chunk of which this one is a half, where Intacct refused that one in one piece
+    sa.Column("split_from", sa.Text, sa.ForeignKey("posting_chunks.chunk_id")),
     _one_of("state", ChunkState),
     sa.CheckConstraint(
         "state NOT IN ('sending', 'uncertain', 'answered') OR first_sent_at IS NOT NULL",
@@ -126,6 +128,52 @@ _items = sa.Table(
     # One Intacct record answers for one source document.
     sa.UniqueConstraint("company", "object", "intacct_key", name="a_key_is_posted_once"),
     sa.Index("posting_items_by_chunk", "chunk_id", "position"),
+)
+
+
+def _guard_states(dialect: str, *statements: str) -> None:
+    """Has the database itself refuse every change of state that `_WAYS` does not name."""
+    for statement in statements:
+        ddl = sa.DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
+        sa.event.listen(_items, "after_create", ddl.execute_if(dialect=dialect))
+
+
+_KNOWN_WAY = " OR ".join(
+    [
+        "NEW.state = OLD.state",
+        *(
+            f"(OLD.state = '{before.value}' AND NEW.state = '{after.value}')"
+            for before, ways in _WAYS.items()
+            for after in sorted(ways)
+        ),
+    ]
+)
+_guard_states(
+    "sqlite",
+    f"""
+    CREATE TRIGGER posting_items_ways BEFORE UPDATE OF state ON posting_items
+    WHEN NOT ({_KNOWN_WAY})
+    BEGIN SELECT RAISE(ABORT, 'the ledger knows no such way'); END
+    """,
+    """
+    CREATE TRIGGER posting_items_stay BEFORE DELETE ON posting_items
+    BEGIN SELECT RAISE(ABORT, 'the ledger forgets nothing'); END
+    """,
+)
+_guard_states(
+    "postgresql",
+    f"""
+    CREATE OR REPLACE FUNCTION posting_items_ways() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      IF TG_OP = 'DELETE' THEN RAISE EXCEPTION 'the ledger forgets nothing'; END IF;
+      IF NOT ({_KNOWN_WAY}) THEN RAISE EXCEPTION 'the ledger knows no such way'; END IF;
+      RETURN NEW;
+    END $$
+    """,
+    """
+    CREATE TRIGGER posting_items_ways BEFORE UPDATE OR DELETE ON posting_items
+    FOR EACH ROW EXECUTE FUNCTION posting_items_ways()
+    """,
 )
 
 
@@ -269,6 +317,18 @@ class Ledger:
         with self._engine.connect() as connection:
             return self._chunk(connection, chunk_id)
 
+    def halves(self, chunk_id: str) -> list[Chunk]:
+        """The chunks that came of splitting this one, in order; none if it was not split."""
+        query = (
+            sa.select(_chunks.c.chunk_id)
+            .join(_items, _items.c.chunk_id == _chunks.c.chunk_id, isouter=True)
+            .where(_chunks.c.split_from == chunk_id)
+            .group_by(_chunks.c.chunk_id)
+            .order_by(sa.func.min(_items.c.day), sa.func.min(_items.c.source_id))
+        )
+        with self._engine.connect() as connection:
+            return [self._chunk(connection, each) for each in connection.scalars(query).all()]
+
     def unsettled(self, object: str, entity: str) -> list[Chunk]:
         """Chunks that were sent and whose fate is not known, oldest first."""
         query = (
@@ -307,8 +367,12 @@ class Ledger:
         *,
         run_id: str,
         chunk_size: int = 500,
+        chunk_bytes: int = 4_000_000,
     ) -> list[Chunk]:
         """Writes down what is to be posted, and returns the chunks to send, in a stable order.
+
+        A chunk has at most `chunk_size` items, and a body of at most `chunk_bytes` unless it is
+        of one item only.
 
         An item that is posted, being sent, uncertain, or refused with the same payload is left as
         it is. Items that were planned before and never sent are planned anew; the chunk they were
@@ -324,7 +388,7 @@ class Ledger:
             plannable = [item for item in ordered if item.source_id in attempts]
             chunks = [
                 self._write_chunk(connection, object, entity, feed, part, attempts, run_id)
-                for part in _slices(plannable, chunk_size)
+                for part in _cut(plannable, chunk_size, chunk_bytes)
             ]
             return [self._chunk(connection, chunk_id) for chunk_id in chunks]
 
@@ -428,6 +492,7 @@ class Ledger:
         items: Sequence[Item],
         attempts: Mapping[str, int],
         run_id: str,
+        split_from: str | None = None,
     ) -> str:
         body = b"[" + b",".join(item.payload for item in items) + b"]"
         body_sha256 = hashlib.sha256(body).hexdigest()
@@ -450,6 +515,7 @@ class Ledger:
             "state": ChunkState.READY,
             "run_id": run_id,
             "planned_at": self._stamp(),
+            "split_from": split_from,
         }
         # The same items with the same payloads make the same key: a chunk that was superseded
         # unsent comes back to life instead of standing twice in the ledger.
@@ -554,6 +620,70 @@ class Ledger:
                 self._move_all(connection, chunk_id, ItemState.SENDING, ItemState.UNCERTAIN)
                 self._move_all(connection, chunk_id, ItemState.UNCERTAIN, ItemState.PLANNED)
 
+    def split(self, chunk_id: str, *, http_status: int, note: str) -> list[Chunk]:
+        """Halves a chunk that Intacct refused in one piece: one bad item can fail a whole request.
+
+        The answer is the proof that nothing of it was created. The halves are ready, under keys
+        of their own; their items are on another attempt. Raises LedgerError for a single item.
+        """
+        with self._engine.begin() as connection:
+            chunk = self._chunk(connection, chunk_id)
+            if chunk.size < 2:
+                raise LedgerError(f"Chunk {chunk_id} is one item and cannot be split.")
+            if chunk.state is ChunkState.ANSWERED:
+                return []
+            self._nothing_created(connection, chunk, http_status=http_status, note=note)
+            rows = connection.execute(
+                sa.select(
+                    _items.c.source_id,
+                    _items.c.day,
+                    _items.c.amount,
+                    _items.c.payload,
+                    _items.c.attempt,
+                    _items.c.run_id,
+                )
+                .where(
+                    *self._of(chunk.object, chunk.entity),
+                    _items.c.chunk_id == chunk_id,
+                )
+                .order_by(_items.c.position)
+            ).all()
+            items = [
+                Item(row.source_id, date.fromisoformat(row.day), row.amount, row.payload)
+                for row in rows
+            ]
+            attempts = {row.source_id: row.attempt for row in rows}
+            middle = len(items) // 2
+            halves = [
+                self._write_chunk(
+                    connection,
+                    chunk.object,
+                    chunk.entity,
+                    chunk.feed,
+                    part,
+                    attempts,
+                    rows[0].run_id,
+                    split_from=chunk_id,
+                )
+                for part in (items[:middle], items[middle:])
+            ]
+            return [self._chunk(connection, each) for each in halves]
+
+    def nothing_created(self, chunk_id: str, *, http_status: int, note: str) -> None:
+        """An answer about the request, not about its items: they are planned for another one.
+
+        The caller answers for the proof that nothing of the chunk was created.
+        """
+        with self._engine.begin() as connection:
+            chunk = self._chunk(connection, chunk_id)
+            if chunk.state is not ChunkState.ANSWERED:
+                self._nothing_created(connection, chunk, http_status=http_status, note=note)
+                connection.execute(
+                    sa.update(_items)
+                    .where(_items.c.chunk_id == chunk_id, _items.c.state == ItemState.PLANNED)
+                    .values(**_NOT_SENT_YET)
+                )
+
     def settle_by_read_back(
         self, chunk_id: str, found: Mapping[str, tuple[str, str | None]], note: str
     ) -> None:
@@ -598,6 +728,32 @@ class Ledger:
             )
 
     # -- the one place where states change ----------------------------------------------------
+
+    def _nothing_created(
+        self, connection: sa.Connection, chunk: Chunk, *, http_status: int, note: str
+    ) -> None:
+        """The chunk is answered, and its items planned for another attempt, so another key.
+
+        They keep their place in it until they are given another.
+        """
+        if chunk.state is ChunkState.SENDING:
+            self._move_all(connection, chunk.chunk_id, ItemState.SENDING, ItemState.UNCERTAIN)
+        self._move_all(connection, chunk.chunk_id, ItemState.UNCERTAIN, ItemState.PLANNED)
+        connection.execute(
+            sa.update(_items)
+            .where(_items.c.chunk_id == chunk.chunk_id)
+            .values(attempt=_items.c.attempt + 1)
+        )
+        connection.execute(
+            sa.update(_chunks)
+            .where(_chunks.c.chunk_id == chunk.chunk_id)
+            .values(
+                state=ChunkState.ANSWERED,
+                answered_at=self._stamp(),
+                http_status=http_status,
+                note=note,
+            )
+        )
 
     def _finish(
         self,
@@ -744,6 +900,20 @@ def _check_way(before: ItemState, after: ItemState) -> None:
 
 def _slices(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _cut(items: Sequence[Item], size: int, most_bytes: int) -> Iterator[list[Item]]:
+    part: list[Item] = []
+    length = 1  # the brackets; each item brings a comma or the second one
+    for item in items:
+        added = len(item.payload) + 1
+        if part and (len(part) == size or length + added > most_bytes):
+            yield part
+            part, length = [], 1
+        part.append(item)
+        length += added
+    if part:
+        yield part
 
 
 def _idempotency_key(
