@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test lint format lock clean
+.PHONY: help demo dev test soak lint format lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ dev: $(STAMP)  ## the same in the Dagster UI, at http://127.0.0.1:3000
 
 test: lint  ## formatting, types, import contracts, tests
 	@$(BIN)/pytest -n 2 -q
+
+soak: $(STAMP)  ## the random worlds in their thousands
+	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/test_post_worlds.py
 
 lint: $(STAMP)  ## formatting, types, import contracts
 	@$(BIN)/ruff format --check .

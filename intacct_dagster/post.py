@@ -6,9 +6,11 @@ and finds out what became of a request that was never answered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from intacct_dagster.intacct import (
     AccessDenied,
@@ -65,6 +67,36 @@ class Planned:
     already_there: Mapping[str, Sequence[str]]
 
 
+class Step(StrEnum):
+    """Every step of posting that lasts (a commit) or leaves this process (a request).
+
+    The process may die before and after each; a test kills it there and looks what came of it.
+    """
+
+    LOOK = "ask Intacct for the source ids before planning"
+    PLAN = "write the plan"
+    CLAIM = "claim a chunk for sending"
+    SEND = "send a chunk"
+    RECORD = "record the answer"
+    DOUBT = "record that there was no answer"
+    GIVE_BACK = "record that the request never arrived"
+    SPLIT = "halve a chunk"
+    PUT_BACK = "record that nothing was created"
+    ASK_MODEL = "ask whether the object supports idempotence"
+    CLAIM_REPLAY = "note that the same bytes go out again"
+    REPLAY = "send the same bytes again"
+    READ_BACK = "ask Intacct for the source ids of a chunk"
+    SETTLE = "settle a chunk by what Intacct holds"
+
+
+#: Told of each step, before it ("before") and once it is done ("after").
+Watch = Callable[[Step, str], None]
+
+
+def _unwatched(step: Step, moment: str) -> None:
+    pass
+
+
 class _Tries:
     """A number of times that something may be done."""
 
@@ -77,7 +109,10 @@ class _Tries:
 
 
 class PostingEngine:
-    """Plans and sends the documents of one entity. `now` gives aware UTC times."""
+    """Plans and sends the documents of one entity.
+
+    `now` gives aware UTC times; `watch` is told of every step.
+    """
 
     def __init__(
         self,
@@ -85,6 +120,7 @@ class PostingEngine:
         ledger: Ledger,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        watch: Watch = _unwatched,
     ) -> None:
         if client.entity_id is None:
             raise ValueError("documents are posted to an entity, not to the top level")
@@ -92,6 +128,7 @@ class PostingEngine:
         self._entity = client.entity_id
         self._ledger = ledger
         self._now = now
+        self._watch = watch
 
     def plan(
         self,
@@ -110,16 +147,18 @@ class PostingEngine:
         of the plan: the next extraction will see it, and reconciliation compare it. Raises
         IntacctError; nothing is planned then.
         """
-        there = self._find(object, match_on, [item.source_id for item in items])
-        chunks = self._ledger.plan(
-            object,
-            self._entity,
-            feed,
-            [item for item in items if item.source_id not in there],
-            run_id=run_id,
-            chunk_size=chunk_size,
-            chunk_bytes=chunk_bytes,
-        )
+        with self._step(Step.LOOK):
+            there = self._find(object, match_on, [item.source_id for item in items])
+        with self._step(Step.PLAN):
+            chunks = self._ledger.plan(
+                object,
+                self._entity,
+                feed,
+                [item for item in items if item.source_id not in there],
+                run_id=run_id,
+                chunk_size=chunk_size,
+                chunk_bytes=chunk_bytes,
+            )
         return Planned(
             chunks, {source_id: [key for key, _ in each] for source_id, each in there.items()}
         )
@@ -137,18 +176,23 @@ class PostingEngine:
 
     def _send(self, chunk_id: str, splits: _Tries) -> Sent:
         chunk = self._ledger.chunk(chunk_id)
-        if not self._ledger.start_sending(chunk_id):
+        with self._step(Step.CLAIM):
+            claimed = self._ledger.start_sending(chunk_id)
+        if not claimed:
             halves = self._ledger.halves(chunk_id)
             if any(half.state is ChunkState.READY for half in halves):
                 return self._send_halves(chunk, halves, splits)
             return Sent(chunk_id, chunk.size, note="not sent: it was planned anew or sent before")
         try:
-            answer = self._create(chunk)
+            with self._step(Step.SEND):
+                answer = self._create(chunk)
         except (NotReached, Throttled, AuthenticationRefused, AccessDenied) as error:
-            self._ledger.never_arrived(chunk_id, str(error))
+            with self._step(Step.GIVE_BACK):
+                self._ledger.never_arrived(chunk_id, str(error))
             raise
         except OutcomeUnknown as error:
-            self._ledger.uncertain(chunk_id, str(error))
+            with self._step(Step.DOUBT):
+                self._ledger.uncertain(chunk_id, str(error))
             return Sent(chunk_id, chunk.size, uncertain=chunk.size, note=str(error))
         return self._record(chunk, answer, splits)
 
@@ -162,7 +206,12 @@ class PostingEngine:
         chunks = self._ledger.unsettled(object, self._entity)
         if not chunks:
             return []
-        idempotent = self._client.model(object).idempotence_supported
+        try:
+            with self._step(Step.ASK_MODEL):
+                idempotent = self._client.model(object).idempotence_supported
+        except IntacctError as error:
+            note = f"Intacct cannot be asked: {error}"
+            return [self._still_uncertain(chunk, note) for chunk in chunks]
         return [self._settle(chunk, match_on, idempotent=idempotent) for chunk in chunks]
 
     def _settle(self, chunk: Chunk, match_on: str, *, idempotent: bool) -> Sent:
@@ -170,10 +219,13 @@ class PostingEngine:
             raise AssertionError("the database holds that a sent chunk says when")
         now = self._now()
         if idempotent and now - chunk.first_sent_at < REPLAY_WITHIN:
-            if not self._ledger.start_replay(chunk.chunk_id):
+            with self._step(Step.CLAIM_REPLAY):
+                claimed = self._ledger.start_replay(chunk.chunk_id)
+            if not claimed:
                 return Sent(chunk.chunk_id, chunk.size, note="settled by another run")
             try:
-                answer = self._create(chunk)
+                with self._step(Step.REPLAY):
+                    answer = self._create(chunk)
             except IntacctError as error:
                 return self._still_uncertain(chunk, f"asked again, without an answer: {error}")
             return self._record(chunk, answer, _Tries(MOST_SPLITS))
@@ -183,7 +235,10 @@ class PostingEngine:
                 f"sent {chunk.last_sent_at:%Y-%m-%d %H:%M} UTC without an answer; it may still be "
                 f"under way. Run this partition again after {READ_BACK_AFTER.seconds // 60} min.",
             )
-        return self._read_back(chunk, match_on)
+        try:
+            return self._read_back(chunk, match_on)
+        except IntacctError as error:
+            return self._still_uncertain(chunk, f"Intacct cannot be asked: {error}")
 
     def _create(self, chunk: Chunk) -> BatchAnswer:
         return self._client.create_batch(
@@ -195,9 +250,10 @@ class PostingEngine:
 
     def _record(self, chunk: Chunk, answer: BatchAnswer, splits: _Tries) -> Sent:
         if answer.whole and answer.http_status in _NO_SUCH_PLACE:
-            self._ledger.nothing_created(
-                chunk.chunk_id, http_status=answer.http_status, note="no such place"
-            )
+            with self._step(Step.PUT_BACK):
+                self._ledger.nothing_created(
+                    chunk.chunk_id, http_status=answer.http_status, note="no such place"
+                )
             raise RequestRefused(
                 f"Intacct does not create {chunk.object} here (HTTP {answer.http_status}); "
                 f"{chunk.size} documents of {self._entity} are still to be posted.",
@@ -207,11 +263,12 @@ class PostingEngine:
             )
         if answer.whole and chunk.size > 1 and splits.take():
             # One bad document can fail all: the halves tell in which of them it is.
-            halves = self._ledger.split(
-                chunk.chunk_id,
-                http_status=answer.http_status,
-                note="refused in one piece, and halved",
-            )
+            with self._step(Step.SPLIT):
+                halves = self._ledger.split(
+                    chunk.chunk_id,
+                    http_status=answer.http_status,
+                    note="refused in one piece, and halved",
+                )
             return self._send_halves(chunk, halves, splits)
         fates: list[Accepted | Rejected] = []
         for outcome in answer.outcomes:
@@ -229,7 +286,8 @@ class PostingEngine:
                         support_id=outcome.support_id,
                     )
                 )
-        self._ledger.record(chunk.chunk_id, fates, http_status=answer.http_status)
+        with self._step(Step.RECORD):
+            self._ledger.record(chunk.chunk_id, fates, http_status=answer.http_status)
         posted = sum(isinstance(fate, Accepted) for fate in fates)
         return Sent(chunk.chunk_id, chunk.size, posted=posted, refused=len(fates) - posted)
 
@@ -245,7 +303,8 @@ class PostingEngine:
         )
 
     def _read_back(self, chunk: Chunk, match_on: str) -> Sent:
-        found = self._find(chunk.object, match_on, self._ledger.source_ids(chunk.chunk_id))
+        with self._step(Step.READ_BACK):
+            found = self._find(chunk.object, match_on, self._ledger.source_ids(chunk.chunk_id))
         twice = sorted(source_id for source_id, records in found.items() if len(records) > 1)
         if twice:
             return self._still_uncertain(
@@ -253,11 +312,12 @@ class PostingEngine:
                 f"Intacct holds {', '.join(twice[:3])} more than once ({match_on}): a person must "
                 "decide which record is the right one",
             )
-        self._ledger.settle_by_read_back(
-            chunk.chunk_id,
-            {source_id: records[0] for source_id, records in found.items()},
-            f"read back: {len(found)} of {chunk.size} were there",
-        )
+        with self._step(Step.SETTLE):
+            self._ledger.settle_by_read_back(
+                chunk.chunk_id,
+                {source_id: records[0] for source_id, records in found.items()},
+                f"read back: {len(found)} of {chunk.size} were there",
+            )
         return Sent(
             chunk.chunk_id,
             chunk.size,
@@ -288,7 +348,14 @@ class PostingEngine:
                 )
         return found
 
+    @contextmanager
+    def _step(self, step: Step) -> Iterator[None]:
+        self._watch(step, "before")
+        yield
+        self._watch(step, "after")
+
     def _still_uncertain(self, chunk: Chunk, note: str) -> Sent:
         if chunk.state is ChunkState.SENDING:
-            self._ledger.uncertain(chunk.chunk_id, note)
+            with self._step(Step.DOUBT):
+                self._ledger.uncertain(chunk.chunk_id, note)
         return Sent(chunk.chunk_id, chunk.size, uncertain=chunk.size, note=note)

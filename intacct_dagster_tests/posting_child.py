@@ -1,0 +1,84 @@
+"""A process that posts, and is killed on the way.
+
+Its arguments are BASE_URL STATE PREFIX STORY STEP MOMENT.
+
+The stories lead between them to every step of posting. The same process plays a story to its end if
+the step does not come.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+import stamina
+
+from intacct_dagster.intacct import IntacctError
+from intacct_dagster.post import REPLAY_WITHIN, Step
+from intacct_dagster.warehouse import Item
+from intacct_dagster_tests.posting_world import NOBODY, POISON, World, once_each
+
+
+def documents(world: World, story: str) -> tuple[list[Item], list[Item]]:
+    """The good and the bad documents of a story. There are always several chunks of two."""
+    good = [world.item(f"S{number}") for number in range(1, 5)]
+    if story == "poisoned":
+        return good, [world.item(f"S2-{POISON}")]
+    return good, [world.item("S2-bad", customer=NOBODY)]
+
+
+def play(world: World, story: str, items: Sequence[Item]) -> None:
+    """Posts, in the story's weather."""
+    weather = world.weather
+    match story:
+        case "calm":
+            world.post(items, size=2)
+        case "lost answer":
+            weather.storm = once_each(weather.lose_answer)
+            world.post(items, size=2)
+            world.post(items, size=2)
+        case "lost request, days ago":
+            weather.storm = once_each(weather.lose_request)
+            world.post(items, size=2)
+            world.clock.time += REPLAY_WITHIN
+            world.post(items, size=2)
+        case "lost answer, days ago":
+            weather.storm = once_each(weather.lose_answer)
+            world.post(items, size=2)
+            world.clock.time += REPLAY_WITHIN
+            world.post(items, size=2)
+        case "no connection":
+            weather.storm = once_each(*[weather.refuse_connection] * 2)
+            with suppress(IntacctError):
+                world.post(items, size=2)
+            world.post(items, size=2)
+        case "poisoned":
+            weather.storm = weather.refuse_whole_if_poisoned
+            world.post(items, size=5)
+        case "wrong address":
+            weather.storm = once_each(weather.no_such_place)
+            with suppress(IntacctError):
+                world.post(items, size=2)
+            world.post(items, size=2)
+        case _:
+            raise ValueError(story)
+
+
+def main(base_url: str, state: str, prefix: str, story: str, step: str, moment: str) -> None:
+    """Plays the story until (step, moment), and dies there."""
+
+    def watch(reached: Step, when: str) -> None:
+        if reached.name == step and when == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with stamina.set_testing(True, attempts=2):
+        world = World(base_url, state, prefix=prefix, watch=watch)
+        good, bad = documents(world, story)
+        play(world, story, [*good, *bad])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
