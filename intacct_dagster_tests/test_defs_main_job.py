@@ -32,7 +32,13 @@ FIRST = LAST_DAY - timedelta(days=1)
 PARTITIONS = {f"{FIRST}|E110", f"{LAST_DAY}|E110"}
 RAW = [raw_key(name) for name in OBJECTS]
 CURRENT = [current_key(name) for name in OBJECTS]
-CHECKS = ("every_item_accounted_for", "no_item_refused", "nothing_uncertain", "control_total")
+CHECKS = (
+    "every_item_accounted_for",
+    "no_item_refused",
+    "nothing_uncertain",
+    "read_back_agrees",
+    "control_total",
+)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from decimal import Decimal
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import in_words, plainly
 from intacct_dagster.defs.feed import feed_spec
 from intacct_dagster.defs.partitions import (
     days_by_entity,
@@ -20,7 +20,9 @@ from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation
 from intacct_dagster.defs.verdicts import Fate, PostingCheck, posting_checks
+from intacct_dagster.intacct import IntacctError
 from intacct_dagster.post import PostingEngine, Sent
+from intacct_dagster.read_back import Difference, read_back
 from intacct_dagster.warehouse import (
     Item,
     ItemState,
@@ -153,14 +155,23 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             engine = PostingEngine(intacct.entity(entity), warehouse.ledger(settings.company))
             for left in plainly(settings, engine.settle, feed.object, feed.match_on):
                 context.log.warning(f"{entity}: asked what became of a chunk: {_told(left)}")
+        ledger = warehouse.ledger(settings.company)
+        found: list[Difference] = []
+        for entity in days:
+            try:
+                found += read_back(intacct.entity(entity), ledger, feed.object).differences
+            except IntacctError as error:
+                # What was posted is posted; that it could not be read yet is for the check to say.
+                context.log.warning(f"{entity}: not read back: {in_words(error, settings)}")
         fates = plainly(
             settings,
             _fates,
             warehouse.warehouse,
-            warehouse.ledger(settings.company),
+            ledger,
             name,
             feed.object,
             days,
+            found,
         )
         plainly(
             settings,
@@ -228,6 +239,7 @@ def _fates(
     feed: str,
     object: str,
     days: Mapping[str, Sequence[date]],
+    differences: Sequence[Difference],
 ) -> dict[Partition, list[Fate]]:
     """What became of each document that was to be posted, by partition; none is an empty list."""
     fates: dict[Partition, list[Fate]] = {
@@ -241,8 +253,9 @@ def _fates(
     for row in reconciled_documents(warehouse, feed, set(fates)):
         entry = entries.pop((row.entity, row.source_id), None)
         if entry is not None or row.status in IN_LEDGER:
+            wrong = tuple(each for each in differences if each.source_id == row.source_id)
             fates[row.entity, row.day].append(
-                Fate(row.source_id, row.amount, row.file, row.line, entry)
+                Fate(row.source_id, row.amount, row.file, row.line, entry, wrong)
             )
     for entry in entries.values():
         # The source has it no longer on this day; what became of it in Intacct stays told.

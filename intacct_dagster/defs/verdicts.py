@@ -8,11 +8,13 @@ from pathlib import PurePath
 import dagster as dg
 
 from intacct_dagster.defs.tables import table_of
+from intacct_dagster.read_back import Difference
 from intacct_dagster.warehouse import Entry, ItemState
 
 ACCOUNTED_FOR = "every_item_accounted_for"
 NONE_REFUSED = "no_item_refused"
 NOTHING_UNCERTAIN = "nothing_uncertain"
+READ_BACK_AGREES = "read_back_agrees"
 CONTROL_TOTAL = "control_total"
 
 #: Refusals up to this share of the documents are single mistakes, for a person to mend; above it
@@ -21,6 +23,7 @@ TOLERATED_SHARE = Decimal("0.10")
 
 _KNOWN = (ItemState.POSTED, ItemState.REJECTED, ItemState.UNCERTAIN)
 _WHERE = {"source_id": "string", "amount": "string", "file": "string", "line": "int"}
+_DIFFERENCES = dict.fromkeys(("source_id", "intacct_key", "field", "sent", "found"), "string")
 _REFUSED = {
     "source_id": "string",
     "reason": "string",
@@ -39,7 +42,8 @@ _REFUSED = {
 class Fate:
     """A document that was to be posted, and its entry in the ledger (None if it has none).
 
-    `file` and `line` are None where the source no longer has it.
+    `file` and `line` are None where the source no longer has it. `differences` are fields that
+    Intacct holds otherwise than they were sent.
     """
 
     source_id: str
@@ -47,6 +51,7 @@ class Fate:
     file: str | None
     line: int | None
     entry: Entry | None
+    differences: tuple[Difference, ...] = ()
 
     @property
     def state(self) -> ItemState | None:
@@ -94,6 +99,11 @@ def posting_checks(*, live: bool) -> tuple[PostingCheck, ...]:
             NOTHING_UNCERTAIN,
             "No document was sent without an answer that can be trusted.",
             _nothing_uncertain,
+        ),
+        PostingCheck(
+            READ_BACK_AGREES,
+            "Every posted document was read back, and Intacct holds each field as it was sent.",
+            _read_back_agrees,
         ),
         PostingCheck(
             CONTROL_TOTAL,
@@ -167,6 +177,41 @@ def _nothing_uncertain(fates: Sequence[Fate]) -> Verdict:
         {
             "uncertain": dg.MetadataValue.int(len(unsure)),
             **({"documents_uncertain": table_of(map(_place, unsure), _WHERE)} if unsure else {}),
+        },
+    )
+
+
+def _read_back_agrees(fates: Sequence[Fate]) -> Verdict:
+    posted = [fate for fate in fates if fate.state is ItemState.POSTED]
+    unread = [fate for fate in posted if fate.entry and fate.entry.read_back_at is None]
+    differences = [each for fate in posted for each in fate.differences]
+    if differences:
+        told = (
+            f"{len({each.source_id for each in differences}):,} of {_documents(posted)} are "
+            "otherwise in Intacct than they were sent: compare them there, and correct one side."
+        )
+    elif unread:
+        told = f"{_documents(unread)} could not be read back yet: run this partition again."
+    else:
+        told = f"Intacct holds {_documents(posted)} as they were sent."
+    table = (
+        {
+            "source_id": each.source_id,
+            "intacct_key": each.intacct_key,
+            "field": each.field,
+            "sent": each.sent,
+            "found": each.found,
+        }
+        for each in differences
+    )
+    return Verdict(
+        not unread,
+        dg.AssetCheckSeverity.ERROR,
+        told,
+        {
+            "posted": dg.MetadataValue.int(len(posted)),
+            "not_read_back": dg.MetadataValue.int(len(unread)),
+            **({"differences": table_of(table, _DIFFERENCES)} if differences else {}),
         },
     )
 

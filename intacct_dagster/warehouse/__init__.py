@@ -28,6 +28,7 @@ from intacct_dagster.warehouse.ledger import (
     ItemState,
     Ledger,
     LedgerError,
+    Posted,
     Rejected,
 )
 from intacct_dagster.warehouse.partitions import Partition
@@ -77,6 +78,7 @@ __all__ = [
     "LoadResult",
     "NotMaterialized",
     "Partition",
+    "Posted",
     "RawLoad",
     "ReconcileResult",
     "Reconciled",

@@ -116,6 +116,8 @@ _items = sa.Table(
     sa.Column("what_to_do", sa.Text),
     sa.Column("field", sa.Text),
     sa.Column("support_id", sa.Text),
+    # when Intacct was found to hold what it was sent
+    sa.Column("read_back_at", sa.Text),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("updated_at", sa.Text, nullable=False),
     _one_of("state", ItemState),
@@ -228,6 +230,16 @@ class Entry:
     support_id: str | None
     run_id: str
     updated_at: datetime
+    read_back_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A posted item with the exact JSON object that was sent."""
+
+    source_id: str
+    intacct_key: str
+    payload: bytes
 
 
 @dataclass(frozen=True)
@@ -308,6 +320,7 @@ class Ledger:
                 support_id=row.support_id,
                 run_id=row.run_id,
                 updated_at=datetime.fromisoformat(row.updated_at),
+                read_back_at=_time(row.read_back_at),
             )
             for row in rows
         ]
@@ -355,6 +368,35 @@ class Ledger:
         )
         with self._engine.connect() as connection:
             return list(connection.scalars(query))
+
+    def not_read_back(self, object: str, entity: str) -> list[Posted]:
+        """Posted items that were not yet compared with what Intacct holds, by source id."""
+        query = (
+            sa.select(_items.c.source_id, _items.c.intacct_key, _items.c.payload)
+            .where(
+                *self._of(object, entity),
+                _items.c.state == ItemState.POSTED,
+                _items.c.read_back_at.is_(None),
+            )
+            .order_by(_items.c.source_id)
+        )
+        with self._engine.connect() as connection:
+            return [
+                Posted(row.source_id, row.intacct_key, row.payload)
+                for row in connection.execute(query)
+            ]
+
+    def read_back(self, object: str, entity: str, source_ids: Sequence[str]) -> None:
+        """Notes that Intacct holds these items as they were sent."""
+        if not source_ids:
+            return
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(_items)
+                .where(*self._of(object, entity), _items.c.source_id == sa.bindparam("b_id"))
+                .values(read_back_at=self._stamp()),
+                [{"b_id": source_id} for source_id in source_ids],
+            )
 
     # -- planning -----------------------------------------------------------------------------
 

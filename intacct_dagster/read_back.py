@@ -1,0 +1,99 @@
+"""What Intacct holds of a document, compared with what it was sent: the proof after posting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from intacct_dagster.intacct import IntacctClient
+from intacct_dagster.warehouse import Ledger, Posted
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field that Intacct holds otherwise than it was sent; an empty `field` is the record."""
+
+    source_id: str
+    intacct_key: str
+    field: str
+    sent: str
+    found: str
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """`compared` documents were read; `not_shown` of their fields Intacct does not give back."""
+
+    compared: int
+    not_shown: int
+    differences: tuple[Difference, ...]
+
+
+def read_back(client: IntacctClient, ledger: Ledger, object: str) -> ReadBack:
+    """Reads every document that was posted and not yet compared, and compares each field sent.
+
+    Documents that agree are noted in the ledger and not read again; a difference comes again until
+    it is mended. Costs a request for 500 documents. Raises IntacctError; then nothing is noted.
+    """
+    if client.entity_id is None:
+        raise ValueError("documents are posted to an entity, not to the top level")
+    posted = ledger.not_read_back(object, client.entity_id)
+    found = client.get(object, [each.intacct_key for each in posted])
+    differences: list[Difference] = []
+    agreeing: list[str] = []
+    not_shown = 0
+    for document in posted:
+        fields = list(_compare(document, found.get(document.intacct_key)))
+        wrong = [each for each in fields if each is not None]
+        not_shown += len(fields) - len(wrong)
+        differences += wrong
+        if not wrong:
+            agreeing.append(document.source_id)
+    ledger.read_back(object, client.entity_id, agreeing)
+    return ReadBack(len(posted), not_shown, tuple(differences))
+
+
+def _compare(document: Posted, record: Mapping[str, Any] | None) -> Iterator[Difference | None]:
+    """The fields that differ; None for one that cannot be compared."""
+    if record is None:
+        yield Difference(document.source_id, document.intacct_key, "", "a record", "no record")
+        return
+    for field, sent, held in _leaves(msgspec.json.decode(document.payload), record, ""):
+        if held is _NOT_SHOWN:
+            yield None
+        elif not _same(sent, held):
+            yield Difference(document.source_id, document.intacct_key, field, str(sent), str(held))
+
+
+_NOT_SHOWN = object()
+
+
+def _leaves(sent: Any, held: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(sent, dict):
+        for name, value in sent.items():
+            inner = held.get(name, _NOT_SHOWN) if isinstance(held, Mapping) else _NOT_SHOWN
+            yield from _leaves(value, inner, f"{path}.{name}" if path else name)
+    elif isinstance(sent, list):
+        if not isinstance(held, list):
+            yield path, f"{len(sent)} lines", held
+        elif len(held) != len(sent):
+            yield path, f"{len(sent)} lines", f"{len(held)} lines"
+        else:
+            for position, (one, other) in enumerate(zip(sent, held, strict=True)):
+                yield from _leaves(one, other, f"{path}[{position}]")
+    else:
+        yield path, sent, held
+
+
+def _same(sent: Any, held: Any) -> bool:
+    if str(sent) == str(held):
+        return True
+    try:
+        # "12.5" and "12.50" are one amount. Booleans and null are none.
+        return Decimal(str(sent)) == Decimal(str(held))
+    except InvalidOperation:
+        return False

@@ -1,0 +1,90 @@
+"""The proof after posting: what Intacct holds is what it was sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from intacct_dagster.read_back import Difference, read_back
+from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
+from intacct_dagster_tests.posting_world import INVOICE, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with serve() as sandbox:
+        world = World(sandbox.base_url, f"sqlite:///{tmp_path}/state.db")
+        yield world
+        world.close()
+
+
+def compared(world: World) -> tuple[int, tuple[Difference, ...]]:
+    done = read_back(world.intacct.entity("E110"), world.ledger, INVOICE)
+    assert done.not_shown == 0
+    return done.compared, done.differences
+
+
+def by_hand(world: World, method: str, source_id: str, **json_body: Any) -> httpx.Response:
+    """What a person does to a posted document."""
+    key = dict(world.books())[source_id]
+    token = httpx.post(
+        f"{world.base_url}/oauth2/token",
+        data={
+            "grant_type": "client_credentials",
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "username": f"usa@{COMPANY}|E110",
+        },
+    ).json()["access_token"]
+    return httpx.request(
+        method,
+        f"{world.base_url}/objects/{INVOICE}/{key}",
+        headers={"Authorization": f"Bearer {token}"},
+        json=json_body or None,
+    ).raise_for_status()
+
+
+def test_what_was_posted_is_compared_once_and_agrees(world: World) -> None:
+    world.post([world.item("S1"), world.item("S2")])
+
+    assert compared(world) == (2, ())
+    assert all(each.read_back_at for each in world.entries())
+    assert compared(world) == (0, ()), "what agreed is not read again"
+
+
+def test_a_field_that_was_changed_meanwhile_is_named_until_it_is_mended(world: World) -> None:
+    world.post([world.item("S1"), world.item("S2")])
+    by_hand(world, "PATCH", "S1", dueDate="2026-12-24")
+
+    found, differences = compared(world)
+    assert found == 2
+    (difference,) = differences
+    assert (difference.source_id, difference.field) == ("S1", "dueDate")
+    assert (difference.sent, difference.found) == ("2026-11-12", "2026-12-24")
+
+    assert compared(world)[1] == (difference,)
+    by_hand(world, "PATCH", "S1", dueDate="2026-11-12")
+    assert compared(world) == (1, ())
+
+
+def test_a_document_that_is_gone_is_a_difference(world: World) -> None:
+    world.post([world.item("S1"), world.item("S2")])
+    by_hand(world, "DELETE", "S2")
+
+    (difference,) = compared(world)[1]
+    assert (difference.source_id, difference.field, difference.found) == ("S2", "", "no record")
+
+
+def test_amounts_are_compared_as_amounts(world: World) -> None:
+    item = world.item("S1")
+    payload = json.loads(item.payload)
+    payload["lines"][0]["txnAmount"] = "12.5"
+    posted = type(item)(item.source_id, item.day, item.amount, json.dumps(payload).encode())
+    world.post([posted])
+
+    assert compared(world) == (1, ())
