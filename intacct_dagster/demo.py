@@ -25,6 +25,7 @@ from rich.table import Table
 from intacct_dagster.config import ConfigError, Settings, load_settings
 from intacct_dagster.defs import (
     build_definitions,
+    crosswalk_key,
     current_key,
     feed_key,
     posted_key,
@@ -202,6 +203,7 @@ def _run_stages(runner: _Runner, summary: Summary) -> None:
         ("current", [current_key(name) for name in objects], [None]),
         ("reconcile", [feed_key(FEED), reconciled_key(FEED)], entities),
         ("post", [posted_key(FEED)], entities),
+        ("crosswalk", [crosswalk_key(FEED)], [None]),
     ]
     for stage, assets, each in stages:
         summary.seconds[stage] = runner.run(stage, assets, each)

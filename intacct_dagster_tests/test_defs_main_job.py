@@ -15,7 +15,14 @@ import httpx
 import pytest
 
 from intacct_dagster.config import Entity, Posting
-from intacct_dagster.defs import current_key, feed_key, posted_key, raw_key, reconciled_key
+from intacct_dagster.defs import (
+    crosswalk_key,
+    current_key,
+    feed_key,
+    posted_key,
+    raw_key,
+    reconciled_key,
+)
 from intacct_dagster.extract import Extractor
 from intacct_dagster.intacct import ClientCredentials, Intacct
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
@@ -142,6 +149,25 @@ def test_what_was_posted_is_in_intacct_with_the_amounts_of_the_source(
         " invoice.entity_id) IS DISTINCT FROM (posted.source_id, posted.amount, posted._entity)"
     )
     assert differing == 0
+
+
+def test_the_crosswalk_names_the_record_of_every_document_that_has_one(
+    location: CodeLocation,
+) -> None:
+    extract(location)
+    reconcile_and_post(location)
+    assert location.run([crosswalk_key(FEED)]).success
+    before = set(location.rows(f"SELECT entity, source_id, intacct_key, how FROM crosswalk.{FEED}"))
+    by_how = Counter(how for *_, how in before)
+    assert by_how["posted"] == sum(books(location).values())
+    assert by_how["found"] > 0
+    assert len({source_id for _, source_id, _, _ in before}) == len(before)
+
+    extract(location)
+    reconcile_and_post(location)
+    assert location.run([crosswalk_key(FEED)]).success
+    again = set(location.rows(f"SELECT entity, source_id, intacct_key, how FROM crosswalk.{FEED}"))
+    assert again == before, "what we posted stays posted by us, also when Intacct shows it"
 
 
 def test_checks_are_recorded_for_each_partition_and_refusals_name_a_remedy(

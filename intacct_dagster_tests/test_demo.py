@@ -85,7 +85,7 @@ def test_the_first_run_posts_what_is_missing_and_the_second_nothing(tmp_path: Pa
     assert len(first["refused"]) == 3
     assert first["lines_in_quarantine"] == sum(facts.malformed_lines.values())
     assert first["transactions"] > first["posted"]
-    assert set(first["seconds"]) == {"extract", "current", "reconcile", "post"}
+    assert set(first["seconds"]) == {"extract", "current", "reconcile", "post", "crosswalk"}
     shown = shown_in_readme()
     assert without_measures(told)[-len(shown) :] == shown
 

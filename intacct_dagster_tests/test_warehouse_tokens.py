@@ -121,6 +121,19 @@ def test_a_lock_that_is_renewed_by_others_for_ever_ends_in_an_error(engine: sa.E
         pass
 
 
+def test_a_state_store_of_an_older_version_is_widened(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.db"
+    engine = open_state(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE posting_items DROP COLUMN read_back_at"))
+    engine.dispose()
+
+    engine = open_state(url)
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT read_back_at FROM posting_items")).all() == []
+    engine.dispose()
+
+
 def test_a_state_store_that_cannot_be_opened_is_told_plainly(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StateStoreUnusable, match="file"):

@@ -5,6 +5,7 @@ import warnings
 import dagster as dg
 
 from intacct_dagster.config import Settings
+from intacct_dagster.defs.crosswalk import crosswalk_asset, crosswalk_key
 from intacct_dagster.defs.current import current_assets, current_key
 from intacct_dagster.defs.feed import feed_asset, feed_key
 from intacct_dagster.defs.posting import posted_key, posting_asset
@@ -20,6 +21,7 @@ __all__ = [
     "IntacctResource",
     "WarehouseResource",
     "build_definitions",
+    "crosswalk_key",
     "current_key",
     "feed_key",
     "posted_key",
@@ -38,7 +40,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         feeds = [
             build(settings, name, feed)
             for name, feed in settings.feeds.items()
-            for build in (feed_asset, reconciled_asset, posting_asset)
+            for build in (feed_asset, reconciled_asset, posting_asset, crosswalk_asset)
         ]
         return dg.Definitions(
             assets=[sage_intacct(settings), raw_assets(settings), current_assets(settings), *feeds],

@@ -4,6 +4,7 @@ Knows neither Dagster nor Intacct: it is given files of rows, files of source do
 posting ledger's states, and keeps tables that analysts read.
 """
 
+from intacct_dagster.warehouse.crosswalk import Crosswalk, refresh_crosswalk
 from intacct_dagster.warehouse.current import CurrentView
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile, Workbench
 from intacct_dagster.warehouse.duckdb_warehouse import Warehouse
@@ -60,6 +61,7 @@ __all__ = [
     "Chunk",
     "ChunkState",
     "Column",
+    "Crosswalk",
     "CurrentView",
     "Document",
     "DuckDBFile",
@@ -107,6 +109,7 @@ __all__ = [
     "read_feed",
     "reconcile",
     "reconciled_documents",
+    "refresh_crosswalk",
     "table_name",
     "token_key",
 ]

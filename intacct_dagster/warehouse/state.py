@@ -39,12 +39,26 @@ def open_state(url: str) -> sa.Engine:
     try:
         with engine.begin() as connection:
             METADATA.create_all(connection)
+            _add_new_columns(connection)
     except DBAPIError as error:
         raise StateStoreUnusable(
             f"The state store {parsed.render_as_string()} cannot be used: {error.orig}. "
             "Check that its folder exists and may be written to."
         ) from None
     return engine
+
+
+def _add_new_columns(connection: sa.Connection) -> None:
+    """Widens tables that an older version made: new columns are always nullable."""
+    inspector = sa.inspect(connection)
+    for table in METADATA.sorted_tables:
+        held = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in held:
+                kind = column.type.compile(connection.dialect)
+                connection.exec_driver_sql(
+                    f'ALTER TABLE "{table.name}" ADD COLUMN "{column.name}" {kind}'
+                )
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
