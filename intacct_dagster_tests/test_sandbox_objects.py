@@ -383,7 +383,8 @@ def test_an_entry_across_entities_must_balance_in_each(caller: Caller) -> None:
 
 def test_lines_cannot_be_written_without_their_document(caller: Caller) -> None:
     response = _post(caller, "accounts-receivable/invoice-line", invoice_line())
-    assert response.status_code == 405
+    assert response.status_code == 400
+    assert "The required field /invoice is missing" in messages(response)
 
 
 def test_the_control_api_tells_what_was_written_and_what_it_would_cost(caller: Caller) -> None:

@@ -42,6 +42,8 @@ def member(door: FrontDoor, request: Request, body: bytes) -> Response:
     if request.method == "OPTIONS":
         return _options(type_)
     keys = [key.strip() for key in request.path_params["keys"].split(",")]
+    if type_.singleton:
+        keys = list(door.books.tables[type_.name].rows)
     if len(keys) > batches.MOST_ITEMS:
         raise refusals.bad_request(
             f"At most {batches.MOST_ITEMS} keys are taken, and these are {len(keys)}"
@@ -54,7 +56,9 @@ def member(door: FrontDoor, request: Request, body: bytes) -> Response:
 def _enter(door: FrontDoor, request: Request) -> tuple[Session, ObjectType]:
     session = door.session(request)
     name = f"{request.path_params['application']}/{request.path_params['object']}"
-    type_ = door.books.catalogue.get(name)
+    # One record under its own name: `company-config/multi-entity-preference/setup`.
+    single = door.books.catalogue.get(f"{name}/{request.path_params.get('keys')}")
+    type_ = single if single is not None and single.singleton else door.books.catalogue.get(name)
     if type_ is None:
         raise refusals.no_such_object(name)
     if request.method != "OPTIONS" and request.method not in type_.methods:

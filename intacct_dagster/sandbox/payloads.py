@@ -6,6 +6,7 @@ wrong with its sense is the business of `rules`.
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from decimal import Decimal
 from typing import Literal
 
 from . import refusals
-from .catalogue import Catalogue, Field, Group, Json, ObjectType, Ref
+from .catalogue import Catalogue, Field, Group, Json, LineList, ObjectType, Ref
 from .envelopes import Detail
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -36,6 +37,10 @@ class Given:
     refs: dict[str, dict[str, str] | None] = field(default_factory=dict)
     """Reference path -> `{"id": …}` or `{"key": …}`; None empties it."""
     lines: list[Given] | None = None
+    key: str | None = None
+    """On a line of a document that is changed: the line it is about; None adds one."""
+    deleted: bool = False
+    """On such a line: whether it is to go (`"ia::operation": "delete"`)."""
 
 
 def read_record(catalogue: Catalogue, type_: ObjectType, body: Json, purpose: Purpose) -> Given:
@@ -78,7 +83,7 @@ class _Reader:
             elif name in group.groups:
                 self._below(given, group.groups[name], value, here)
             elif name in group.lists:
-                self._lines(given, group.lists[name].object, value, here)
+                self._list(given, group.lists[name], value, here)
             else:
                 self._problems.append(
                     Detail(
@@ -97,14 +102,35 @@ class _Reader:
         elif value is not None:
             self._problems.append(_wrong(f"{at} must be an object", at))
 
-    def _lines(self, given: Given, object_: str, value: Json, at: str) -> None:
+    def _list(self, given: Given, lines: LineList, value: Json, at: str) -> None:
         if not isinstance(value, list):
             self._problems.append(_wrong(f"{at} must be a list", at))
-            return
-        type_ = self._catalogue[object_]
-        given.lines = [
-            self.record(type_, line, f"{at}/{number}") for number, line in enumerate(value)
-        ]
+        elif lines.kept:
+            given.values[lines.path] = value
+        else:
+            type_ = self._catalogue[lines.object]
+            given.lines = [
+                self._line(type_, line, f"{at}/{number}") for number, line in enumerate(value)
+            ]
+
+    def _line(self, type_: ObjectType, body: Json, at: str) -> Given:
+        """A line: new in a new document; in one that is changed, new only without a key."""
+        if self._purpose == "create" or not isinstance(body, dict):
+            return self.record(type_, body, at)
+        rest = {name: one for name, one in body.items() if name not in ("key", "ia::operation")}
+        key, operation = body.get("key"), body.get("ia::operation")
+        if key is not None and not isinstance(key, str):
+            self._problems.append(_wrong(f"{at}/key must be a text", f"{at}/key"))
+        if operation is not None and (operation != "delete" or key is None):
+            message = f'{at}/ia::operation is "delete", beside the key of a line'
+            self._problems.append(_wrong(message, f"{at}/ia::operation"))
+        if operation == "delete":
+            return Given(type_, at, key=str(key), deleted=True)
+        self._purpose = "create" if key is None else "change"
+        given = self.record(type_, rest, at)
+        self._purpose = "change"
+        given.key = None if key is None else str(key)
+        return given
 
     def _read_only(self, at: str) -> None:
         self._problems.append(
@@ -141,14 +167,17 @@ class _Reader:
         if not isinstance(value, dict) or not value:
             self._problems.append(_wrong(f'{at} must be {{"id": …}} or {{"key": …}}', at))
             return
+        names = ("key", "id", ref.sent_as) if ref.sent_as else ("key", "id")
         for name in value:
-            if name in ("key", "id"):
+            if name in names:
                 continue
             if name in ref.members:
                 self._read_only(f"{at}/{name}")
             else:
                 self._group(given, Group(path=ref.path), {name: None}, at)
-        named = {name: value[name] for name in ("key", "id") if name in value}
+        named = {
+            "id" if name == ref.sent_as else name: value[name] for name in names if name in value
+        }
         if all(one is None for one in named.values()):
             self._empty(given, ref, at)
             return
@@ -190,6 +219,16 @@ class _Reader:
             and not self._was_wrong(f"{given.at}/{lines.name}")
         ):
             missing.append(lines.name)
+        missing += [
+            path
+            for path, (other, wanted) in given.type.required_if.items()
+            if given.values.get(other) == wanted and not _is_given(given, path)
+        ]
+        missing += [
+            paths[0]
+            for paths in given.type.one_of
+            if not any(_is_given(given, path) for path in paths)
+        ]
         for path in missing:
             at = f"{given.at}/{path.replace('.', '/')}"
             self._problems.append(
@@ -208,6 +247,10 @@ class _Reader:
             one.target is not None and (one.target == at or one.target.startswith(f"{at}/"))
             for one in self._problems
         )
+
+
+def _is_given(given: Given, path: str) -> bool:
+    return given.values.get(path) is not None or given.refs.get(path) is not None
 
 
 class _Unfit(Exception):
@@ -245,6 +288,11 @@ def _stored(field: Field, value: Json) -> Json:
         raise _Unfit("it must be one of " + ", ".join(one or "null" for one in field.enum))
     if field.kind == "date":
         return _day(value)
+    if field.format == "base64zip":
+        try:
+            binascii.a2b_base64(value, strict_mode=True)
+        except binascii.Error:
+            raise _Unfit("it must be base64") from None
     if field.max_length is not None and len(value) > field.max_length:
         raise _Unfit(f"it is longer than {field.max_length} characters")
     return value

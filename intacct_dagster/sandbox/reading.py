@@ -164,6 +164,9 @@ class Reader:
                 del members["href"]
             shown[name] = members
         for name, lines in group.lists.items():
+            if lines.kept:
+                shown[name] = row.get(lines.path) or []
+                continue
             reader = self._of_lines(lines.object)
             owned = self._tables[lines.object].lines_of(cast(str, row["key"]))
             shown[name] = [reader.nested(line) for line in owned]

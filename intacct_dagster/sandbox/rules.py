@@ -94,7 +94,8 @@ def broken_rules(draft: Draft, tables: Tables) -> list[Detail]:
     return [
         *closed_period(draft, tables),
         *_lines_elsewhere(draft, tables),
-        *_account_rules(draft, tables),
+        *(_account_rules(draft, tables) if draft.type.kind == "transaction" else ()),
+        *(_unexplained(draft) if draft.type.name == "expenses/employee-expense" else ()),
         *(_unbalanced(draft, tables) if draft.type.name == "general-ledger/journal-entry" else ()),
     ]
 
@@ -208,6 +209,17 @@ def _account_rules(draft: Draft, tables: Tables) -> Iterator[Detail]:
                     {"DIMENSION": label, "ACCOUNT": str(account["id"])},
                     target=f"/lines/{number}/dimensions/{dimension}",
                 )
+
+
+def _unexplained(draft: Draft) -> Iterator[Detail]:
+    for number, line in enumerate(draft.lines):
+        if line.get("glAccount.key") is None:
+            yield Detail(
+                "invalidParameter",
+                "A line of an expense report needs an expense type or an account",
+                "SBX-7110",
+                target=f"/lines/{number}/expenseType",
+            )
 
 
 def _unbalanced(draft: Draft, tables: Tables) -> Iterator[Detail]:

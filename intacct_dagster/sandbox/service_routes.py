@@ -1,12 +1,20 @@
-"""`/services/core/query` and `/services/core/model`."""
+"""`/services/…`: query, model, and the small services of the core and the company."""
 
 from __future__ import annotations
+
+import hashlib
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import model_service, query
+from . import model_service, query, refusals
+from .catalogue import Json, ObjectType
+from .envelopes import success
 from .front_door import FrontDoor, as_json, read_json
+from .scope import Session
+
+_MOST_KEYS = 1000  # fact: Sage OpenAPI, allowed-operations
+_XML_SESSION_SECONDS = 21_600  # fact: Sage OpenAPI, session/id
 
 
 def ask_query(door: FrontDoor, request: Request, body: bytes) -> Response:
@@ -26,3 +34,75 @@ def ask_model(door: FrontDoor, request: Request, body: bytes) -> Response:
     """GET /services/core/model."""
     door.session(request)
     return as_json(model_service.answer(door.books.catalogue, request.query_params.get("name")))
+
+
+def session_id(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """GET /services/core/session/id: a session of the XML API, which the sandbox does not serve."""
+    session = door.session(request)
+    said = f"{door.books.seed}:{session.user.id}:{session.entity}:{door.books.clock.now()}"
+    id_ = hashlib.blake2b(said.encode(), digest_size=20).hexdigest()
+    return as_json(success({"sessionId": f"{id_}..", "expiresIn": _XML_SESSION_SECONDS}))
+
+
+def list_dimensions(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """GET /services/company-config/dimensions/list: those that a journal entry line can carry."""
+    door.session(request)
+    line = door.books.catalogue["general-ledger/journal-entry-line"]
+    dimensions: list[Json] = []
+    for ref in line.root.groups["dimensions"].refs.values():
+        own = ref.name.startswith("nsp::")
+        label = ref.name.removeprefix("nsp::")
+        spaced = "".join(f" {one.lower()}" if one.isupper() else one for one in label)
+        term = spaced.replace("_", " ").capitalize()
+        dimensions.append(
+            {
+                "dimensionName": ref.name if own else ref.object.rpartition("/")[2].upper(),
+                "dimensionLabel": term,
+                "termName": term,
+                "isUserDefinedDimension": own,
+                "isEnabledInGL": True,
+                "dimensionEndpoint": f"/objects/{ref.object}",
+            }
+        )
+    return as_json(success(dimensions, count=len(dimensions)))
+
+
+def allowed_operations(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """POST /services/core/allowed-operations/list: what the user may do to each of some records.
+
+    The names of the answer are Sage's; those of the request, `object` and `keys`, are a guess.
+    """
+    session = door.session(request)
+    payload = read_json("POST", body)
+    name = payload.get("object") if isinstance(payload, dict) else None
+    keys = payload.get("keys") if isinstance(payload, dict) else None
+    if not isinstance(name, str) or not isinstance(keys, list):
+        raise refusals.bad_request('allowed-operations takes {"object": "…", "keys": ["…"]}')
+    if not 1 <= len(keys) <= _MOST_KEYS or not all(isinstance(one, str) for one in keys):
+        raise refusals.bad_request(
+            f"allowed-operations takes from 1 to {_MOST_KEYS} keys, as texts"
+        )
+    type_ = door.books.catalogue.get(name.removeprefix("objects/"))
+    if type_ is None:
+        raise refusals.no_such_object(name)
+    with door.books.lock:
+        listed: list[Json] = [
+            {"key": key, "operations": _operations(door, session, type_, str(key))} for key in keys
+        ]
+    return as_json(success(listed, count=len(listed)))
+
+
+def _operations(door: FrontDoor, session: Session, type_: ObjectType, key: str) -> list[Json]:
+    books = door.books
+    entity_key = books.entity_key(session.entity)
+    if not books.tables.is_visible(type_.name, key, entity_key):
+        return []
+    shared = books.tables[type_.name].rows[key].get("entity.key") is None
+    ways: list[Json] = ["canView"]
+    if entity_key is None or not shared:
+        ways += [
+            way
+            for way, method in (("canEdit", "PATCH"), ("canDelete", "DELETE"))
+            if method in type_.methods
+        ]
+    return ways

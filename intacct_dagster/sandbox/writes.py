@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from . import refusals
 from .books import Books, Work
-from .catalogue import Json, ObjectType
+from .catalogue import Json, LineList, ObjectType
 from .clock import wire_time
-from .completion import COMPLETIONS
+from .completion import COMPLETIONS, number_lines
 from .envelopes import Detail
 from .payloads import Given, read_record
 from .rules import (
@@ -23,11 +23,14 @@ from .rules import (
     resolve,
     taken_values,
 )
+from .settlement import is_paid, settle, unpayable
 from .tables import Row
 
 
 def create(books: Books, work: Work, type_: ObjectType, body: Json) -> str:
     """Store a new record with its lines and give its key."""
+    if type_.owner:
+        return _create_line(books, work, type_, type_.owner, body)
     given = read_record(books.catalogue, type_, body, "create")
     _check_state(type_, given)
     entity_key = books.entity_key(work.session.entity)
@@ -53,9 +56,9 @@ def change(books: Books, work: Work, type_: ObjectType, key: str, body: Json) ->
     before = _own(books, work, type_, key)
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if name != "key"}
+    if type_.owner:
+        return _through_owner(books, work, type_, before, body)
     given = read_record(books.catalogue, type_, body, "change")
-    if given.lines is not None:
-        raise refusals.not_simulated("lines in a PATCH: delete the document and create it again")
     if type_.states and "state" in given.values and given.values["state"] != before["state"]:
         raise refusals.payload_errors(
             [Detail("invalidParameter", "The state cannot be changed", "SBX-1112", target="/state")]
@@ -67,16 +70,111 @@ def change(books: Books, work: Work, type_: ObjectType, key: str, body: Json) ->
     header = before | given.values | refs
     lines = _lines(books, type_, key)
     _check_open(books, type_, before, lines, "PATCH")
+    settle(work, books.tables, type_.name, before, lines, undo=True)
+    if given.lines is not None and type_.lines is not None:
+        lines = _changed_lines(books, work, type_, type_.lines, lines, given.lines)
     _finish(books, work, type_, header, lines, method="PATCH", is_new=False)
+    return key
+
+
+def _changed_lines(
+    books: Books,
+    work: Work,
+    type_: ObjectType,
+    list_: LineList,
+    lines: list[Row],
+    given: list[Given],
+) -> list[Row]:
+    """The lines of a document after a change: those without a key are added, those with one are
+    changed or, if the change says so, deleted (fact: Sage's guide to owned objects). Lines that
+    are not named stay."""
+    entity_key = books.entity_key(work.session.entity)
+    after = {str(line["key"]): line for line in lines}
+    added: list[Row] = []
+    problems: list[Detail] = []
+    for one in given:
+        key = one.key or _same_there(books, list_, after.values(), one)
+        if key is not None and key not in after:
+            message = f"The key '{key}' is not that of a line of this record"
+            problems.append(Detail("invalidKey", message, "SBX-0412", target=f"{one.at}/key"))
+        elif key is None:
+            row, more = _row(books, one, entity_key)
+            added.append(row)
+            problems += more
+        elif one.deleted:
+            work.delete(list_.object, key)
+            del after[key]
+        else:
+            refs, more = resolve(one, books.tables, entity_key)
+            after[key] = after[key] | one.values | refs
+            problems += more
+    if len(after) + len(added) < list_.minimum:
+        message = f"At least {list_.minimum} of {list_.name} must be left"
+        problems.append(Detail("invalidRequest", message, "SBX-1114", target=f"/{list_.name}"))
+    if problems:
+        raise refusals.operation_failed("PATCH", type_.name, problems)
+    return [*after.values(), *added]
+
+
+def _same_there(books: Books, list_: LineList, lines: Iterable[Row], given: Given) -> str | None:
+    """The key of the line that names the same record as a new one does, where only one may."""
+    named = given.refs.get(list_.by) if list_.by else None
+    if not named:
+        return None
+    table = books.tables[given.type.refs[str(list_.by)].object]
+    key = named.get("key") or table.key_of(named["id"])
+    return next((str(one["key"]) for one in lines if one.get(f"{list_.by}.key") == key), None)
+
+
+def _list_name(owner: ObjectType) -> str:
+    return next(name for name, one in owner.root.lists.items() if not one.kept)
+
+
+def _create_line(books: Books, work: Work, type_: ObjectType, owner_name: str, body: Json) -> str:
+    """A line sent by itself: a change of the document that it names."""
+    owner = books.catalogue[type_.refs[owner_name].object]
+    named = body.get(owner_name) if isinstance(body, dict) else None
+    key = named.get("key") or named.get("id") if isinstance(named, dict) else None
+    if not isinstance(body, dict) or not isinstance(key, str):
+        message = f"The required field /{owner_name} is missing"
+        raise refusals.payload_errors(
+            [Detail("invalidRequest", message, "SBX-1111", target=f"/{owner_name}")]
+        )
+    if owner.kind == "master" and isinstance(named, dict) and "key" not in named:
+        key = books.tables[owner.name].key_of(key) or key
+    before = {str(line["key"]) for line in _lines(books, owner, key)}
+    line = {name: value for name, value in body.items() if name != owner_name}
+    change(books, work, owner, key, {_list_name(owner): [line]})
+    after = {str(line["key"]) for line in _lines(books, owner, key)}
+    return next(iter(after - before))
+
+
+def _through_owner(books: Books, work: Work, type_: ObjectType, before: Row, body: Json) -> str:
+    """A change of a line sent by itself: a change of its document."""
+    owner = books.catalogue[type_.refs[str(type_.owner)].object]
+    if not isinstance(body, dict):
+        raise refusals.bad_json("a record is an object")
+    key = str(before["key"])
+    lines: Json = [{**body, "key": key}]
+    change(books, work, owner, str(before[f"{type_.owner}.key"]), {_list_name(owner): lines})
     return key
 
 
 def delete(books: Books, work: Work, type_: ObjectType, key: str) -> None:
     """Delete a record with its lines, unless another record refers to it."""
     before = _own(books, work, type_, key)
-    _check_open(books, type_, before, _lines(books, type_, key), "DELETE")
-    if type_.kind == "master":
+    if type_.owner:
+        _through_owner(books, work, type_, before, {"ia::operation": "delete"})
+        return
+    lines = _lines(books, type_, key)
+    _check_open(books, type_, before, lines, "DELETE")
+    mirrored = _mirrored(books, type_, key)
+    if type_.kind == "master" or is_paid(before):
         user = _who_refers_to(books, type_, key)
+        if user is None and type_.mirror is not None and mirrored is not None:
+            user = _who_refers_to(books, books.catalogue[type_.mirror.object], mirrored)
+        if user is None and is_paid(before):
+            user = "a payment"
         if user is not None:
             raise refusals.operation_failed(
                 "DELETE",
@@ -89,10 +187,23 @@ def delete(books: Books, work: Work, type_: ObjectType, key: str) -> None:
                     )
                 ],
             )
+    settle(work, books.tables, type_.name, before, lines, undo=True)
     if type_.lines:
-        for line in books.tables[type_.lines.object].lines_of(key):
+        for line in lines:
             work.delete(type_.lines.object, str(line["key"]))
     work.delete(type_.name, key)
+    if type_.mirror is not None and mirrored is not None:
+        work.delete(type_.mirror.object, mirrored)
+
+
+def _mirrored(books: Books, type_: ObjectType, key: str) -> str | None:
+    """The key under which a record shows in the object that mirrors it."""
+    if type_.mirror is None:
+        return None
+    for row in books.tables[type_.mirror.object].rows.values():
+        if row.get("referenceKey") == key and type_.mirror.values.items() <= row.items():
+            return str(row["key"])
+    return None
 
 
 def _own(books: Books, work: Work, type_: ObjectType, key: str) -> Row:
@@ -164,9 +275,11 @@ def _finish(
     entity = entity_of(header)
     complete = COMPLETIONS.get(type_.name)
     if complete is not None:
-        complete(header, lines, entity.currency if entity else _currency(header))
+        complete(header, lines, entity.currency if entity else _currency(header), books.tables)
+    else:
+        number_lines(lines)
     draft = Draft(type_, header, lines, entity)
-    broken = broken_rules(draft, books.tables)
+    broken = [*broken_rules(draft, books.tables), *unpayable(draft, books.tables)]
     if broken:
         raise refusals.operation_failed(method, type_.name, broken)
     taken = taken_values(draft, books.tables)
@@ -183,6 +296,14 @@ def _finish(
             if "entity.key" in header:
                 line["entity.key"] = header["entity.key"]
             work.put(type_.lines.object, line)
+    settle(work, books.tables, type_.name, header, lines, undo=False)
+    if type_.mirror is not None:
+        mirror = books.tables[type_.mirror.object]
+        key = _mirrored(books, type_, str(header["key"])) or mirror.take_key()
+        shown = {path: header[path] for path in header if path in mirror.type.fields}
+        own = {"key": key, "referenceKey": header["key"], **type_.mirror.values}
+        audit = {path: header[path] for path in header if path.startswith(("audit.", "entity."))}
+        work.put(mirror.type.name, dict(mirror.type.defaults) | shown | audit | own)
 
 
 def _currency(header: Row) -> str | None:
@@ -193,7 +314,7 @@ def _currency(header: Row) -> str | None:
 def _stamp(work: Work, rows: Iterable[Row], *, is_new: bool) -> None:
     at, user = wire_time(work.now), work.session.user.key
     for row in rows:
-        if is_new:
+        if is_new or "audit.createdDateTime" not in row:
             row["audit.createdDateTime"] = at
             row["audit.createdByUser.key"] = user
         row["audit.modifiedDateTime"] = at
@@ -202,7 +323,12 @@ def _stamp(work: Work, rows: Iterable[Row], *, is_new: bool) -> None:
 
 def _who_refers_to(books: Books, type_: ObjectType, key: str) -> str | None:
     for other, table in books.tables.items():
-        paths = [f"{ref.path}.key" for ref in table.type.refs.values() if ref.object == type_.name]
+        # Its own lines go with a record.
+        paths = [
+            f"{ref.path}.key"
+            for ref in table.type.refs.values()
+            if ref.object == type_.name and not ref.is_owner
+        ]
         for path in paths:
             for row in table.rows.values():
                 if row.get(path) == key and not (other == type_.name and row["key"] == key):

@@ -6,6 +6,7 @@ recorded from the live API in 2026-03. What is not in the files the sandbox does
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 from .notation import CatalogueMistake, read_group
-from .types import Field, Group, Json, Kind, LineList, Numbering, ObjectType, Ref
+from .types import Field, Group, Json, Kind, LineList, Mirror, Numbering, ObjectType, Ref
 
 __all__ = [
     "Catalogue",
@@ -33,6 +34,8 @@ _ALL_METHODS = "GET,POST,DELETE,PATCH"
 
 # Every object has them, so no file repeats them.
 _EVERYWHERE = {"key": "key read-only", "id": "string read-only", "href": "string read-only"}
+_ENTITY = {"entity": "company-config/entity name read-only"}
+_AUDIT = {"audit": "audit"}
 
 
 class Catalogue(Mapping[str, ObjectType]):
@@ -64,9 +67,15 @@ def _object_type(name: str, given: Mapping[str, Any], shared: Mapping[str, Any])
     if kind != "master":
         # A transaction's id is its record number.
         everywhere["id"] = "key read-only same-as=key"
-    tree = {**given, "fields": {**everywhere, **given.get("fields", {})}}
-    methods = "GET" if kind == "line" else given.get("methods", _ALL_METHODS)
-    numbering = given.get("numbering")
+    refs, groups = given.get("refs", {}), given.get("groups", {})
+    tree = {
+        **given,
+        "fields": {**everywhere, **given.get("fields", {})},
+        "refs": refs | {name: line for name, line in _ENTITY.items() if name not in refs},
+        "groups": groups | {name: line for name, line in _AUDIT.items() if name not in groups},
+    }
+    methods = given.get("methods", _ALL_METHODS)
+    numbering, mirror = given.get("numbering"), given.get("mirrored_in")
     return ObjectType(
         name=name,
         kind=kind,
@@ -78,6 +87,16 @@ def _object_type(name: str, given: Mapping[str, Any], shared: Mapping[str, Any])
         unique=tuple(given.get("unique", ())),
         dated_by=tuple(given.get("dated_by", ())),
         states=tuple(given.get("states", ())),
+        one_of=tuple(tuple(paths) for paths in given.get("one_of", ())),
+        required_if={
+            path: (other, value)
+            for path, (other, value) in (
+                (path, condition.split("=", 1))
+                for path, condition in given.get("required_if", {}).items()
+            )
+        },
+        mirror=Mirror(mirror.pop("object"), mirror) if mirror else None,
+        singleton=bool(given.get("singleton", False)),
     )
 
 
@@ -95,5 +114,8 @@ def load_catalogue() -> Catalogue:
         content = _yaml(file.name)
         for short, given in content["objects"].items():
             name = f"{content['application']}/{short}"
-            types[name] = _object_type(name, given, shared)
+            types[name] = type_ = _object_type(name, given, shared)
+            for variant in given.get("variants", ()):
+                one = f"{name}::{variant}"
+                types[one] = dataclasses.replace(type_, name=one, variant=variant)
     return Catalogue(types)

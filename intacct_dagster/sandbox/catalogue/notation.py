@@ -18,6 +18,7 @@ _TYPES: Mapping[str, tuple[Kind, str, str | None]] = {
     "boolean": ("boolean", "boolean", None),
     "download": ("string", "string", "outbound-binary"),
     "key": ("key", "string", None),
+    "base64": ("string", "string", "base64zip"),
     "enum": ("enum", "string", None),
 }
 
@@ -87,6 +88,10 @@ def read_ref(path: str, text: str, *, is_owner: bool) -> Ref:
     unknown = flags - {"name", "required", "read-only"}
     if unknown:
         raise CatalogueMistake(f"{path}: unknown words {', '.join(sorted(unknown))}")
+    shown = dict(word.split("=", 1) for word in words if "=" in word)
+    sent_as = shown.pop("sent-as", None)
+    if sent_as is not None:
+        shown[sent_as] = "id"
     return Ref(
         path=path,
         object=target,
@@ -94,14 +99,25 @@ def read_ref(path: str, text: str, *, is_owner: bool) -> Ref:
         required="required" in flags,
         read_only="read-only" in flags,
         is_owner=is_owner,
-        shown=dict(word.split("=", 1) for word in words if "=" in word),
+        shown=shown,
+        sent_as=sent_as,
     )
 
 
-def _read_list(name: str, text: str) -> LineList:
-    target, *words = text.split()
-    values = dict(word.split("=", 1) for word in words)
-    return LineList(name=name, object=target, minimum=int(values["min"]))
+def _read_list(path: str, text: str) -> LineList:
+    target, word, *rest = text.split()
+    minimum = word.removeprefix("min=")
+    by = next((one.removeprefix("by=") for one in rest if one.startswith("by=")), None)
+    if (word != "kept" and not minimum.isdigit()) or len(rest) != (by is not None):
+        raise CatalogueMistake(f"{path}: a list is `min=` some number, or `kept`")
+    return LineList(
+        name=path.rpartition(".")[2],
+        object=target,
+        minimum=0 if word == "kept" else int(minimum),
+        path=path,
+        kept=word == "kept",
+        by=by,
+    )
 
 
 def read_group(
@@ -123,5 +139,5 @@ def read_group(
             for name, text in given.get("refs", {}).items()
         },
         groups=groups,
-        lists={name: _read_list(name, text) for name, text in given.get("lists", {}).items()},
+        lists={name: _read_list(dot + name, text) for name, text in given.get("lists", {}).items()},
     )

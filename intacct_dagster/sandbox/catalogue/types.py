@@ -63,6 +63,8 @@ class Ref:
     is_owner: bool = False
     shown: Mapping[str, str] = field(default_factory=dict)
     """Further fields that the reference shows: name in the reference -> path in the record."""
+    sent_as: str | None = None
+    """Another name under which the id may be sent (`financialEntity.entityId`)."""
 
     @property
     def name(self) -> str:
@@ -83,6 +85,12 @@ class LineList:
     name: str
     object: str
     minimum: int
+    path: str = ""
+    kept: bool = False
+    """Whether the items are kept in the record as they were sent, and are no records themselves."""
+    by: str | None = None
+    """A reference that no two lines share: a line without a key that names the same record as one
+    that is there changes that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,15 @@ class Numbering:
     prefix: str
 
 
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """The read-only object in which a record shows as well (a checking account among the bank
+    accounts), and the values it has there besides."""
+
+    object: str
+    values: Mapping[str, Json]
+
+
 @dataclass(frozen=True)
 class ObjectType:
     """One object of the catalogue, such as `accounts-receivable/invoice`."""
@@ -134,6 +151,15 @@ class ObjectType:
     """On a document: the fields that say when it is posted, the first that is filled."""
     states: tuple[str, ...] = ()
     """On a document: the states that a new one may ask for."""
+    one_of: tuple[tuple[str, ...], ...] = ()
+    """Of each of these groups of paths a new record needs one."""
+    required_if: Mapping[str, tuple[str, Json]] = field(default_factory=dict)
+    """Path -> (another path, the value there with which the first is needed)."""
+    mirror: Mirror | None = None
+    singleton: bool = False
+    """Whether there is one record only, found under its own name instead of a key."""
+    variant: str | None = None
+    """On a document of one type (`purchasing/document::Purchase Order`): that type."""
     fields: Mapping[str, Field] = field(init=False)
     refs: Mapping[str, Ref] = field(init=False)
     defaults: Mapping[str, Json] = field(init=False)
@@ -164,4 +190,4 @@ class ObjectType:
     @property
     def lines(self) -> LineList | None:
         """The list of owned lines, if the object has one."""
-        return next(iter(self.root.lists.values()), None)
+        return next((one for one in self.root.lists.values() if not one.kept), None)

@@ -1,8 +1,8 @@
 """Generates the company's books from a seed: the same seed, the same books, byte for byte.
 
-About 40,000 records: 60 days of invoices, bills, journal entries and timesheets in four entities,
-and the masters they refer to. Each subject draws from its own stream of chance, so that a change
-in one leaves the others as they were.
+About 50,000 records: 60 days of invoices, bills, payments, journal entries, timesheets and more in
+four entities, and the masters they refer to. Each subject draws from its own stream of chance, so
+that a change in one leaves the others as they were.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from .ledger import write_entries
 from .masters import write_masters
 from .payables import write_bills
 from .receivables import write_invoices
+from .reference_data import write_reference_data
+from .settlements import write_settlements
 from .timesheets import write_timesheets
 from .writer import Writer
 
@@ -42,4 +44,7 @@ def _generated(seed: int) -> Tables:
     write_bills(writer, chance("payables"), masters)
     write_entries(writer, chance("ledger"), masters)
     write_timesheets(writer, chance("time"), masters)
+    # What came later draws later, so that everything above is as it was.
+    write_reference_data(writer, chance("reference data"), masters)
+    write_settlements(writer, chance("settlements"), masters)
     return tables

@@ -9,7 +9,7 @@ from intacct_dagster.sandbox.company import ENTITIES, Entity
 
 from .masters import Masters
 from .receivables import quiet
-from .writer import CALENDAR, Writer, money, touched
+from .writer import CALENDAR, Writer, money, period_key, touched
 
 _ENTRIES_A_WEEKDAY = {"E110": 18, "E120": 10, "E130": 6, "E140": 8}
 
@@ -83,7 +83,7 @@ def _write_entry(
                     "entryDate": day.isoformat(),
                     "description": what,
                     "glAccount.key": masters.accounts[account],
-                    "accountingPeriod.id": f"{day:%B %Y}",
+                    "accountingPeriod.key": period_key(day),
                     "currency.baseCurrency": entity.currency,
                     "currency.txnCurrency": entity.currency,
                     "currency.exchangeRate": 1,

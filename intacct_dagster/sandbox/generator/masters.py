@@ -16,6 +16,10 @@ from .names import firms, person
 from .writer import Writer, moment
 
 CUSTOMERS, VENDORS, EMPLOYEES = 420, 180, 150
+VENDOR_CONTACTS, USER_CONTACTS, EMPLOYEE_CONTACTS = 1000, 2000, 5000
+"""What is added to the number of a vendor, user or employee for the key of its contact; a
+customer's contact has the customer's number."""
+
 _TITLES = ("Consultant", "Senior Consultant", "Engineer", "Account Manager", "Analyst", "Trainer")
 
 
@@ -68,8 +72,7 @@ def write_masters(writer: Writer, random: Random) -> Masters:
                 "id": user.id,
                 "userName": user.name,
                 "accountEmail": f"{user.id}@demo.example",
-                "contact.id": user.name,
-                "contact.key": user.key,
+                "contact.key": str(USER_CONTACTS + int(user.key)),
                 "adminPrivileges": "limited" if user.entities is None else "off",
                 "entityAccess.allowUnrestrictedAccess": user.entities is None,
                 "entityAccess.allowTopLevelAccess": user.entities is None,
@@ -129,8 +132,8 @@ def _write_entity(add: Callable[[str, Row], str], entity: Entity) -> list[str]:
             "id": entity.id,
             "name": entity.name,
             "federalId": entity.federal_id,
+            # The first four currencies are those of the entities.
             "baseCurrency.key": entity.key,
-            "baseCurrency.id": entity.currency,
             "operatingCountry": entity.country,
             "defaultCountryForAddresses": entity.country,
             "openBooksStartDate": entity.open_from.isoformat(),
@@ -169,10 +172,8 @@ def _write_parties(
             "name": name,
             "status": "inactive" if inactive else "active",
             "currency": entity.currency,
-            "term.key": "1",
-            "term.id": random.choice(("Net 30", "Net 15", "Net 45")),
-            "contacts.default.key": str(number),
-            "contacts.default.id": name,
+            "term.key": random.choice(("1", "2", "3")),
+            "contacts.default.key": str(number + (VENDOR_CONTACTS if letter == "V" else 0)),
             "creditLimit": random.choice((None, 10000, 25000, 50000)),
         }
         if letter == "V":
@@ -200,7 +201,7 @@ def _write_employees(
         made, changed = _when(random)
         values: Row = {
             "id": f"EMP-{1000 + number}",
-            "primaryContact.key": str(5000 + number),
+            "primaryContact.key": str(EMPLOYEE_CONTACTS + number),
             "primaryContact.id": f"{person(random)} ({1000 + number})",
             "jobTitle": random.choice(_TITLES),
             "startDate": made[:10],

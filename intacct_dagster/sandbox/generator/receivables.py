@@ -89,7 +89,6 @@ def _write_invoice(
         "currency.exchangeRate.rate": 1,
         "currency.exchangeRate.date": day.isoformat(),
         "term.key": "1",
-        "term.id": "Net 30",
         "totalBaseAmount": money(total),
         "totalBaseAmountDue": due_amount,
         "totalTxnAmount": money(total),

@@ -52,7 +52,6 @@ def write_timesheets(writer: Writer, random: Random, masters: Masters) -> None:
                             "description": random.choice(_WORK),
                             "state": state,
                             "timeType.key": "1",
-                            "timeType.id": "Regular",
                             "isBillable": random.random() < 0.6,
                             "dimensions.employee.key": employee,
                             "dimensions.location.key": entity.key,

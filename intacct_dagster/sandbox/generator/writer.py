@@ -25,6 +25,15 @@ def money(cents: int) -> str:
     return f"{sign}{whole}.{rest:02d}"
 
 
+FIRST_PERIOD_YEAR, LAST_PERIOD_YEAR = 2024, 2028
+"""The years of which every month is a reporting period."""
+
+
+def period_key(day: date) -> str:
+    """The key of the reporting period that is the month of a day."""
+    return str((day.year - FIRST_PERIOD_YEAR) * 12 + day.month)
+
+
 def moment(random: Random, day: date) -> str:
     """Some second in the working hours of a day, as it stands on the wire."""
     second = random.randrange(_WORK_BEGINS, _WORK_ENDS)
