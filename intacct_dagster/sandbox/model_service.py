@@ -27,9 +27,19 @@ def answer(catalogue: Catalogue, name: str | None) -> dict[str, Json]:
     type_ = catalogue.get(name.removeprefix("objects/"))
     if type_ is None:
         return success([], count=0)
+    root = _group(type_.root)
+    fields = root["fields"]
+    if isinstance(fields, dict):
+        root["fields"] = {name: one for name, one in fields.items() if name not in type_.unlisted}
+    own: dict[str, Json] = (
+        {"additionalQueryFilterParameters": dict(type_.query_parameters)}
+        if type_.query_parameters
+        else {}
+    )
     return success(
         {
-            **_group(type_.root),
+            **own,
+            **root,
             "httpMethods": ",".join(("OPTIONS", *type_.methods)),
             "idempotenceSupported": "POST" in type_.methods,
             "apiObject": f"objects/{type_.name}",
@@ -44,9 +54,9 @@ def _type(type_: ObjectType) -> str:
 
 
 def _group(group: Group) -> dict[str, Json]:
-    shown: dict[str, Json] = {
-        "fields": {name: _field(one) for name, one in sorted(group.fields.items())}
-    }
+    shown: dict[str, Json] = {}
+    if group.fields or not group.path:
+        shown["fields"] = {name: _field(one) for name, one in sorted(group.fields.items())}
     if group.groups or not group.path:
         shown["groups"] = {name: _group(one) for name, one in group.groups.items()}
     if group.refs or not group.path:
@@ -82,10 +92,18 @@ def _field(field: Field) -> dict[str, Json]:
 
 def _ref(ref: Ref) -> dict[str, Json]:
     fields: dict[str, Json] = {}
+    described = ref.shows.fields if ref.shows else {}
     for name in sorted(ref.members):
-        fixed = ref.read_only or name not in ("key", "id")
-        fields[name] = {"type": "string", **_BARE, "readOnly": fixed, "mutable": not fixed}
+        if name in described:
+            fields[name] = _field(described[name])
+        elif "." not in name:
+            own = name in ("key", "id", ref.sent_as)
+            fixed = ref.read_only or not own
+            changes = not fixed and ref.mutable
+            fields[name] = {"type": "string", **_BARE, "readOnly": fixed, "mutable": changes}
     shown: dict[str, Json] = {"apiObject": ref.object, "fields": fields}
+    if ref.shows and ref.shows.groups:
+        shown["groups"] = {name: _group(one) for name, one in ref.shows.groups.items()}
     if ref.is_owner:
         shown["isOwner"] = True
     return shown

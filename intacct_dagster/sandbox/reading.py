@@ -98,7 +98,8 @@ class Reader:
     def _days_overdue(self, *, as_text: bool) -> Column:
         def days(row: Row) -> Json:
             due = row.get("dueDate")
-            if not isinstance(due, str):
+            # Nothing is due of what is paid (recorded live 2026-03).
+            if not isinstance(due, str) or row.get("state") == "paid":
                 return None
             over = (self._today - date.fromisoformat(due)).days
             return str(over) if as_text else over
@@ -157,11 +158,15 @@ class Reader:
         for name, below in group.groups.items():
             shown[name] = self._nest(below, row)
         for name, ref in group.refs.items():
-            members: dict[str, Json] = {
-                member: self._value(f"{ref.path}.{member}", row) for member in ref.members
-            }
-            if members["href"] is None:
-                del members["href"]
+            members: dict[str, Json] = {}
+            for member in ref.members:
+                *groups, last = member.split(".")
+                at = members
+                for group_name in groups:
+                    at = cast("dict[str, Json]", at.setdefault(group_name, {}))
+                at[last] = self._value(f"{ref.path}.{member}", row)
+            if members.get("href") is None:
+                members.pop("href", None)
             shown[name] = members
         for name, lines in group.lists.items():
             if lines.kept:

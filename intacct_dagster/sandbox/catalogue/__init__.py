@@ -97,6 +97,8 @@ def _object_type(name: str, given: Mapping[str, Any], shared: Mapping[str, Any])
         },
         mirror=Mirror(mirror.pop("object"), mirror) if mirror else None,
         singleton=bool(given.get("singleton", False)),
+        unlisted=frozenset(given.get("unlisted", ())),
+        query_parameters=given.get("query_parameters", {}),
     )
 
 

@@ -54,7 +54,7 @@ def read_field(path: str, text: str) -> Field:
     flags = {word for word in words if "=" not in word}
     values = dict(word.split("=", 1) for word in words if "=" in word)
     unknown = (flags - {"required", "read-only", "write-only", "deprecated", "immutable"}) | (
-        values.keys() - {"default", "initially", "max", "same-as", "computed"}
+        values.keys() - {"default", "initially", "max", "same-as", "computed", "of"}
     )
     if unknown:
         raise CatalogueMistake(f"{path}: unknown words {', '.join(sorted(unknown))}")
@@ -78,20 +78,34 @@ def read_field(path: str, text: str) -> Field:
         max_length=int(values["max"]) if "max" in values else None,
         same_as=values.get("same-as"),
         computed=values.get("computed"),
+        of=values.get("of"),
     )
 
 
-def read_ref(path: str, text: str, *, is_owner: bool) -> Ref:
-    """A reference from its line, such as `accounts-receivable/customer name required`."""
+def read_ref(
+    path: str,
+    given: str | Mapping[str, Any],
+    *,
+    is_owner: bool,
+    shared: Mapping[str, Any] | None = None,
+) -> Ref:
+    """A reference from its line, such as `accounts-receivable/customer name required`; or from
+    that line as `ref` and what the reference shows as `shows`, a group."""
+    text, below = (given, None) if isinstance(given, str) else (given["ref"], given["shows"])
     target, *words = text.split()
     flags = {word for word in words if "=" not in word}
-    unknown = flags - {"name", "required", "read-only"}
+    unknown = flags - {"name", "required", "read-only", "immutable", "key-only"}
     if unknown:
         raise CatalogueMistake(f"{path}: unknown words {', '.join(sorted(unknown))}")
     shown = dict(word.split("=", 1) for word in words if "=" in word)
     sent_as = shown.pop("sent-as", None)
     if sent_as is not None:
         shown[sent_as] = "id"
+    shows = None
+    if below is not None:
+        content = (shared or {})[below] if isinstance(below, str) else below
+        shows = read_group("", content, shared or {}, None)
+        shown |= {one.path: one.of or one.path for one in shows.all_fields()}
     return Ref(
         path=path,
         object=target,
@@ -101,6 +115,9 @@ def read_ref(path: str, text: str, *, is_owner: bool) -> Ref:
         is_owner=is_owner,
         shown=shown,
         sent_as=sent_as,
+        shows=shows,
+        mutable="immutable" not in flags,
+        key_only="key-only" in flags,
     )
 
 
@@ -135,7 +152,7 @@ def read_group(
             name: read_field(dot + name, text) for name, text in given.get("fields", {}).items()
         },
         refs={
-            name: read_ref(dot + name, text, is_owner=name == owner)
+            name: read_ref(dot + name, text, is_owner=name == owner, shared=shared)
             for name, text in given.get("refs", {}).items()
         },
         groups=groups,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -44,6 +44,8 @@ class Field:
     max_length: int | None = None
     same_as: str | None = None
     computed: str | None = None
+    of: str | None = None
+    """In what a reference shows: the field of the other record, where it has another name."""
 
     @property
     def name(self) -> str:
@@ -65,6 +67,11 @@ class Ref:
     """Further fields that the reference shows: name in the reference -> path in the record."""
     sent_as: str | None = None
     """Another name under which the id may be sent (`financialEntity.entityId`)."""
+    shows: Group | None = None
+    """How the model service describes what the reference shows, where that is known."""
+    mutable: bool = True
+    key_only: bool = False
+    """Whether only the key is shown, as for custom references (recorded live 2026-03)."""
 
     @property
     def name(self) -> str:
@@ -73,8 +80,10 @@ class Ref:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Names under the reference, `href` last."""
-        named = ("name",) if self.named else ()
+        """Names under the reference, `href` last; dotted where they stand in a group."""
+        if self.key_only:
+            return ("key",)
+        named = ("name",) if self.named and "name" not in self.shown else ()
         return ("key", "id", *named, *self.shown, "href")
 
 
@@ -158,6 +167,10 @@ class ObjectType:
     mirror: Mirror | None = None
     singleton: bool = False
     """Whether there is one record only, found under its own name instead of a key."""
+    unlisted: frozenset[str] = frozenset()
+    """Fields that can be asked for and that the model service does not name."""
+    query_parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Filter parameters of its own, as the model service tells them."""
     variant: str | None = None
     """On a document of one type (`purchasing/document::Purchase Order`): that type."""
     fields: Mapping[str, Field] = field(init=False)

@@ -591,6 +591,13 @@ def _write_custom_values(writer: Writer, random: Random) -> None:
                 if object_.endswith("customer") and random.random() < 0.4:
                     more["nsp::r10007.key"] = random.choice(("1", "2", "3"))
                 table.put({**row, **more})
+    customers = writer.tables["accounts-receivable/customer"]
+    for row in list(customers.rows.values())[::12]:
+        customers.put({**row, "retainagePercentage": random.choice((5, 10))})
+    # Invoices that came out of order entry name their document.
+    invoices = writer.tables["accounts-receivable/invoice"]
+    for number, row in enumerate(list(invoices.rows.values())[::60], start=1):
+        invoices.put({**row, "documentId": f"Sales Invoice-SI{number:04d}"})
     grants = list(writer.tables["platform-apps/nsp::grant"].rows)
     for object_ in (
         "accounts-receivable/invoice-line",
