@@ -1,7 +1,5 @@
 """A process that posts, and is killed on the way.
 
-Its arguments are BASE_URL STATE PREFIX STORY STEP MOMENT.
-
 The stories lead between them to every step of posting. The same process plays a story to its end if
 the step does not come.
 """
@@ -10,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -78,7 +75,3 @@ def main(base_url: str, state: str, prefix: str, story: str, step: str, moment: 
         world = World(base_url, state, prefix=prefix, watch=watch)
         good, bad = documents(world, story)
         play(world, story, [*good, *bad])
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
