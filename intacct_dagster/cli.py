@@ -114,5 +114,66 @@ def dev(host: str, port: int) -> None:
     sys.exit(run_dev(host=host, port=port))
 
 
+@main.group()
+def posting() -> None:
+    """See what became of posted documents, and have refused ones sent again."""
+
+
+_feed = click.option("--feed", help="Only this feed.")
+_entity = click.option("--entity", help="Only this entity.")
+_reason = click.option("--reason", help="Only those whose reason has this in it.")
+_source_ids = click.argument("source_ids", nargs=-1)
+
+
+@posting.command("list")
+@click.option(
+    "--state",
+    type=click.Choice(["planned", "sending", "posted", "refused", "uncertain"]),
+    help="Only those in this state.",
+)
+@_feed
+@_entity
+@_reason
+@_source_ids
+@_plainly
+def list_items(
+    state: str | None,
+    feed: str | None,
+    entity: str | None,
+    reason: str | None,
+    source_ids: tuple[str, ...],
+) -> None:
+    """List documents of the posting ledger: all, or those named."""
+    from intacct_dagster.ledger_cli import Chosen, show_items
+
+    show_items(Chosen(feed, entity, source_ids, reason), state=state)
+
+
+@posting.command()
+@_feed
+@_entity
+@_reason
+@click.option("--all", "everything", is_flag=True, help="All that the other options leave.")
+@_source_ids
+@_plainly
+def retry(
+    feed: str | None,
+    entity: str | None,
+    reason: str | None,
+    everything: bool,
+    source_ids: tuple[str, ...],
+) -> None:
+    """Have refused documents sent once more, unchanged.
+
+    For what was mended in Intacct: a period opened, a customer created. A document that was
+    corrected in the source needs no word; it is posted by the next run.
+    """
+    from intacct_dagster.ledger_cli import Chosen, release_items
+
+    if not source_ids and not everything:
+        raise click.UsageError("Name the documents, or say --all.")
+    release_items(Chosen(feed, entity, source_ids, reason))
+
+
 if __name__ == "__main__":
     main()

@@ -207,6 +207,18 @@ def test_a_refused_item_is_planned_again_only_when_its_payload_changed(ledger: L
     assert (entry.state, entry.reason) == (ItemState.PLANNED, None)
 
 
+def test_a_person_may_have_a_refused_item_sent_again_as_it_is(ledger: Ledger) -> None:
+    (chunk,) = plan(ledger, item("A"), item("B"), item("C"))
+    ledger.start_sending(chunk.chunk_id)
+    ledger.record(chunk.chunk_id, [Accepted(0, "30"), refused(1), refused(2)], http_status=207)
+
+    assert ledger.release(INVOICE, "E110", ["A", "B", "nobody knows"]) == ["B"]
+    assert states(ledger) == {"A": "posted", "B": "planned", "C": "rejected"}
+    (again,) = plan(ledger, item("A"), item("B"), item("C"))
+    assert ledger.source_ids(again.chunk_id) == ["B"]
+    assert again.idempotency_key != chunk.idempotency_key
+
+
 def test_a_request_that_never_arrived_may_be_sent_as_it_was(ledger: Ledger) -> None:
     (chunk,) = plan(ledger, item("A"))
     ledger.start_sending(chunk.chunk_id)

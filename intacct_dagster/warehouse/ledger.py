@@ -579,6 +579,40 @@ class Ledger:
         )
         return key
 
+    def release(self, object: str, entity: str, source_ids: Iterable[str]) -> list[str]:
+        """A person's word that refused items may be sent once more as they are.
+
+        For what was mended in Intacct: a period opened, a customer created. The items are planned,
+        for another attempt; the next run of their partitions posts them. Returns the source ids
+        that were refused, in order; others are left as they are.
+        """
+        wanted = sorted(set(source_ids))
+        _check_way(ItemState.REJECTED, ItemState.PLANNED)
+        with self._engine.begin() as connection:
+            query = sa.select(_items.c.source_id).where(
+                *self._of(object, entity), _items.c.state == ItemState.REJECTED
+            )
+            refused = [
+                source_id
+                for start in range(0, len(wanted), 500)
+                for source_id in connection.scalars(
+                    query.where(_items.c.source_id.in_(wanted[start : start + 500]))
+                )
+            ]
+            if refused:
+                connection.execute(
+                    sa.update(_items)
+                    .where(*self._of(object, entity), _items.c.source_id == sa.bindparam("b_id"))
+                    .values(
+                        state=ItemState.PLANNED,
+                        attempt=_items.c.attempt + 1,
+                        updated_at=self._stamp(),
+                        **_NOT_SENT_YET,
+                    ),
+                    [{"b_id": source_id} for source_id in refused],
+                )
+            return sorted(refused)
+
     # -- sending ------------------------------------------------------------------------------
 
     def start_sending(self, chunk_id: str) -> bool:
