@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test soak lint format lock clean
+.PHONY: help demo dev test soak lint format parity lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ lint: $(STAMP)  ## formatting, types, import contracts
 format: $(STAMP)  ## puts the code in order
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+parity: $(STAMP)  ## writes docs/sandbox-parity.md, what the sandbox simulates
+	@$(BIN)/intacct-dagster sandbox parity > docs/sandbox-parity.md
 
 # DuckDB stays below 2: it writes a file format that every older tool of an analyst refuses.
 lock:  ## pins what was tested (needs uv)

@@ -52,7 +52,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8765, show_default=True, help="Port; 0 takes a free one.")
 @click.option("--seed", default=1, show_default=True, help="Which company is generated.")
@@ -61,16 +61,44 @@ def main() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that keeps what is posted, over restarts.  [default: kept nowhere]",
 )
+@click.pass_context
 @_plainly
-def sandbox(host: str, port: int, seed: int, state: Path | None) -> None:
+def sandbox(context: click.Context, host: str, port: int, seed: int, state: Path | None) -> None:
     """Serve a simulated Sage Intacct company over HTTP.
 
     Prints one line of JSON when it is ready: base URL, credentials, entities and users. Stops at
     Ctrl-C.
     """
+    if context.invoked_subcommand is not None:
+        return
     from intacct_dagster.sandbox import run
 
     run(host=host, port=port, seed=seed, state=state)
+
+
+@sandbox.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@_plainly
+def replay(directory: Path) -> None:
+    """Compare recorded exchanges of the real API with the sandbox's answers.
+
+    Reads VCR cassettes (.json, .yaml), HAR files and bare answers (.json) below DIRECTORY and
+    prints a verdict on each exchange. Exits with 1 where the sandbox answers otherwise in status,
+    names, their order, types, formats, nulls or meta, unless docs/sandbox-parity.md names the
+    difference.
+    """
+    from intacct_dagster.sandbox import replay_directory
+
+    sys.exit(0 if replay_directory(directory, click.echo) else 1)
+
+
+@sandbox.command()
+@_plainly
+def parity() -> None:
+    """Print the page that tells what the sandbox simulates (docs/sandbox-parity.md)."""
+    from intacct_dagster.sandbox import parity_page
+
+    click.echo(parity_page(), nl=False)
 
 
 @main.command()

@@ -183,3 +183,10 @@ def test_every_generated_payment_explains_what_is_paid() -> None:
         for key, row in tables[object_].rows.items():
             said = Decimal(str(row["paymentInformation.totalTxnAmountPaid"]))
             assert paid.get(key, Decimal(0)) == said
+
+
+def test_nothing_is_due_in_days_of_what_is_paid(caller: Caller) -> None:
+    key = _invoice(caller)
+    assert _call(caller, "GET", f"{INVOICE}/{key}")["dueInDays"] == -22
+    _call(caller, "POST", "accounts-receivable/payment", _receipt(key, "100.00"), 201)
+    assert _call(caller, "GET", f"{INVOICE}/{key}")["dueInDays"] is None

@@ -11,6 +11,8 @@ from .books import Books
 from .clock import DAYS, LAST_DAY, Clock
 from .company import CLIENT_ID, CLIENT_SECRET, COMPANY
 from .errors import SandboxError
+from .parity import render as parity_page
+from .parity import replay_directory
 from .sales_feed import EntityFacts, SalesFeedFacts, write_sales_feed
 from .server import RunningSandbox, run, serve
 
@@ -28,6 +30,8 @@ __all__ = [
     "SalesFeedFacts",
     "SandboxError",
     "create_app",
+    "parity_page",
+    "replay_directory",
     "run",
     "serve",
     "write_sales_feed",

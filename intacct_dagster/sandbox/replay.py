@@ -336,6 +336,8 @@ def _compare_errors(recorded: Any, answer: Any) -> Iterator[Difference]:
             for number, (one, other) in enumerate(zip(theirs, ours, strict=False))
         ]
     for at, one, other in pairs:
+        if [*one] != [*other]:
+            yield _names_differ(at, {tuple(one)}, tuple(other))
         for name in (*_ACTED_ON, "message"):
             if one.get(name) not in (None, _REDACTED) and one[name] != other.get(name):
                 yield Difference(f"{at}.{name}", repr(one[name]), repr(other.get(name)))
@@ -347,6 +349,8 @@ def _compare_errors(recorded: Any, answer: Any) -> Iterator[Difference]:
 def _compare_meta(recorded: Any, answer: Any) -> Iterator[Difference]:
     if not isinstance(recorded, dict) or not isinstance(answer, dict):
         return
+    if [*recorded] != [*answer]:
+        yield _names_differ("meta", {tuple(recorded)}, tuple(answer))
     for name in ("start", "pageSize", "totalSuccess", "totalError"):
         if name in recorded and recorded[name] != answer.get(name):
             yield Difference(f"meta.{name}", repr(recorded[name]), repr(answer.get(name)))
