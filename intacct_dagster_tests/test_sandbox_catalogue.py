@@ -23,7 +23,51 @@ _REQUIRED = {
     "company-config/department": {"id", "name"},
     "company-config/employee": {"id", "primaryContact"},
     "time/timesheet": {"beginDate"},
+    "time/time-type": {"id"},
+    "accounts-payable/account-label": {"id", "description", "status", "glAccount"},
+    "accounts-payable/advance-line": {"txnAmount", "accountLabel", "dimensions.location"},
+    "accounts-payable/payment": {
+        *("financialEntity", "vendor", "paymentMethod", "paymentDate", "txnCurrency.currency"),
+    },
+    "accounts-payable/payment-detail": {"bill", "txnCurrency.paymentAmount"},
+    "accounts-payable/vendor-type": {"id"},
+    "accounts-receivable/payment": {"paymentSummary.receiptDate", "txnCurrency.currency"},
+    "accounts-receivable/payment-detail": {"arInvoice", "txnCurrency.paymentAmount"},
+    "accounts-receivable/payment-summary": {"name", "glPostingDate"},
+    "cash-management/credit-card-txn": {"txnDate", "creditCardAccount", "currency.txnCurrency"},
+    "cash-management/credit-card-txn-line": {"txnAmount", "glAccount"},
+    "company-config/attachment": {"name", "folder"},
+    "company-config/contact": {"id", "printAs"},
+    "company-config/role": {"id"},
+    "company-config/user": {"id", "accountEmail", "contact"},
+    "expenses/employee-expense": set(),
+    "projects/project": {"name", "category"},
+    "projects/project-resource": {"project"},
 }
+
+# Sage's OpenAPI: what a field may hold; `null` for nothing.
+_ENUMS = """
+general-ledger/account closingType nonClosingAccount closingAccount closedToAccount
+general-ledger/account alternativeGLAccount none payablesAccount receivablesAccount
+general-ledger/journal bookType accrual cash cashAndAccrual consolidation
+general-ledger/journal-entry tax.taxImplication null none inbound outbound
+general-ledger/journal-entry-line txnType debit credit
+general-ledger/journal-entry-line reconciliationGroup.cleared true false matched
+accounts-payable/vendor billingType null openItem balanceForward
+accounts-payable/vendor status null active activeNonPosting inactive
+accounts-payable/bill paymentPriority urgent high normal low
+accounts-payable/bill anomalyCode null email amount multiple
+accounts-payable/payment cleared cleared uncleared matched
+accounts-receivable/invoice state reversed reversal draft noValue posted paid partiallyPaid selected
+accounts-receivable/invoice-line isSubtotal null subtotal tax
+accounts-receivable/payment state complete reconciled draft reversed reversal
+accounts-receivable/payment-summary state open closed
+company-config/location locationType entity elimination location
+company-config/employee gender null female male
+company-config/user trustedDevices companyDefault always never
+projects/project billingOverMax doNothing issueAWarningMessage preventBilling
+time/timesheet-line isBilled true false partial
+"""
 
 
 @pytest.mark.parametrize("name", sorted(_REQUIRED))
@@ -32,6 +76,29 @@ def test_required_fields_are_those_of_sages_openapi(name: str) -> None:
     required = {one.path for one in type_.fields.values() if one.required}
     required |= {one.path for one in type_.refs.values() if one.required}
     assert required == _REQUIRED[name]
+
+
+@pytest.mark.parametrize("line", _ENUMS.strip().splitlines())
+def test_enumerations_are_those_of_sages_openapi(line: str) -> None:
+    name, path, *values = line.split()
+    enum = load_catalogue()[name].fields[path].enum
+    assert enum is not None
+    assert {one or "null" for one in enum} == set(values)
+
+
+@pytest.mark.parametrize(
+    ("path", "length"),
+    [
+        ("general-ledger/account name", 80),
+        ("accounts-receivable/payment referenceNumber", 21),
+        ("accounts-receivable/payment description", 1000),
+        ("company-config/entity id", 20),
+        ("time/timesheet description", 400),
+    ],
+)
+def test_texts_are_as_long_as_sages_openapi_says(path: str, length: int) -> None:
+    name, _, field = path.partition(" ")
+    assert load_catalogue()[name].fields[field].max_length == length
 
 
 def test_every_line_object_knows_its_owner_and_every_field_it_shows_exists() -> None:

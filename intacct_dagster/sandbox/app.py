@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from . import control_routes, oauth_routes, object_routes, service_routes
+from . import control_routes, oauth_routes, object_routes, service_routes, workflows
 from .books import Books
 from .front_door import FrontDoor, Handler
 
@@ -52,6 +52,12 @@ def create_app(books: Books) -> Starlette:
                 f"{BASE_PATH}/services/core/allowed-operations/list",
                 "allowed-operations",
                 service_routes.allowed_operations,
+                ["POST"],
+            ),
+            route(
+                f"{BASE_PATH}/workflows/{{application}}/{{object}}/{{action}}",
+                "workflow",
+                workflows.act,
                 ["POST"],
             ),
             route(_OBJECT, "objects", object_routes.collection, _ALL),

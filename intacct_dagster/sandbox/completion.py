@@ -102,6 +102,15 @@ def _adjustment(party: str) -> Completion:
     return complete
 
 
+def _advance(document: Row, lines: Sequence[Row], base: str | None, tables: Tables) -> None:
+    if document["state"] == "submitted":
+        document["state"] = "posted"
+    _add_up(document, lines, base, "paymentDate")
+    _owe(document)
+    for line in lines:
+        line.setdefault("dimensions.vendor.key", document["vendor.key"])
+
+
 def _expense(document: Row, lines: Sequence[Row], base: str | None, tables: Tables) -> None:
     # Nothing is required of the header (fact: Sage OpenAPI); its date is the first line's then.
     if document.get("createdDate") is None:
@@ -194,6 +203,7 @@ COMPLETIONS: Mapping[str, Completion] = {
     "accounts-payable/adjustment": _adjustment("vendor"),
     "accounts-receivable/payment": _payment("accounts-receivable/invoice", "arInvoice"),
     "accounts-payable/payment": _payment("accounts-payable/bill", "bill"),
+    "accounts-payable/advance": _advance,
     "expenses/employee-expense": _expense,
     "cash-management/credit-card-txn": _card_txn,
     "company-config/attachment": _attachment,

@@ -83,6 +83,8 @@ class Reader:
         match field.computed:
             case "days-overdue":
                 return self._days_overdue(as_text=field.type == "string")
+            case "days-to-pay":
+                return self._days_to_pay
             case "web-url":
                 return self._web_url
             case "open-invoices":
@@ -105,6 +107,16 @@ class Reader:
             return str(over) if as_text else over
 
         return lambda rows: [days(row) for row in rows]
+
+    def _days_to_pay(self, rows: Sequence[Row]) -> list[Json]:
+        days: list[Json] = []
+        for row in rows:
+            begun, paid = row.get("invoiceDate"), row.get("paymentInformation.fullyPaidDate")
+            if isinstance(begun, str) and isinstance(paid, str):
+                days.append((date.fromisoformat(paid) - date.fromisoformat(begun)).days)
+            else:
+                days.append(None)
+        return days
 
     def _web_url(self, rows: Sequence[Row]) -> list[Json]:
         return [

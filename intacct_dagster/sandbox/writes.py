@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from . import refusals
 from .books import Books, Work
-from .catalogue import Json, LineList, ObjectType
+from .catalogue import Json, LineList, ObjectType, Transition
 from .clock import wire_time
 from .completion import COMPLETIONS, number_lines
 from .envelopes import Detail
@@ -158,6 +158,44 @@ def _through_owner(books: Books, work: Work, type_: ObjectType, before: Row, bod
     lines: Json = [{**body, "key": key}]
     change(books, work, owner, str(before[f"{type_.owner}.key"]), {_list_name(owner): lines})
     return key
+
+
+def move(
+    books: Books,
+    work: Work,
+    type_: ObjectType,
+    key: str,
+    transition: Transition,
+    when: str | None,
+) -> str:
+    """Take a document from one state to another, with what follows from it; gives the new state."""
+    before = _own(books, work, type_, key)
+    if before.get("state") not in transition.before:
+        message = f"A document that is {before.get('state')} cannot be {transition.after}"
+        raise refusals.operation_failed(
+            "POST", type_.name, [Detail("invalidRequest", message, "SBX-7111", target="/key")]
+        )
+    lines = _lines(books, type_, key)
+    settle(work, books.tables, type_.name, before, lines, undo=True)
+    after = before | {"state": transition.after}
+    if when is not None and transition.dated:
+        dated = Draft(type_, after | {type_.dated_by[0]: when}, lines, entity_of(after))
+        closed = list(closed_period(dated, books.tables))
+        if closed:
+            raise refusals.operation_failed("POST", type_.name, closed)
+        if is_paid(before):
+            message = "A document that a payment stands against cannot be reversed"
+            raise refusals.operation_failed(
+                "POST", type_.name, [Detail("invalidRequest", message, "SBX-7112", target="/key")]
+            )
+        for what in ("totalTxnAmountDue", "totalBaseAmountDue"):
+            if what in type_.fields:
+                after[what] = "0.00"
+        _stamp(work, [after, *lines], is_new=False)
+        work.put(type_.name, after)
+    else:
+        _finish(books, work, type_, after, lines, method="POST", is_new=False)
+    return transition.after
 
 
 def delete(books: Books, work: Work, type_: ObjectType, key: str) -> None:

@@ -15,7 +15,18 @@ from typing import Any
 import yaml
 
 from .notation import CatalogueMistake, read_group
-from .types import Field, Group, Json, Kind, LineList, Mirror, Numbering, ObjectType, Ref
+from .types import (
+    Field,
+    Group,
+    Json,
+    Kind,
+    LineList,
+    Mirror,
+    Numbering,
+    ObjectType,
+    Ref,
+    Transition,
+)
 
 __all__ = [
     "Catalogue",
@@ -27,6 +38,7 @@ __all__ = [
     "LineList",
     "ObjectType",
     "Ref",
+    "Transition",
     "load_catalogue",
 ]
 
@@ -59,6 +71,13 @@ def _yaml(name: str) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
     return yaml.load(text, Loader=loader)  # noqa: S506 - both are safe loaders
+
+
+def _transition(action: str, line: str) -> Transition:
+    before, arrow, after, *dated = line.split()
+    if arrow != "->" or dated not in ([], ["dated"]):
+        raise CatalogueMistake(f"{action}: a workflow is `STATE|STATE -> STATE [dated]`")
+    return Transition(action, tuple(before.split("|")), after, bool(dated))
 
 
 def _object_type(name: str, given: Mapping[str, Any], shared: Mapping[str, Any]) -> ObjectType:
@@ -99,6 +118,9 @@ def _object_type(name: str, given: Mapping[str, Any], shared: Mapping[str, Any])
         singleton=bool(given.get("singleton", False)),
         unlisted=frozenset(given.get("unlisted", ())),
         query_parameters=given.get("query_parameters", {}),
+        workflows={
+            action: _transition(action, line) for action, line in given.get("workflows", {}).items()
+        },
     )
 
 

@@ -142,6 +142,17 @@ class Mirror:
     values: Mapping[str, Json]
 
 
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What a workflow action does to a document: from one of some states to another."""
+
+    action: str
+    before: tuple[str, ...]
+    after: str
+    dated: bool = False
+    """Whether the action needs a date (`reversedDate`)."""
+
+
 @dataclass(frozen=True)
 class ObjectType:
     """One object of the catalogue, such as `accounts-receivable/invoice`."""
@@ -171,6 +182,8 @@ class ObjectType:
     """Fields that can be asked for and that the model service does not name."""
     query_parameters: Mapping[str, Any] = field(default_factory=dict)
     """Filter parameters of its own, as the model service tells them."""
+    workflows: Mapping[str, Transition] = field(default_factory=dict)
+    """By action."""
     variant: str | None = None
     """On a document of one type (`purchasing/document::Purchase Order`): that type."""
     fields: Mapping[str, Field] = field(init=False)

@@ -97,6 +97,7 @@ def write_reference_data(writer: Writer, random: Random, masters: Masters) -> No
     _write_calendar(shared, masters)
     _write_people_and_rights(shared)
     _write_banks(shared, masters)
+    _write_receipt_batches(shared, masters)
     _write_work(shared, masters)
     _write_custom_values(writer, random)
 
@@ -458,6 +459,21 @@ def _write_banks(shared: _Shared, masters: Masters) -> None:
             shared.add(bank, {**values, "referenceKey": key, "accountType": type_})
 
 
+def _write_receipt_batches(shared: _Shared, masters: Masters) -> None:
+    for number in range(1, 7):
+        day = LAST_DAY - timedelta(days=number)
+        shared.add(
+            "accounts-receivable/payment-summary",
+            {
+                "id": f"PS-{number:06d}",
+                "name": f"Receipts {day:%Y/%m/%d}",
+                "glPostingDate": day.isoformat(),
+                "undepositedGLAccount.key": masters.accounts["10100"],
+                "totalAmount": "0.00",
+            },
+        )
+
+
 def _write_work(shared: _Shared, masters: Masters) -> None:
     """Items, warehouses, projects with tasks, grants and plans."""
     random = shared.random
@@ -557,6 +573,15 @@ def _write_work(shared: _Shared, masters: Masters) -> None:
                 "department.key": masters.departments[random.choice(("310", "320"))],
                 "nsp::RISK": random.choice(("Low", "Medium", "High")),
                 "nsp::STEERING_DATE": (LAST_DAY - timedelta(days=number)).isoformat(),
+            },
+        )
+        shared.add(
+            "projects/project-resource",
+            {
+                "project.key": project,
+                "employee.key": random.choice(masters.employees[entity]),
+                "startDate": begin.isoformat(),
+                "billingRate": money(random.randrange(9_000, 25_000)),
             },
         )
         for step, name in enumerate(("Design", "Build", "Handover"), start=1):

@@ -23,6 +23,7 @@ def write_settlements(writer: Writer, random: Random, masters: Masters) -> None:
     _write_payments(writer, random, "accounts-payable", "bill", "vendor")
     _write_payments(writer, random, "accounts-receivable", "invoice", "customer")
     _write_adjustments(writer, random, masters)
+    _write_advances(writer, random, masters)
     _write_card_txns(writer, random, masters)
     _write_expenses(writer, random, masters)
     _write_orders(writer, random, masters)
@@ -167,6 +168,35 @@ def _write_adjustments(writer: Writer, random: Random, masters: Masters) -> None
                     entity=entity,
                     when=touched(random, day),
                 )
+
+
+def _write_advances(writer: Writer, random: Random, masters: Masters) -> None:
+    labels = list(writer.tables["accounts-payable/account-label"].rows)
+    for entity in ENTITIES.values():
+        for day in _some_days(random, entity, 6):
+            vendor = random.choice(masters.vendors[entity.key])
+            _document(
+                writer,
+                "accounts-payable/advance",
+                "accounts-payable/advance-line",
+                "apAdvance",
+                {
+                    "vendor.key": vendor,
+                    "paymentDate": day.isoformat(),
+                    "paymentMethod": "EFT",
+                    "financialEntity.key": _bank(writer, entity.key),
+                },
+                [
+                    {
+                        "txnAmount": money(random.randrange(10_000, 900_000)),
+                        "accountLabel.key": random.choice(labels),
+                        "dimensions.location.key": entity.key,
+                        "dimensions.vendor.key": vendor,
+                    }
+                ],
+                entity=entity,
+                when=touched(random, day),
+            )
 
 
 def _write_card_txns(writer: Writer, random: Random, masters: Masters) -> None:
