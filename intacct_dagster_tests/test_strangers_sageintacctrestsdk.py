@@ -35,7 +35,26 @@ _BILL = {
 }
 # By attribute of the SDK: what a user creates with it, and what is then changed.
 _WRITES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "bills": (_BILL, {"description": "changed"}),
+    "bills": (
+        {
+            **_BILL,
+            "currency": {"baseCurrency": "USD", "txnCurrency": "USD"},
+            "attachment": {"id": None},
+            "isTaxInclusive": False,
+            "taxSolution": {"id": "Australia - GST"},
+            "lines": [
+                {
+                    **_LINE,
+                    "totalTxnAmount": "13.75",
+                    "memo": "Books",
+                    "allocation": {"id": None},
+                    "project": {"isBillable": None},
+                    "taxEntries": [{"purchasingTaxDetail": {"id": "AU Purchase GST 10"}}],
+                }
+            ],
+        },
+        {"description": "changed"},
+    ),
     "tasks": ({"name": "Dig", "project": {"id": "PRJ-0001"}}, {"name": "Dig deeper"}),
     "items": ({"id": "S-1", "name": "Shovel"}, {"name": "Spade"}),
     "users": (
@@ -47,7 +66,7 @@ _WRITES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "vendors": ({"id": "S-1", "name": "Stranger"}, {"creditLimit": 1000}),
     "accounts": ({"id": "69999", "name": "Stranger"}, {"name": "Less strange"}),
     "contacts": ({"id": "S-1", "printAs": "Stranger"}, {"email1": "s@demo.example"}),
-    "journals": ({"id": "STR", "name": "Stranger"}, {"name": "Less strange"}),
+    "journals": ({"id": "FYLE_JE", "name": "Stranger"}, {"name": "Less strange"}),
     "projects": ({"name": "Strange", "category": "Contract"}, {"description": "changed"}),
     "customers": ({"name": "Stranger"}, {"notes": "changed"}),
     "employees": (
@@ -116,7 +135,19 @@ _WRITES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "glJournal": {"id": "GJ"},
             "postingDate": "2026-10-05",
             "description": "Strange",
-            "lines": [_LINE | {"txnType": side} for side in ("debit", "credit")],
+            "attachment": {"id": None},
+            "baseLocation": {"id": "E110"},
+            "tax": {"taxImplication": "inbound"},
+            "lines": [
+                {
+                    **_LINE,
+                    "txnType": side,
+                    "isBillable": None,
+                    "allocation": {"id": None},
+                    "taxEntries": [{"txnTaxAmount": None, "taxDetail": {"id": "Exempt"}}],
+                }
+                for side in ("debit", "credit")
+            ],
         },
         {"description": "Less strange"},
     ),
@@ -294,6 +325,16 @@ def test_a_file_is_attached_to_a_bill(sdk: IntacctRESTSDK) -> None:
     bill = sdk.bills.post({**_BILL, "billNumber": "S-attached"})["ia::result"]["key"]
     sdk.bills.update_attachment(bill, "S-77")
     assert sdk.bills.get_by_key(bill)["ia::result"]["attachment"]["id"] == "S-77"
+
+
+def test_a_bill_with_tax_comes_to_what_its_lines_say(sdk: IntacctRESTSDK) -> None:
+    body = {**_WRITES["bills"][0], "billNumber": "S-tax"}
+    key = sdk.bills.post(body)["ia::result"]["key"]
+    bill = sdk.bills.get_by_key(key)["ia::result"]
+    assert bill["totalTxnAmount"] == bill["totalTxnAmountDue"] == "13.75"
+    (line,) = bill["lines"]
+    assert (line["txnAmount"], line["totalTxnAmount"]) == ("12.50", "13.75")
+    assert line["taxEntries"] == [{"purchasingTaxDetail": {"id": "AU Purchase GST 10"}}]
 
 
 def test_permissions_are_given_to_a_role_once_each(sdk: IntacctRESTSDK) -> None:

@@ -36,6 +36,10 @@ def _currencies(document: Row, base: str | None) -> tuple[str | None, Decimal]:
     return (currency if isinstance(currency, str) else None), Decimal(str(rate))
 
 
+def _in_base(amount: Decimal, rate: Decimal) -> str:
+    return f"{(amount * rate).quantize(Decimal('0.01')):.2f}"
+
+
 def _amount(document: Row, path: str) -> Decimal:
     return Decimal(str(document.get(path) or 0))
 
@@ -44,13 +48,17 @@ def _add_up(document: Row, lines: Sequence[Row], base: str | None, dated_by: str
     """Currencies, amounts in the base currency, and the document's totals."""
     currency, rate = _currencies(document, base)
     number_lines(lines)
+    in_txn, in_base = Decimal(0), Decimal(0)
     for line in lines:
         amount = Decimal(str(line["txnAmount"]))
-        line["baseAmount"] = f"{(amount * rate).quantize(Decimal('0.01')):.2f}"
+        line["baseAmount"] = _in_base(amount, rate)
         line["currency.baseCurrency"] = base
         line["currency.txnCurrency"] = currency
-    for what, path in (("Txn", "txnAmount"), ("Base", "baseAmount")):
-        document[f"total{what}Amount"] = _total(lines, path)
+        # With the tax, where some was sent; the sandbox calculates none.
+        with_tax = Decimal(str(line.get("totalTxnAmount") or amount))
+        in_txn += with_tax
+        in_base += Decimal(_in_base(with_tax, rate))
+    document["totalTxnAmount"], document["totalBaseAmount"] = f"{in_txn:.2f}", f"{in_base:.2f}"
     document.setdefault("currency.exchangeRate.date", document[dated_by])
 
 
@@ -128,8 +136,6 @@ def _expense(document: Row, lines: Sequence[Row], base: str | None, tables: Tabl
 
 def _card_txn(document: Row, lines: Sequence[Row], base: str | None, tables: Tables) -> None:
     _add_up(document, lines, base, "txnDate")
-    for line in lines:
-        line.setdefault("totalTxnAmount", line["txnAmount"])
 
 
 def _payment(object_: str, path: str) -> Completion:

@@ -46,7 +46,13 @@ class Reader:
         field = self.type.fields.get(path)
         if field is not None:
             if field.same_as:
-                return self.column(field.same_as)
+                other = self.column(field.same_as)
+                if field.read_only:
+                    return other
+                return lambda rows: [
+                    shown if (own := row.get(path)) is None else own
+                    for row, shown in zip(rows, other(rows), strict=True)
+                ]
             if field.computed:
                 return self._computed(field)
             return lambda rows: [row.get(path) for row in rows]
