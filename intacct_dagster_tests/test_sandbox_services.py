@@ -181,3 +181,36 @@ def test_the_catalogue_is_broad_and_every_object_has_records(caller: Caller) -> 
         )["ia::result"][0]["key"]
         response = caller.call("GET", f"/objects/{name}/{key}", user="top@demo")
         assert response.status_code == 200, name
+
+
+def test_a_contact_is_written_with_the_vendor_that_has_it(caller: Caller) -> None:
+    address = {"addressLine1": "1 High Street", "city": "Oakland", "isoCountryCode": "US"}
+    contact: dict[str, Any] = {"email1": "pay@new.example", "mailingAddress": address}
+    body = {"id": "NEW", "name": "New Ltd", "contacts": {"default": contact}}
+    path = "/objects/accounts-payable/vendor"
+    made = caller.call("POST", path, user=USER, json=body).json()["ia::result"]["key"]
+
+    def shown() -> dict[str, Any]:
+        answer = caller.call("GET", f"{path}/{made}", user=USER).json()["ia::result"]
+        default: dict[str, Any] = answer["contacts"]["default"]
+        return default
+
+    first = shown()
+    assert (first["printAs"], first["mailingAddress"]["city"]) == ("New Ltd", "Oakland")
+    change = {"contacts": {"default": {"mailingAddress": {"city": "Fresno"}}}}
+    assert caller.call("PATCH", f"{path}/{made}", user=USER, json=change).status_code == 200
+    second = shown()
+    assert (second["key"], second["mailingAddress"]["city"]) == (first["key"], "Fresno")
+    assert second["email1"] == "pay@new.example"
+    row = caller.query(
+        USER,
+        "accounts-payable/vendor",
+        ["contacts.default.email1", "contacts.default.mailingAddress.city"],
+        filters=[{"$eq": {"key": made}}],
+    )["ia::result"]
+    assert list(row[0].values()) == ["pay@new.example", "Fresno"]
+    wrong = {"contacts": {"default": {"colour": "red"}}}
+    response = caller.call("PATCH", f"{path}/{made}", user=USER, json=wrong)
+    assert "/colour is not a valid field" in messages(response)
+    taken = {"id": "N2", "name": "N2", "contacts": {"default": {"id": first["id"]}}}
+    assert caller.call("POST", path, user=USER, json=taken).status_code == 201

@@ -37,6 +37,8 @@ class Given:
     refs: dict[str, dict[str, str] | None] = field(default_factory=dict)
     """Reference path -> `{"id": …}` or `{"key": …}`; None empties it."""
     lines: list[Given] | None = None
+    inline: dict[str, dict[str, Json]] = field(default_factory=dict)
+    """Reference path -> what is sent through it for the other record."""
     key: str | None = None
     """On a line of a document that is changed: the line it is about; None adds one."""
     deleted: bool = False
@@ -168,6 +170,14 @@ class _Reader:
             self._problems.append(_wrong(f'{at} must be {{"id": …}} or {{"key": …}}', at))
             return
         names = ("key", "id", ref.sent_as) if ref.sent_as else ("key", "id")
+        if ref.inline:
+            rest = {name: one for name, one in value.items() if name not in (*names, "href")}
+            if rest:
+                given.inline[ref.path] = rest
+            value = {name: one for name, one in value.items() if name not in rest}
+            if not value:
+                given.refs[ref.path] = None
+                return
         for name in value:
             if name in names:
                 continue

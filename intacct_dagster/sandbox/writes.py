@@ -33,6 +33,7 @@ def create(books: Books, work: Work, type_: ObjectType, body: Json) -> str:
         return _create_line(books, work, type_, type_.owner, body)
     given = read_record(books.catalogue, type_, body, "create")
     _check_state(type_, given)
+    _write_inline(books, work, given)
     entity_key = books.entity_key(work.session.entity)
     header, problems = _row(books, given, entity_key)
     lines = []
@@ -63,6 +64,7 @@ def change(books: Books, work: Work, type_: ObjectType, key: str, body: Json) ->
         raise refusals.payload_errors(
             [Detail("invalidParameter", "The state cannot be changed", "SBX-1112", target="/state")]
         )
+    _write_inline(books, work, given, before)
     entity_key = books.entity_key(work.session.entity)
     refs, problems = resolve(given, books.tables, entity_key)
     if problems:
@@ -75,6 +77,27 @@ def change(books: Books, work: Work, type_: ObjectType, key: str, body: Json) ->
         lines = _changed_lines(books, work, type_, type_.lines, lines, given.lines)
     _finish(books, work, type_, header, lines, method="PATCH", is_new=False)
     return key
+
+
+def _write_inline(books: Books, work: Work, given: Given, before: Row | None = None) -> None:
+    """Write what was sent through references: a contact that is not there is created, one that is
+    there is changed (the first is fact, Sage OpenAPI; the second a guess)."""
+    for path, body in given.inline.items():
+        type_ = books.catalogue[given.type.refs[path].object]
+        table = books.tables[type_.name]
+        named = given.refs.get(path) or {}
+        key = named.get("key") or table.key_of(named.get("id", ""))
+        if key is None and not named and before is not None:
+            held = before.get(f"{path}.key")
+            key = None if held is None else str(held)
+        if key is not None:
+            change(books, work, type_, key, dict(body))
+        else:
+            name = given.values.get("name") or (before or {}).get("name")
+            printed = body.get("printAs") or body.get("companyName") or name
+            id_ = named.get("id") or f"{printed} ({len(table.rows) + 1})"
+            key = create(books, work, type_, {**body, "id": id_, "printAs": printed})
+        given.refs[path] = {"key": key}
 
 
 def _changed_lines(

@@ -94,7 +94,7 @@ def read_ref(
     text, below = (given, None) if isinstance(given, str) else (given["ref"], given["shows"])
     target, *words = text.split()
     flags = {word for word in words if "=" not in word}
-    unknown = flags - {"name", "required", "read-only", "immutable", "key-only"}
+    unknown = flags - {"name", "required", "read-only", "immutable", "key-only", "inline"}
     if unknown:
         raise CatalogueMistake(f"{path}: unknown words {', '.join(sorted(unknown))}")
     shown = dict(word.split("=", 1) for word in words if "=" in word)
@@ -116,6 +116,7 @@ def read_ref(
         shown=shown,
         sent_as=sent_as,
         shows=shows,
+        inline="inline" in flags,
         mutable="immutable" not in flags,
         key_only="key-only" in flags,
     )

@@ -69,6 +69,8 @@ class Ref:
     """Another name under which the id may be sent (`financialEntity.entityId`)."""
     shows: Group | None = None
     """How the model service describes what the reference shows, where that is known."""
+    inline: bool = False
+    """Whether the other record may be written through the reference."""
     mutable: bool = True
     key_only: bool = False
     """Whether only the key is shown, as for custom references (recorded live 2026-03)."""
