@@ -124,3 +124,13 @@ def test_lines_of_journal_entries_and_payments_are_not_written_by_themselves(
     for object_ in ("general-ledger/journal-entry-line", "accounts-payable/payment-detail"):
         response = caller.call("POST", f"/objects/{object_}", user=USER, json={})
         assert response.status_code == 405
+
+
+def test_a_line_of_which_there_may_be_one_changes_the_one_that_is_there(caller: Caller) -> None:
+    role = _call(caller, "POST", "company-config/role", {"id": "New"}, 201)["key"]
+    path = "company-config/role-permission-assignment"
+    body = {"role": {"key": role}, "permission": {"key": "1"}, "accessRights": ["list"]}
+    first = _call(caller, "POST", path, body, 201)
+    again = _call(caller, "POST", path, {**body, "accessRights": ["add"]}, 201)
+    assert again == first
+    assert _call(caller, "GET", f"{path}/{first['key']}")["accessRights"] == ["add"]

@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from intacct_dagster.sandbox.generator import generate
 from intacct_dagster_tests.sandbox_caller import (
@@ -190,3 +192,43 @@ def test_nothing_is_due_in_days_of_what_is_paid(caller: Caller) -> None:
     assert _call(caller, "GET", f"{INVOICE}/{key}")["dueInDays"] == -22
     _call(caller, "POST", "accounts-receivable/payment", _receipt(key, "100.00"), 201)
     assert _call(caller, "GET", f"{INVOICE}/{key}")["dueInDays"] is None
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["pay", "draft", "delete"]), st.integers(1, 6000)), max_size=12
+    )
+)
+def test_what_is_due_paid_and_selected_always_adds_up(
+    caller: Caller, steps: list[tuple[str, int]]
+) -> None:
+    key = _invoice(caller)
+    standing: dict[str, tuple[str, int]] = {}
+    for what, cents in steps:
+        if what == "delete":
+            if standing:
+                payment = sorted(standing)[cents % len(standing)]
+                del standing[payment]
+                _call(caller, "DELETE", f"accounts-receivable/payment/{payment}", status=204)
+            continue
+        left = 10_000 - sum(amount for _, amount in standing.values())
+        state = "complete" if what == "pay" else "draft"
+        body = _receipt(key, f"{cents / 100:.2f}", state=state)
+        path = "/objects/accounts-receivable/payment"
+        answer = caller.call("POST", path, user=USER, json=body)
+        assert (answer.status_code == 201) == (cents <= left)
+        if answer.status_code == 201:
+            standing[answer.json()["ia::result"]["key"]] = (what, cents)
+    record = _call(caller, "GET", f"{INVOICE}/{key}")
+    paid = sum(cents for what, cents in standing.values() if what == "pay")
+    chosen = sum(cents for what, cents in standing.values() if what == "draft")
+    settled = record["paymentInformation"]
+    assert Decimal(record["totalTxnAmountDue"]) * 100 == 10_000 - paid - chosen
+    assert Decimal(settled["totalTxnAmountPaid"]) * 100 == paid
+    assert Decimal(settled["totalTxnAmountSelectedForPayment"] or "0") * 100 == chosen
+    states = {"selected": chosen > 0, "posted": not standing, "paid": paid == 10_000}
+    expected = next((state for state, holds in states.items() if holds), "partiallyPaid")
+    assert record["state"] == expected

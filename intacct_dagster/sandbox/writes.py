@@ -167,9 +167,17 @@ def _create_line(books: Books, work: Work, type_: ObjectType, owner_name: str, b
         key = books.tables[owner.name].key_of(key) or key
     before = {str(line["key"]) for line in _lines(books, owner, key)}
     line = {name: value for name, value in body.items() if name != owner_name}
+    begun = len(work.changes)
     change(books, work, owner, key, {_list_name(owner): [line]})
-    after = {str(line["key"]) for line in _lines(books, owner, key)}
-    return next(iter(after - before))
+    new = {str(line["key"]) for line in _lines(books, owner, key)} - before
+    if new:
+        return new.pop()
+    # One was there already of which there may be one only: it is the one whose content changed.
+    changed = {one.key: one for one in work.changes[begun:] if one.object == type_.name}
+    given = read_record(books.catalogue, type_, line, "change")
+    refs, _ = resolve(given, books.tables, books.entity_key(work.session.entity))
+    by = f"{owner.lines.by}.key" if owner.lines else ""
+    return next(key for key, one in changed.items() if (one.after or {}).get(by) == refs.get(by))
 
 
 def _through_owner(books: Books, work: Work, type_: ObjectType, before: Row, body: Json) -> str:
