@@ -10,14 +10,14 @@ STAMP := $(VENV)/.installed
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-# uv where it is there, because it takes seconds; plain venv and pip otherwise.
+# uv where it is there and works, because it takes seconds; plain venv and pip otherwise.
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Installing into $(VENV) (once; a minute or less) …"
-	@if command -v uv >/dev/null 2>&1; then \
+	@if command -v uv >/dev/null 2>&1 && \
 	  uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV) && \
-	  uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[dev]'; \
+	  uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[dev]'; then :; \
 	else \
 	  $(PYTHON) -m venv $(VENV) && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'; \
