@@ -79,7 +79,8 @@ def test_names_are_an_analysts(path: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("type", "form", "expected"),
     [
-        ("string", "decimal-precision-2", "DECIMAL(38,10)"),
+        ("string", "decimal-precision-2", "DECIMAL(38,2)"),
+        ("string", "decimal-precision-10", "DECIMAL(38,10)"),
         ("number", None, "DECIMAL(38,10)"),
         ("integer", None, "BIGINT"),
         ("boolean", None, "BOOLEAN"),
@@ -189,7 +190,7 @@ def test_a_row_of_another_entity_is_refused_and_nothing_of_the_load_stays(
 
 TYPED = (
     *COLUMNS[:3],
-    column_for("amount", "string", "decimal-precision-2"),
+    column_for("amount", "string", "decimal-precision-10"),
     column_for("quantity", "number"),
     column_for("count", "integer"),
     column_for("isOnHold", "boolean"),
@@ -365,7 +366,7 @@ def test_a_changed_type_is_refused_before_anything_is_written(
     warehouse.load(load_of(tmp_path / "pages", [invoice("1")]))
     columns = [*COLUMNS[:4], Column("total_txn_amount", "totalTxnAmount", "VARCHAR")]
     load = load_of(tmp_path / "pages", [invoice("2")], columns=columns)
-    with pytest.raises(LoadRefused, match=r"total_txn_amount is DECIMAL\(38,10\)"):
+    with pytest.raises(LoadRefused, match=r"total_txn_amount is DECIMAL\(38,2\)"):
         warehouse.load(load)
     assert stored(warehouse) == [("1",)]
 
@@ -440,7 +441,7 @@ def test_current_shows_the_latest_version_of_each_record_once(
     warehouse.load(load_of(pages, [shared], entity="E120"))
     view = warehouse.refresh_current(INVOICE)
     assert (view.relation, view.rows) == ("intacct.accounts_receivable_invoice", 2)
-    assert ("total_txn_amount", "DECIMAL(38,10)") in [(c.name, c.type) for c in view.columns]
+    assert ("total_txn_amount", "DECIMAL(38,2)") in [(c.name, c.type) for c in view.columns]
     shown = warehouse.frame(
         "SELECT key, total_txn_amount FROM intacct.accounts_receivable_invoice ORDER BY key"
     )

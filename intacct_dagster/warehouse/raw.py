@@ -25,6 +25,14 @@ KEY = "key"
 CHANGED = "audit.modifiedDateTime"
 ENTITY = "entity.id"
 
+# Typed rows wait in a Parquet file, not in memory, until all of them are known to be good; these
+# bound what one load keeps in memory, however many rows it has.
+_MEMORY = "256MB"
+_MEMORY_WRITING = "128MB"
+_WANTED = "file_row_number NOT IN (SELECT place FROM memory.main.repeats WHERE NOT wanted)"
+_ROWS_IN_A_GROUP = 20_000
+_LARGEST_ROW = 4 * 1024 * 1024  # bytes of JSON; DuckDB's read buffer grows with it
+
 _BETWEEN = "\x1f"  # stands between a column's name and the value that is amiss
 
 _OURS = (
@@ -103,8 +111,12 @@ def load_raw(file: DuckDBFile, load: RawLoad) -> LoadResult:
     table = table_name(load.object)
     columns = (*(TableColumn(c.name, c.type, c.comment) for c in load.columns), *_OURS)
     with file.workbench() as bench:
+        bench.connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        bench.connection.execute("SET preserve_insertion_order = false")
         _stage(bench, load)
         rows_by_day = _prove(bench, load)
+        # One thread writes one group of rows at a time: the disk is no faster for two.
+        bench.connection.execute(f"SET threads = 1; SET memory_limit = '{_MEMORY_WRITING}'")
         with bench.transaction() as connection:
             started = time.perf_counter()
             try:
@@ -170,7 +182,7 @@ def _name_of(load: RawLoad, path: str) -> str:
 
 
 def _stage(bench: Workbench, load: RawLoad) -> None:
-    """Read the pages and type them, in memory: `memory.main.staged`, a row for each of theirs."""
+    """Read the pages and type them: the view `memory.main.staged`, a row for each of theirs."""
     checks = [
         f"WHEN {condition}"
         f" THEN concat({literal(column.name + _BETWEEN)}, {identifier(column.path)})"
@@ -180,7 +192,8 @@ def _stage(bench: Workbench, load: RawLoad) -> None:
     if load.files:
         pages = (
             f"read_json([{', '.join(literal(str(file)) for file in load.files)}],"
-            f" format = 'array', records = true, columns = {wire.read_columns(load.columns)})"
+            f" format = 'array', records = true, maximum_object_size = {_LARGEST_ROW},"
+            f" columns = {wire.read_columns(load.columns)})"
         )
     else:
         pages = wire.no_rows(load.columns)
@@ -191,17 +204,20 @@ def _stage(bench: Workbench, load: RawLoad) -> None:
         pages=pages,
         columns=", ".join(identifier(column.name) for column in load.columns),
         changed=_name_of(load, CHANGED),
+        entity=literal(load.entity),
+        takes_older=str(load.takes_older).lower(),
+        first_day=literal(min(load.days).isoformat()),
+        run_id=literal(load.run_id),
+        extracted_at=literal(load.extracted_at.isoformat()),
     )
+    staged = literal(str(bench.scratch / "staged.parquet"))
     try:
         bench.connection.execute(
-            sql,
-            {
-                "entity": load.entity,
-                "takes_older": load.takes_older,
-                "first_day": min(load.days),
-                "run_id": load.run_id,
-                "extracted_at": load.extracted_at,
-            },
+            f"COPY ({sql}) TO {staged} (FORMAT parquet, ROW_GROUP_SIZE {_ROWS_IN_A_GROUP})"
+        )
+        bench.connection.execute(
+            "CREATE VIEW memory.main.staged AS"
+            f" SELECT * FROM read_parquet({staged}, file_row_number = true)"
         )
     except (duckdb.InvalidInputException, duckdb.IOException) as error:
         told = str(error).splitlines()[0].rstrip(". ")
@@ -218,20 +234,21 @@ def _prove(bench: Workbench, load: RawLoad) -> dict[date, int]:
     _refuse_flaws(bench, load)
     connection = bench.connection
     key, changed = _name_of(load, KEY), _name_of(load, CHANGED)
-    rows, keys = connection.execute(
-        f"SELECT count(*), count(DISTINCT {key}) FROM memory.main.staged"
+    connection.execute(statement("raw_repeats", key=key, changed=changed))
+    rows, surplus = connection.execute(
+        "SELECT (SELECT count(*) FROM memory.main.staged),"
+        " (SELECT count(*) FROM memory.main.repeats WHERE NOT wanted)"
     ).fetchall()[0]
+    keys = rows - surplus
     if keys != load.proof.distinct_keys:
         raise _refused(
             load,
             f"its pages hold {keys} distinct keys, the walk counted {load.proof.distinct_keys}",
             "Read the object again: pages were lost or changed between the walk and the load.",
         )
-    if rows != keys:
-        connection.execute(statement("raw_once", key=key, changed=changed))
     rows_by_day = dict.fromkeys(sorted(load.days), 0)
     for day, count in connection.execute(
-        "SELECT _day, count(*) FROM memory.main.staged GROUP BY _day"
+        f"SELECT _day, count(*) FROM memory.main.staged WHERE {_WANTED} GROUP BY _day"
     ).fetchall():
         if day not in rows_by_day:
             _refuse_stray(bench, load, day)
@@ -310,7 +327,8 @@ def _replace(bench: Workbench, load: RawLoad, table: str) -> None:
         {"entity": load.entity, "days": days},
     )
     connection.execute(
-        f"INSERT INTO {raw} BY NAME SELECT * EXCLUDE (_flaw) FROM memory.main.staged"
+        f"INSERT INTO {raw} BY NAME SELECT * EXCLUDE (_flaw, file_row_number)"
+        f" FROM memory.main.staged WHERE {_WANTED}"
     )
     connection.execute(
         "DELETE FROM warehouse.meta.raw_loads"
@@ -318,7 +336,7 @@ def _replace(bench: Workbench, load: RawLoad, table: str) -> None:
         {"object": load.object, "entity": load.entity, "days": days},
     )
     connection.execute(
-        statement("raw_loads"),
+        statement("raw_loads", wanted=_WANTED),
         {
             "object": load.object,
             "entity": load.entity,

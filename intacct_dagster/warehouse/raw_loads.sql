@@ -13,6 +13,8 @@ SELECT
     CAST($total_count AS BIGINT) AS total_count,
     CAST($requests AS BIGINT) AS requests
 FROM (SELECT unnest($days::DATE[]) AS day) AS days
-LEFT JOIN memory.main.staged AS staged ON staged._day = days.day
+LEFT JOIN (
+    SELECT _day FROM memory.main.staged WHERE {{wanted}}
+) AS staged ON staged._day = days.day
 GROUP BY days.day
 ORDER BY days.day

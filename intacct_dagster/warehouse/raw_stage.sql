@@ -1,6 +1,5 @@
 -- A row is a row of Intacct's pages, typed, with the partition it belongs to.
 -- `_flaw` names the column whose value would not arrive as it is, and shows the value; null is good.
-CREATE TABLE memory.main.staged AS
 WITH wire AS (
     SELECT {{typed}},
         {{flaw}} AS _flaw
@@ -8,18 +7,18 @@ WITH wire AS (
 )
 SELECT
     {{columns}},
-    CAST($entity AS VARCHAR) AS _entity,
+    {{entity}} AS _entity,
     -- what has no change time, or is older than the first day, belongs to the first day
     -- where the walk took older rows; elsewhere it is outside, and the load is refused
     CASE
-        WHEN $takes_older
+        WHEN {{takes_older}}
             THEN greatest(
-                coalesce(CAST({{changed}} AT TIME ZONE 'UTC' AS DATE), CAST($first_day AS DATE)),
-                CAST($first_day AS DATE)
+                coalesce(CAST({{changed}} AT TIME ZONE 'UTC' AS DATE), CAST({{first_day}} AS DATE)),
+                CAST({{first_day}} AS DATE)
             )
         ELSE CAST({{changed}} AT TIME ZONE 'UTC' AS DATE)
     END AS _day,
-    CAST($run_id AS VARCHAR) AS _run_id,
-    CAST($extracted_at AS TIMESTAMP WITH TIME ZONE) AS _extracted_at,
+    {{run_id}} AS _run_id,
+    CAST({{extracted_at}} AS TIMESTAMP WITH TIME ZONE) AS _extracted_at,
     _flaw
 FROM wire

@@ -20,6 +20,7 @@ from intacct_dagster.warehouse.sql import identifier, literal, try_cast
 from intacct_dagster.warehouse.tables import AMOUNT, TIME
 
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_PRECISION = re.compile(r"decimal-precision-([0-9]|1[0-9]|20)")
 _PLAIN = frozenset({"VARCHAR", "JSON", "BIGINT", "BOOLEAN", "DATE", TIME})
 _EXACT_DIGITS = 15  # of a number that went through a double
 
@@ -59,6 +60,8 @@ def column_type(type: str, format: str | None = None) -> str:
     `decimal-precision-N`; dates and moments are `string` with `date` and `date-time`.
     """
     form = (format or "").lower()
+    if precision := _PRECISION.fullmatch(form):
+        return f"DECIMAL(38,{precision[1]})"
     if form.startswith("decimal") or type == "number":
         return AMOUNT
     named = {"date": "DATE", "date-time": TIME}.get(form)
