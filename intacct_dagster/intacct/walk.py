@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -58,7 +59,9 @@ class Window:
 class Proof:
     """Why a walk is known to be complete: `distinct_keys` were read, and Intacct counted as many.
 
-    `pages` are those of the attempt that was proven; `requests` and `attempts` are all it took.
+    `pages` are those of the attempt that was proven; `requests` and `attempts` are all it took,
+    also before an interruption. `own_rows` says that rows private to the session's entity came,
+    which only a session in that entity sees.
     """
 
     distinct_keys: int
@@ -66,6 +69,7 @@ class Proof:
     pages: int
     requests: int
     attempts: int
+    own_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,70 +99,159 @@ class _Row(msgspec.Struct):
         return self.changed.replace(microsecond=0) if self.changed else None
 
 
+class _Undated(msgspec.Struct):
+    """The same of a row of an object without change times; it need not belong to an entity."""
+
+    key: Annotated[str, msgspec.Meta(min_length=1)]
+    entity: str | None = msgspec.field(name="entity.id", default=None)
+
+    @property
+    def changed(self) -> None:
+        return None
+
+    @property
+    def second(self) -> None:
+        return None
+
+
 _ROWS = msgspec.json.Decoder(list[_Row])
+_UNDATED = msgspec.json.Decoder(list[_Undated])
 
 
 class _NotProven(Exception):
     """This attempt cannot be trusted; another one may."""
 
 
+class _Segment(msgspec.Struct):
+    """Change times from `since` to before `until`, of which `keys` were read."""
+
+    since: datetime
+    until: datetime
+    keys: int
+
+
+class _Progress(msgspec.Struct):
+    """How far an attempt has come: written after every whole page, so that another can go on."""
+
+    identity: str
+    attempt: int = 1
+    #: of the attempts before this one
+    requests_before: int = 0
+    requests: int = 0
+    pages: int = 0
+    files: int = 0
+    distinct: int = 0
+    count_before: int = 0
+    own_rows: bool = False
+    #: which of the beginnings is being read; where the next page begins
+    beginning: int = 0
+    bound: datetime | None = None
+    start: int = 1
+    anchor: str | None = None
+    #: what the next page's total should be, if nothing has left meanwhile
+    expected: int | None = None
+    #: keys read since the bound moved last, and the last second's part of them
+    in_segment: int = 0
+    in_second: int = 0
+    dropped: bool = False
+    closed: _Segment | None = None
+    #: the first file that holds rows of the last second
+    second_from: int = 0
+
+
+_PROGRESS_FILE: Final = "progress.json"
+_PROGRESS = msgspec.json.Decoder(_Progress)
+
+
 def walk(
     ask: Ask,
     object: str,
     fields: Sequence[str],
-    window: Window,
+    window: Window | None,
     *,
     entity: str | None,
     into: Path,
     page_size: int,
     parameters: Mapping[str, Scalar],
 ) -> WalkResult:
-    """Reads `window` of `object` into files under `into`.
+    """Reads `window` of `object` into files under `into`; None reads all rows, by key.
 
-    Pages cannot be got at before they are proven: those of a failed attempt are deleted, and
-    nothing is left behind when this raises. Raises WalkIncomplete, WrongEntity (a row of another
-    entity than `entity`; None allows all) and AnswerNotUnderstood, besides what `ask` raises.
+    Pages cannot be got at before they are proven. A walk that was interrupted, by what `ask`
+    raises or by the end of the process, goes on from its last whole page when it is asked for
+    again with the same `into`; when this raises anything of its own, nothing is left behind.
+    Raises WalkIncomplete, WrongEntity (a row of another entity than `entity`; None allows all) and
+    AnswerNotUnderstood, besides what `ask` raises.
     """
     if page_size < 2:
         raise ValueError("pages overlap by a row, so a page has at least two")
     into.mkdir(parents=True, exist_ok=True)
-    all_fields = tuple(dict.fromkeys((*ALWAYS_READ, *fields)))
-    requests, reason = 0, ""
-    for number in range(1, ATTEMPTS + 1):
-        attempt = _Attempt(
-            ask,
-            Query(object, all_fields, size=page_size, parameters=parameters),
-            window,
-            About(entity, object),
-            Path(tempfile.mkdtemp(prefix=f"walk-{number}-", dir=into)),
-        )
+    always = ALWAYS_READ if window is not None else ("key",)
+    query = Query(
+        object, tuple(dict.fromkeys((*always, *fields))), size=page_size, parameters=parameters
+    )
+    about = About(entity, object)
+    progress = _resume(into, _identity(query, window, entity))
+    reason = ""
+    while progress.attempt <= ATTEMPTS:
+        folder = into / f"walk-{progress.attempt}"
+        folder.mkdir(exist_ok=True)
+        attempt = _Attempt(ask, query, window, about, folder, progress)
         try:
             total_count = attempt.run()
         except _NotProven as not_proven:
-            attempt.discard()
-            requests += attempt.requests
             reason = str(not_proven)
-        except BaseException:
-            attempt.discard()
+            _clear(into)
+            progress = _Progress(
+                progress.identity,
+                attempt=progress.attempt + 1,
+                requests_before=progress.requests_before + progress.requests,
+            )
+        except (WrongEntity, AnswerNotUnderstood):
+            _clear(into)
             raise
         else:
             return WalkResult(
-                tuple(attempt.files),
+                tuple(attempt.file(number) for number in range(1, progress.files + 1)),
                 Proof(
-                    distinct_keys=len(attempt.keys),
+                    distinct_keys=progress.distinct,
                     total_count=total_count,
-                    pages=attempt.pages,
-                    requests=requests + attempt.requests,
-                    attempts=number,
+                    pages=progress.pages,
+                    requests=progress.requests_before + progress.requests,
+                    attempts=progress.attempt,
+                    own_rows=progress.own_rows,
                 ),
             )
+    _clear(into)
+    what = f"changed in {window}, was" if window is not None else "was"
     raise WalkIncomplete(
-        f"{About(entity, object)}, changed in {window}, was read {ATTEMPTS} times and never proven "
-        f"complete: {reason}.",
+        f"{about}, {what} read {ATTEMPTS} times and never proven complete: {reason}.",
         remedy="Rows may be changing while they are read: run it again, or end the window earlier.",
         entity=entity,
         object=object,
     )
+
+
+def _identity(query: Query, window: Window | None, entity: str | None) -> str:
+    asked = f"{entity} {window}".encode() + query.body()
+    return hashlib.sha256(asked).hexdigest()
+
+
+def _resume(into: Path, identity: str) -> _Progress:
+    """How far an interrupted walk had come, if it asked for the same; else the beginning."""
+    try:
+        found = _PROGRESS.decode((into / _PROGRESS_FILE).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        found = None
+    if found is not None and found.identity == identity:
+        return found
+    _clear(into)
+    return _Progress(identity)
+
+
+def _clear(into: Path) -> None:
+    (into / _PROGRESS_FILE).unlink(missing_ok=True)
+    for folder in into.glob("walk-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Attempt:
@@ -190,136 +283,218 @@ class _Attempt:
     own `totalCount` says: full, or holding all that is left. A page cut short, a repeated one, an
     ignored filter or an ignored order shows here.
 
-    The whole proves itself by counting. The first page's `totalCount` is of the whole window at
-    the moment the walk began: if that many distinct keys were read, all that was there has been
-    read, and a window that fits onto one page costs one request. If rows left the window while we
-    read, fewer were found than there had been, or more than there still are; then the window is
-    counted once more, and if that many were read, the rows that left did so before we came to
-    them and nothing that remains is missing. If neither count agrees, the attempt is worth
-    nothing, and the walk begins anew.
+    The whole proves itself by counting, in a chain. Behind each page must remain what its total
+    had, less what it brought. If that holds to the end, and as many distinct keys were read as the
+    first page's total had said, then all that was there when the walk began has been read; a
+    window that fits onto one page costs one request. Where a page's total is lower than what
+    should remain, either rows ahead of us have left the window, or the page before hid some: so
+    the part of the window that was closed there is counted once more, and must hold no more than
+    was read of it; and so must the whole. Rows that leave, before or behind us, harm nothing, and
+    do not make the walk begin anew. If a count finds more than was read, the attempt is worth
+    nothing, and it does.
+
+    What it keeps in memory is a page and the keys of its last second, however many rows there are.
+    An object without change times is read like a single second: by key, with the overlap.
 
     Every loop here ends: the number of pages is bounded by the number of rows they brought.
     """
 
-    def __init__(self, ask: Ask, query: Query, window: Window, about: About, folder: Path) -> None:
-        self.keys: set[str] = set()
-        self.files: list[Path] = []
-        self.pages = 0
-        self.requests = 0
+    def __init__(
+        self,
+        ask: Ask,
+        query: Query,
+        window: Window | None,
+        about: About,
+        folder: Path,
+        progress: _Progress,
+    ) -> None:
         self._ask = ask
         self._query = query
         self._window = window
         self._about = about
         self._folder = folder
+        self._at = progress
         self._size = query.size
-        self._count_before = 0
+        self._decoder = _ROWS if window is not None else _UNDATED
+        self._second: datetime | None = None
+        self._keys_of_second: set[str] = set()
+
+    def file(self, number: int) -> Path:
+        """The file of a page, counted from 1."""
+        return self._folder / f"{number:06}.json"
 
     def run(self) -> int:
         """Reads everything and returns the count that proves it. Raises _NotProven."""
-        beginnings: list[datetime | None] = [self._window.since or _THE_BEGINNING]
-        if self._window.since is None:
-            beginnings.append(None)
-        for beginning in beginnings:
-            self._read_from(beginning)
-        if len(self.keys) == self._count_before:
-            return self._count_before
+        beginnings = self._beginnings()
+        at = self._at
+        if at.pages:
+            self._remember_second()
+        else:
+            at.bound = beginnings[0]
+        while at.beginning < len(beginnings):
+            self._read_on()
+            at.beginning += 1
+            at.bound = beginnings[at.beginning] if at.beginning < len(beginnings) else None
+            at.start, at.anchor, at.expected = 1, None, None
+            at.in_segment, at.in_second, at.dropped, at.closed = 0, 0, False, None
+            self._second, self._keys_of_second = None, set()
+        return self._proven(beginnings)
+
+    def _beginnings(self) -> list[datetime | None]:
+        if self._window is None:
+            return [None]
+        if self._window.since is not None:
+            return [self._window.since]
+        return [_THE_BEGINNING, None]
+
+    def _proven(self, beginnings: Sequence[datetime | None]) -> int:
+        at = self._at
+        if at.distinct == at.count_before:
+            return at.distinct
         count_after = sum(self._count_from(beginning) for beginning in beginnings)
-        if len(self.keys) == count_after:
-            return count_after
+        if count_after <= at.distinct:
+            return at.distinct
         raise _NotProven(
-            f"{len(self.keys):,} distinct keys were read, but Intacct counted "
-            f"{self._count_before:,} before and {count_after:,} after"
+            f"{at.distinct:,} distinct keys were read, but Intacct counted "
+            f"{at.count_before:,} before and {count_after:,} after"
         )
 
-    def discard(self) -> None:
-        """Deletes what was read."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _read_from(self, bound: datetime | None) -> None:
-        """Reads to the end, from a change time or (None) the rows that have none."""
-        start, anchor = 1, None
-        page, rows = self._page(bound, start)
-        self._count_before += page.total_count
+    def _read_on(self) -> None:
+        """Reads from where the progress is to the end of this beginning."""
+        at = self._at
         while True:
-            if anchor is None or (rows and rows[0].key == anchor):
+            page, rows = self._page(at.bound, at.start)
+            if at.expected is None:
+                at.count_before += page.total_count
+            elif page.total_count < at.expected:
+                self._doubt()
+            if at.anchor is None or (rows and rows[0].key == at.anchor):
                 self._keep(page, rows)
-                if start - 1 + len(rows) == page.total_count:
+                if at.start - 1 + len(rows) == page.total_count:
                     return
                 last = rows[-1]
                 if rows[0].second == last.second:
-                    start, anchor = start + len(rows) - 1, last.key
+                    at.expected = page.total_count
+                    at.start, at.anchor = at.start + len(rows) - 1, last.key
                 else:
-                    start, anchor = 1, None
-                bound = last.second
+                    passed = sum(1 for row in rows if row.second != last.second)
+                    at.expected = page.total_count - (at.start - 1) - passed
+                    at.start, at.anchor = 1, None
+                    self._close_segment(last.second)
+                at.bound = last.second
             else:
-                start, anchor = 1, None
-            page, rows = self._page(bound, start)
+                at.expected = None if at.expected is None else page.total_count
+                at.start, at.anchor = 1, None
+            self._save()
 
-    def _page(self, bound: datetime | None, start: int) -> tuple[QueryPage, list[_Row]]:
+    def _doubt(self) -> None:
+        """Fewer rows remain than should: what the last page closed is counted again at once."""
+        at = self._at
+        if at.closed is not None:
+            self._count_again(at.closed)
+            at.closed = None
+        at.dropped = True
+
+    def _close_segment(self, until: datetime | None) -> None:
+        at = self._at
+        if at.bound is None or until is None:
+            return
+        at.closed = _Segment(at.bound, until, at.in_segment - at.in_second)
+        if at.dropped:
+            self._count_again(at.closed)
+        at.in_segment, at.dropped = at.in_second, False
+
+    def _count_again(self, segment: _Segment) -> None:
+        counted = self._count(self._filters(segment.since, segment.until))
+        if counted > segment.keys:
+            raise _NotProven(
+                f"{segment.keys:,} distinct keys were read that changed from "
+                f"{_wire(segment.since)} to before {_wire(segment.until)}, but Intacct counts "
+                f"{counted:,}"
+            )
+
+    def _save(self) -> None:
+        path = self._folder.parent / _PROGRESS_FILE
+        new = path.with_suffix(".new")
+        new.write_bytes(msgspec.json.encode(self._at))
+        os.replace(new, path)
+
+    def _remember_second(self) -> None:
+        """After an interruption: the keys of the last second, from the files that hold it."""
+        at = self._at
+        if at.bound is None and self._window is not None and at.expected is None:
+            return
+        for number in range(max(1, at.second_from), at.files + 1):
+            rows: list[_Row] | list[_Undated] = self._decoder.decode(self.file(number).read_bytes())
+            self._keys_of_second.update(row.key for row in rows if row.second == at.bound)
+        self._second = at.bound
+
+    def _page(
+        self, bound: datetime | None, start: int
+    ) -> tuple[QueryPage, Sequence[_Row | _Undated]]:
         """One page whose length, order and bounds are as asked for. Raises _NotProven."""
         self._spend_a_page()
+        order = ({_CHANGED: "asc"}, {"key": "asc"}) if self._window else ({"key": "asc"},)
         page = self._ask(
-            replace(
-                self._query,
-                filters=self._filters(bound),
-                order_by=({_CHANGED: "asc"}, {"key": "asc"}),
-                start=start,
-            )
+            replace(self._query, filters=self._filters(bound), order_by=order, start=start)
         )
         self._size = min(self._size, page.page_size)
         rows = self._decode(page)
         left = page.total_count - (start - 1)
+        pages = self._at.pages
         if page.total_count < 0 or self._size < 2 or len(rows) != max(0, min(page.page_size, left)):
             raise _NotProven(
-                f"page {self.pages} has {len(rows):,} rows where, by its own count, {left:,} are "
+                f"page {pages} has {len(rows):,} rows where, by its own count, {left:,} are "
                 f"left and {page.page_size:,} fit"
             )
         if len(rows) == left and page.next not in (None, page.total_count + 1):
-            raise _NotProven(f"page {self.pages} is the last by its count, but names a next one")
-        self._check_times(bound, rows)
+            raise _NotProven(f"page {pages} is the last by its count, but names a next one")
+        if self._window is not None:
+            self._check_times(bound, rows, self._window.until)
         return page, rows
 
     def _spend_a_page(self) -> None:
         # Two pages in a row bring at least a page of new rows, unless a second is begun again; so
         # half of this would do. An answer that never ends is stopped here, whatever it claims.
-        allowed = 16 + 4 * (len(self.keys) // self._size)
-        if self.pages >= allowed:
-            raise _NotProven(f"{self.pages:,} pages brought only {len(self.keys):,} rows")
-        if len(self.keys) > 2 * self._count_before + 16 * self._query.size:
-            raise _NotProven(
-                f"{len(self.keys):,} rows came where Intacct counted {self._count_before:,}"
-            )
-        self.pages += 1
-        self.requests += 1
+        at = self._at
+        allowed = 16 + 4 * (at.distinct // self._size)
+        if at.pages >= allowed:
+            raise _NotProven(f"{at.pages:,} pages brought only {at.distinct:,} rows")
+        if at.distinct > 2 * at.count_before + 16 * self._query.size:
+            raise _NotProven(f"{at.distinct:,} rows came where Intacct counted {at.count_before:,}")
+        at.pages += 1
+        at.requests += 1
 
-    def _decode(self, page: QueryPage) -> list[_Row]:
+    def _decode(self, page: QueryPage) -> Sequence[_Row | _Undated]:
         try:
-            return _ROWS.decode(page.raw)
+            return self._decoder.decode(page.raw)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise AnswerNotUnderstood(
-                f"Page {self.pages} of {self._about} is not understood: {error}",
+                f"Page {self._at.pages} of {self._about} is not understood: {error}",
                 remedy="Nothing of the walk was kept.",
                 entity=self._about.entity,
                 object=self._about.object,
             ) from None
 
-    def _check_times(self, bound: datetime | None, rows: list[_Row]) -> None:
+    def _check_times(
+        self, bound: datetime | None, rows: Sequence[_Row | _Undated], until: datetime
+    ) -> None:
         previous = bound
         for row in rows:
             if row.changed is None or previous is None:
                 as_asked = row.changed is None and previous is None
             else:
-                as_asked = previous <= row.changed < self._window.until
+                as_asked = previous <= row.changed < until
             if not as_asked:
                 raise _NotProven(
-                    f"page {self.pages} has key {row.key} with change time {row.changed}, out of "
-                    "the order or the bounds that were asked for"
+                    f"page {self._at.pages} has key {row.key} with change time {row.changed}, out "
+                    "of the order or the bounds that were asked for"
                 )
             previous = row.changed
 
-    def _keep(self, page: QueryPage, rows: list[_Row]) -> None:
+    def _keep(self, page: QueryPage, rows: Sequence[_Row | _Undated]) -> None:
         """Stores a page that is needed, once every row of it is known to be ours."""
-        ours = self._about.entity
+        at, ours = self._at, self._about.entity
         if ours is not None:
             for row in rows:
                 if row.entity and row.entity != ours:
@@ -331,21 +506,39 @@ class _Attempt:
                         entity=ours,
                         object=self._about.object,
                     )
+                at.own_rows = at.own_rows or bool(row.entity)
         if rows:
-            path = self._folder / f"{len(self.files) + 1:06}.json"
-            path.write_bytes(page.raw)
-            self.files.append(path)
-            self.keys.update(row.key for row in rows)
+            at.files += 1
+            self.file(at.files).write_bytes(page.raw)
+            for row in rows:
+                self._count_row(row)
+
+    def _count_row(self, row: _Row | _Undated) -> None:
+        at = self._at
+        if row.second != self._second:
+            self._second, self._keys_of_second = row.second, set()
+            at.in_second, at.second_from = 0, at.files
+        if row.key not in self._keys_of_second:
+            self._keys_of_second.add(row.key)
+            at.distinct += 1
+            at.in_segment += 1
+            at.in_second += 1
 
     def _count_from(self, beginning: datetime | None) -> int:
-        self.requests += 1
-        counted = replace(self._query, fields=("key",), filters=self._filters(beginning), size=1)
+        return self._count(self._filters(beginning))
+
+    def _count(self, filters: Sequence[Filter]) -> int:
+        self._at.requests += 1
+        counted = replace(self._query, fields=("key",), filters=filters, size=1)
         return self._ask(counted).total_count
 
-    def _filters(self, bound: datetime | None) -> tuple[Filter, ...]:
+    def _filters(self, bound: datetime | None, until: datetime | None = None) -> tuple[Filter, ...]:
+        if self._window is None:
+            return ()
         if bound is None:
             return ({"$eq": {_CHANGED: None}},)
-        return ({"$gte": {_CHANGED: _wire(bound)}}, {"$lt": {_CHANGED: _wire(self._window.until)}})
+        end = until if until is not None else self._window.until
+        return ({"$gte": {_CHANGED: _wire(bound)}}, {"$lt": {_CHANGED: _wire(end)}})
 
 
 def _wire(time: datetime) -> str:
