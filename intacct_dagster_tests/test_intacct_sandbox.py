@@ -27,6 +27,7 @@ from intacct_dagster.intacct import (
     Refused,
     RequestRefused,
     Window,
+    WrongEntity,
     explain,
 )
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, RunningSandbox, serve
@@ -264,3 +265,71 @@ def test_what_a_newcomer_can_get_wrong_is_said_in_two_lines(
         client.query(Query(INVOICE, ("key", "colour")))
     for caught in (secret, user, access, entity, path, port, name, field):
         assert len(str(caught.value).splitlines()) == 2
+
+
+class TopLevel(httpx.BaseTransport):
+    """Something between us and Intacct that makes every session one of the top level."""
+
+    def __init__(self, *, token: bool) -> None:
+        self._token = token
+        self._network = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.headers.pop("X-IA-API-Param-Entity", None)
+        if self._token and request.url.path.endswith("/oauth2/token"):
+            body = request.content.replace(b"%7CE110", b"")
+            del request.headers["Content-Length"]
+            request = httpx.Request("POST", request.url, headers=request.headers, content=body)
+        return self._network.handle_request(request)
+
+    def close(self) -> None:
+        self._network.close()
+
+
+@pytest.mark.parametrize("object", [CUSTOMER, INVOICE])
+def test_a_session_at_the_top_level_is_told_from_an_empty_day(
+    sandbox: RunningSandbox, tmp_path: Path, object: str
+) -> None:
+    grant = ClientCredentials(CLIENT_ID, CLIENT_SECRET)
+    with (
+        Intacct(
+            COMPANY, sandbox.base_url, grant, {"E110": "top"}, transport=TopLevel(token=True)
+        ) as intacct,
+        pytest.raises(WrongEntity) as caught,
+    ):
+        intacct.entity("E110").walk(object, ["id"], Window(None, END), into=tmp_path)
+    message = str(caught.value)
+    assert "at the top level of the company" in message
+    assert "X-IA-API-Param-Entity" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_is_dropped_does_no_harm_where_the_token_is_of_the_entity(
+    sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    grant = ClientCredentials(CLIENT_ID, CLIENT_SECRET)
+    with Intacct(
+        COMPANY, sandbox.base_url, grant, {"E110": "top"}, transport=TopLevel(token=False)
+    ) as intacct:
+        rows = rows_of(intacct.entity("E110"), INVOICE, Window(None, END), tmp_path)
+    assert {row["entity.id"] for row in rows} == {"E110"}
+
+
+def test_the_scope_is_proven_once_where_the_rows_do_not_show_it(
+    intacct: Intacct, tmp_path: Path
+) -> None:
+    client = intacct.entity("E110")
+    shared = "company-config/department"
+    first = client.walk(shared, ["id"], Window(None, END), into=tmp_path / "1")
+    assert not first.proof.own_rows
+    client.walk(INVOICE, ["id"], Window(None, END), into=tmp_path / "2")
+    before = client.usage.requests
+    again = client.walk(shared, ["id"], Window(None, END), into=tmp_path / "3")
+    assert client.usage.requests - before == again.proof.requests
+
+
+def test_keys_that_exist_are_told_from_those_that_do_not(intacct: Intacct) -> None:
+    client = intacct.entity("E110")
+    keys = [row["key"] for row in client.query(Query(INVOICE, ("key",), size=5)).rows]
+    assert client.existing(INVOICE, [*keys, "99999999"]) == set(keys)
+    assert client.existing(INVOICE, []) == set()

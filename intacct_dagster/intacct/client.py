@@ -6,6 +6,7 @@ import difflib
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from intacct_dagster.intacct.errors import (
     AnswerNotUnderstood,
     NotReached,
     RequestRefused,
+    WrongEntity,
 )
 from intacct_dagster.intacct.grants import AuthorizationCode, Consent, Grant, ask_consent
 from intacct_dagster.intacct.model import ObjectModel, object_names, read_model
@@ -30,7 +32,7 @@ from intacct_dagster.intacct.session import Session
 from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.intacct.transport import Answer, Kind, Transport
 from intacct_dagster.intacct.usage import Meter, Usage
-from intacct_dagster.intacct.walk import WalkResult, Window, walk
+from intacct_dagster.intacct.walk import WalkResult, Window, discard, walk
 
 #: The most keys in one GET (developer portal, bulk requests).
 KEYS_IN_A_GET: Final = 500
@@ -195,15 +197,18 @@ class IntacctClient:
         self,
         object: str,
         fields: Sequence[str],
-        window: Window,
+        window: Window | None,
         *,
         into: Path,
         page_size: int = LARGEST_PAGE,
     ) -> WalkResult:
         """Every row of `object` that changed in `window`, proven complete, as files under `into`.
 
-        `key`, `audit.modifiedDateTime` and `entity.id` are read with it. `into` is the caller's to
-        delete. Raises WalkIncomplete and WrongEntity besides; then nothing is left in it.
+        Without a window it is every row there is. `key`, `audit.modifiedDateTime` and `entity.id`
+        are read with it (without a window, `key`). `into` is the caller's to delete; a walk that
+        was interrupted goes on where it finds its own pages there. Raises WalkIncomplete and
+        WrongEntity besides, also where no row tells but the session is not in the entity; then
+        nothing is left in it.
         """
         result = walk(
             self.query,
@@ -216,7 +221,65 @@ class IntacctClient:
             parameters=self._parameters(),
         )
         self._meter.add(Usage(rows=result.proof.distinct_keys))
+        if self.entity_id is not None and not result.proof.own_rows:
+            try:
+                self._prove_scope(object, fenced=window is not None or "entity.id" in fields)
+            except WrongEntity:
+                discard(into)
+                raise
+        elif self.entity_id is not None:
+            self._session.proven = True
         return result
+
+    def _prove_scope(self, object: str, *, fenced: bool) -> None:
+        """That this session is in its entity, where the rows of a walk do not show it.
+
+        A session at the top level (a header that is ignored, a token of another scope) is shown
+        only what the company shares, and a day of the entity looks empty. `includePrivate` tells
+        them apart: it adds what is private to entities at the top level, and nothing within one
+        (Sage's OpenAPI, core-query). Where it adds nothing, nothing was hidden from the walk.
+        """
+        if self._session.proven:
+            return
+        private: tuple[Filter, ...] = ({"$ne": {"entity.id": None}},) if fenced else ()
+        everything = Query(object, ("key",), private, size=1, parameters={"includePrivate": True})
+        there = self.query(everything).total_count
+        if not there:
+            return
+        seen = self.query(replace(everything, parameters={})).total_count
+        if seen < there:
+            raise WrongEntity(
+                f"{About(self.entity_id, object)}: the session is at the top level of the company, "
+                f"where {there - seen:,} private rows are not shown; nothing of it was kept.",
+                remedy=f"Check the user that is configured for {self.entity_id}, and that no proxy "
+                "drops or renames X-IA-API-Param-Entity.",
+                entity=self.entity_id,
+                object=object,
+            )
+        self._session.proven = fenced
+
+    def existing(self, object: str, keys: Sequence[str]) -> set[str]:
+        """Those of at most 4,000 `keys` that `object` still has, as this session sees it."""
+        if not keys:
+            return set()
+        page = self.query(
+            Query(
+                object,
+                ("key",),
+                ({"$in": {"key": list(keys)}},),
+                size=LARGEST_PAGE,
+                parameters=self._parameters(),
+            )
+        )
+        found = {str(row["key"]) for row in page.rows}
+        if page.total_count != len(found) or not found <= set(keys):
+            raise AnswerNotUnderstood(
+                f"{About(self.entity_id, object)} was asked for {len(keys):,} keys and answered "
+                f"with {len(found):,} of {page.total_count:,}.",
+                entity=self.entity_id,
+                object=object,
+            )
+        return found
 
     def model(self, object: str) -> ObjectModel:
         """What `object` offers. Raises RequestRefused, with near matches, if there is no such."""

@@ -72,6 +72,8 @@ class Session:
         # Processes that started together would otherwise all come to renew at the same moment.
         self._jitter = timedelta(seconds=random.uniform(0, 60))  # noqa: S311
         self._token: Token | None = None
+        #: rows have shown that the token in use is bound to `entity`
+        self.proven = False
         self._renewing = threading.Lock()
 
     def access_token(self) -> str:
@@ -91,7 +93,7 @@ class Session:
                 or not stored.is_fresh(self._now(), self._jitter)
             ):
                 stored = self._replace(stored)
-            self._token = stored
+            self._token, self.proven = stored, False
             return stored.access_token
 
     def _replace(self, stored: Token | None) -> Token:

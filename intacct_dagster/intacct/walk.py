@@ -200,14 +200,14 @@ def walk(
             total_count = attempt.run()
         except _NotProven as not_proven:
             reason = str(not_proven)
-            _clear(into)
+            discard(into)
             progress = _Progress(
                 progress.identity,
                 attempt=progress.attempt + 1,
                 requests_before=progress.requests_before + progress.requests,
             )
         except (WrongEntity, AnswerNotUnderstood):
-            _clear(into)
+            discard(into)
             raise
         else:
             return WalkResult(
@@ -221,7 +221,7 @@ def walk(
                     own_rows=progress.own_rows,
                 ),
             )
-    _clear(into)
+    discard(into)
     what = f"changed in {window}, was" if window is not None else "was"
     raise WalkIncomplete(
         f"{about}, {what} read {ATTEMPTS} times and never proven complete: {reason}.",
@@ -244,11 +244,12 @@ def _resume(into: Path, identity: str) -> _Progress:
         found = None
     if found is not None and found.identity == identity:
         return found
-    _clear(into)
+    discard(into)
     return _Progress(identity)
 
 
-def _clear(into: Path) -> None:
+def discard(into: Path) -> None:
+    """Deletes what walks left under `into`, and how far they had come."""
     (into / _PROGRESS_FILE).unlink(missing_ok=True)
     for folder in into.glob("walk-*"):
         shutil.rmtree(folder, ignore_errors=True)
