@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test soak lint format parity lock clean
+.PHONY: help demo dev test soak bench lint format parity lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -34,7 +34,11 @@ test: lint  ## formatting, types, import contracts, tests
 	@$(BIN)/pytest -n 2 -q
 
 soak: $(STAMP)  ## the random worlds in their thousands
-	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/test_post_worlds.py
+	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/test_post_worlds.py \
+	  intacct_dagster_tests/test_extraction_worlds.py
+
+bench: $(STAMP)  ## how near extraction is to what is possible (LARGE=1: 2 million rows as well)
+	@$(BIN)/python benchmarks
 
 lint: $(STAMP)  ## formatting, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -121,6 +121,19 @@ class Limits(_Settings):
     lock_timeout: float = Field(default=60, gt=0)
 
 
+class Reading(_Settings):
+    """How changes are read, so that late ones are not lost and deletes are found.
+
+    What changed within the last `settle_seconds` is left to the next run: a record may show only
+    after its change time. `look_back_days` are read again before the days of a run, for what showed
+    even later. A sweep for deletes covers what changed in the last `sweep_months`; without it, all.
+    """
+
+    settle_seconds: int = Field(default=300, ge=0, le=86_400)
+    look_back_days: int = Field(default=1, ge=0, le=31)
+    sweep_months: int | None = Field(default=None, ge=1)
+
+
 class Posting(_Settings):
     """Nothing is posted until someone says so: a plan without leave is a dry run."""
 
@@ -164,6 +177,7 @@ class Settings(_Settings):
     warehouse: Path = Path("data/warehouse.duckdb")
     state: str = "data/state.db"
     limits: Limits = Limits()
+    reading: Reading = Reading()
     feeds: dict[str, Feed] = Field(default_factory=dict)
     posting: Posting = Posting()
     #: the directory that relative paths are relative to: where the file lies
@@ -396,6 +410,7 @@ def _known_keys(where: Sequence[str | int], values: Mapping[str, Any]) -> list[s
         "entities": Entity,
         "objects": ObjectSettings,
         "limits": Limits,
+        "reading": Reading,
         "feeds": Feed,
         "posting": Posting,
     }

@@ -1,48 +1,77 @@
 """One object of one entity, over days, from Intacct into the warehouse. Dagster is not needed.
 
 Walk, fence, load: the walk writes pages to a spool and proves that they are complete; only then is
-the warehouse opened, and it is held only while the pages are loaded.
+the warehouse opened, and it is held only while the pages are loaded. The spool stays if the process
+ends, and the next one that wants the same goes on from its last whole page.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
 
-from intacct_dagster.config import ObjectSettings
+from intacct_dagster.catalogue import Catalogue, Shape
+from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.intacct import (
+    AnswerNotUnderstood,
     Intacct,
     IntacctClient,
-    ModelField,
-    ObjectModel,
     RequestRefused,
+    Usage,
+    WalkIncomplete,
     Window,
+    WrongEntity,
 )
-from intacct_dagster.warehouse import Column, RawLoad, WalkProof, Warehouse, column_for
+from intacct_dagster.warehouse import (
+    Allowance,
+    Column,
+    LoadRefused,
+    RawLoad,
+    WalkProof,
+    Warehouse,
+    compare_keys,
+    store_sweep,
+)
 
-#: What every row is told apart, dated and fenced by; read whether configured or not.
-ALWAYS_READ = ("key", "audit.modifiedDateTime", "entity.id")
+_KEYS_IN_A_QUESTION = 500
+_SPOOL_KEPT = timedelta(days=2)
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What one extraction did. `rows_by_day` has an entry for every day that was asked for."""
+    """What one extraction did. `rows_by_day` has an entry for every day that was asked for.
+
+    `looked_back` counts the rows of the days before, which were read again for what came late.
+    `read_until` is given where the last day is not over: later changes are still to be read.
+    `usage` is all that it cost, `proven_scope` whether rows showed the session in its entity.
+    """
 
     object: str
     entity: str
     rows_by_day: Mapping[date, int]
+    looked_back: int
+    read_until: datetime | None
     distinct_keys: int
-    pages: int
-    requests: int
+    attempts: int
+    usage: Usage
     seconds_walking: float
     seconds_loading: float
-    columns: tuple[Column, ...]
+    shape: Shape
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the raw table that were read."""
+        return self.shape.columns
 
     @property
     def rows(self) -> int:
@@ -50,11 +79,26 @@ class Extracted:
         return sum(self.rows_by_day.values())
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found: of the `known` keys we had `deleted` are gone, and `revived` are back."""
+
+    object: str
+    entity: str
+    since: datetime | None
+    seen: int
+    known: int
+    deleted: int
+    revived: int
+    usage: Usage
+
+
 class Extractor:
     """Extracts objects of one company. Safe to use from several threads at once.
 
     `start_date` is the first partition: the day into which objects that take older rows also put
-    what was last changed before it. `now` gives aware UTC times.
+    what was last changed before it. `now` gives aware UTC times. What it costs is written to
+    `allowance`, also where it fails.
     """
 
     def __init__(
@@ -65,6 +109,8 @@ class Extractor:
         start_date: date,
         run_id: str,
         page_size: int = 4000,
+        reading: Reading | None = None,
+        allowance: Allowance | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._intacct = intacct
@@ -72,98 +118,252 @@ class Extractor:
         self._start_date = start_date
         self._run_id = run_id
         self._page_size = page_size
+        self._reading = reading if reading is not None else Reading()
+        self._allowance = allowance
         self._now = now
-        self._models: dict[str, ObjectModel] = {}
-        self._models_lock = threading.Lock()
+        self._catalogue = Catalogue(warehouse, now)
         # Within this process loads take turns; between processes DuckDB's own lock sees to it.
         self._load_lock = threading.Lock()
+
+    def prepare(self, objects: Sequence[ObjectSettings], entity: str) -> None:
+        """Learns what the objects offer, before any data is read.
+
+        Raises RequestRefused with a line for every object and field that cannot be read.
+        """
+        client = self._intacct.entity(entity)
+        with self._counted(client, "core/model"):
+            self._catalogue.learn(client, objects)
 
     def extract(self, what: ObjectSettings, entity: str, days: Iterable[date]) -> Extracted:
         """Walks and loads `what` of `entity` for UTC days of `audit.modifiedDateTime`.
 
-        Adjacent days are one walk. Each day's partition is replaced as a whole, also by nothing;
-        a failure leaves the partitions of its range as they were. Raises IntacctError and
-        WarehouseError.
+        Adjacent days are one walk, with the days to look back to before them. Each day's partition
+        is replaced as a whole, also by nothing; a failure leaves the partitions of its range as
+        they were. Raises IntacctError and WarehouseError.
         """
         client = self._intacct.entity(entity)
-        columns = table_columns(self._model(client, what.name), what.fields)
-        ranges = ranges_of_days(days)
-        done = [self._extract_range(client, what, entity, each, columns) for each in ranges]
+        asked = sorted(set(days))
+        with self._counted(client, what.name):
+            shape = self._catalogue.learn(client, [what])[what.name]
+            done = [
+                self._extract_range(client, what, shape, each)
+                for each in ranges_of_days(self._with_look_back(asked))
+            ]
+        rows = {day: count for each in done for day, count in each.rows_by_day.items()}
         return Extracted(
             object=what.name,
             entity=entity,
-            rows_by_day={day: rows for each in done for day, rows in each.rows_by_day.items()},
+            rows_by_day={day: rows[day] for day in asked},
+            looked_back=sum(count for day, count in rows.items() if day not in asked),
+            read_until=next((each.read_until for each in reversed(done) if each.read_until), None),
             distinct_keys=sum(each.distinct_keys for each in done),
-            pages=sum(each.pages for each in done),
-            requests=sum(each.requests for each in done),
+            attempts=max(each.attempts for each in done),
+            usage=client.usage,
             seconds_walking=sum(each.seconds_walking for each in done),
             seconds_loading=sum(each.seconds_loading for each in done),
-            columns=columns,
+            shape=shape,
         )
 
-    def _extract_range(
-        self,
-        client: IntacctClient,
-        what: ObjectSettings,
-        entity: str,
-        days: Sequence[date],
-        columns: tuple[Column, ...],
-    ) -> Extracted:
-        takes_older = what.takes_older and days[0] <= self._start_date
-        window = Window(
-            since=None if takes_older else _midnight(days[0]),
-            until=_midnight(days[-1] + timedelta(days=1)),
-        )
-        extracted_at = self._now()
-        started = time.monotonic()
-        # Beside the warehouse: the same disk, which is known to have room for the data.
-        self._warehouse.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=".spool-", dir=self._warehouse.path.parent
-        ) as spool:
-            walked = client.walk(
-                what.name,
-                [column.path for column in columns],
-                window,
-                into=Path(spool),
-                page_size=self._page_size,
-            )
-            walking = time.monotonic() - started
-            with self._load_lock:
-                loaded = self._warehouse.load(
-                    RawLoad(
-                        object=what.name,
-                        columns=columns,
-                        entity=entity,
-                        days=days,
-                        files=walked.files,
-                        run_id=self._run_id,
-                        extracted_at=extracted_at,
-                        takes_older=takes_older,
-                        proof=WalkProof(
-                            distinct_keys=walked.proof.distinct_keys,
-                            total_count=walked.proof.total_count,
-                            requests=walked.proof.requests,
-                        ),
-                    )
+    def sweep(self, what: ObjectSettings, entity: str) -> Swept:
+        """Reads the keys that Intacct has, and notes which of ours are gone and which are back.
+
+        A key that did not show is asked for by name before it is held to be deleted: it may only
+        have changed while the sweep was on. Raises IntacctError and WarehouseError.
+        """
+        client = self._intacct.entity(entity)
+        began = self._now()
+        since = self._swept_since(began)
+        with self._counted(client, what.name):
+            shape = self._catalogue.learn(client, [what])[what.name]
+            window = Window(since, self._settled(began)) if shape.dated else None
+            with self._spool("sweep", what.name, entity, str(window)) as spool:
+                walked = client.walk(
+                    what.name, shape.fence, window, into=spool, page_size=self._page_size
                 )
-        return Extracted(
+                found = compare_keys(
+                    self._warehouse,
+                    what.name,
+                    entity,
+                    walked.files,
+                    since if shape.dated else None,
+                )
+            deleted: list[str] = []
+            for first in range(0, len(found.missing), _KEYS_IN_A_QUESTION):
+                part = found.missing[first : first + _KEYS_IN_A_QUESTION]
+                there = client.existing(what.name, part)
+                deleted += [key for key in part if key not in there]
+            if deleted or found.returned:
+                with self._load_lock:
+                    store_sweep(
+                        self._warehouse,
+                        what.name,
+                        entity,
+                        deleted=deleted,
+                        returned=found.returned,
+                        found_at=began,
+                        run_id=self._run_id,
+                    )
+        return Swept(
             object=what.name,
             entity=entity,
-            rows_by_day=loaded.rows_by_day,
-            distinct_keys=walked.proof.distinct_keys,
-            pages=walked.proof.pages,
-            requests=walked.proof.requests,
-            seconds_walking=walking,
-            seconds_loading=loaded.seconds_locked,
-            columns=columns,
+            since=since if shape.dated else None,
+            seen=walked.proof.distinct_keys,
+            known=found.known,
+            deleted=len(deleted),
+            revived=len(found.returned),
+            usage=client.usage,
         )
 
-    def _model(self, client: IntacctClient, object: str) -> ObjectModel:
-        with self._models_lock:
-            if object not in self._models:
-                self._models[object] = client.model(object)
-            return self._models[object]
+    def _with_look_back(self, days: Sequence[date]) -> list[date]:
+        wanted = set(days)
+        for each in ranges_of_days(days):
+            for back in range(1, self._reading.look_back_days + 1):
+                if (day := each[0] - timedelta(days=back)) >= self._start_date:
+                    wanted.add(day)
+        return sorted(wanted)
+
+    def _settled(self, now: datetime) -> datetime:
+        """What changed before then shows by now."""
+        settled = now - timedelta(seconds=self._reading.settle_seconds)
+        return settled.replace(microsecond=0)
+
+    def _swept_since(self, now: datetime) -> datetime | None:
+        months = self._reading.sweep_months
+        if months is None:
+            return None
+        return _midnight((now - timedelta(days=31 * months)).date())
+
+    def _extract_range(
+        self, client: IntacctClient, what: ObjectSettings, shape: Shape, days: Sequence[date]
+    ) -> _Range:
+        entity = client.entity_id or ""
+        window, read_until = self._window(what, shape, entity, days)
+        takes_older = shape.dated and what.takes_older and days[0] <= self._start_date
+        started = time.monotonic()
+        paths = [column.path for column in shape.columns]
+        with self._spool("days", what.name, entity, f"{window} {days[-1]} {paths}") as spool:
+            began = self._began(spool)
+            walked = client.walk(
+                what.name, paths, window, into=spool / "pages", page_size=self._page_size
+            )
+            walking = time.monotonic() - started
+            load = RawLoad(
+                object=what.name,
+                columns=shape.columns,
+                entity=entity,
+                days=days,
+                files=walked.files,
+                run_id=self._run_id,
+                extracted_at=began,
+                takes_older=takes_older,
+                proof=WalkProof(
+                    distinct_keys=walked.proof.distinct_keys,
+                    total_count=walked.proof.total_count,
+                    requests=walked.proof.requests,
+                ),
+                read_until=read_until,
+                snapshot=not shape.dated,
+            )
+            with self._load_lock:
+                loaded = self._warehouse.load(load)
+        return _Range(
+            rows_by_day=loaded.rows_by_day,
+            read_until=read_until,
+            distinct_keys=walked.proof.distinct_keys,
+            attempts=walked.proof.attempts,
+            seconds_walking=walking,
+            seconds_loading=loaded.seconds_locked,
+        )
+
+    def _window(
+        self, what: ObjectSettings, shape: Shape, entity: str, days: Sequence[date]
+    ) -> tuple[Window | None, datetime | None]:
+        """The change times of the days, up to what has settled, and that bound if it cuts a day."""
+        settled = self._settled(self._now())
+        since, end = _midnight(days[0]), _midnight(days[-1] + timedelta(days=1))
+        if since >= settled:
+            raise RequestRefused(
+                f"{what.name} of entity {entity}: nothing of {days[0]} can be read before "
+                f"{since + timedelta(seconds=self._reading.settle_seconds + 1)}.",
+                entity=entity,
+                object=what.name,
+                remedy="Run it again after that: changes are read when they have settled.",
+            )
+        if not shape.dated:
+            return None, None
+        older = what.takes_older and days[0] <= self._start_date
+        window = Window(None if older else since, min(end, settled))
+        return window, settled if settled < end else None
+
+    @contextmanager
+    def _spool(self, *names: str) -> Iterator[Path]:
+        """A folder for pages, which outlives an interruption: the same names find it again.
+
+        It lies beside the warehouse: the same disk, which is known to have room for the data. It is
+        emptied when the block ends well, or with rows that cannot be used.
+        """
+        spools = self._warehouse.path.parent / ".spool"
+        spools.mkdir(parents=True, exist_ok=True)
+        _forget_old(spools)
+        name = hashlib.sha256("\0".join(names).encode()).hexdigest()[:24]
+        folder = spools / name
+        with (spools / f"{name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:  # another process reads the very same: do not touch its pages
+                folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=spools))
+            folder.mkdir(exist_ok=True)
+            try:
+                yield folder
+            except (LoadRefused, WrongEntity, WalkIncomplete, AnswerNotUnderstood):
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _began(self, spool: Path) -> datetime:
+        """When the walk in this spool began, also if that was before an interruption."""
+        file = spool / "began"
+        with suppress(OSError, ValueError):
+            return datetime.fromisoformat(file.read_text(encoding="utf-8"))
+        now = self._now()
+        file.write_text(now.isoformat(), encoding="utf-8")
+        return now
+
+    @contextmanager
+    def _counted(self, client: IntacctClient, object: str) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self._allowance is not None and client.usage.requests:
+                self._allowance.spend(
+                    at=self._now(),
+                    run_id=self._run_id,
+                    entity=client.entity_id or "",
+                    object=object,
+                    requests=client.usage.requests,
+                    transactions=client.usage.transactions,
+                )
+
+
+@dataclass(frozen=True)
+class _Range:
+    rows_by_day: Mapping[date, int]
+    read_until: datetime | None
+    distinct_keys: int
+    attempts: int
+    seconds_walking: float
+    seconds_loading: float
+
+
+def _forget_old(spools: Path) -> None:
+    """Deletes what was interrupted so long ago that nobody will go on with it."""
+    now = datetime.now(UTC)  # the clock of the disk, whatever the extractor's is
+    for folder in spools.iterdir():
+        with suppress(OSError):
+            age = now - datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+            if age > _SPOOL_KEPT:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.unlink(missing_ok=True)
 
 
 def ranges_of_days(days: Iterable[date]) -> list[list[date]]:
@@ -175,42 +375,6 @@ def ranges_of_days(days: Iterable[date]) -> list[list[date]]:
         else:
             ranges.append([day])
     return ranges
-
-
-def table_columns(model: ObjectModel, fields: Sequence[str] | None) -> tuple[Column, ...]:
-    """The columns of an object's table: all that the model offers, or only `fields`.
-
-    Raises RequestRefused for configured fields that the object does not have.
-    """
-    offered = {field.path: field for field in model.fields}
-    missing = [path for path in ALWAYS_READ if path not in offered]
-    if missing:
-        raise RequestRefused(
-            f"{model.name} has no {', '.join(missing)}, so its rows cannot be dated and told apart",
-            object=model.name,
-            remedy="take it out of `objects` in intacct.yaml: it cannot be kept by days",
-        )
-    if fields is None:
-        chosen = list(offered.values())
-    else:
-        unknown = sorted(set(fields) - set(offered))
-        if unknown:
-            raise RequestRefused(
-                f"{model.name} has no field {', '.join(unknown)} that can be read",
-                object=model.name,
-                remedy="correct `fields` in intacct.yaml; the object's model lists what it has",
-            )
-        wanted = set(fields) | set(ALWAYS_READ)
-        chosen = [field for field in offered.values() if field.path in wanted]
-    return tuple(
-        column_for(field.path, field.type, field.format, _comment(field)) for field in chosen
-    )
-
-
-def _comment(field: ModelField) -> str:
-    allowed = [str(value) for value in field.enum or () if value not in (None, "")]
-    one_of = f": one of {', '.join(allowed)}" if allowed else ""
-    return f"{field.description or field.path}{one_of}"
 
 
 def _midnight(day: date) -> datetime:

@@ -5,8 +5,10 @@ import warnings
 import dagster as dg
 
 from intacct_dagster.config import Settings
+from intacct_dagster.defs.allowance import allowance_check
 from intacct_dagster.defs.crosswalk import crosswalk_asset, crosswalk_key
 from intacct_dagster.defs.current import current_assets, current_key
+from intacct_dagster.defs.deletes import deletes_assets, deletes_key
 from intacct_dagster.defs.feed import feed_asset, feed_key
 from intacct_dagster.defs.posting import posted_key, posting_asset
 from intacct_dagster.defs.raw import raw_assets, raw_key, sage_intacct
@@ -23,6 +25,7 @@ __all__ = [
     "build_definitions",
     "crosswalk_key",
     "current_key",
+    "deletes_key",
     "feed_key",
     "posted_key",
     "raw_key",
@@ -43,7 +46,14 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             for build in (feed_asset, reconciled_asset, posting_asset, crosswalk_asset)
         ]
         return dg.Definitions(
-            assets=[sage_intacct(settings), raw_assets(settings), current_assets(settings), *feeds],
+            assets=[
+                sage_intacct(settings),
+                raw_assets(settings),
+                deletes_assets(settings),
+                current_assets(settings),
+                *feeds,
+            ],
+            asset_checks=[allowance_check(settings)],
             resources=build_resources(settings),
             # One process a run: steps are short, and each process would pay seconds of imports.
             executor=dg.in_process_executor,

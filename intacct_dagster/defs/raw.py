@@ -1,9 +1,10 @@
 """Raw assets: each object as Intacct answered, by entity and day of change."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
+from typing import NoReturn
 
 import dagster as dg
 
@@ -13,7 +14,7 @@ from intacct_dagster.defs.partitions import days_by_entity, entity_days, partiti
 from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import column_schema, relation
 from intacct_dagster.extract import Extracted, Extractor
-from intacct_dagster.intacct import IntacctError
+from intacct_dagster.intacct import IntacctError, Usage
 from intacct_dagster.warehouse import WarehouseError, table_name
 
 GROUP = "raw"
@@ -61,11 +62,18 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
             start_date=settings.start_date,
             run_id=context.run.run_id,
             page_size=settings.limits.page_size,
+            reading=settings.reading,
+            allowance=warehouse.allowance(settings.company),
         )
         selected = [key for key in objects if key in context.selected_asset_keys]
         landed = {key: _Landed() for key in selected}
         failures: list[Exception] = []
-        for entity, days in days_by_entity(context.partition_keys).items():
+        asked = days_by_entity(context.partition_keys)
+        try:
+            extractor.prepare([objects[key] for key in selected], next(iter(asked)))
+        except (IntacctError, WarehouseError) as refused:
+            _fail(context, settings, landed, [refused])
+        for entity, days in asked.items():
             with ThreadPoolExecutor(max_workers=settings.limits.concurrency) as pool:
                 futures = {
                     key: pool.submit(extractor.extract, objects[key], entity, days)
@@ -125,11 +133,42 @@ class _Landed:
         self.rows[each.entity] = each.rows_by_day
         self.done.append(each)
 
+    @property
+    def _usage(self) -> Usage:
+        return sum((each.usage for each in self.done), Usage())
+
+    def _unusual(self) -> dict[str, dg.MetadataValue]:
+        """What a reader should know, and mostly need not."""
+        open_until = [each.read_until for each in self.done if each.read_until is not None]
+        shape = self.done[-1].shape
+        fields = {
+            "fields_new": shape.new,
+            "fields_vanished": shape.vanished,
+            "fields_no_query_gives": shape.unreadable,
+        }
+        return {
+            **(
+                {"not_over_read_until": dg.MetadataValue.text(min(open_until).isoformat())}
+                if open_until
+                else {}
+            ),
+            **{
+                name: dg.MetadataValue.text(", ".join(paths))
+                for name, paths in fields.items()
+                if paths
+            },
+        }
+
     def metadata(self) -> dict[str, dg.MetadataValue]:
         return {
             "rows_read": dg.MetadataValue.int(sum(each.rows for each in self.done)),
-            "pages": dg.MetadataValue.int(sum(each.pages for each in self.done)),
-            "requests": dg.MetadataValue.int(sum(each.requests for each in self.done)),
+            "pages": dg.MetadataValue.int(self._usage.pages),
+            "requests": dg.MetadataValue.int(self._usage.requests),
+            "retries": dg.MetadataValue.int(self._usage.retries),
+            "seconds_waited": dg.MetadataValue.float(round(self._usage.seconds_waited, 3)),
+            "api_transactions": dg.MetadataValue.int(self._usage.transactions),
+            "rows_looked_back": dg.MetadataValue.int(sum(e.looked_back for e in self.done)),
+            **self._unusual(),
             "seconds_reading": dg.MetadataValue.float(
                 round(sum(each.seconds_walking for each in self.done), 3)
             ),
@@ -151,7 +190,7 @@ class _Landed:
 def _told(done: Extracted, days: list[date]) -> str:
     return (
         f"{done.entity} {done.object}: {done.rows:,} rows of {len(days)} days in "
-        f"{done.requests} requests, {done.seconds_walking:.2f} s to read, "
+        f"{done.usage.requests} requests, {done.seconds_walking:.2f} s to read, "
         f"{done.seconds_loading:.2f} s to load"
     )
 
@@ -160,8 +199,8 @@ def _fail(
     context: dg.AssetExecutionContext,
     settings: Settings,
     landed: Mapping[dg.AssetKey, _Landed],
-    failures: list[Exception],
-) -> None:
+    failures: Sequence[Exception],
+) -> NoReturn:
     """Reports what has landed as materialized, then fails with what has not.
 
     Otherwise the UI would show days as missing that are whole in the warehouse.

@@ -16,6 +16,7 @@ from intacct_dagster.intacct import (
     IntacctClient,
 )
 from intacct_dagster.warehouse import (
+    Allowance,
     EncryptedTokenStore,
     Ledger,
     Warehouse,
@@ -110,6 +111,12 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     def warehouse(self) -> Warehouse:
         """The warehouse; its connections are short."""
         return Warehouse(Path(self.path), lock_timeout=self.lock_timeout)
+
+    def allowance(self, company: str) -> Allowance:
+        """What `company` spent of its API transactions. Only while a run holds the resource."""
+        if self._engine is None:
+            raise RuntimeError("WarehouseResource is used outside a run")
+        return Allowance(self._engine, company)
 
     def ledger(self, company: str) -> Ledger:
         """The posting ledger of `company`. Only while a run holds the resource."""

@@ -441,6 +441,12 @@ class _Attempt:
         )
         self._size = min(self._size, page.page_size)
         rows = self._decode(page)
+        self._check_length(page, rows, start)
+        if self._window is not None:
+            self._check_times(bound, rows, self._window.until)
+        return page, rows
+
+    def _check_length(self, page: QueryPage, rows: Sequence[_Row | _Undated], start: int) -> None:
         left = page.total_count - (start - 1)
         pages = self._at.pages
         if page.total_count < 0 or self._size < 2 or len(rows) != max(0, min(page.page_size, left)):
@@ -450,9 +456,6 @@ class _Attempt:
             )
         if len(rows) == left and page.next not in (None, page.total_count + 1):
             raise _NotProven(f"page {pages} is the last by its count, but names a next one")
-        if self._window is not None:
-            self._check_times(bound, rows, self._window.until)
-        return page, rows
 
     def _spend_a_page(self) -> None:
         # Two pages in a row bring at least a page of new rows, unless a second is begun again; so

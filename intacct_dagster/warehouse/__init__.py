@@ -4,6 +4,12 @@ Knows neither Dagster nor Intacct: it is given files of rows, files of source do
 posting ledger's states, and keeps tables that analysts read.
 """
 
+from intacct_dagster.warehouse.allowance import Allowance
+from intacct_dagster.warehouse.catalogue import (
+    CatalogueField,
+    read_catalogue,
+    store_catalogue,
+)
 from intacct_dagster.warehouse.crosswalk import Crosswalk, refresh_crosswalk
 from intacct_dagster.warehouse.current import CurrentView
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile, Workbench
@@ -53,11 +59,14 @@ from intacct_dagster.warehouse.tokens import (
     TokenLockTimeout,
     token_key,
 )
+from intacct_dagster.warehouse.tombstones import SweepFindings, compare_keys, store_sweep
 from intacct_dagster.warehouse.wire import Column, column_for, column_name, column_type
 
 __all__ = [
     "STATUSES",
     "Accepted",
+    "Allowance",
+    "CatalogueField",
     "Chunk",
     "ChunkState",
     "Column",
@@ -88,6 +97,7 @@ __all__ = [
     "Rejected",
     "SchemaChanged",
     "StateStoreUnusable",
+    "SweepFindings",
     "TableColumn",
     "TokenKeyWrong",
     "TokenLockTimeout",
@@ -101,15 +111,19 @@ __all__ = [
     "column_for",
     "column_name",
     "column_type",
+    "compare_keys",
     "open_state",
     "payload",
     "payload_hash",
     "payloads",
     "quarantined_lines",
+    "read_catalogue",
     "read_feed",
     "reconcile",
     "reconciled_documents",
     "refresh_crosswalk",
+    "store_catalogue",
+    "store_sweep",
     "table_name",
     "token_key",
 ]

@@ -9,6 +9,7 @@ from intacct_dagster.warehouse.errors import NotMaterialized
 from intacct_dagster.warehouse.raw import CHANGED, KEY, RAW, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import TableColumn, existing_columns
+from intacct_dagster.warehouse.tombstones import ensure_tombstones
 from intacct_dagster.warehouse.wire import column_name
 
 INTACCT = "intacct"
@@ -26,6 +27,9 @@ class CurrentView:
 def refresh_current(file: DuckDBFile, object: str) -> CurrentView:
     """Make `intacct.<object>` show the latest version per key, with every column of the raw table.
 
+    What a sweep found deleted is left out; of an object without change times, only what the last
+    reading of each entity brought is in.
+
     A record that several entities share (its `entity_id` is null) is one row; `_entity` then is
     the entity whose session read it last. Raises NotMaterialized when nothing was loaded yet.
     """
@@ -39,16 +43,22 @@ def refresh_current(file: DuckDBFile, object: str) -> CurrentView:
             )
         connection.execute(f"USE {CATALOG}")
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(CATALOG, INTACCT)}")
-        key = identifier(column_name(KEY))
+        ensure_tombstones(connection)
+        dated = column_name(CHANGED) in {column.name for column in columns}
         connection.execute(
             statement(
                 "current_view",
                 table=identifier(table),
-                key=key,
-                changed=identifier(column_name(CHANGED)),
+                object=literal(object),
+                key=identifier(column_name(KEY)),
+                changed=identifier(column_name(CHANGED)) if dated else "_extracted_at",
+                latest="true" if dated else statement("current_snapshot", object=literal(object)),
             )
         )
-        about = f"{object}: the latest version of each record. A row is a record, by its key."
+        about = (
+            f"{object}: the latest version of each record that Intacct still has, as far as was "
+            "read and swept. A row is a record, by its key."
+        )
         connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
         for column in columns:
             if column.comment is not None:
@@ -56,7 +66,5 @@ def refresh_current(file: DuckDBFile, object: str) -> CurrentView:
                     f"COMMENT ON COLUMN {view}.{identifier(column.name)}"
                     f" IS {literal(column.comment)}"
                 )
-        rows = connection.execute(
-            f"SELECT count(DISTINCT {key}) FROM {identifier(CATALOG, RAW, table)}"
-        ).fetchall()[0][0]
+        rows = connection.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]
     return CurrentView(f"{INTACCT}.{table}", rows, columns)

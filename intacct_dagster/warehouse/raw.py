@@ -53,6 +53,8 @@ _LOADS = (
     TableColumn("distinct_keys", "BIGINT", "Keys that the walk saw, all its days together"),
     TableColumn("total_count", "BIGINT", "Rows that Intacct said it holds for the walk's window"),
     TableColumn("requests", "BIGINT", "Requests of the walk, all its days together"),
+    TableColumn("read_until", TIME, "Changes from then on were not read: the day was not over"),
+    TableColumn("snapshot", "BOOLEAN", "The object has no change times: all of it, as it was then"),
 )
 
 
@@ -72,7 +74,9 @@ class RawLoad:
     `files` each hold one JSON array of flat rows; none, or `[]`, is a walk without rows, and clears
     the days. `columns` name at least the paths `key`, `audit.modifiedDateTime` and `entity.id`.
     `days` are all the days the walk covered; with `takes_older` the first of them also takes rows
-    changed before it, or never. `extracted_at` is aware.
+    changed before it, or never. `extracted_at` and `read_until` are aware; the latter is given
+    where the walk ended before the last day did. A `snapshot` is of an object without change times:
+    its rows, all there are, belong to the last of the days, and it need not have `entity.id`.
     """
 
     object: str
@@ -84,6 +88,8 @@ class RawLoad:
     extracted_at: datetime
     takes_older: bool
     proof: WalkProof
+    read_until: datetime | None = None
+    snapshot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +163,8 @@ def _check_request(load: RawLoad) -> None:
     if load.extracted_at.tzinfo is None:
         raise ValueError("extracted_at must be aware")
     paths = {column.path for column in load.columns}
-    missing = [path for path in (KEY, CHANGED, ENTITY) if path not in paths]
+    needed = (KEY,) if load.snapshot else (KEY, CHANGED, ENTITY)
+    missing = [path for path in needed if path not in paths]
     if missing:
         raise _refused(
             load,
@@ -178,7 +185,20 @@ def _check_request(load: RawLoad) -> None:
 
 
 def _name_of(load: RawLoad, path: str) -> str:
-    return identifier(next(column.name for column in load.columns if column.path == path))
+    """The column of a path; NULL where a snapshot has none."""
+    named = (identifier(column.name) for column in load.columns if column.path == path)
+    return next(named, "CAST(NULL AS VARCHAR)")
+
+
+def _day(load: RawLoad) -> str:
+    """The partition that a row belongs to."""
+    if load.snapshot:
+        return f"CAST({literal(max(load.days).isoformat())} AS DATE)"
+    day = f"CAST({_name_of(load, CHANGED)} AT TIME ZONE 'UTC' AS DATE)"
+    if not load.takes_older:
+        return day
+    first = f"CAST({literal(min(load.days).isoformat())} AS DATE)"
+    return f"greatest(coalesce({day}, {first}), {first})"
 
 
 def _stage(bench: Workbench, load: RawLoad) -> None:
@@ -203,10 +223,8 @@ def _stage(bench: Workbench, load: RawLoad) -> None:
         flaw=f"CASE {' '.join(checks)} END" if checks else "CAST(NULL AS VARCHAR)",
         pages=pages,
         columns=", ".join(identifier(column.name) for column in load.columns),
-        changed=_name_of(load, CHANGED),
+        day=_day(load),
         entity=literal(load.entity),
-        takes_older=str(load.takes_older).lower(),
-        first_day=literal(min(load.days).isoformat()),
         run_id=literal(load.run_id),
         extracted_at=literal(load.extracted_at.isoformat()),
     )
@@ -343,6 +361,8 @@ def _replace(bench: Workbench, load: RawLoad, table: str) -> None:
             "run_id": load.run_id,
             "extracted_at": load.extracted_at,
             "takes_older": load.takes_older,
+            "read_until": load.read_until,
+            "snapshot": load.snapshot,
             "first_day": days[0],
             "days": days,
             "walk_days": len(days),

@@ -11,7 +11,9 @@ SELECT
     CAST($walk_days AS BIGINT) AS walk_days,
     CAST($distinct_keys AS BIGINT) AS distinct_keys,
     CAST($total_count AS BIGINT) AS total_count,
-    CAST($requests AS BIGINT) AS requests
+    CAST($requests AS BIGINT) AS requests,
+    CAST($read_until AS TIMESTAMP WITH TIME ZONE) AS read_until,
+    CAST($snapshot AS BOOLEAN) AS snapshot
 FROM (SELECT unnest($days::DATE[]) AS day) AS days
 LEFT JOIN (
     SELECT _day FROM memory.main.staged WHERE {{wanted}}

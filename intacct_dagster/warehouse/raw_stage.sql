@@ -10,14 +10,7 @@ SELECT
     {{entity}} AS _entity,
     -- what has no change time, or is older than the first day, belongs to the first day
     -- where the walk took older rows; elsewhere it is outside, and the load is refused
-    CASE
-        WHEN {{takes_older}}
-            THEN greatest(
-                coalesce(CAST({{changed}} AT TIME ZONE 'UTC' AS DATE), CAST({{first_day}} AS DATE)),
-                CAST({{first_day}} AS DATE)
-            )
-        ELSE CAST({{changed}} AT TIME ZONE 'UTC' AS DATE)
-    END AS _day,
+    {{day}} AS _day,
     {{run_id}} AS _run_id,
     CAST({{extracted_at}} AS TIMESTAMP WITH TIME ZONE) AS _extracted_at,
     _flaw

@@ -1,0 +1,87 @@
+"""Deletes: no query shows them, so all keys are read, and compared with those we have."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.defs.raw import raw_key
+from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
+from intacct_dagster.extract import Extractor, Swept
+from intacct_dagster.intacct import IntacctError, Usage
+from intacct_dagster.warehouse import WarehouseError, table_name
+
+GROUP = "deletes"
+
+
+def deletes_key(object: str) -> dg.AssetKey:
+    """The deletes of an object: its tombstones, in `meta.tombstones`."""
+    return dg.AssetKey(["deletes", table_name(object)])
+
+
+def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
+    """One op that sweeps the keys of the objects, for the entities of a run.
+
+    Current views leave out what it found deleted, from the moment it is found.
+    """
+    objects = {deletes_key(each.name): each for each in settings.objects}
+    months = settings.reading.sweep_months
+    covers = f"of the last {months} months" if months else "there are"
+
+    @dg.multi_asset(
+        name="sweep",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[raw_key(each.name)],
+                group_name=GROUP,
+                kinds={"intacct", "duckdb"},
+                description=(
+                    f"`{each.name}`: records that Intacct no longer has, found by reading all keys "
+                    f"{covers}. They are in `meta.tombstones`, and not in the current view."
+                ),
+            )
+            for key, each in objects.items()
+        ],
+        partitions_def=dg.StaticPartitionsDefinition([each.id for each in settings.entities]),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
+        pool="intacct_api",
+    )
+    def sweep(
+        context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        extractor = Extractor(
+            intacct.intacct,
+            warehouse.warehouse,
+            start_date=settings.start_date,
+            run_id=context.run_id,
+            page_size=settings.limits.page_size,
+            reading=settings.reading,
+            allowance=warehouse.allowance(settings.company),
+        )
+        for key, each in objects.items():
+            if key not in context.selected_asset_keys:
+                continue
+            try:
+                done = [extractor.sweep(each, entity) for entity in context.partition_keys]
+            except (IntacctError, WarehouseError) as error:
+                raise dg.Failure(str(error)) from None
+            yield dg.MaterializeResult(asset_key=key, metadata=_metadata(done))
+
+    return sweep
+
+
+def _metadata(done: list[Swept]) -> dict[str, dg.MetadataValue]:
+    usage = sum((each.usage for each in done), Usage())
+    return {
+        "keys_in_intacct": dg.MetadataValue.int(sum(each.seen for each in done)),
+        "keys_known": dg.MetadataValue.int(sum(each.known for each in done)),
+        "deleted": dg.MetadataValue.int(sum(each.deleted for each in done)),
+        "revived": dg.MetadataValue.int(sum(each.revived for each in done)),
+        "covers": dg.MetadataValue.text(
+            f"changes since {done[0].since:%Y-%m-%d}" if done[0].since else "all records"
+        ),
+        "requests": dg.MetadataValue.int(usage.requests),
+        "api_transactions": dg.MetadataValue.int(usage.transactions),
+    }

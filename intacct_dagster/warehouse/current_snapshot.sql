@@ -1,0 +1,6 @@
+-- True of a row that the last reading of its entity brought.
+read._extracted_at = (
+    SELECT max(loads.extracted_at)
+    FROM meta.raw_loads AS loads
+    WHERE loads.object = {{object}} AND loads.entity = read._entity
+)

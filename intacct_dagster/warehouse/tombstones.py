@@ -1,0 +1,139 @@
+"""Tombstones: records that Intacct no longer has. No query shows a delete; a sweep finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from duckdb import DuckDBPyConnection
+
+from intacct_dagster.warehouse import wire
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
+from intacct_dagster.warehouse.errors import NotMaterialized
+from intacct_dagster.warehouse.raw import CHANGED, KEY, META, RAW, table_name
+from intacct_dagster.warehouse.sql import identifier, literal, statement
+from intacct_dagster.warehouse.tables import (
+    TIME,
+    TableColumn,
+    ensure_table,
+    existing_columns,
+    stage_records,
+)
+
+TOMBSTONES = "tombstones"
+_COLUMNS = (
+    TableColumn("object", "VARCHAR", "The REST object, e.g. accounts-receivable/invoice"),
+    TableColumn("entity", "VARCHAR", "The entity whose session no longer sees the record"),
+    TableColumn("key", "VARCHAR"),
+    TableColumn("found_at", TIME, "When the sweep began that missed it; later reads count again"),
+    TableColumn("run_id", "VARCHAR", "The run of that sweep"),
+    TableColumn("revived_at", TIME, "When a sweep saw the key again; null while it is gone"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFindings:
+    """What a sweep's keys say of ours: `missing` we have and it did not see; `known` we have.
+
+    `returned` have a tombstone, and were seen.
+    """
+
+    known: int
+    missing: tuple[str, ...]
+    returned: tuple[str, ...]
+
+
+def ensure_tombstones(connection: DuckDBPyConnection) -> None:
+    """Makes `meta.tombstones` where it is missing. Meant for a transaction that is open."""
+    ensure_table(
+        connection,
+        CATALOG,
+        META,
+        TOMBSTONES,
+        _COLUMNS,
+        "One row per record, and entity that saw it, which Intacct no longer has",
+    )
+
+
+def compare_keys(
+    file: DuckDBFile, object: str, entity: str, pages: Sequence[Path], since: datetime | None
+) -> SweepFindings:
+    """Our keys of an entity against those in the pages of a sweep of what changed since `since`.
+
+    Only records whose latest change we know of is at or after `since` (None: all) can be missed.
+    Raises NotMaterialized when nothing was loaded yet.
+    """
+    table = table_name(object)
+    swept = (
+        f"read_json([{', '.join(literal(str(page)) for page in pages)}], format = 'array',"
+        " records = true, columns = {key: 'VARCHAR'})"
+        if pages
+        else "(SELECT CAST(NULL AS VARCHAR) AS key WHERE false)"
+    )
+    with file.workbench() as bench:
+        connection = bench.connection
+        connection.execute(f"CREATE TABLE memory.main.swept AS SELECT DISTINCT key FROM {swept}")
+        with bench.attached(read_only=True):
+            columns = {c.name for c in existing_columns(connection, CATALOG, RAW, table)}
+            if not columns:
+                raise NotMaterialized(
+                    f"There is no raw.{table} yet.\n"
+                    f"Materialize {object} for an entity and a day first."
+                )
+            changed = wire.column_name(CHANGED)
+            sql = statement(
+                "sweep",
+                raw=identifier(CATALOG, RAW, table),
+                key=identifier(wire.column_name(KEY)),
+                changed=identifier(changed) if changed in columns else "CAST(NULL AS TIMESTAMPTZ)",
+                tombstones=_alive_tombstones(connection),
+            )
+            values = {"object": object, "entity": entity, "since": since}
+            rows = connection.execute(sql, values).fetchall()
+            known = connection.execute(
+                f"SELECT count(DISTINCT {identifier(wire.column_name(KEY))})"
+                f" FROM {identifier(CATALOG, RAW, table)} WHERE _entity = ?",
+                [entity],
+            ).fetchall()[0][0]
+    return SweepFindings(
+        known=known,
+        missing=tuple(key for key, seen in rows if not seen),
+        returned=tuple(key for key, seen in rows if seen),
+    )
+
+
+def _alive_tombstones(connection: DuckDBPyConnection) -> str:
+    held = existing_columns(connection, CATALOG, META, TOMBSTONES)
+    if held:
+        return "(SELECT * FROM warehouse.meta.tombstones WHERE revived_at IS NULL)"
+    nulls = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in _COLUMNS)
+    return f"(SELECT {nulls} WHERE false)"
+
+
+def store_sweep(
+    file: DuckDBFile,
+    object: str,
+    entity: str,
+    *,
+    deleted: Sequence[str],
+    returned: Sequence[str],
+    found_at: datetime,
+    run_id: str,
+) -> None:
+    """Writes tombstones for deleted keys and ends those of keys that returned, in one go."""
+    records = [(object, entity, key, found_at.isoformat(), run_id, None) for key in deleted]
+    with file.workbench() as bench:
+        stage_records(bench.connection, "buried", _COLUMNS, records, bench.scratch)
+        with bench.transaction() as connection:
+            ensure_tombstones(connection)
+            connection.execute(
+                "UPDATE warehouse.meta.tombstones SET revived_at = $at"
+                " WHERE object = $object AND entity = $entity AND revived_at IS NULL"
+                " AND key IN (SELECT unnest($keys::VARCHAR[]))",
+                {"at": found_at, "object": object, "entity": entity, "keys": list(returned)},
+            )
+            connection.execute(
+                "INSERT INTO warehouse.meta.tombstones BY NAME SELECT * FROM memory.main.buried"
+            )
