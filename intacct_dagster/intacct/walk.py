@@ -96,7 +96,8 @@ class _Row(msgspec.Struct):
 
     @property
     def second(self) -> datetime | None:
-        return self.changed.replace(microsecond=0) if self.changed else None
+        changed = self.changed
+        return changed.replace(microsecond=0) if changed and changed.microsecond else changed
 
 
 class _Undated(msgspec.Struct):
@@ -378,7 +379,7 @@ class _Attempt:
                     at.expected = page.total_count
                     at.start, at.anchor = at.start + len(rows) - 1, last.key
                 else:
-                    passed = sum(1 for row in rows if row.second != last.second)
+                    passed = len(rows) - len(_tail(rows))
                     at.expected = page.total_count - (at.start - 1) - passed
                     at.start, at.anchor = 1, None
                     self._close_segment(last.second)
@@ -483,50 +484,60 @@ class _Attempt:
     def _check_times(
         self, bound: datetime | None, rows: Sequence[_Row | _Undated], until: datetime
     ) -> None:
-        previous = bound
-        for row in rows:
-            if row.changed is None or previous is None:
-                as_asked = row.changed is None and previous is None
-            else:
-                as_asked = previous <= row.changed < until
-            if not as_asked:
-                raise _NotProven(
-                    f"page {self._at.pages} has key {row.key} with change time {row.changed}, out "
-                    "of the order or the bounds that were asked for"
-                )
-            previous = row.changed
+        if bound is None:
+            stray: _Row | _Undated | None = next(
+                (row for row in rows if row.changed is not None), None
+            )
+        else:
+            stray, previous = None, bound
+            for row in rows:
+                changed = row.changed
+                if changed is None or changed < previous or changed >= until:
+                    stray = row
+                    break
+                previous = changed
+        if stray is not None:
+            raise _NotProven(
+                f"page {self._at.pages} has key {stray.key} with change time {stray.changed}, out "
+                "of the order or the bounds that were asked for"
+            )
 
     def _keep(self, page: QueryPage, rows: Sequence[_Row | _Undated]) -> None:
         """Stores a page that is needed, once every row of it is known to be ours."""
         at, ours = self._at, self._about.entity
         if ours is not None:
-            for row in rows:
-                if row.entity and row.entity != ours:
-                    raise WrongEntity(
-                        f"{self._about} came with key {row.key}, which belongs to entity "
-                        f"{row.entity}; nothing of it was kept.",
-                        remedy=f"The session is not bound to {ours}: check the user that is "
-                        f"configured for {ours}, and that no proxy drops X-IA-API-Param-Entity.",
-                        entity=ours,
-                        object=self._about.object,
-                    )
-                at.own_rows = at.own_rows or bool(row.entity)
+            owners = {row.entity for row in rows} - {None, ""}
+            if owners - {ours}:
+                other = next(row for row in rows if row.entity and row.entity != ours)
+                raise WrongEntity(
+                    f"{self._about} came with key {other.key}, which belongs to entity "
+                    f"{other.entity}; nothing of it was kept.",
+                    remedy=f"The session is not bound to {ours}: check the user that is "
+                    f"configured for {ours}, and that no proxy drops X-IA-API-Param-Entity.",
+                    entity=ours,
+                    object=self._about.object,
+                )
+            at.own_rows = at.own_rows or bool(owners)
         if rows:
             at.files += 1
             self.file(at.files).write_bytes(page.raw)
-            for row in rows:
-                self._count_row(row)
+            self._count_keys(rows)
 
-    def _count_row(self, row: _Row | _Undated) -> None:
+    def _count_keys(self, rows: Sequence[_Row | _Undated]) -> None:
+        """Counts the keys that are new; only rows of the last second can have been read before."""
         at = self._at
-        if row.second != self._second:
-            self._second, self._keys_of_second = row.second, set()
-            at.in_second, at.second_from = 0, at.files
-        if row.key not in self._keys_of_second:
-            self._keys_of_second.add(row.key)
-            at.distinct += 1
-            at.in_segment += 1
-            at.in_second += 1
+        fresh = {row.key for row in rows}
+        if rows[0].second == self._second:
+            fresh -= self._keys_of_second
+        at.distinct += len(fresh)
+        at.in_segment += len(fresh)
+        if rows[-1].second == self._second:
+            self._keys_of_second |= fresh
+            at.in_second += len(fresh)
+        else:
+            self._second = rows[-1].second
+            self._keys_of_second = {row.key for row in _tail(rows)}
+            at.in_second, at.second_from = len(self._keys_of_second), at.files
 
     def _count_from(self, beginning: datetime | None) -> int:
         return self._count(self._filters(beginning))
@@ -543,6 +554,14 @@ class _Attempt:
             return ({"$eq": {_CHANGED: None}},)
         end = until if until is not None else self._window.until
         return ({"$gte": {_CHANGED: _wire(bound)}}, {"$lt": {_CHANGED: _wire(end)}})
+
+
+def _tail(rows: Sequence[_Row | _Undated]) -> Sequence[_Row | _Undated]:
+    """The rows at the end that share the last row's second."""
+    last, first = rows[-1].second, len(rows)
+    while first and rows[first - 1].second == last:
+        first -= 1
+    return rows[first:]
 
 
 def _wire(time: datetime) -> str:

@@ -1,0 +1,123 @@
+"""One measured pull: rows into a warehouse, or the bare reading of the same bytes.
+
+`python measured.py extract PORT ROWS OBJECTS FOLDER` and `python measured.py bare FILES FOLDER`
+print one line of JSON: seconds, cpu_seconds, megabytes over the idle process, and what was done.
+A process of its own, so that its memory is its own.
+"""
+
+import json
+import resource
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from page_server import COLUMNS, ENTITY, START
+
+from intacct_dagster.config import ObjectSettings, Reading
+from intacct_dagster.extract import Extractor
+from intacct_dagster.intacct import ClientCredentials, Intacct
+from intacct_dagster.warehouse import Warehouse, column_type
+
+_NOW = datetime(2028, 1, 1, tzinfo=UTC)
+
+
+def resident() -> float:
+    """Megabytes of memory that this process has now."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Measure:
+    """Seconds, CPU seconds and peak memory of a `with` block."""
+
+    def __enter__(self) -> "Measure":
+        self._idle = self._peak = resident()
+        self._done = threading.Event()
+        self._watch = threading.Thread(target=self._sample, daemon=True)
+        self._watch.start()
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._wall
+        self.cpu = time.process_time() - self._cpu
+        self._done.set()
+        self._watch.join()
+
+    def _sample(self) -> None:
+        while not self._done.wait(0.01):
+            self._peak = max(self._peak, resident())
+
+    def told(self, **more: Any) -> str:
+        """The measures as JSON."""
+        return json.dumps(
+            {
+                "seconds": round(self.seconds, 3),
+                "cpu_seconds": round(self.cpu, 3),
+                "megabytes_over_idle": round(self._peak - self._idle, 1),
+                **more,
+            }
+        )
+
+
+def extract(port: int, rows: int, objects: int, folder: Path) -> str:
+    """Pulls `rows` rows of each of `objects` objects, six at a time."""
+    days = [START.date() + timedelta(n) for n in range(rows // 86_400 + 1)]
+    names = [ObjectSettings(name=f"bench/object-{n}") for n in range(objects)]
+    grant = ClientCredentials("id", "secret")
+    with Intacct("bench", f"http://127.0.0.1:{port}/ia/api/v1", grant, {ENTITY: "u"}) as intacct:
+        extractor = Extractor(
+            intacct,
+            Warehouse(folder / "warehouse.duckdb"),
+            start_date=date(2020, 1, 1),
+            run_id="bench",
+            reading=Reading(look_back_days=0),
+            now=lambda: _NOW,
+        )
+        extractor.prepare(names, ENTITY)
+        before = intacct.usage
+        with Measure() as measure, ThreadPoolExecutor(6) as pool:
+            done = list(pool.map(lambda each: extractor.extract(each, ENTITY, days), names))
+        spent = intacct.usage - before
+    assert all(each.rows == rows for each in done)
+    return measure.told(
+        rows=rows * objects,
+        requests=spent.requests,
+        transactions=spent.transactions,
+        seconds_reading=round(sum(each.seconds_walking for each in done), 2),
+    )
+
+
+def bare(folder: Path, into: Path) -> str:
+    """The limit: the same pages from disk into a table, by one statement of DuckDB."""
+    spelled = ", ".join(
+        # What an expert would write: decimals of 64 bits, which DuckDB casts fastest.
+        f"'{path}': '{'DECIMAL(18,2)' if form and 'decimal' in form else column_type(type_, form)}'"
+        for path, (type_, form) in COLUMNS.items()
+    )
+    connection = duckdb.connect(str(into / "bare.duckdb"))
+    with Measure() as measure:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            f"CREATE TABLE bare AS SELECT * FROM read_json('{folder}/*.json', format = 'array',"
+            f" records = true, columns = {{{spelled}}})"
+        )
+    rows = connection.execute("SELECT count(*) FROM bare").fetchall()[0][0]
+    return measure.told(rows=rows)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["extract", port, rows, objects, folder]:
+            print(extract(int(port), int(rows), int(objects), Path(folder)))
+        case ["bare", pages, folder]:
+            print(bare(Path(pages), Path(folder)))
+        case _:
+            sys.exit(__doc__)
