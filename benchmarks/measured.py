@@ -82,6 +82,8 @@ def extract(port: int, rows: int, objects: int, folder: Path) -> str:
             now=lambda: _NOW,
         )
         extractor.prepare(names, ENTITY)
+        # The first parameter of a process makes DuckDB import pandas: that is idle, not work.
+        duckdb.connect().execute("SELECT ?", [1])
         before = intacct.usage
         with Measure() as measure, ThreadPoolExecutor(6) as pool:
             done = list(pool.map(lambda each: extractor.extract(each, ENTITY, days), names))

@@ -243,7 +243,7 @@ def test_without_leave_to_post_the_plan_is_a_dry_run(tmp_path: Path) -> None:
         assert location.rows(f"SELECT DISTINCT state FROM posting.{FEED}") == [("not sent",)]
 
 
-def test_what_landed_before_a_failure_counts_as_materialized(tmp_path: Path) -> None:
+def test_an_object_that_does_not_exist_is_told_before_anything_is_read(tmp_path: Path) -> None:
     with code_location(tmp_path) as location:
         objects = (
             *location.settings.objects,
@@ -254,12 +254,24 @@ def test_what_landed_before_a_failure_counts_as_materialized(tmp_path: Path) -> 
         told = failure(location.run(keys, entity="E110"))
 
         assert told.startswith(
-            "Sage Intacct knows no object general-ledger/acount.\n"
+            "Sage Intacct knows no object general-ledger/acount. "
             "Did you mean general-ledger/account"
         )
-        for key in RAW:
+        for key in keys:
+            assert location.materialized(key) == set()
+
+
+def test_what_landed_before_a_failure_counts_as_materialized(tmp_path: Path) -> None:
+    with code_location(tmp_path) as location:
+        with location.warehouse.connect() as connection:
+            connection.execute("CREATE SCHEMA raw")
+            connection.execute(f"CREATE TABLE raw.{RAW[0].path[-1]} (key INTEGER)")
+        told = failure(location.run(RAW, entity="E110"))
+
+        assert "key is INTEGER and would become VARCHAR" in told
+        assert location.materialized(RAW[0]) == set()
+        for key in RAW[1:]:
             assert location.materialized(key) == {f"{LAST_DAY}|E110"}
-        assert location.materialized(raw_key("general-ledger/acount")) == set()
 
 
 def test_reconciling_before_extracting_is_refused_because_everything_would_look_missing(
