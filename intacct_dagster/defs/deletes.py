@@ -55,7 +55,7 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
             intacct.intacct,
             warehouse.warehouse,
             start_date=settings.start_date,
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             page_size=settings.limits.page_size,
             reading=settings.reading,
             allowance=warehouse.allowance(settings.company),
