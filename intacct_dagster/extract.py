@@ -145,10 +145,8 @@ class Extractor:
         asked = sorted(set(days))
         with self._counted(client, what.name):
             shape = self._catalogue.learn(client, [what])[what.name]
-            done = [
-                self._extract_range(client, what, shape, each)
-                for each in ranges_of_days(self._with_look_back(asked))
-            ]
+            read = self._with_look_back(asked) if shape.dated else asked
+            done = [self._extract_range(client, what, shape, each) for each in ranges_of_days(read)]
         rows = {day: count for each in done for day, count in each.rows_by_day.items()}
         return Extracted(
             object=what.name,

@@ -312,6 +312,8 @@ def test_an_object_without_change_times_is_kept_as_it_was_read_last(tmp_path: Pa
     desk.extractor.extract(what, "E110", days(4, 4))
     desk.warehouse.refresh_current(COLOUR)
     assert desk.keys("intacct.company_config_colour") == [str(n) for n in range(6)]
+    # what it was on the day before stays on record
+    assert len(desk.keys("raw.company_config_colour")) == 8 + 6
 
 
 def test_a_sweep_finds_what_was_deleted_and_what_came_back(tmp_path: Path) -> None:
