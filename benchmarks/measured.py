@@ -68,7 +68,7 @@ class Measure:
 
 
 def extract(port: int, rows: int, objects: int, folder: Path) -> str:
-    """Pulls `rows` rows of each of `objects` objects, six at a time."""
+    """Pulls `rows` rows of each of `objects` objects, six requests at a time."""
     days = [START.date() + timedelta(n) for n in range(rows // 86_400 + 1)]
     names = [ObjectSettings(name=f"bench/object-{n}") for n in range(objects)]
     grant = ClientCredentials("id", "secret")
@@ -85,7 +85,7 @@ def extract(port: int, rows: int, objects: int, folder: Path) -> str:
         # The first parameter of a process makes DuckDB import pandas: that is idle, not work.
         duckdb.connect().execute("SELECT ?", [1])
         before = intacct.usage
-        with Measure() as measure, ThreadPoolExecutor(6) as pool:
+        with Measure() as measure, ThreadPoolExecutor(12) as pool:
             done = list(pool.map(lambda each: extractor.extract(each, ENTITY, days), names))
         spent = intacct.usage - before
     assert all(each.rows == rows for each in done)

@@ -159,7 +159,7 @@ def test_a_business_error_does_not_renew_the_session(clock: Clock) -> None:
 
 
 def test_threads_that_meet_a_dead_token_renew_it_once(clock: Clock) -> None:
-    together = threading.Barrier(8, timeout=10)
+    together = threading.Barrier(6, timeout=10)
 
     def only_the_second_token(request: httpx.Request) -> httpx.Response:
         if bearer(request) == "token-1":
@@ -169,13 +169,13 @@ def test_threads_that_meet_a_dead_token_renew_it_once(clock: Clock) -> None:
 
     wire = Wire(only_the_second_token)
     client = company(wire, clock).entity("E110")
-    threads = [threading.Thread(target=client.count, args=(BILL,)) for _ in range(8)]
+    threads = [threading.Thread(target=client.count, args=(BILL,)) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=20)
     assert len(wire.token_forms) == 2
-    assert [bearer(request) for request in wire.requests].count("token-2") == 8
+    assert [bearer(request) for request in wire.requests].count("token-2") == 6
 
 
 def test_processes_with_one_store_share_one_session(clock: Clock) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -249,3 +251,31 @@ def test_an_entity_that_is_not_configured_is_named_with_those_that_are() -> None
     intacct = Intacct("demo", BASE_URL, ClientCredentials("a", "b"), {"E110": "usa", "E120": "can"})
     with intacct, pytest.raises(RequestRefused, match=r"E999 is not configured.\n.*E110, E120"):
         intacct.entity("E999")
+
+
+class Held(httpx.BaseTransport):
+    """Tokens at once; queries arrive, and are answered when `answer` is set."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Semaphore(0)
+        self.answer = threading.Event()
+        self._tokens = Wire(page_reply([], total=7))
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/oauth2/token"):
+            self.arrived.release()
+            self.answer.wait(10)
+        return self._tokens.handle_request(request)
+
+
+def test_no_more_requests_are_in_flight_than_the_plan_allows() -> None:
+    held = Held()
+    grant = ClientCredentials("app.sage.com", "secret")
+    intacct = Intacct("demo", BASE_URL, grant, {"E110": "usa"}, transport=held, concurrency=2)
+    with ThreadPoolExecutor(5) as pool:
+        asked = [pool.submit(intacct.entity("E110").count, BILL) for _ in range(5)]
+        assert held.arrived.acquire(timeout=10)
+        assert held.arrived.acquire(timeout=10)
+        assert not held.arrived.acquire(timeout=0.2)
+        held.answer.set()
+        assert [each.result(10) for each in asked] == [7] * 5

@@ -74,7 +74,8 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
         except (IntacctError, WarehouseError) as refused:
             _fail(context, settings, landed, [refused])
         for entity, days in asked.items():
-            with ThreadPoolExecutor(max_workers=settings.limits.concurrency) as pool:
+            # More threads than requests may be in flight: while some load, others read.
+            with ThreadPoolExecutor(max_workers=2 * settings.limits.concurrency) as pool:
                 futures = {
                     key: pool.submit(extractor.extract, objects[key], entity, days)
                     for key in selected

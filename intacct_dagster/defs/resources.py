@@ -47,6 +47,7 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
     redirect_uri: str = ""
     users: list[EntityUser]
     state: str
+    concurrency: int = 6
     _intacct: Intacct | None = PrivateAttr(default=None)
 
     @contextmanager
@@ -69,6 +70,7 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
             grant,
             {each.entity: each.user for each in self.users},
             tokens=tokens,
+            concurrency=self.concurrency,
         ) as intacct:
             self._intacct = intacct
             try:
@@ -137,6 +139,7 @@ def build_resources(settings: Settings) -> dict[str, object]:
             redirect_uri=settings.auth.redirect_uri,
             users=[EntityUser(entity=each.id, user=each.user) for each in settings.entities],
             state=settings.state,
+            concurrency=settings.limits.concurrency,
         ),
         "warehouse": WarehouseResource(
             path=str(settings.warehouse),

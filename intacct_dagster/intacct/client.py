@@ -53,6 +53,7 @@ class Intacct:
 
     `base_url` is the API root ("https://api.intacct.com/ia/api/v1"), `users` maps entity ids to the
     Sage users whose sessions read and write them. `tokens` keeps sessions (default: in memory),
+    `concurrency` is how many requests may be in flight at once, over all clients and threads.
     `transport` takes the place of the network and `now` that of the clock (aware UTC).
     """
 
@@ -65,12 +66,13 @@ class Intacct:
         tokens: TokenStore | None = None,
         transport: httpx.BaseTransport | None = None,
         now: Callable[[], datetime] = _now,
+        concurrency: int = 6,
     ) -> None:
         self.company = company
         self._grant = grant
         self._users = dict(users)
         self._tokens = tokens if tokens is not None else MemoryTokenStore()
-        self._transport = Transport(base_url, transport)
+        self._transport = Transport(base_url, transport, in_flight=concurrency)
         self._now = now
         self._meter = Meter()
         self._sessions: dict[tuple[str, str | None], Session] = {}

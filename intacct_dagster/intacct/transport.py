@@ -9,6 +9,7 @@ is what the caller is told.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,7 +83,15 @@ class Transport:
     `transport` takes the place of the network. Nothing that is sent is ever logged or kept.
     """
 
-    def __init__(self, base_url: str, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        in_flight: int = 6,
+    ) -> None:
+        # Sage counts the requests of a company that overlap; who waits to retry is not one of them.
+        self._slots = threading.BoundedSemaphore(in_flight)
         self.base_url = base_url.rstrip("/")
         self.host = urlsplit(self.base_url).netloc
         self._client = httpx.Client(
@@ -132,15 +141,16 @@ class Transport:
                     meter.add(Usage(retries=1, seconds_waited=waited))
                 meter.add(Usage(requests=1))
                 try:
-                    response = self._client.request(
-                        method,
-                        self.base_url + path,
-                        headers=headers,
-                        params=params,
-                        content=content,
-                        data=form,
-                        timeout=httpx.Timeout(patience, connect=CONNECT_TIMEOUT),
-                    )
+                    with self._slots:
+                        response = self._client.request(
+                            method,
+                            self.base_url + path,
+                            headers=headers,
+                            params=params,
+                            content=content,
+                            data=form,
+                            timeout=httpx.Timeout(patience, connect=CONNECT_TIMEOUT),
+                        )
                     return self._judge(response, kind, about)
                 except (httpx.RequestError, httpx.InvalidURL) as error:
                     raise self._not_answered(error, kind, about) from error
