@@ -61,9 +61,37 @@ def main() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that keeps what is posted, over restarts.  [default: kept nowhere]",
 )
+@click.option(
+    "--behaviour",
+    "behaviours",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="What to do where nobody knows what Intacct does; may be repeated.",
+)
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML file with what is to go wrong.  [default: nothing]",
+)
+@click.option(
+    "--tier",
+    default="1",
+    show_default=True,
+    type=click.Choice(["1", "2", "3", "4", "none"]),
+    help="Whose limit of requests at a time counts.",
+)
 @click.pass_context
 @_plainly
-def sandbox(context: click.Context, host: str, port: int, seed: int, state: Path | None) -> None:
+def sandbox(
+    context: click.Context,
+    host: str,
+    port: int,
+    seed: int,
+    state: Path | None,
+    behaviours: tuple[str, ...],
+    faults: Path | None,
+    tier: str,
+) -> None:
     """Serve a simulated Sage Intacct company over HTTP.
 
     Prints one line of JSON when it is ready: base URL, credentials, entities and users. Stops at
@@ -71,9 +99,25 @@ def sandbox(context: click.Context, host: str, port: int, seed: int, state: Path
     """
     if context.invoked_subcommand is not None:
         return
-    from intacct_dagster.sandbox import run
+    from intacct_dagster.sandbox import read_choices, run
 
-    run(host=host, port=port, seed=seed, state=state)
+    chosen = read_choices(behaviours)
+    run(host=host, port=port, seed=seed, state=state, behaviours=chosen, faults=faults, tier=tier)
+
+
+@sandbox.command("behaviours")
+def list_behaviours() -> None:
+    """List the switches for what nobody outside Sage knows.
+
+    The first value of each is the default; another is chosen with `sandbox --behaviour NAME=VALUE`.
+    """
+    from intacct_dagster.sandbox import all_behaviours
+
+    for one in all_behaviours().values():
+        click.echo(f"{one.name}: {one.about}")
+        for value, meaning in one.values.items():
+            mark = "*" if value == one.default else " "
+            click.echo(f"  {mark} {value}{'' if meaning == value else f': {meaning}'}")
 
 
 @sandbox.command()

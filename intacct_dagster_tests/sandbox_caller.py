@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from intacct_dagster.sandbox import BASE_PATH, CLIENT_ID, CLIENT_SECRET, Books, Clock, create_app
+from intacct_dagster.sandbox import (
+    BASE_PATH,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    Behaviours,
+    Books,
+    Clock,
+    create_app,
+)
 
 CLIENT = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 
@@ -38,6 +46,24 @@ class Caller:
         return self._loop.run_until_complete(
             self._client.request(method, below, headers=headers, **given)
         )
+
+    def together(self, *requests: tuple[str, str, str, dict[str, Any]]) -> list[Any]:
+        """The responses to requests (method, path, user, rest) that come at the same time."""
+        calls = []
+        for method, path, user, rest in requests:
+            headers = {"Authorization": f"Bearer {self.token(user)}", **rest.pop("headers", {})}
+            calls.append(self._client.request(method, BASE_PATH + path, headers=headers, **rest))
+
+        async def all_of_them() -> list[Any]:
+            return list(await asyncio.gather(*calls))
+
+        return self._loop.run_until_complete(all_of_them())
+
+    def control(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer of the control API, which must be a good one."""
+        response = self.call(method, f"/_sandbox/{path}", json=body)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def log_in(self, username: str) -> dict[str, Any]:
         """The answer to a client-credentials request."""
@@ -74,10 +100,14 @@ class Caller:
 
 @contextmanager
 def calling(
-    state: Path | None = None, clock: Clock | None = None, seed: int = 1
+    state: Path | None = None,
+    clock: Clock | None = None,
+    seed: int = 1,
+    behaviours: Mapping[str, str] | None = None,
 ) -> Iterator[Caller]:
     """A caller of fresh books."""
-    caller = Caller(Books(seed=seed, state=state, clock=clock or Clock.stopped()))
+    clock, chosen = clock or Clock.stopped(), Behaviours(behaviours)
+    caller = Caller(Books(seed=seed, state=state, clock=clock, behaviours=chosen))
     try:
         yield caller
     finally:

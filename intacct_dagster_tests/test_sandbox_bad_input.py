@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import string
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from intacct_dagster.sandbox import serve
 from intacct_dagster_tests.sandbox_caller import (
+    CLIENT,
     CUSTOMER,
     INVOICE,
     Caller,
@@ -33,6 +37,11 @@ _PATHS = (
     "/objects/general-ledger/journal-entry",
     "/services/core/query",
     "/services/core/model",
+    "/services/core/composite",
+    "/services/core/export",
+    "/services/core/async/job-status",
+    "/services/bulk/job/create",
+    "/services/bulk/job/status",
     "/oauth2/token",
     "/oauth2/revoke",
     "/oauth2/authorize",
@@ -168,7 +177,7 @@ def test_a_body_that_is_no_json_is_refused(caller: Caller, body: bytes, text: st
     assert text in messages(response)
 
 
-def test_a_body_of_50_mb_is_refused_without_being_read_to_its_end(caller: Caller) -> None:
+def test_a_body_of_50_mb_is_refused(caller: Caller) -> None:
     response = caller.call("POST", "/services/core/query", user=USER, content=b" " * 50_000_000)
     assert response.status_code == 413
     assert "larger than 20 MB" in messages(response)
@@ -182,7 +191,7 @@ def test_dates_at_the_end_of_time_are_refused(caller: Caller) -> None:
 
 def test_paths_and_methods_that_are_not_there_are_told_so(caller: Caller) -> None:
     for method, path, status in (
-        ("GET", "/services/core/composite", 404),
+        ("GET", "/services/core/nothing", 404),
         ("PUT", f"/objects/{INVOICE}", 405),
         ("GET", "/services/core/query", 405),
         ("POST", f"/objects/{INVOICE}/1", 405),
@@ -208,3 +217,137 @@ def test_a_defect_is_answered_without_a_traceback(
     assert messages(response) == "The sandbox failed: ZeroDivisionError"
     assert "a secret" not in response.text
     assert "ZeroDivisionError" in caplog.text
+
+
+# --- more at a time, and longer, than anyone should -------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "text"),
+    [
+        ("POST", f"/objects/{INVOICE}", [invoice()] * 501, 400, "1 to 500 items"),
+        ("POST", f"/objects/{INVOICE}", [], 400, "1 to 500 items"),
+        ("PATCH", f"/objects/{INVOICE}", [{"key": "1"}] * 501, 400, "1 to 500 items"),
+        ("DELETE", f"/objects/{INVOICE}/" + ",".join(["1"] * 501), None, 400, "At most 500 keys"),
+        ("GET", f"/objects/{INVOICE}/" + ",".join(["1"] * 501), None, 400, "At most 500 keys"),
+        ("POST", "/services/core/composite", [], 400, "2 to 10 requests"),
+        ("POST", "/services/core/query", [{}] * 21, 400, "1 to 20 queries"),
+        ("POST", "/services/core/export", {"fileType": "csv"}, 400, "fileType and query"),
+        ("GET", "/services/bulk/job/status", None, 404, "does not exist"),
+        ("GET", "/services/core/async/job-status?jobId=x", None, 404, "does not exist"),
+    ],
+)
+def test_too_many_and_too_few_are_refused(
+    caller: Caller, method: str, path: str, body: Any, status: int, text: str
+) -> None:
+    response = caller.call(method, path, user=USER, json=body)
+    assert response.status_code == status
+    assert text in messages(response)
+
+
+@pytest.mark.parametrize(
+    ("header", "statuses"),
+    [
+        ("Authorization", (401,)),
+        ("Idempotency-Key", (400,)),
+        ("X-IA-API-Param-Entity", (400,)),
+        ("X-IA-API-Param-Transaction", (201,)),
+        ("Prefer", (201,)),
+        ("X-Nobody-Knows", (201,)),
+    ],
+)
+def test_a_header_of_10_kb_is_answered_over_http(header: str, statuses: tuple[int, ...]) -> None:
+    with serve() as sandbox, httpx.Client(timeout=30) as client:
+        form = {"grant_type": "client_credentials", "username": USER, **CLIENT}
+        token = client.post(f"{sandbox.base_url}/oauth2/token", data=form).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}", header: "x" * 10_000}
+        url = f"{sandbox.base_url}/objects/{INVOICE}"
+        answer = client.post(url, json=invoice(), headers=headers)
+        assert answer.status_code in statuses
+        assert _is_answer(answer)
+
+
+def test_a_body_of_50_mb_is_answered_over_http_before_the_line_goes_dead() -> None:
+    with serve() as sandbox, httpx.Client(timeout=30) as client:
+        url = f"{sandbox.base_url}/services/core/query"
+        answer = client.post(url, content=b" " * 50_000_000)
+        assert answer.status_code == 413
+        assert _is_answer(answer)
+        assert client.post(url, content=b"{}").status_code == 401
+
+
+_CONTROL = ("clock", "faults", "behaviours", "limits", "snapshots", "restore", "webhooks")
+
+
+@_QUIET
+@given(
+    path=st.sampled_from(_CONTROL),
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE"]),
+    body=st.binary(max_size=40) | (_json | _queryish).map(lambda one: json.dumps(one).encode()),
+)
+def test_the_control_api_answers_anything(
+    caller: Caller, path: str, method: str, body: bytes
+) -> None:
+    response = caller.call(method, f"/_sandbox/{path}", content=body)
+    caller.call("DELETE", "/_sandbox/faults")
+    assert response.status_code in (200, 400, 405)
+    response.json()
+
+
+_FAULT_WORDS = st.sampled_from(
+    [
+        *("latency", "answer", "status", "cut", "before", "truncate", "meanwhile", "insert"),
+        *("between", "nth", "every", "chance", "times", "uniform", "lognormal", "retry_after"),
+        *("late", "name", "drop_item", "revoke_token", "route", "query"),
+    ]
+)
+_faultish = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 600) | st.floats(-9, 1e9) | _FAULT_WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_FAULT_WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@_QUIET
+@given(fault=st.dictionaries(_FAULT_WORDS, _faultish, max_size=4))
+def test_any_fault_is_taken_or_refused_and_what_is_taken_works(
+    caller: Caller, fault: dict[str, Any]
+) -> None:
+    caller.token(USER)
+    taken = caller.call("PUT", "/_sandbox/faults", json=[fault])
+    assert taken.status_code in (200, 400)
+    query = {"object": INVOICE, "fields": ["key"], "size": 1}
+    # The cut is the one answer that is none.
+    with contextlib.suppress(ConnectionAbortedError):
+        response = caller.call("POST", "/services/core/query", user=USER, json=query)
+        assert "The sandbox failed" not in response.text
+    caller.call("DELETE", "/_sandbox/faults")
+    caller._tokens.clear()  # one of the faults ends them
+
+
+@_QUIET
+@given(
+    service=st.sampled_from(["composite", "export", "query"]),
+    body=st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "method": st.sampled_from(["GET", "POST", "PATCH", "DELETE", "PUT"]),
+                "path": st.sampled_from([*_PATHS, "/objects/@{a.1.key}", "/objects/%00/x?y"]),
+                "headers": _json,
+                "body": _json | _queryish,
+                "resultReference": st.sampled_from(["a", "b"]) | _json,
+                "fileType": st.sampled_from(["csv", "xlsx", "pdf"]),
+                "query": _queryish,
+                "object": st.sampled_from([INVOICE, CUSTOMER, "x"]),
+                "fields": _queryish,
+            },
+        ),
+        max_size=4,
+    )
+    | _json,
+)
+def test_any_body_of_a_service_is_answered(caller: Caller, service: str, body: Any) -> None:
+    response = caller.call("POST", f"/services/core/{service}", user=USER, json=body)
+    assert response.status_code in (200, 207, 400, 501)
+    assert _is_answer(response)

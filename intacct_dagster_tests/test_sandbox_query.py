@@ -180,10 +180,10 @@ def test_a_query_that_makes_no_sense_is_refused_and_told_why(
 
 
 def test_what_is_not_simulated_is_refused_and_not_answered_wrongly(caller: Caller) -> None:
-    aggregate = _ask(caller, object=INVOICE, fields=["count:key"])
-    several = caller.call("POST", "/services/core/query", user=USER, json=[])
-    assert (aggregate.status_code, several.status_code) == (501, 501)
-    assert "does not simulate" in messages(aggregate)
+    hierarchy = {"includeHierarchyFields": True}
+    response = _ask(caller, object=INVOICE, fields=["key"], filterParameters=hierarchy)
+    assert response.status_code == 501
+    assert "does not simulate" in messages(response)
 
 
 # --- against a naive model --------------------------------------------------------------------
@@ -340,6 +340,81 @@ def test_filters_expressions_orders_and_pages_answer_as_a_naive_reader_would(
     assert [row["key"] for row in answer["ia::result"]] == [
         row["key"] for row in expected[start - 1 : start - 1 + size]
     ]
+
+
+_AGGREGATED = ["totalTxnAmount", "dueInDays", "invoiceDate", "referenceNumber", "key"]
+_GROUPED_BY = ["state", "invoiceDate", "customer.name"]
+
+
+def _naive_aggregate(function: str, path: str, rows: list[dict[str, Any]]) -> Any:
+    values = [row[path] for row in rows if row[path] is not None]
+    if function == "count":
+        return len(values)
+    if not values:
+        return None
+    if function in ("min", "max"):
+        return (min if function == "min" else max)(values, key=_FIELDS[path])
+    total = sum((Decimal(str(value)) for value in values), Decimal(0))
+    wanted = total if function == "sum" else total / len(values)
+    return f"{wanted.quantize(Decimal('0.01'), 'ROUND_HALF_UP')}"
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_aggregates_answer_as_a_naive_reader_would(
+    caller: Caller, everything: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    by = data.draw(st.lists(st.sampled_from(_GROUPED_BY), max_size=2, unique=True))
+    path = data.draw(st.sampled_from(_AGGREGATED))
+    functions = ["count", "min", "max"]
+    if path in ("totalTxnAmount", "dueInDays"):
+        functions += ["sum", "avg"]
+    function = data.draw(st.sampled_from(functions))
+    one = data.draw(_filters(everything))
+    ((operator, operand),) = one.items()
+    ((filtered, wanted),) = operand.items()
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {} if by else {(): []}
+    for row in everything:
+        if _naive(operator, row[filtered], wanted, _FIELDS[filtered]):
+            groups.setdefault(tuple(row[name] for name in by), []).append(row)
+    name = f"{function}:{path}"
+    answer = caller.query(USER, INVOICE, [*by, name], filters=[one], size=4000)
+    assert answer["ia::meta"]["totalCount"] == len(groups)
+    told = {tuple(row[one] for one in by): row[name] for row in answer["ia::result"]}
+    if len(groups) <= 4000:
+        assert told == {key: _naive_aggregate(function, path, rows) for key, rows in groups.items()}
+
+
+def test_groups_are_ordered_and_paged(caller: Caller) -> None:
+    fields, total = ["customer.id", "sum:totalTxnAmount"], "sum:totalTxnAmount"
+    order = [{total: "desc"}]
+    first = caller.query(USER, INVOICE, fields, orderBy=order, size=5)
+    second = caller.query(USER, INVOICE, fields, orderBy=order, size=5, start=6)
+    sums = [Decimal(row[total]) for row in first["ia::result"] + second["ia::result"]]
+    assert len(sums) == 10
+    assert sums == sorted(sums, reverse=True)
+    assert first["ia::meta"]["next"] == 6
+
+
+@pytest.mark.parametrize(
+    ("fields", "rest", "text"),
+    [
+        (["sum:invoiceNumber"], {}, "sum cannot be used on invoiceNumber"),
+        (["sum:nothing"], {}, "The nothing field does not exist"),
+        (["total:key"], {}, "The total:key field does not exist"),
+        (["count:key"], {"orderBy": [{"key": "asc"}]}, "not among the grouped fields"),
+    ],
+)
+def test_an_aggregate_that_makes_no_sense_is_refused(
+    caller: Caller, fields: list[str], rest: dict[str, Any], text: str
+) -> None:
+    response = _ask(caller, object=INVOICE, fields=fields, **rest)
+    assert response.status_code == 400
+    assert text in messages(response)
 
 
 def test_and_binds_tighter_than_or(caller: Caller) -> None:

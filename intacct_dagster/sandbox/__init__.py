@@ -7,6 +7,7 @@ shares no code with the client: two readings of one API keep each other honest.
 from __future__ import annotations
 
 from .app import BASE_PATH, create_app
+from .behaviours import Behaviour, Behaviours, all_behaviours, read_choices
 from .books import Books
 from .clock import DAYS, LAST_DAY, Clock
 from .company import CLIENT_ID, CLIENT_SECRET, COMPANY
@@ -23,14 +24,18 @@ __all__ = [
     "COMPANY",
     "DAYS",
     "LAST_DAY",
+    "Behaviour",
+    "Behaviours",
     "Books",
     "Clock",
     "EntityFacts",
     "RunningSandbox",
     "SalesFeedFacts",
     "SandboxError",
+    "all_behaviours",
     "create_app",
     "parity_page",
+    "read_choices",
     "replay_directory",
     "run",
     "serve",

@@ -4,67 +4,75 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
-from . import control_routes, oauth_routes, object_routes, service_routes, workflows
+from . import (
+    composite,
+    control_routes,
+    export,
+    jobs,
+    oauth_routes,
+    object_routes,
+    service_routes,
+    workflows,
+)
 from .books import Books
-from .front_door import FrontDoor, Handler
+from .front_door import BASE_PATH, FrontDoor
 
-BASE_PATH = "/ia/api/v1"
-"""Where Intacct's API begins."""
+__all__ = ["BASE_PATH", "create_app"]
 
-_OBJECT = f"{BASE_PATH}/objects/{{application}}/{{object}}"
+_OBJECT = "/objects/{application}/{object}"
 _ALL = ["GET", "POST", "PATCH", "DELETE", "OPTIONS"]
 
 
 def create_app(books: Books) -> Starlette:
     """The sandbox as an ASGI application over these books."""
     door = FrontDoor(books)
-
-    def route(path: str, kind: str, handler: Handler, methods: list[str]) -> Route:
-        return Route(path, door.endpoint(kind, handler), methods=methods)
-
+    door.before_each = lambda: jobs.go_on(door)
+    route, control = door.route, door.control_route
     app = Starlette(
         routes=[
-            route(f"{BASE_PATH}/oauth2/token", "token", oauth_routes.token, ["POST"]),
-            route(f"{BASE_PATH}/oauth2/revoke", "revoke", oauth_routes.revoke, ["POST"]),
+            route("/oauth2/token", "token", oauth_routes.token, ["POST"]),
+            route("/oauth2/revoke", "revoke", oauth_routes.revoke, ["POST"]),
+            route("/oauth2/authorize", "authorize", oauth_routes.authorize, ["GET", "POST"]),
+            route("/services/core/query", "query", service_routes.ask_query, ["POST"]),
+            route("/services/core/model", "model", service_routes.ask_model, ["GET"]),
+            route("/services/core/session/id", "session", service_routes.session_id, ["GET"]),
             route(
-                f"{BASE_PATH}/oauth2/authorize",
-                "authorize",
-                oauth_routes.authorize,
-                ["GET", "POST"],
-            ),
-            route(f"{BASE_PATH}/services/core/query", "query", service_routes.ask_query, ["POST"]),
-            route(f"{BASE_PATH}/services/core/model", "model", service_routes.ask_model, ["GET"]),
-            route(
-                f"{BASE_PATH}/services/core/session/id",
-                "session",
-                service_routes.session_id,
-                ["GET"],
-            ),
-            route(
-                f"{BASE_PATH}/services/company-config/dimensions/list",
+                "/services/company-config/dimensions/list",
                 "dimensions",
                 service_routes.list_dimensions,
                 ["GET"],
             ),
             route(
-                f"{BASE_PATH}/services/core/allowed-operations/list",
+                "/services/core/allowed-operations/list",
                 "allowed-operations",
                 service_routes.allowed_operations,
                 ["POST"],
             ),
             route(
-                f"{BASE_PATH}/workflows/{{application}}/{{object}}/{{action}}",
-                "workflow",
-                workflows.act,
-                ["POST"],
+                "/workflows/{application}/{object}/{action}", "workflow", workflows.act, ["POST"]
             ),
+            route("/services/core/composite", "composite", composite.ask_composite, ["POST"]),
+            route("/services/core/export", "export", export.ask_export, ["POST"]),
+            route("/services/core/async/job-status", "async", jobs.async_status, ["GET"]),
+            route("/services/bulk/job/create", "bulk", jobs.create_bulk, ["POST"]),
+            route("/services/bulk/job/status", "bulk", jobs.bulk_status, ["GET"]),
             route(_OBJECT, "objects", object_routes.collection, _ALL),
             route(f"{_OBJECT}/{{keys}}", "objects", object_routes.member, _ALL),
-            route("/_sandbox/health", "control", control_routes.health, ["GET"]),
-            route("/_sandbox/books", "control", control_routes.written, ["GET"]),
-            route("/_sandbox/requests", "control", control_routes.requests, ["GET"]),
+            control("/health", control_routes.health, ["GET"]),
+            control("/openapi.json", control_routes.openapi_document, ["GET"]),
+            control("/books", control_routes.written, ["GET"]),
+            control("/records", control_routes.records, ["GET"]),
+            control("/requests", control_routes.requests, ["GET"]),
+            control("/journal", control_routes.journal, ["GET"]),
+            control("/clock", control_routes.clock, ["GET", "POST"]),
+            control("/faults", control_routes.faults, ["GET", "PUT", "POST", "DELETE"]),
+            control("/behaviours", control_routes.behaviours, ["GET", "POST"]),
+            control("/limits", control_routes.limits, ["GET", "POST"]),
+            control("/webhooks", control_routes.webhooks, ["GET", "POST"]),
+            control("/reset", control_routes.reset, ["POST"]),
+            control("/snapshots", control_routes.snapshots, ["GET", "POST"]),
+            control("/restore", control_routes.restore, ["POST"]),
         ],
         exception_handlers={HTTPException: door.no_route},
     )

@@ -4,9 +4,8 @@ Facts (Sage's bulk-requests guide): at most 500 items; not atomic unless the tra
 says so; the answer is in request order; 207 when some failed, each item then with `ia::status`
 and, where it failed, `ia::error`.
 
-Not documented and decided here: an all-good POST answers 201 and a PATCH 200; where all items
-failed with one and the same status other than 409, that is the status of the whole ("One status
-may be returned if it fits all records").
+Statuses of an all-good POST and of an all-failed batch are not documented ("One status may be
+returned if it fits all records"): behaviours. An all-good PATCH answers 200.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import refusals
+from .behaviours import Behaviours
 from .books import Books, Work
 from .catalogue import Json, ObjectType
 from .envelopes import Refusal, success, tally
@@ -55,10 +55,14 @@ def many(
     support_id: Callable[[], str],
 ) -> Outcome:
     """Write items one after another. With `atomic` the first failure undoes all of them."""
+    behaviours = books.behaviours
     if not 1 <= len(writes) <= MOST_ITEMS:
-        raise refusals.bad_request(
+        refusal = refusals.bad_request(
             f"A batch takes from 1 to {MOST_ITEMS} items, and this one has {len(writes)}"
         )
+        if len(writes) > MOST_ITEMS:
+            refusal.status = int(behaviours["too_many_items"].removeprefix("refused_"))
+        raise refusal
     begun = len(work.changes)
     outcomes: list[str | Refusal | None] = []
     for write in writes:
@@ -82,17 +86,29 @@ def many(
         if method == "DELETE":
             return Outcome(_GOOD[method], None)
         keys = [one for one in outcomes if isinstance(one, str)]
-        refs: list[Json] = [reference(type_, key, books.tables) for key in keys]
-        return Outcome(_GOOD[method], success(refs, count=len(refs)))
+        refs: list[dict[str, Json]] = [reference(type_, key, books.tables) for key in keys]
+        status = _GOOD[method]
+        if method == "POST":
+            status = int(behaviours["batch_created"].removeprefix("status_"))
+        if status == 207:
+            refs = [{**ref, "ia::status": _GOOD[method]} for ref in refs]
+        return Outcome(status, success(list[Json](refs), count=len(refs)))
+    shows = behaviours["mixed_success_status"] == "shown"
     items: list[Json] = []
     for outcome in outcomes:
         if isinstance(outcome, Refusal):
             items.append({"ia::status": outcome.status, "ia::error": outcome.error(support_id())})
-        elif outcome is None:
-            items.append({"ia::status": _GOOD[method]})
         else:
-            ref = reference(type_, outcome, books.tables)
-            items.append({**ref, "ia::status": _GOOD[method]})
+            ref = {} if outcome is None else reference(type_, outcome, books.tables)
+            items.append({**ref, **({"ia::status": _GOOD[method]} if shows else {})})
+    status = _failed_status(behaviours, failed) if len(failed) == len(outcomes) else 207
+    return Outcome(status, tally(items, len(failed)))
+
+
+def _failed_status(behaviours: Behaviours, failed: Sequence[Refusal]) -> int:
+    """The status of a batch of which nothing went well."""
+    behaviour = behaviours["batch_failed"]
+    if behaviour != "common":
+        return int(behaviour.removeprefix("status_"))
     statuses = {one.status for one in failed}
-    alike = len(failed) == len(outcomes) and len(statuses) == 1 and 409 not in statuses
-    return Outcome(statuses.pop() if alike else 207, tally(items, len(failed)))
+    return statuses.pop() if len(statuses) == 1 and 409 not in statuses else 207

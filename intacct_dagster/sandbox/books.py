@@ -7,26 +7,34 @@ are journaled together or undone together.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
+from zoneinfo import ZoneInfo
 
+from .behaviours import Behaviours
 from .catalogue import Catalogue, Json, load_catalogue
 from .clock import Clock, wire_time
 from .company import ENTITIES
 from .errors import SandboxError
+from .faults import FaultPlan
 from .generator import generate
 from .idempotency import Answers, StoredAnswer
 from .journal import Journal
 from .oauth import TokenOffice
+from .referee import Referee
 from .scope import Session
 from .tables import Row, Tables
-from .usage import Usage
+from .throttle import Throttle
+from .webhooks import Webhooks
 
 _DOCUMENT_NUMBERS = ("referenceNumber", "invoiceNumber", "billNumber")
+
+MOST_SNAPSHOTS = 20
+"""How many snapshots are kept."""
 
 Operation = Literal["create", "update", "delete"]
 
@@ -61,12 +69,33 @@ class Change:
         }
 
 
+_HISTORY = "company-config/audit-history"
+_ACTIONS: dict[Operation, str] = {"create": "create", "update": "modify", "delete": "delete"}
+_MOST_DIFFERENCES = 50
+
+
+def _differences(change: Change) -> list[tuple[str | None, Json, Json]]:
+    """What an entry of the audit trail tells of a change: the fields, with the values before and
+    after; of a record that is created or deleted that it is."""
+    before, after = change.before, change.after
+    if before is None or after is None:
+        return [(None, None, None)]
+    paths = [path for path in {**before, **after} if not path.startswith("audit.")]
+    found: list[tuple[str | None, Json, Json]] = [
+        (path, before.get(path), after.get(path))
+        for path in paths
+        if before.get(path) != after.get(path)
+    ]
+    return found[:_MOST_DIFFERENCES]
+
+
 class Work:
     """The changes of one request. They show at once, and are kept only if the request commits."""
 
     def __init__(self, books: Books, session: Session) -> None:
         self._books = books
         self.session = session
+        self.behaviours = books.behaviours
         self.now = books.clock.now()
         self.changes: list[Change] = []
 
@@ -105,23 +134,36 @@ class Work:
 class Books:
     """Everything one sandbox knows.
 
-    `seed` fixes the generated company. With `state`, a directory, what is written outlives the
-    process; raises `SandboxError` when that directory cannot be used.
+    `seed` fixes the generated company, and chance with it. With `state`, a directory, what is
+    written outlives the process; raises `SandboxError` when that directory cannot be used.
     """
 
     def __init__(
-        self, *, seed: int = 1, state: Path | None = None, clock: Clock | None = None
+        self,
+        *,
+        seed: int = 1,
+        state: Path | None = None,
+        clock: Clock | None = None,
+        behaviours: Behaviours | None = None,
     ) -> None:
         self.seed = seed
         self.clock = clock or Clock()
         self.lock = threading.RLock()
+        self.behaviours = behaviours or Behaviours()
         self.catalogue: Catalogue = load_catalogue()
-        self.usage = Usage()
+        self.referee = Referee()
+        self.faults = FaultPlan(seed)
+        self.throttle = Throttle()
+        self.webhooks = Webhooks(self.clock)
         self.changes: list[Change] = []
         self.answers = Answers()
+        self._late: dict[tuple[str, str], datetime] = {}
+        self._snapshots: dict[str, Callable[[], None]] = {}
         self._journal = Journal(state, seed) if state is not None else None
         self.tables: Tables = generate(seed)
-        self.tokens = TokenOffice(seed, self._keep_token_event)
+        self.tokens = TokenOffice(seed, self._keep_token_event, self.behaviours)
+        # Generated anew rather than copied: most sandboxes are never reset.
+        self._as_started = self._remember(None, lambda: generate(seed))
         if self._journal is not None:
             self._replay_all(self._journal)
 
@@ -131,8 +173,85 @@ class Books:
         return self._journal
 
     def today(self) -> date:
-        """The sandbox's date, in UTC."""
-        return self.clock.now().date()
+        """The sandbox's date, in the company's time zone."""
+        return self.clock.now().astimezone(ZoneInfo(self.behaviours["company_time_zone"])).date()
+
+    # --- going back -----------------------------------------------------------------------
+
+    def _remember(
+        self, journaled: bytes | None, tables: Callable[[], Tables]
+    ) -> Callable[[], None]:
+        changes, answers = list(self.changes), self.answers.copy()
+        late, tokens, now = dict(self._late), self.tokens.snapshot(), self.clock.now()
+
+        def restore() -> None:
+            if self._journal is not None:
+                self._journal.rewrite(journaled)
+            self.tables, self.changes = tables(), list(changes)
+            self.answers, self._late = answers.copy(), dict(late)
+            tokens()
+            self.clock.restart(now)
+
+        return restore
+
+    def snapshot(self, name: str) -> None:
+        """Remember books, tokens, kept answers and the time under a name, as long as the process
+        lives; raises `SandboxError` when there are too many."""
+        if name not in self._snapshots and len(self._snapshots) >= MOST_SNAPSHOTS:
+            raise SandboxError(f"There are {MOST_SNAPSHOTS} snapshots already: use a name again.")
+        with self.lock:
+            journaled = self._journal.content() if self._journal is not None else None
+            self._snapshots[name] = self._remember(journaled, self.tables.copy().copy)
+
+    @property
+    def snapshots(self) -> list[str]:
+        """Their names, oldest first."""
+        return list(self._snapshots)
+
+    def restore(self, name: str) -> None:
+        """Go back to a snapshot; raises `SandboxError` when there is none of that name.
+
+        What was asked meanwhile stays on record, and rules of the fault plan go on counting.
+        """
+        if name not in self._snapshots:
+            raise SandboxError(f"There is no snapshot {name!r}.")
+        with self.lock:
+            self._snapshots[name]()
+
+    def reset(self) -> None:
+        """Back to the beginning: books as generated, no tokens, no kept answers, the clock as it
+        was at the start, requests counted from 1, and the rules of the fault plan too."""
+        with self.lock:
+            self._as_started()
+            self.referee.reset()
+            self.faults.reset()
+
+    # --- time -----------------------------------------------------------------------------
+
+    def advance(self, span: timedelta) -> None:
+        """Let time pass; it does not come back with a restart."""
+        with self.lock:
+            self.clock.advance(span)
+            self._note({"clock": "moved"})
+
+    def hide(self, object_: str, key: str, until: datetime) -> None:
+        """Keep a record out of queries for a while, as a replica that lags behind does."""
+        self._late[object_, key] = until
+
+    def unseen(self, object_: str) -> frozenset[str]:
+        """Keys of the records that queries do not show yet, or no more."""
+        now = self.clock.now()
+        if object_ == _HISTORY and self.behaviours["audit_retention"] == "90_days":
+            oldest = wire_time(now - timedelta(days=90))
+            path = "changeSource.accessDateTime"
+            rows = self.tables[object_].rows
+            return frozenset(key for key, row in rows.items() if str(row[path]) < oldest)
+        if not self._late:
+            return frozenset()
+        self._late = {which: until for which, until in self._late.items() if until > now}
+        return frozenset(key for name, key in self._late if name == object_)
+
+    # --- writing --------------------------------------------------------------------------
 
     @contextmanager
     def work(self, session: Session) -> Iterator[Work]:
@@ -151,6 +270,8 @@ class Books:
         """
         if not work.changes and answer is None:
             return
+        wrote = [(one.operation, one.object, one.key) for one in work.changes]
+        self._tell_history(work)
         if self._journal is not None:
             entry: dict[str, Json] = {
                 "at": work.now.isoformat(),
@@ -164,11 +285,51 @@ class Books:
         self.changes.extend(work.changes)
         if answer is not None:
             self.answers.keep(answer)
+        exchange = self.referee.current
+        if exchange is not None:
+            exchange.wrote += wrote
         work.changes = []
 
-    def _keep_token_event(self, event: dict[str, Json]) -> None:
+    def _tell_history(self, work: Work) -> None:
+        """Enter what was written in the audit trail, which tells it of masters and documents but
+        not of their lines."""
+        behaviour, table = self.behaviours["audit_history"], self.tables.get(_HISTORY)
+        if behaviour == "off" or table is None:
+            return
+        at = wire_time(work.now, self.behaviours["audit_precision"])
+        for one in list(work.changes):
+            deletes_untold = one.operation == "delete" and behaviour == "without_deletes"
+            if self.catalogue[one.object].kind == "line" or deletes_untold:
+                continue
+            record = one.after or one.before or {}
+            for path, before, after in _differences(one):
+                row: Row = {
+                    "changeDetails.objectName": one.object.rpartition("/")[2],
+                    "changeDetails.objectId": record.get("id", one.key),
+                    "changeDetails.fieldName": path,
+                    "changeDetails.previousValue": None if before is None else str(before),
+                    "changeDetails.newValue": None if after is None else str(after),
+                    "changeSource.completedBy": one.user,
+                    "changeSource.accessDateTime": at,
+                    "changeSource.actionPerformed": _ACTIONS[one.operation],
+                    "changeSource.clientIPAddress": "192.0.2.10",
+                    "changeSource.source": "Web Services",
+                }
+                work.put(_HISTORY, {**table.type.defaults, **row, "key": table.take_key()})
+
+    def lose_answer(self, owner: str, key: str) -> None:
+        """The answer kept under this key did not reach anyone: do what the behaviour says."""
+        how = self.behaviours["idempotency_after_timeout"]
+        if how != "replay":
+            self._note({"lost": [owner, key, how]})
+            self.answers.lose(owner, key, how)
+
+    def _note(self, entry: dict[str, Json]) -> None:
         if self._journal is not None:
-            self._journal.append({"at": self.clock.now().isoformat(), "token": event})
+            self._journal.append({"at": self.clock.now().isoformat(), **entry})
+
+    def _keep_token_event(self, event: dict[str, Json]) -> None:
+        self._note({"token": event})
 
     def _replay_all(self, journal: Journal) -> None:
         for number, entry in enumerate(journal.entries(), start=2):
@@ -187,8 +348,9 @@ class Books:
         self.clock.advance_to(at)
         if "token" in entry:
             self.tokens.replay(entry["token"])
-            return
-        for object_, operation, key, row in entry["changes"]:
+        if "lost" in entry:
+            self.answers.lose(*entry["lost"])
+        for object_, operation, key, row in entry.get("changes", ()):
             table = self.tables[object_]
             before = table.rows.get(key)
             if row is None:
@@ -207,7 +369,7 @@ class Books:
         return [
             change.shown()
             for change in self.changes
-            if self.catalogue[change.object].kind != "line"
+            if self.catalogue[change.object].kind != "line" and change.object != _HISTORY
         ]
 
     def entity_key(self, entity: str | None) -> str | None:

@@ -2,15 +2,18 @@
 
 Operators and their spelling: fact, Sage OpenAPI core-query. `$ge`, `$le`, `$like`, `$isNull` do not
 exist. What the documents leave open is decided here: a comparison with an empty value is false
-(as in SQL), except for `$eq` and `$ne` with null; decimals and record numbers compare as numbers,
-though they are sent as texts; `$has` holds when the text contains every text given.
+(as in SQL), except for `$eq` and `$ne` with null, unless the behaviours say otherwise; decimals and
+record numbers compare as numbers, though they are sent as texts; `$has` holds when the text
+contains every text given.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeAlias
 
@@ -26,6 +29,31 @@ _MOST_VALUES = 10_000
 
 class FilterMistake(ValueError):
     """A filter that cannot be; the message says which field and why."""
+
+
+class UnknownOperator(FilterMistake):
+    """An operator that does not exist."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the values of one query compare."""
+
+    as_of: date
+    """The day that `today` means."""
+    fold: str = ""
+    """`case`: without regard to case; `accents`: nor to accents."""
+    null_differs: bool = False
+    """Whether `$ne` and `$notIn` hold for an empty value."""
+
+
+def _folded(text: str, fold: str) -> str:
+    if not fold:
+        return text
+    if fold == "accents":
+        parts = unicodedata.normalize("NFKD", text)
+        text = "".join(one for one in parts if not unicodedata.combining(one))
+    return text.casefold()
 
 
 def _ordering(test: Callable[[Value, Value], bool]) -> Callable[[Value], Test]:
@@ -56,11 +84,8 @@ OPERATORS = frozenset((*_SINGLE, *_TEXT, *_LISTS))
 _ORDERED: frozenset[Kind] = frozenset(("date", "date-time", "decimal", "number", "integer", "key"))
 
 
-def comparable(kind: Kind, *, fold: bool) -> Callable[[Json], Value]:
-    """Turns a stored value of this kind into one that compares; None stays None.
-
-    `fold`: texts compare without regard to case.
-    """
+def comparable(kind: Kind, *, fold: str) -> Callable[[Json], Value]:
+    """Turns a stored value of this kind into one that compares; None stays None."""
     if kind == "decimal":
         return lambda value: None if value is None else Decimal(str(value))
     if kind == "key":
@@ -68,11 +93,11 @@ def comparable(kind: Kind, *, fold: bool) -> Callable[[Json], Value]:
     if kind == "date-time":
         return lambda value: None if value is None else datetime.fromisoformat(str(value))
     if kind in ("string", "enum") and fold:
-        return lambda value: None if value is None else str(value).casefold()
+        return lambda value: None if value is None else _folded(str(value), fold)
     return lambda value: value
 
 
-def read_value(kind: Kind, given: Json, path: str, *, fold: bool) -> Value:
+def read_value(kind: Kind, given: Json, path: str, *, fold: str) -> Value:
     """A value of a filter as it compares with a field of this kind; raises `FilterMistake`."""
     try:
         return _READ[kind](given, fold)
@@ -82,13 +107,13 @@ def read_value(kind: Kind, given: Json, path: str, *, fold: bool) -> Value:
         raise FilterMistake(f"The value '{shown}' of {path} is not a valid {kind}") from error
 
 
-def _text(given: Json, fold: bool) -> str:
+def _text(given: Json, fold: str) -> str:
     if isinstance(given, bool) or not isinstance(given, str | int | float):
         raise TypeError("not a text")
-    return str(given).casefold() if fold else str(given)
+    return _folded(str(given), fold)
 
 
-def _number(given: Json, fold: bool) -> Decimal:
+def _number(given: Json, fold: str) -> Decimal:
     if isinstance(given, bool) or not isinstance(given, str | int | float):
         raise TypeError("not a number")
     try:
@@ -100,20 +125,20 @@ def _number(given: Json, fold: bool) -> Decimal:
     return number
 
 
-def _day(given: Json, fold: bool) -> str:
+def _day(given: Json, fold: str) -> str:
     if not isinstance(given, str) or not _DAY.fullmatch(given):
         raise ValueError("not a date")
     return date.fromisoformat(given).isoformat()
 
 
-def _moment(given: Json, fold: bool) -> datetime:
+def _moment(given: Json, fold: str) -> datetime:
     if not isinstance(given, str):
         raise TypeError("not a time")
     moment = datetime.fromisoformat(given)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _flag(given: Json, fold: bool) -> bool:
+def _flag(given: Json, fold: str) -> bool:
     if given is True or given == "true":
         return True
     if given is False or given == "false":
@@ -121,7 +146,7 @@ def _flag(given: Json, fold: bool) -> bool:
     raise ValueError("neither true nor false")
 
 
-_READ: dict[Kind, Callable[[Json, bool], Value]] = {
+_READ: dict[Kind, Callable[[Json, str], Value]] = {
     "string": _text,
     "enum": _text,
     "date": _day,
@@ -134,13 +159,20 @@ _READ: dict[Kind, Callable[[Json, bool], Value]] = {
 }
 
 
-def read_filter(operator: str, kind: Kind, given: Json, path: str, *, fold: bool) -> Test:
-    """The test that one filter makes of a comparable value; raises `FilterMistake`.
+def read_filter(operator: str, kind: Kind, given: Json, path: str, how: Comparison) -> Test:
+    """The test that one filter makes of a comparable value, which may be None; raises
+    `FilterMistake`."""
+    test = _by_date_name(operator, kind, given, how.as_of)
+    if test is None:
+        test = _read_filter(operator, kind, given, path, fold=how.fold)
+    if not how.null_differs or operator not in ("$ne", "$notIn") or given is None:
+        return test
+    return lambda value: value is None or test(value)
 
-    The test is never given None, except by `$eq` and `$ne` with null.
-    """
+
+def _read_filter(operator: str, kind: Kind, given: Json, path: str, *, fold: str) -> Test:
     if operator not in OPERATORS:
-        raise FilterMistake(f"{operator} is not a valid operator")
+        raise UnknownOperator(f"{operator} is not a valid operator")
     if operator in _LISTS:
         return _read_list_filter(operator, kind, given, path, fold=fold)
     if given is None:
@@ -160,7 +192,7 @@ def read_filter(operator: str, kind: Kind, given: Json, path: str, *, fold: bool
     return _present(_SINGLE[operator](read_value(kind, given, path, fold=fold)))
 
 
-def _read_list_filter(operator: str, kind: Kind, given: Json, path: str, *, fold: bool) -> Test:
+def _read_list_filter(operator: str, kind: Kind, given: Json, path: str, *, fold: str) -> Test:
     if not isinstance(given, list):
         raise FilterMistake(f"{operator} on {path} takes a list of values")
     if len(given) > _MOST_VALUES:
@@ -191,3 +223,76 @@ def _present(test: Test) -> Test:
 def mask(test: Test, values: Sequence[Value]) -> Mask:
     """Which of the values pass."""
     return [test(value) for value in values]
+
+
+# --- dates by name: `today`, `priorMonth` and the like (fact: Sage's query guide) -----------------
+# Weeks begin on Monday, quarters in January, April, July and October: the settings of the company.
+
+_ONE_DAY = timedelta(days=1)
+
+
+def _month(of: date, ahead: int = 0) -> date:
+    months = of.year * 12 + of.month - 1 + ahead
+    return date(months // 12, months % 12 + 1, 1)
+
+
+def _quarter(of: date, ahead: int = 0) -> date:
+    return _month(date(of.year, (of.month - 1) // 3 * 3 + 1, 1), 3 * ahead)
+
+
+def _week(of: date) -> date:
+    return of - _ONE_DAY * of.weekday()
+
+
+_SPANS: dict[str, Callable[[date], tuple[date, date]]] = {
+    "today": lambda day: (day, day + _ONE_DAY),
+    "yesterday": lambda day: (day - _ONE_DAY, day),
+    "currentWeek": lambda day: (_week(day), _week(day) + 7 * _ONE_DAY),
+    "lastWeek": lambda day: (_week(day) - 7 * _ONE_DAY, _week(day)),
+    "currentMonth": lambda day: (_month(day), _month(day, 1)),
+    "priorMonth": lambda day: (_month(day, -1), _month(day)),
+    "currentQuarter": lambda day: (_quarter(day), _quarter(day, 1)),
+    "priorQuarter": lambda day: (_quarter(day, -1), _quarter(day)),
+    "currentYear": lambda day: (date(day.year, 1, 1), date(day.year + 1, 1, 1)),
+    "priorYear": lambda day: (date(day.year - 1, 1, 1), date(day.year, 1, 1)),
+}
+
+
+def _span(name: str, as_of: date) -> tuple[date, date] | None:
+    """First day of the named span and the first day after it; None when there is no such name."""
+    found = _SPANS.get(name)
+    return None if found is None else found(as_of)
+
+
+def _by_date_name(operator: str, kind: Kind, value: Json, as_of: date) -> Test | None:
+    """The test of a date by name, such as `{"$gte": {"invoiceDate": "currentMonth"}}`."""
+    if kind not in ("date", "date-time") or not isinstance(value, str):
+        return None
+    try:
+        found = _span(value, as_of)
+    except (OverflowError, ValueError):
+        raise FilterMistake(f"{value} lies outside the calendar") from None
+    if found is None:
+        return None
+    first, after = (
+        f"{day.isoformat()}T00:00:00Z" if kind == "date-time" else day.isoformat() for day in found
+    )
+
+    def test(name: str, limit: str) -> Test:
+        return _read_filter(name, kind, limit, "", fold="")
+
+    begun, not_over = test("$gte", first), test("$lt", after)
+    match operator:
+        case "$eq":
+            return lambda one: begun(one) and not_over(one)
+        case "$ne":
+            return lambda one: one is not None and not (begun(one) and not_over(one))
+        case "$gte":
+            return begun
+        case "$lte":
+            return not_over
+        case "$lt":
+            return test("$lt", first)
+        case "$gt":
+            return test("$gte", after)
+    raise FilterMistake(f"{operator} cannot be used with {value}")

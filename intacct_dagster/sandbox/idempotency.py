@@ -2,13 +2,16 @@
 
 The first answer, good or bad, is given again with its status for 48 hours; the key with another
 request, or after the 48 hours and within 60 days, gets 409 (fact: Sage's bulk-requests guide).
-Keys belong to a user (fact: Sage's error guide).
+Of two that come at the same time the first wins (same guide). Keys belong to a user (fact: Sage's
+error guide), unless the behaviour says otherwise.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,7 +31,7 @@ LONGEST_KEY = 256
 class StoredAnswer:
     """An answer and the request it belongs to, the latter as a hash."""
 
-    user: str
+    owner: str
     key: str
     request: str
     status: int
@@ -38,7 +41,7 @@ class StoredAnswer:
     def kept(self) -> dict[str, Json]:
         """For the journal."""
         return {
-            "user": self.user,
+            "owner": self.owner,
             "key": self.key,
             "request": self.request,
             "status": self.status,
@@ -58,24 +61,61 @@ def request_hash(method: str, path: str, entity: str | None, body: bytes) -> str
     return hashlib.sha256(head + body).hexdigest()
 
 
-class Answers:
-    """The kept answers of one sandbox."""
+def owner_of(scope: str, user: str, entity: str | None) -> str:
+    """Whose a key is; `scope` is the value of the behaviour `idempotency_scope`."""
+    return {"user": user, "client": "*", "entity": f"{user}|{entity or ''}"}[scope]
 
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], StoredAnswer] = {}
+
+class Answers:
+    """The kept answers of one sandbox, and the keys whose first request is under way."""
+
+    def __init__(self, kept: Mapping[tuple[str, str], StoredAnswer] | None = None) -> None:
+        self._kept = dict(kept or {})
+        self._under_way: set[tuple[str, str]] = set()
+
+    def copy(self) -> Answers:
+        """The same answers, and no request under way."""
+        return Answers(self._kept)
+
+    @contextmanager
+    def under_way(self, owner: str, key: str) -> Iterator[None]:
+        """Hold a key for the length of the block; raises `Refusal` (409) if another holds it."""
+        held = (owner, key)
+        if held in self._under_way:
+            raise refusals.idempotency_conflict(
+                "A request with this Idempotency-Key is being processed"
+            )
+        self._under_way.add(held)
+        try:
+            yield
+        finally:
+            self._under_way.discard(held)
 
     def keep(self, answer: StoredAnswer) -> None:
-        """Keep an answer under its user and key."""
-        self._kept[answer.user, answer.key] = answer
+        """Keep an answer under its owner and key."""
+        self._kept[answer.owner, answer.key] = answer
 
-    def find(self, user: str, key: str, request: str, now: datetime) -> StoredAnswer | None:
+    def lose(self, owner: str, key: str, how: str) -> None:
+        """An answer did not reach anyone: `forgotten` forgets it, `conflict` keeps the key taken
+        and never gives the answer."""
+        kept = self._kept.get((owner, key))
+        if kept is None:
+            return
+        if how == "forgotten":
+            del self._kept[owner, key]
+        else:
+            self._kept[owner, key] = replace(kept, request="")
+
+    def find(self, owner: str, key: str, request: str, now: datetime) -> StoredAnswer | None:
         """The answer to give again; None when the key is free. Raises `Refusal` (409)."""
-        kept = self._kept.get((user, key))
+        kept = self._kept.get((owner, key))
         if kept is None or now - kept.at > KEY_LIFE:
             return None
         if kept.request != request:
             raise refusals.idempotency_conflict(
                 "The Idempotency-Key was already used with another request"
+                if kept.request
+                else "The outcome of the first request with this Idempotency-Key is not known"
             )
         if now - kept.at > ANSWER_LIFE:
             raise refusals.idempotency_conflict(

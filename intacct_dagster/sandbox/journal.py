@@ -20,7 +20,7 @@ import msgspec
 from .catalogue import Json
 from .errors import SandboxError
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Journal:
@@ -50,8 +50,9 @@ class Journal:
         try:
             self._entries = self._read(seed)
             self._file: io.BufferedWriter | None = self._path.open("ab")
+            self._head: dict[str, Json] = {"format": _FORMAT, "seed": seed}
             if self._path.stat().st_size == 0:
-                self.append({"format": _FORMAT, "seed": seed})
+                self.append(self._head)
         except BaseException:
             self._lock.close()
             raise
@@ -110,6 +111,20 @@ class Journal:
             raise OSError("the journal is closed")
         self._file.write(msgspec.json.encode(entry) + b"\n")
         self._file.flush()
+
+    def content(self) -> bytes:
+        """Everything written so far."""
+        return self._path.read_bytes()
+
+    def rewrite(self, content: bytes | None = None) -> None:
+        """Go back to what `content` gave once, or to the beginning; raises `OSError`."""
+        if self._file is None:
+            raise OSError("the journal is closed")
+        fresh = self._path.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(self._head) + b"\n" if content is None else content)
+        fresh.replace(self._path)
+        self._file.close()
+        self._file = self._path.open("ab")
 
     def show_card(self, info: Mapping[str, Json]) -> None:
         """Leave `sandbox.json` in the directory: who runs here, for as long as it runs."""

@@ -2,9 +2,11 @@
 
 Facts: three grants, form or JSON, the four fields of the answer (a refresh token for every grant)
 and 43,200 s of life are recorded live 2026-03; `entity_id` at refresh and `user@company|entity` are
-documented. That a refresh token counts once, that a second consent of a user ends the first one's
-refresh token, and that a revoke ends all tokens of the user is told by integrators. Statuses of
-errors are guesses where `refusals` says so.
+documented; that a revoke ends all tokens of the user is told by integrators. What is open (whether
+a refresh token counts once, how long it lives, what a second consent ends, statuses of errors) are
+behaviours.
+
+Tokens follow from the seed and a number, so that a run can be repeated to the byte.
 """
 
 from __future__ import annotations
@@ -12,15 +14,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
 import msgspec
 
 from . import refusals
+from .behaviours import Behaviours
 from .catalogue import Json
 from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, ENTITY_KEYS, USERS
 from .envelopes import Refusal
@@ -32,7 +34,12 @@ TOKEN_LIFE = timedelta(hours=12)
 CODE_LIFE = timedelta(minutes=10)
 """How long an authorization code counts; Sage's is not published."""
 
+GRACE = timedelta(seconds=60)
+"""How long a replaced refresh token still counts where there is a grace period."""
+
+_REFRESH_LIFE = {"30_days": timedelta(days=30), "1_day": timedelta(days=1)}
 _MOST_CODES = 1000
+_MOST_FORMER = 50
 
 GrantKind = Literal["authorization_code", "client_credentials"]
 
@@ -47,6 +54,11 @@ class Grant:
     entity: str | None
     refresh: str | None
     """Hash of the refresh token that counts now."""
+    refresh_number: int = 0
+    """The number that the refresh token follows from."""
+    renewed_at: datetime | None = None
+    former: dict[str, datetime] = field(default_factory=dict)
+    """Hashes of the refresh tokens before it, and when each was replaced."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +92,32 @@ class TokenOffice:
     are JWTs, signed with a key that follows from the seed, so they outlive a restart too.
     """
 
-    def __init__(self, seed: int, keep: Callable[[dict[str, Json]], None]) -> None:
+    def __init__(
+        self, seed: int, keep: Callable[[dict[str, Json]], None], behaviours: Behaviours
+    ) -> None:
         self._signing_key = hashlib.sha256(f"sandbox company of seed {seed}".encode()).digest()
         self._keep = keep
+        self._behaviours = behaviours
         self._issued = 0
+        self._coded = 0
         self._grants: dict[str, Grant] = {}
         self._revoked_up_to: dict[str, int] = {}
         self._codes: dict[str, Code] = {}
+
+    def snapshot(self) -> Callable[[], None]:
+        """What takes everything back to how it is now; may be called more than once."""
+        issued, coded = self._issued, self._coded
+        grants, revoked, codes = dict(self._grants), dict(self._revoked_up_to), dict(self._codes)
+
+        def restore() -> None:
+            self._issued, self._coded = issued, coded
+            self._grants, self._revoked_up_to = dict(grants), dict(revoked)
+            self._codes = dict(codes)
+
+        return restore
+
+    def _derived(self, what: str) -> bytes:
+        return hmac.digest(self._signing_key, what.encode(), "sha256")
 
     # --- consent --------------------------------------------------------------------------
 
@@ -110,7 +141,8 @@ class TokenOffice:
         self._codes = {code: one for code, one in self._codes.items() if one.until > now}
         if len(self._codes) >= _MOST_CODES:
             raise refusals.gateway(429, "GW-0010", "API rate limit exceeded")
-        code = secrets.token_urlsafe(24)
+        self._coded += 1
+        code = _b64(self._derived(f"code {self._coded} {now.isoformat()}"))
         self._codes[code] = Code(
             user=user_id,
             redirect_uri=asked["redirect_uri"],
@@ -143,7 +175,7 @@ class TokenOffice:
         right = hmac.compare_digest(asked["client_id"].encode(), CLIENT_ID.encode())
         secret = asked.get("client_secret", "").encode()
         if not (hmac.compare_digest(secret, CLIENT_SECRET.encode()) and right):
-            raise refusals.client_unknown()
+            raise refusals.client_unknown(self._behaviours["invalid_client"])
 
     def _log_in(self, username: str, now: datetime) -> dict[str, Json]:
         if not username:
@@ -165,9 +197,9 @@ class TokenOffice:
         # Taken out before it is looked at: a code counts once, also when the exchange fails.
         code = self._codes.pop(asked.get("code", ""), None)
         if code is None or code.until <= now:
-            raise refusals.grant_invalid("The authorization code is not valid or was used before")
+            raise self._grant_invalid("The authorization code is not valid or was used before")
         if asked.get("redirect_uri") != code.redirect_uri:
-            raise refusals.grant_invalid("The redirect_uri is not the one the code was made for")
+            raise self._grant_invalid("The redirect_uri is not the one the code was made for")
         if code.challenge is not None:
             verifier = asked.get("code_verifier", "")
             shown = (
@@ -176,42 +208,66 @@ class TokenOffice:
                 else verifier
             )
             if not hmac.compare_digest(shown.encode(), code.challenge.encode()):
-                raise refusals.grant_invalid("The code_verifier does not fit the code_challenge")
+                raise self._grant_invalid("The code_verifier does not fit the code_challenge")
         earlier = [
             one.id
             for one in self._grants.values()
             if one.user == code.user and one.kind == "authorization_code"
         ]
-        if earlier:
+        if earlier and self._behaviours["second_consent"] == "ends_first":
             self._happen({"event": "ended", "grants": list[Json](earlier)})
         user = USERS[code.user]
         grant = Grant(self._next_id(), "authorization_code", user.id, user.home, None)
         return self._issue(grant, now, offline=code.offline)
 
     def _refresh(self, asked: Mapping[str, str], now: datetime) -> dict[str, Json]:
-        shown = _hash(asked.get("refresh_token", ""))
-        grant = next((one for one in self._grants.values() if one.refresh == shown), None)
-        if grant is None:
-            raise refusals.grant_invalid("The refresh token is not valid or was used before")
+        grant = self._grant_of(_hash(asked.get("refresh_token", "")), now)
         entity = asked.get("entity_id") or grant.entity
         session = enter(USERS[grant.user], entity, ENTITY_KEYS)
-        renewed = Grant(grant.id, grant.kind, grant.user, session.entity, None)
-        return self._issue(renewed, now, offline=True)
+        return self._issue(replace(grant, entity=session.entity), now, offline=True)
+
+    def _grant_of(self, shown: str, now: datetime) -> Grant:
+        """The grant that a refresh token (by its hash) stands for; raises `Refusal`."""
+        why = "The refresh token is not valid or was used before"
+        for grant in self._grants.values():
+            if grant.refresh == shown:
+                life = _REFRESH_LIFE.get(self._behaviours["refresh_life"])
+                if life and grant.renewed_at and now - grant.renewed_at > life:
+                    raise self._grant_invalid("The refresh token has expired")
+                return grant
+            if shown in grant.former:
+                rotation = self._behaviours["refresh_rotation"]
+                if rotation == "both":
+                    return grant
+                if rotation == "grace" and now - grant.former[shown] <= GRACE:
+                    return grant
+                if self._behaviours["refresh_reuse"] == "ends_grant":
+                    self._happen({"event": "ended", "grants": [grant.id]})
+                raise self._grant_invalid(why)
+        raise self._grant_invalid(why)
+
+    def _grant_invalid(self, why: str) -> Refusal:
+        return refusals.grant_invalid(why, self._behaviours["invalid_grant"])
 
     def _next_id(self) -> str:
-        return secrets.token_hex(8)
+        return self._derived(f"grant {self._issued + 1}").hex()[:16]
 
     def _issue(self, grant: Grant, now: datetime, *, offline: bool) -> dict[str, Json]:
-        refresh = secrets.token_urlsafe(48) if offline else None
+        number = self._issued + 1
+        keeps = self._behaviours["refresh_rotation"] == "none" and grant.refresh is not None
+        refresh_number = grant.refresh_number if keeps else number
+        refresh = _b64(self._derived(f"refresh {refresh_number}")) if offline else None
         self._happen(
             {
                 "event": "issued",
-                "number": self._issued + 1,
+                "number": number,
                 "grant": grant.id,
                 "kind": grant.kind,
                 "user": grant.user,
                 "entity": grant.entity,
                 "refresh": _hash(refresh) if refresh else None,
+                "refresh_number": refresh_number,
+                "at": now.isoformat(),
             }
         )
         claims: dict[str, Json] = {
@@ -247,8 +303,20 @@ class TokenOffice:
         match event["event"]:
             case "issued":
                 self._issued = max(self._issued, event["number"])
+                at = datetime.fromisoformat(event["at"])
+                before = self._grants.get(event["grant"])
+                former = dict(before.former) if before else {}
+                if before and before.refresh and before.refresh != event["refresh"]:
+                    former[before.refresh] = at
                 self._grants[event["grant"]] = Grant(
-                    event["grant"], event["kind"], event["user"], event["entity"], event["refresh"]
+                    id=event["grant"],
+                    kind=event["kind"],
+                    user=event["user"],
+                    entity=event["entity"],
+                    refresh=event["refresh"],
+                    refresh_number=event["refresh_number"],
+                    renewed_at=at,
+                    former=dict(list(former.items())[-_MOST_FORMER:]),
                 )
             case "ended":
                 for grant in event["grants"]:
@@ -272,10 +340,10 @@ class TokenOffice:
             )
         claims = self._claims(header.removeprefix("Bearer ").strip())
         if int(claims["exp"]) <= now.timestamp():
-            raise refusals.gateway(401, "GW-0040", "Expired token")
+            raise refusals.token_expired(self._behaviours["expired_token"])
         user = USERS.get(claims["sub"])
         if user is None or claims["n"] <= self._revoked_up_to.get(user.id, 0):
-            raise refusals.token_dead()
+            raise refusals.token_dead(self._behaviours["dead_token"])
         return user, claims["entity"]
 
     def _claims(self, token: str) -> dict[str, Any]:
@@ -287,7 +355,7 @@ class TokenOffice:
         except (ValueError, UnicodeError, msgspec.DecodeError):
             raise refusals.gateway(401, "GW-0031", "The token cannot be decoded") from None
         if not genuine or not isinstance(claims, dict):
-            raise refusals.token_dead()
+            raise refusals.token_dead(self._behaviours["dead_token"])
         return cast("dict[str, Any]", claims)
 
     def revoke(self, asked: Mapping[str, str]) -> None:
@@ -304,4 +372,8 @@ class TokenOffice:
                 user = str(self._claims(token)["sub"])
             except Refusal:
                 return
+        self.revoke_user(user)
+
+    def revoke_user(self, user: str) -> None:
+        """End all tokens of a user."""
         self._happen({"event": "revoked", "user": user, "number": self._issued})

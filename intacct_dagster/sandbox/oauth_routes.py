@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from html import escape
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
@@ -13,7 +15,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from . import refusals
 from .catalogue import Json
 from .company import COMPANY, USERS
-from .consent_page import consent_page
 from .front_door import FrontDoor, as_json, read_json
 
 
@@ -29,7 +30,7 @@ def authorize(door: FrontDoor, request: Request, body: bytes) -> Response:
     door.books.tokens.check_consent(asked)
     if request.method == "GET":
         users = [(user.id, user.name) for user in USERS.values()]
-        return HTMLResponse(consent_page(COMPANY, users, asked))
+        return HTMLResponse(_consent_page(COMPANY, users, asked))
     if asked.get("decision", "allow") == "allow":
         with door.books.lock:
             code = door.books.tokens.consent(asked.get("user", ""), asked, door.books.clock.now())
@@ -90,3 +91,55 @@ def _fields(request: Request, body: bytes) -> dict[str, str]:
             raise refusals.client_unknown() from None
         asked |= {"client_id": name, "client_secret": secret}
     return asked
+
+
+# --- the page on which a user allows an application in; the one page of the sandbox -------------
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Allow access · sandbox company</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif }}
+body {{ max-width: 30rem; margin: 4rem auto; padding: 0 1rem }}
+label, select, button {{ font: inherit }}
+select {{ display: block; width: 100%; margin: .25rem 0 1.5rem; padding: .4rem }}
+button {{ padding: .5rem 1.2rem; margin-right: .5rem }}
+</style>
+</head>
+<body>
+<h1>Allow access?</h1>
+<p>The application <strong>{client}</strong> asks to act for a user of the sandbox company
+<strong>{company}</strong>. Afterwards you are sent back to <code>{redirect}</code>.</p>
+<form method="post" action="">
+{hidden}
+<label>User <select name="user">
+{users}
+</select></label>
+<button name="decision" value="allow">Allow</button>
+<button name="decision" value="deny">Deny</button>
+</form>
+</body>
+</html>
+"""
+
+
+def _consent_page(company: str, users: Iterable[tuple[str, str]], asked: Mapping[str, str]) -> str:
+    """The page as HTML. `users`: ids and names; `asked`: the parameters of the request, which the
+    form sends along."""
+    return _PAGE.format(
+        client=escape(asked.get("client_id", "")),
+        company=escape(company),
+        redirect=escape(asked.get("redirect_uri", "")),
+        hidden="\n".join(
+            f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+            for name, value in asked.items()
+            if name not in ("user", "decision")
+        ),
+        users="\n".join(
+            f'<option value="{escape(id_)}">{escape(id_)} ({escape(name)})</option>'
+            for id_, name in users
+        ),
+    )

@@ -16,7 +16,8 @@ from .catalogue import Json, ObjectType
 from .clock import wire_time
 from .envelopes import Refusal, success, tally
 from .front_door import FrontDoor, as_json, read_json
-from .idempotency import LONGEST_KEY, StoredAnswer, request_hash
+from .idempotency import LONGEST_KEY, StoredAnswer, owner_of, request_hash
+from .jobs import put_off, wants_async
 from .reading import Reader, reference
 from .scope import Session
 
@@ -31,6 +32,8 @@ def collection(door: FrontDoor, request: Request, body: bytes) -> Response:
     session, type_ = _enter(door, request)
     if request.method == "OPTIONS":
         return _options(type_)
+    if wants_async(request):
+        return put_off(door, request, body)
     if request.method == "GET":
         return _list(door.books, session, type_)
     return _write(door, request, body, session, lambda: _collection_writes(request, body, type_))
@@ -41,6 +44,8 @@ def member(door: FrontDoor, request: Request, body: bytes) -> Response:
     session, type_ = _enter(door, request)
     if request.method == "OPTIONS":
         return _options(type_)
+    if wants_async(request):
+        return put_off(door, request, body)
     keys = [key.strip() for key in request.path_params["keys"].split(",")]
     if type_.singleton:
         keys = list(door.books.tables[type_.name].rows)
@@ -63,8 +68,6 @@ def _enter(door: FrontDoor, request: Request) -> tuple[Session, ObjectType]:
         raise refusals.no_such_object(name)
     if request.method != "OPTIONS" and request.method not in type_.methods:
         raise refusals.method_not_allowed(request.method, f"objects/{name}")
-    if "respond-async" in request.headers.get("prefer", ""):
-        raise refusals.not_simulated("asynchronous requests (Prefer: respond-async)")
     return session, type_
 
 
@@ -75,11 +78,12 @@ def _options(type_: ObjectType) -> Response:
 def _list(books: Books, session: Session, type_: ObjectType) -> Response:
     with books.lock:
         table = books.tables[type_.name]
-        seen = table.in_no_order(table.visible(books.entity_key(session.entity)))
+        shared = books.behaviours["shared_masters"] != "hidden"
+        seen = table.in_no_order(table.visible(books.entity_key(session.entity), shared=shared))
         refs: list[Json] = [
             reference(type_, str(row["key"]), books.tables) for row in seen[:_LONGEST_LIST]
         ]
-    books.usage.bill(1, rows=len(refs))
+    books.referee.bill(1, rows=len(refs))
     more = len(seen) > _LONGEST_LIST
     meta: dict[str, Json] = {
         "totalCount": len(seen),
@@ -102,7 +106,7 @@ def _get(door: FrontDoor, session: Session, type_: ObjectType, keys: Sequence[st
             else None
             for key in keys
         ]
-    books.usage.bill(1, rows=len(keys))
+    books.referee.bill(1, rows=len(keys))
     if len(keys) == 1:
         if found[0] is None:
             raise refusals.key_unknown(type_.name, keys[0])
@@ -181,11 +185,14 @@ def _write(
     key = request.headers.get("idempotency-key") if request.method != "DELETE" else None
     if key is not None and not 0 < len(key) <= LONGEST_KEY:
         raise refusals.bad_request(f"An Idempotency-Key has 1 to {LONGEST_KEY} characters")
+    owner = owner_of(books.behaviours["idempotency_scope"], session.user.id, session.entity)
     asked = request_hash(request.method, request.url.path, session.entity, body)
     with books.work(session) as work:
         if key is not None:
-            kept = books.answers.find(session.user.id, key, asked, work.now)
+            kept = books.answers.find(owner, key, asked, work.now)
             if kept is not None:
+                if books.referee.current is not None:
+                    books.referee.current.replayed = True
                 return _again(kept)
         try:
             outcome = _do(door, request, work, plan)
@@ -196,10 +203,10 @@ def _write(
         answer = None
         if key is not None:
             text = encoded.decode()
-            answer = StoredAnswer(session.user.id, key, asked, outcome.status, text, work.now)
+            answer = StoredAnswer(owner, key, asked, outcome.status, text, work.now)
         written = sum(books.catalogue[one.object].kind != "line" for one in work.changes)
         books.commit(work, answer)
-    books.usage.bill(written)
+    books.referee.bill(written)
     return _response(outcome.status, encoded, {"Idempotency-Key": key} if key else {})
 
 

@@ -25,7 +25,7 @@ class Reader:
     """
 
     def __init__(self, catalogue: Catalogue, tables: Tables, object_: str, today: date) -> None:
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         self._tables = tables
         self.type = catalogue[object_]
         self._today = today
@@ -68,12 +68,12 @@ class Reader:
             return lambda rows: [
                 None if (key := row.get(key_path)) is None else f"{prefix}{key}" for row in rows
             ]
-        if ref.object not in self._catalogue:
+        if ref.object not in self.catalogue:
             # A record of an object that the sandbox does not hold: kept as it was given.
             path = f"{ref.path}.{member}"
             return lambda rows: [row.get(path) for row in rows]
         target = self._tables[ref.object]
-        other = Reader(self._catalogue, self._tables, ref.object, self._today)
+        other = Reader(self.catalogue, self._tables, ref.object, self._today)
         seen_through = other.column(ref.shown.get(member, member))
 
         def column(rows: Sequence[Row]) -> list[Json]:
@@ -162,7 +162,7 @@ class Reader:
 
     def _of_lines(self, object_: str) -> Reader:
         if object_ not in self._readers:
-            self._readers[object_] = Reader(self._catalogue, self._tables, object_, self._today)
+            self._readers[object_] = Reader(self.catalogue, self._tables, object_, self._today)
         return self._readers[object_]
 
     def _value(self, path: str, row: Row) -> Json:

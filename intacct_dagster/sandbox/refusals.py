@@ -6,7 +6,7 @@ known, the id begins with `SBX-`, so that nobody takes it for one of Sage's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .envelopes import Detail, Refusal
 
@@ -20,10 +20,19 @@ def gateway(status: int, error_id: str, message: str) -> Refusal:
     return Refusal(status, "invalidRequest", message, error_id, envelope="gateway")
 
 
-def token_dead() -> Refusal:
-    """A revoked or unknown access token (integrators report REST-2102; the status is a guess)."""
+def throttled(headers: Mapping[str, str]) -> Refusal:
+    """429 GW-0010 (fact: Sage's error guide), with the headers that say when to come back."""
+    refusal = gateway(429, "GW-0010", "API rate limit exceeded")
+    refusal.headers = headers
+    return refusal
+
+
+def token_dead(behaviour: str = "rest_2102_401") -> Refusal:
+    """A revoked or unknown access token (integrators report both ids; the status is a guess)."""
+    if behaviour == "rest_1206_400":
+        return Refusal(400, "tokenInvalid", "The token is not valid", "REST-1206", envelope="token")
     return Refusal(
-        401,
+        400 if behaviour == "rest_2102_400" else 401,
         "tokenInvalid",
         "Token is not valid",
         "REST-2102",
@@ -32,10 +41,23 @@ def token_dead() -> Refusal:
     )
 
 
-def client_unknown() -> Refusal:
+def token_expired(behaviour: str = "gw_0040_401") -> Refusal:
+    """An access token after its twelve hours (Sage's staff say 401 GW-0040, developers still see
+    400 REST-1206)."""
+    if behaviour == "rest_1206_400":
+        return token_dead("rest_1206_400")
+    return gateway(401, "GW-0040", "Expired token")
+
+
+def client_unknown(behaviour: str = "rest_1216") -> Refusal:
     """Wrong client id or secret (integrators report REST-1216; the status is a guess)."""
+    if behaviour.startswith("oauth_"):
+        status = int(behaviour.removeprefix("oauth_"))
+        return Refusal(
+            status, "invalid_client", "The client is not known", "SBX-0400", envelope="oauth"
+        )
     return Refusal(
-        401,
+        400 if behaviour == "rest_1216_400" else 401,
         "invalidRequest",
         "The Client ID, Client Secret, and/or 3rd Party Application are incorrect",
         "REST-1216",
@@ -43,9 +65,10 @@ def client_unknown() -> Refusal:
     )
 
 
-def grant_invalid(why: str) -> Refusal:
+def grant_invalid(why: str, behaviour: str = "status_400") -> Refusal:
     """RFC 6749's `invalid_grant`: a code or refresh token that does not count (any more)."""
-    return Refusal(400, "invalid_grant", why, "SBX-0400", envelope="oauth")
+    status = int(behaviour.removeprefix("status_"))
+    return Refusal(status, "invalid_grant", why, "SBX-0400", envelope="oauth")
 
 
 def user_unknown(username: str) -> Refusal:
@@ -134,11 +157,9 @@ def bad_request(message: str) -> Refusal:
     return Refusal(400, "invalidRequest", message, "SBX-0400")
 
 
-def too_large(limit: int) -> Refusal:
+def too_large(megabytes: int) -> Refusal:
     """The sandbox's own limit on a body; Sage's is not published."""
-    return Refusal(
-        413, "invalidRequest", f"The payload is larger than {limit // 1_000_000} MB", "SBX-0413"
-    )
+    return Refusal(413, "invalidRequest", f"The payload is larger than {megabytes} MB", "SBX-0413")
 
 
 def not_simulated(what: str) -> Refusal:
@@ -209,9 +230,11 @@ def query_key_unknown(key: str) -> Refusal:
     )
 
 
-def query_invalid(message: str, target: str) -> Refusal:
+def query_invalid(message: str, target: str, behaviour: str = "refused_400") -> Refusal:
     """Anything else that is wrong with a query; Intacct's own ids are not known."""
-    return payload_errors([Detail("invalidParameter", message, "SBX-1109", target=target)])
+    refusal = payload_errors([Detail("invalidParameter", message, "SBX-1109", target=target)])
+    refusal.status = int(behaviour.removeprefix("refused_"))
+    return refusal
 
 
 # --- records ----------------------------------------------------------------------------------

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .app import BASE_PATH, create_app
+from .behaviours import Behaviours
 from .books import Books
 from .catalogue import Json
 from .clock import Clock
 from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, ENTITIES, USERS
 from .errors import SandboxError
+from .faults import read_plan
+from .front_door import CUT
 
 _START_LIMIT = 15.0  # seconds
 _STOP_LIMIT = 10
@@ -82,20 +87,29 @@ def serve(
     seed: int = 1,
     state: Path | None = None,
     clock: Clock | None = None,
+    behaviours: Mapping[str, str] | None = None,
+    faults: Path | None = None,
+    tier: str = "1",
 ) -> Iterator[RunningSandbox]:
     """A sandbox in a thread, stopped when the block ends. Port 0 takes any free one.
 
-    Raises `SandboxError` when the port or the state directory cannot be used.
+    `behaviours`: switches that are not to be as by default; `faults`: a YAML file with a fault
+    plan; `tier`: whose limits of concurrency count (`1` to `4`, or `none`). Raises `SandboxError`
+    when one of these cannot be, or the port or the state directory cannot be used.
     """
+    chosen, plan = Behaviours(behaviours), read_plan(faults) if faults is not None else []
     listener = _listen(host, port)
     try:
-        books = Books(seed=seed, state=state, clock=clock)
+        books = Books(seed=seed, state=state, clock=clock, behaviours=chosen)
+        books.faults.replace(plan)
+        books.throttle.choose({"tier": tier})
     except BaseException:
         listener.close()
         raise
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(books),
+            _with_scissors(create_app(books)),
+            proxy_headers=False,
             log_level="warning",
             access_log=False,
             # The program around the sandbox says where lines go.
@@ -123,6 +137,21 @@ def serve(
         books.close()
 
 
+def _with_scissors(app: ASGIApp) -> ASGIApp:
+    """Lets the application cut its connections, which ASGI knows no way to do: the `send` that
+    uvicorn hands out belongs to the object that has the transport."""
+
+    async def cuttable(scope: Scope, receive: Receive, send: Send) -> None:
+        transport: asyncio.Transport | None = getattr(
+            getattr(send, "__self__", None), "transport", None
+        )
+        if transport is not None:
+            scope[CUT] = lambda at_once: transport.abort() if at_once else transport.close()
+        await app(scope, receive, send)
+
+    return cuttable
+
+
 def _await_start(server: uvicorn.Server, thread: threading.Thread) -> None:
     deadline = time.monotonic() + _START_LIMIT
     while not server.started:
@@ -137,11 +166,15 @@ def run(
     seed: int = 1,
     state: Path | None = None,
     show: Callable[[str], None] | None = None,
+    *,
+    behaviours: Mapping[str, str] | None = None,
+    faults: Path | None = None,
+    tier: str = "1",
 ) -> None:
     """Serve until SIGTERM or SIGINT; prints one line of JSON when ready.
 
-    `show` prints the line; by default it goes to standard output. Raises `SandboxError`. To be
-    called in the main thread.
+    `show` prints the line; by default it goes to standard output. The rest is as for `serve`.
+    Raises `SandboxError`. To be called in the main thread.
     """
     stop = threading.Event()
 
@@ -150,7 +183,15 @@ def run(
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with serve(host=host, port=port, seed=seed, state=state) as sandbox:
+        with serve(
+            host=host,
+            port=port,
+            seed=seed,
+            state=state,
+            behaviours=behaviours,
+            faults=faults,
+            tier=tier,
+        ) as sandbox:
             line = json.dumps(sandbox.info)
             if show is not None:
                 show(line)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from . import model_service, query, refusals
 from .catalogue import Json, ObjectType
-from .envelopes import success
+from .envelopes import Refusal, success
 from .front_door import FrontDoor, as_json, read_json
 from .scope import Session
 
@@ -18,16 +18,48 @@ _XML_SESSION_SECONDS = 21_600  # fact: Sage OpenAPI, session/id
 
 
 def ask_query(door: FrontDoor, request: Request, body: bytes) -> Response:
-    """POST /services/core/query."""
+    """POST /services/core/query: one query, or a list of them."""
     session = door.session(request)
+    payload = read_json("POST", body)
+    if isinstance(payload, list):
+        return _several(door, session, payload)
+    return as_json(_page(door, session, payload))
+
+
+def _page(door: FrontDoor, session: Session, payload: Json) -> dict[str, Json]:
     books = door.books
-    asked = query.read_query(read_json("POST", body), books.catalogue, books.today())
-    entity_key = books.entity_key(session.entity)
+    asked = query.read_query(payload, books)
     with books.lock:
-        page = query.answer(asked, books.catalogue, books.tables, entity_key, books.today())
+        page = query.answer(asked, books, session.entity)
     rows = page["ia::result"]
-    books.usage.bill(1, rows=len(rows) if isinstance(rows, list) else 0)
-    return as_json(page)
+    books.referee.bill(1, rows=len(rows) if isinstance(rows, list) else 0)
+    return page
+
+
+def _several(door: FrontDoor, session: Session, payloads: list[Json]) -> Response:
+    """A query of several objects; what it answers is not documented: a behaviour."""
+    shape = door.books.behaviours["multi_object_query"]
+    if shape == "refused":
+        raise refusals.bad_json("a query is an object")
+    if not 1 <= len(payloads) <= query.MOST_OBJECTS:
+        raise refusals.bad_request(f"From 1 to {query.MOST_OBJECTS} queries are taken at a time")
+    pages: list[Json] = []
+    failed = 0
+    for payload in payloads:
+        try:
+            pages.append({**_page(door, session, payload), "ia::status": 200})
+        except Refusal as refusal:
+            failed += 1
+            pages.append({**refusal.body(door.support_id()), "ia::status": refusal.status})
+    status = 207 if failed else 200
+    if shape == "pages":
+        return as_json(pages, status=status)
+    meta: dict[str, Json] = {
+        "totalCount": len(pages),
+        "totalSuccess": len(pages) - failed,
+        "totalError": failed,
+    }
+    return as_json({"ia::result": pages, "ia::meta": meta}, status=status)
 
 
 def ask_model(door: FrontDoor, request: Request, body: bytes) -> Response:

@@ -3,7 +3,7 @@
 A confirmed (AP) or complete (AR) payment counts as paid. A draft counts as selected for payment:
 that, too, is no longer due. What is left of a payment that is deleted is due again. Documented are
 the objects and their states; that the totals move in this way is observed by accountants in the
-application and guessed for the API, as is the new change time of the paid document.
+application and guessed for the API; whether the paid document has a new change time is a behaviour.
 """
 
 from __future__ import annotations
@@ -95,8 +95,10 @@ def settle(
         document.pop("paymentInformation.fullyPaidDate", None)
         if document["state"] == "paid":
             document["paymentInformation.fullyPaidDate"] = payment[payable.dated_by]
-        document["audit.modifiedDateTime"] = wire_time(work.now)
-        document["audit.modifiedByUser.key"] = work.session.user.key
+        if work.behaviours["payment_touches_document"] == "true":
+            at = wire_time(work.now, work.behaviours["audit_precision"])
+            document["audit.modifiedDateTime"] = at
+            document["audit.modifiedByUser.key"] = work.session.user.key
         work.put(payable.object, document)
 
 

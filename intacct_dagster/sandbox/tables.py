@@ -103,19 +103,24 @@ class Table:
         lines = [self.rows[key] for key in self._by_owner.get(owner_key, ())]
         return sorted(lines, key=lambda row: cast(int, row["lineNumber"]))
 
-    def visible(self, entity: str | None, *, include_private: bool = False) -> list[Row]:
+    def visible(
+        self, entity: str | None, *, include_private: bool = False, shared: bool = True
+    ) -> list[Row]:
         """What a session sees: at the top level (`entity` None) the shared records, with
-        `include_private` all; in an entity its own and the shared ones."""
+        `include_private` all; in an entity its own and, with `shared`, those of the top level."""
         if entity is None and include_private:
             return list(self.rows.values())
-        shared: Mapping[str, Row] = self._by_entity.get(None, {})
+        common: Mapping[str, Row] = self._by_entity.get(None, {})
         if entity is None:
-            return list(shared.values())
-        return [*shared.values(), *self._by_entity.get(entity, {}).values()]
+            return list(common.values())
+        own = self._by_entity.get(entity, {}).values()
+        return [*common.values(), *own] if shared else list(own)
 
-    def in_no_order(self, rows: Iterable[Row]) -> list[Row]:
+    def in_no_order(self, rows: Iterable[Row], shuffle: int = 0) -> list[Row]:
         """The rows in the order in which they come when nobody asks for one: arbitrary, as
-        recorded live in 2026-03, but the same every time for one seed."""
+        recorded live in 2026-03, but the same every time for one seed and one `shuffle`."""
+        if shuffle:
+            return sorted(rows, key=lambda row: zlib.crc32(f"{shuffle}:{row['key']}".encode()))
         return sorted(rows, key=lambda row: self._noise[cast(str, row["key"])])
 
 

@@ -49,7 +49,7 @@ def act(door: FrontDoor, request: Request, body: bytes) -> Response:
                 items.append({"ia::status": refusal.status, "ia::error": error})
         written = sum(books.catalogue[one.object].kind != "line" for one in work.changes)
         books.commit(work)
-    books.usage.bill(written)
+    books.referee.bill(written)
     if not isinstance(payload, list):
         return as_json(success(items[0]))
     if not failed:

@@ -168,7 +168,7 @@ def _create_line(books: Books, work: Work, type_: ObjectType, owner_name: str, b
     before = {str(line["key"]) for line in _lines(books, owner, key)}
     line = {name: value for name, value in body.items() if name != owner_name}
     begun = len(work.changes)
-    change(books, work, owner, key, {_list_name(owner): [line]})
+    _change_line(books, work, owner, key, line)
     new = {str(line["key"]) for line in _lines(books, owner, key)} - before
     if new:
         return new.pop()
@@ -186,8 +186,7 @@ def _through_owner(books: Books, work: Work, type_: ObjectType, before: Row, bod
     if not isinstance(body, dict):
         raise refusals.bad_json("a record is an object")
     key = str(before["key"])
-    lines: Json = [{**body, "key": key}]
-    change(books, work, owner, str(before[f"{type_.owner}.key"]), {_list_name(owner): lines})
+    _change_line(books, work, owner, str(before[f"{type_.owner}.key"]), {**body, "key": key})
     return key
 
 
@@ -227,6 +226,17 @@ def move(
     else:
         _finish(books, work, type_, after, lines, method="POST", is_new=False)
     return transition.after
+
+
+def _change_line(
+    books: Books, work: Work, owner: ObjectType, key: str, line: dict[str, Json]
+) -> None:
+    before = books.tables[owner.name].rows.get(key, {})
+    change(books, work, owner, key, {_list_name(owner): [line]})
+    if books.behaviours["line_touches_document"] == "false":
+        changed = ("audit.modifiedDateTime", "audit.modifiedByUser.key")
+        old = {path: before[path] for path in changed}
+        work.put(owner.name, books.tables[owner.name].rows[key] | old)
 
 
 def delete(books: Books, work: Work, type_: ObjectType, key: str) -> None:
@@ -281,7 +291,8 @@ def _own(books: Books, work: Work, type_: ObjectType, key: str) -> Row:
     if not books.tables.is_visible(type_.name, key, entity_key):
         raise refusals.key_unknown(type_.name, key)
     row = books.tables[type_.name].rows[key]
-    if entity_key is not None and row.get("entity.key") is None:
+    writable = books.behaviours["shared_masters"] == "writable"
+    if entity_key is not None and row.get("entity.key") is None and not writable:
         raise refusals.shared_is_read_only(type_.name, key)
     return row
 
@@ -381,7 +392,8 @@ def _currency(header: Row) -> str | None:
 
 
 def _stamp(work: Work, rows: Iterable[Row], *, is_new: bool) -> None:
-    at, user = wire_time(work.now), work.session.user.key
+    at = wire_time(work.now, work.behaviours["audit_precision"])
+    user = work.session.user.key
     for row in rows:
         if is_new or "audit.createdDateTime" not in row:
             row["audit.createdDateTime"] = at
