@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from intacct_dagster.defs import (
 from intacct_dagster.extract import Extractor
 from intacct_dagster.intacct import ClientCredentials, Intacct
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
+from intacct_dagster.warehouse import open_state
+from intacct_dagster.warehouse.allowance import Allowance
 from intacct_dagster_tests.code_location import (
     FEED,
     OBJECTS,
@@ -168,6 +170,17 @@ def test_the_crosswalk_names_the_record_of_every_document_that_has_one(
     assert location.run([crosswalk_key(FEED)]).success
     again = set(location.rows(f"SELECT entity, source_id, intacct_key, how FROM crosswalk.{FEED}"))
     assert again == before, "what we posted stays posted by us, also when Intacct shows it"
+
+
+def test_the_months_account_is_what_intacct_would_bill(location: CodeLocation) -> None:
+    extract(location)
+    reconcile_and_post(location)
+    control = location.settings.base_url.removesuffix("/ia/api/v1") + "/_sandbox/requests"
+    engine = open_state(location.settings.state)
+    spent = Allowance(engine, location.settings.company).spent(datetime.now(UTC))
+    engine.dispose()
+    assert spent == httpx.get(control).json()["transactions"]
+    assert spent > sum(books(location).values())
 
 
 def test_checks_are_recorded_for_each_partition_and_refusals_name_a_remedy(

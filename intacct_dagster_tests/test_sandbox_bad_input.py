@@ -351,3 +351,20 @@ def test_any_body_of_a_service_is_answered(caller: Caller, service: str, body: A
     response = caller.call("POST", f"/services/core/{service}", user=USER, json=body)
     assert response.status_code in (200, 207, 400, 501)
     assert _is_answer(response)
+
+
+def test_an_attachment_whose_data_is_no_base64_is_refused() -> None:
+    with calling() as caller:
+        for data in ("\x80", "é", "no base64", "aGk"):
+            answer = caller.call(
+                "POST",
+                "/objects/company-config/attachment",
+                user="top@demo",
+                json={
+                    "name": "a",
+                    "folder": {"id": "x"},
+                    "files": [{"name": "a.txt", "data": data}],
+                },
+            )
+            assert answer.status_code == 400, (data, answer.text)
+            assert "base64" in answer.text

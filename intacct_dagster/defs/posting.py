@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import dagster as dg
@@ -20,7 +21,7 @@ from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation
 from intacct_dagster.defs.verdicts import Fate, PostingCheck, posting_checks
-from intacct_dagster.intacct import IntacctError
+from intacct_dagster.intacct import IntacctClient, IntacctError
 from intacct_dagster.post import PostingEngine, Sent
 from intacct_dagster.read_back import Difference, read_back
 from intacct_dagster.warehouse import (
@@ -55,6 +56,25 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
     """
     key = posted_key(name)
     partitions = entity_days(settings)
+
+    @contextmanager
+    def counted(
+        intacct: IntacctResource, warehouse: WarehouseResource, run_id: str, entity: str
+    ) -> Iterator[IntacctClient]:
+        """A client whose requests are put to the month's account, whatever becomes of them."""
+        client = intacct.entity(entity)
+        try:
+            yield client
+        finally:
+            warehouse.allowance(settings.company).spend(
+                at=datetime.now(UTC),
+                run_id=run_id,
+                entity=entity,
+                object=feed.object,
+                requests=client.usage.requests,
+                transactions=client.usage.transactions,
+            )
+
     spec = feed_spec(name, feed)
     checks = posting_checks(live=settings.posting.enabled)
 
@@ -77,26 +97,27 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             settings, payloads, warehouse.warehouse, spec, partitions_of(days), PLANNED
         )
         for entity in days:
-            engine = PostingEngine(intacct.entity(entity), ledger)
-            for settled in plainly(settings, engine.settle, feed.object, feed.match_on):
-                context.log.warning(
-                    f"{entity}: left unanswered by an earlier run: {_told(settled)}"
+            with counted(intacct, warehouse, context.run.run_id, entity) as client:
+                engine = PostingEngine(client, ledger)
+                for settled in plainly(settings, engine.settle, feed.object, feed.match_on):
+                    context.log.warning(
+                        f"{entity}: left unanswered by an earlier run: {_told(settled)}"
+                    )
+                planned = plainly(
+                    settings,
+                    engine.plan,
+                    name,
+                    feed.object,
+                    feed.match_on,
+                    [
+                        Item(each.source_id, each.day, str(each.amount), each.payload)
+                        for each in documents
+                        if each.entity == entity
+                    ],
+                    run_id=context.run.run_id,
+                    chunk_size=settings.limits.chunk_size,
+                    chunk_bytes=settings.limits.chunk_bytes,
                 )
-            planned = plainly(
-                settings,
-                engine.plan,
-                name,
-                feed.object,
-                feed.match_on,
-                [
-                    Item(each.source_id, each.day, str(each.amount), each.payload)
-                    for each in documents
-                    if each.entity == entity
-                ],
-                run_id=context.run.run_id,
-                chunk_size=settings.limits.chunk_size,
-                chunk_bytes=settings.limits.chunk_bytes,
-            )
             for source_id, keys in planned.already_there.items():
                 context.log.warning(
                     f"{entity}: {source_id} came into Intacct since it was read last (key "
@@ -124,8 +145,9 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         warehouse: WarehouseResource,
         chunk: dict[str, str],
     ) -> dict[str, str]:
-        engine = PostingEngine(intacct.entity(chunk["entity"]), warehouse.ledger(settings.company))
-        sent = plainly(settings, engine.send, chunk["chunk_id"])
+        with counted(intacct, warehouse, context.run.run_id, chunk["entity"]) as client:
+            engine = PostingEngine(client, warehouse.ledger(settings.company))
+            sent = plainly(settings, engine.send, chunk["chunk_id"])
         context.add_output_metadata(
             {
                 "documents": sent.items,
@@ -152,14 +174,16 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         days = days_by_entity(context.partition_keys)
         for entity in {chunk["entity"] for chunk in chunks}:
             # An answer that was lost on the way a moment ago can often be had now.
-            engine = PostingEngine(intacct.entity(entity), warehouse.ledger(settings.company))
-            for left in plainly(settings, engine.settle, feed.object, feed.match_on):
-                context.log.warning(f"{entity}: asked what became of a chunk: {_told(left)}")
+            with counted(intacct, warehouse, context.run.run_id, entity) as client:
+                engine = PostingEngine(client, warehouse.ledger(settings.company))
+                for left in plainly(settings, engine.settle, feed.object, feed.match_on):
+                    context.log.warning(f"{entity}: asked what became of a chunk: {_told(left)}")
         ledger = warehouse.ledger(settings.company)
         found: list[Difference] = []
         for entity in days:
             try:
-                found += read_back(intacct.entity(entity), ledger, feed.object).differences
+                with counted(intacct, warehouse, context.run.run_id, entity) as client:
+                    found += read_back(client, ledger, feed.object).differences
             except IntacctError as error:
                 # What was posted is posted; that it could not be read yet is for the check to say.
                 context.log.warning(f"{entity}: not read back: {in_words(error, settings)}")

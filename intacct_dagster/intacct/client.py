@@ -306,6 +306,7 @@ class IntacctClient:
             part = wanted[first : first + KEYS_IN_A_GET]
             path = f"{_object_path(object)}/{','.join(quote(key, safe='') for key in part)}"
             answer = self._send("GET", path, Kind.READ, about)
+            self._meter.add(Usage(transactions=1))
             if answer.status == 404 and len(part) == 1:
                 continue
             result = read_result(self._accepted(answer, about), about)

@@ -12,7 +12,8 @@ class Usage:
 
     `requests` counts every request sent, also repeated ones and those for tokens. `transactions` is
     what Sage counts against the monthly allowance: a query page is 1, and so is each record
-    created; the lines of a record are not (Sage's partners state it so).
+    created; the lines of a record are not (Sage's partners state it so). Nobody says what a request
+    for records by key counts: it is taken for 1.
     """
 
     requests: int = 0

@@ -301,7 +301,7 @@ def _stored(field: Field, value: Json) -> Json:
     if field.format == "base64zip":
         try:
             binascii.a2b_base64(value, strict_mode=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one; characters beyond ASCII are another
             raise _Unfit("it must be base64") from None
     if field.max_length is not None and len(value) > field.max_length:
         raise _Unfit(f"it is longer than {field.max_length} characters")
