@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.raw import raw_key
+from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.raw import extractor_of, raw_key
 from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
-from intacct_dagster.extract import Extractor, Swept
-from intacct_dagster.intacct import IntacctError, Usage
-from intacct_dagster.warehouse import WarehouseError, table_name
+from intacct_dagster.extract import Swept
+from intacct_dagster.intacct import Usage
+from intacct_dagster.warehouse import table_name
 
 GROUP = "deletes"
 
@@ -51,22 +52,14 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
     def sweep(
         context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
-        extractor = Extractor(
-            intacct.intacct,
-            warehouse.warehouse,
-            start_date=settings.start_date,
-            run_id=context.run.run_id,
-            page_size=settings.limits.page_size,
-            reading=settings.reading,
-            allowance=warehouse.allowance(settings.company),
-        )
+        extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
         for key, each in objects.items():
             if key not in context.selected_asset_keys:
                 continue
-            try:
-                done = [extractor.sweep(each, entity) for entity in context.partition_keys]
-            except (IntacctError, WarehouseError) as error:
-                raise dg.Failure(str(error)) from None
+            done = [
+                plainly(settings, extractor.sweep, each, entity)
+                for entity in context.partition_keys
+            ]
             yield dg.MaterializeResult(asset_key=key, metadata=_metadata(done))
 
     return sweep

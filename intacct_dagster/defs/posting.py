@@ -274,10 +274,13 @@ def _fates(
         for entity in days
         for entry in ledger.entries(object, entity, feed=feed)
     }
+    differing: dict[str, list[Difference]] = {}
+    for each in differences:
+        differing.setdefault(each.source_id, []).append(each)
     for row in reconciled_documents(warehouse, feed, set(fates)):
         entry = entries.pop((row.entity, row.source_id), None)
         if entry is not None or row.status in IN_LEDGER:
-            wrong = tuple(each for each in differences if each.source_id == row.source_id)
+            wrong = tuple(differing.get(row.source_id, ()))
             fates[row.entity, row.day].append(
                 Fate(row.source_id, row.amount, row.file, row.line, entry, wrong)
             )

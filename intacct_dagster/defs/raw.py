@@ -56,15 +56,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
     def extract(
         context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
-        extractor = Extractor(
-            intacct.intacct,
-            warehouse.warehouse,
-            start_date=settings.start_date,
-            run_id=context.run.run_id,
-            page_size=settings.limits.page_size,
-            reading=settings.reading,
-            allowance=warehouse.allowance(settings.company),
-        )
+        extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
         selected = [key for key in objects if key in context.selected_asset_keys]
         landed = {key: _Landed() for key in selected}
         failures: list[Exception] = []
@@ -102,6 +94,21 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(asset_key=key, metadata=each.metadata())
 
     return extract
+
+
+def extractor_of(
+    settings: Settings, intacct: IntacctResource, warehouse: WarehouseResource, run_id: str
+) -> Extractor:
+    """The extractor of a run, as the settings have it."""
+    return Extractor(
+        intacct.intacct,
+        warehouse.warehouse,
+        start_date=settings.start_date,
+        run_id=run_id,
+        page_size=settings.limits.page_size,
+        reading=settings.reading,
+        allowance=warehouse.allowance(settings.company),
+    )
 
 
 def _spec(settings: Settings, key: dg.AssetKey, each: ObjectSettings) -> dg.AssetSpec:

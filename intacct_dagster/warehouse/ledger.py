@@ -23,6 +23,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from intacct_dagster.warehouse.errors import WarehouseError
+from intacct_dagster.warehouse.payload import payload_hash
 from intacct_dagster.warehouse.state import METADATA
 
 
@@ -191,7 +192,7 @@ class Item:
     @property
     def sha256(self) -> str:
         """The payload's fingerprint: a change of it is what makes a refused item plannable."""
-        return hashlib.sha256(self.payload).hexdigest()
+        return payload_hash(self.payload)
 
 
 @dataclass(frozen=True)
