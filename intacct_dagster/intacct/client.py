@@ -26,6 +26,7 @@ from intacct_dagster.intacct.errors import (
 )
 from intacct_dagster.intacct.grants import AuthorizationCode, Consent, Grant, ask_consent
 from intacct_dagster.intacct.model import ObjectModel, object_names, read_model
+from intacct_dagster.intacct.pace import Pace
 from intacct_dagster.intacct.query import LARGEST_PAGE, Filter, Query, QueryPage, Scalar, read_page
 from intacct_dagster.intacct.refusal import refusal, token_is_dead
 from intacct_dagster.intacct.session import Session
@@ -72,7 +73,7 @@ class Intacct:
         self._grant = grant
         self._users = dict(users)
         self._tokens = tokens if tokens is not None else MemoryTokenStore()
-        self._transport = Transport(base_url, transport, in_flight=concurrency)
+        self._transport = Transport(base_url, transport, Pace(concurrency))
         self._now = now
         self._meter = Meter()
         self._sessions: dict[tuple[str, str | None], Session] = {}

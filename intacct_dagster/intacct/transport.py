@@ -9,7 +9,6 @@ is what the caller is told.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,13 +31,11 @@ from intacct_dagster.intacct.errors import (
     ServerFailed,
     Throttled,
 )
+from intacct_dagster.intacct.pace import LONGEST_WAIT, Pace, Turn
 from intacct_dagster.intacct.usage import Meter, Usage
 
 #: Tries of one request in all, the first included.
 ATTEMPTS: Final = 5
-
-#: The longest that we wait between two tries, whatever Intacct asks for, in seconds.
-LONGEST_WAIT: Final = 120.0
 
 #: Seconds to connect, and seconds without a byte of the answer. Sage documents no request timeout;
 #: a batch of 500 may take long.
@@ -80,18 +77,18 @@ class Answer:
 class Transport:
     """HTTP to one Intacct API root, e.g. "https://api.intacct.com/ia/api/v1". Thread-safe.
 
-    `transport` takes the place of the network. Nothing that is sent is ever logged or kept.
+    `transport` takes the place of the network, `pace` says how many requests are in flight and when
+    (default: six). Nothing that is sent is ever logged or kept.
     """
 
     def __init__(
         self,
         base_url: str,
         transport: httpx.BaseTransport | None = None,
-        *,
-        in_flight: int = 6,
+        pace: Pace | None = None,
     ) -> None:
         # Sage counts the requests of a company that overlap; who waits to retry is not one of them.
-        self._slots = threading.BoundedSemaphore(in_flight)
+        self._pace = pace if pace is not None else Pace(6)
         self.base_url = base_url.rstrip("/")
         self.host = urlsplit(self.base_url).netloc
         self._client = httpx.Client(
@@ -139,9 +136,9 @@ class Transport:
                 if idle_since is not None:
                     waited = time.monotonic() - idle_since
                     meter.add(Usage(retries=1, seconds_waited=waited))
-                meter.add(Usage(requests=1))
                 try:
-                    with self._slots:
+                    with self._pace.turn() as turn:
+                        meter.add(Usage(requests=1, seconds_waited=turn.waited))
                         response = self._client.request(
                             method,
                             self.base_url + path,
@@ -151,12 +148,19 @@ class Transport:
                             data=form,
                             timeout=httpx.Timeout(patience, connect=CONNECT_TIMEOUT),
                         )
+                        self._keep_pace(turn, response)
                     return self._judge(response, kind, about)
                 except (httpx.RequestError, httpx.InvalidURL) as error:
                     raise self._not_answered(error, kind, about) from error
                 finally:
                     idle_since = time.monotonic()
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _keep_pace(self, turn: Turn, response: httpx.Response) -> None:
+        if response.status_code in (429, 503):
+            self._pace.refused(turn, response.headers, asked_to_wait(response.headers))
+        else:
+            self._pace.answered(response.headers)
 
     def _judge(self, response: httpx.Response, kind: Kind, about: About) -> Answer:
         status = response.status_code

@@ -1,0 +1,164 @@
+"""How many requests are in flight, and how fast they follow each other, as Intacct wants it.
+
+Facts (Sage's header reference): answers carry `X-IA-Throttle-Limit` and `X-IA-TENANT-Throttle-Limit`
+(sample "LIMIT001-10"), `X-IA-Minute-Rate-Limit` (soft: more is let through), `X-IA-Hour-Rate-Limit`
+(hard: more is refused) and `X-IA-CPU-Limit`, each with `-Remaining`; CPU also with `-Reset` and
+`X-IA-CPU-Request-Cost`. What exactly the first two count is not said: they are taken for requests
+at once. Who ignores them gets 429.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import stamina
+
+#: The longest that we wait at a time, whatever Intacct asks for, in seconds.
+LONGEST_WAIT: Final = 120.0
+
+#: Answers in a row, for each request allowed in flight, after which one more is tried.
+FINE_IN_A_ROW: Final = 10
+
+#: From this part of an hour's requests on, what is left is spread over an hour.
+SPREAD_FROM: Final = 0.1
+
+_AT_ONCE = ("X-IA-Throttle-Limit", "X-IA-TENANT-Throttle-Limit")
+_MINUTE, _HOUR, _CPU = "X-IA-Minute-Rate-Limit", "X-IA-Hour-Rate-Limit", "X-IA-CPU-Limit"
+
+
+def _sleep(seconds: float) -> None:
+    if not stamina.is_testing():  # where no retry waits, neither does this
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A place in flight: when it began, on the pace's clock, and the seconds it was held back."""
+
+    began: float
+    waited: float
+
+
+class Pace:
+    """Lets at most `in_flight` requests out at once, and fewer when Intacct says so. Thread-safe.
+
+    A 429 halves how many are allowed; many good answers in a row allow one more again. `clock` and
+    `sleep` are seconds of a monotonic clock and the pause.
+    """
+
+    def __init__(
+        self,
+        in_flight: int,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = _sleep,
+    ) -> None:
+        self._most = in_flight
+        self._allowed = in_flight
+        self._in_flight = 0
+        self._fine = 0
+        self._shrunk_at = float("-inf")
+        self._not_before = float("-inf")
+        self._gap = 0.0
+        self._gap_until = float("inf")
+        self._clock = clock
+        self._sleep = sleep
+        self._changed = threading.Condition()
+
+    @property
+    def allowed(self) -> int:
+        """How many requests may be in flight now."""
+        return self._allowed
+
+    @contextmanager
+    def turn(self) -> Iterator[Turn]:
+        """A place in flight for the length of the block."""
+        with self._changed:
+            # Whoever has a place gives it back when the answer is there or its timeout is over.
+            while self._in_flight >= self._allowed:
+                self._changed.wait()
+            self._in_flight += 1
+            now = self._clock()
+            begin = max(now, self._not_before)
+            if begin >= self._gap_until:
+                self._gap = 0.0
+            self._not_before = max(self._not_before, begin + self._gap if self._gap else begin)
+        wait = begin - now
+        try:
+            if wait > 0:
+                self._sleep(wait)
+            yield Turn(begin, wait)
+        finally:
+            with self._changed:
+                self._in_flight -= 1
+                self._changed.notify_all()
+
+    def refused(self, turn: Turn, headers: Mapping[str, str], wait: float | None) -> None:
+        """Takes note of a 429 or 503, and of the seconds that it asks us to wait.
+
+        Requests that were in flight together are refused together: that counts once.
+        """
+        with self._changed:
+            now = self._clock()
+            self._fine = 0
+            if turn.began > self._shrunk_at:
+                self._allowed = max(1, self._allowed // 2)
+                self._shrunk_at = now
+            if wait is not None:
+                self._hold_until(now + wait)
+            minute = _number(headers.get(_MINUTE))
+            if minute:  # soft until it is enforced
+                self._spread(60 / minute, until=now + 60)
+
+    def answered(self, headers: Mapping[str, str]) -> None:
+        """Takes note of what an answer that was not refused says of the limits."""
+        with self._changed:
+            now = self._clock()
+            full = False
+            for name in _AT_ONCE:
+                at_once = _number(headers.get(name))
+                if at_once:
+                    self._allowed = min(self._allowed, at_once)
+                    self._most = min(self._most, at_once)
+                full = full or _number(headers.get(f"{name}-Remaining")) == 0
+            if full:
+                self._allowed, self._fine = max(1, min(self._allowed, self._in_flight)), 0
+            else:
+                self._fine += 1
+                if self._fine >= FINE_IN_A_ROW * self._allowed:
+                    self._allowed, self._fine = min(self._most, self._allowed + 1), 0
+            self._spread_the_hour(headers)
+            cost = _number(headers.get("X-IA-CPU-Request-Cost")) or 1
+            left, reset = (
+                _number(headers.get(f"{_CPU}-{what}")) for what in ("Remaining", "Reset")
+            )
+            if left is not None and left < cost and reset is not None:
+                self._hold_until(now + reset)
+            self._changed.notify_all()
+
+    def _spread_the_hour(self, headers: Mapping[str, str]) -> None:
+        limit, left = _number(headers.get(_HOUR)), _number(headers.get(f"{_HOUR}-Remaining"))
+        if not limit or left is None:
+            return
+        if left < SPREAD_FROM * limit:
+            # Whether the hour rolls or begins anew is not said: what is left lasts for a whole one.
+            self._spread(3600 / (left + 1), until=float("inf"))
+        elif self._gap_until == float("inf"):
+            self._gap = 0.0
+
+    def _hold_until(self, moment: float) -> None:
+        latest = self._clock() + LONGEST_WAIT
+        self._not_before = max(self._not_before, min(moment, latest))
+
+    def _spread(self, gap: float, *, until: float) -> None:
+        self._gap, self._gap_until = min(gap, LONGEST_WAIT), until
+
+
+def _number(text: str | None) -> int | None:
+    """The number that a header ends with: "10", or "LIMIT001-10"."""
+    digits = (text or "").rpartition("-")[2].strip()
+    return int(digits) if digits.isdecimal() else None
