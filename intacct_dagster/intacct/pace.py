@@ -1,6 +1,6 @@
 """How many requests are in flight, and how fast they follow each other, as Intacct wants it.
 
-Facts (Sage's header reference): answers carry `X-IA-Throttle-Limit` and `X-IA-TENANT-Throttle-Limit`
+Facts (Sage's header reference): answers carry `X-IA-Throttle-Limit`, `X-IA-TENANT-Throttle-Limit`
 (sample "LIMIT001-10"), `X-IA-Minute-Rate-Limit` (soft: more is let through), `X-IA-Hour-Rate-Limit`
 (hard: more is refused) and `X-IA-CPU-Limit`, each with `-Remaining`; CPU also with `-Reset` and
 `X-IA-CPU-Request-Cost`. What exactly the first two count is not said: they are taken for requests
