@@ -186,6 +186,45 @@ def dev(host: str, port: int) -> None:
     sys.exit(run_dev(host=host, port=port))
 
 
+@main.command()
+@click.option("--object", "objects", multiple=True, help="Only this object; may be repeated.")
+@click.option("--entity", "entities", multiple=True, help="Only this entity; may be repeated.")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Another DuckDB file.  [default: the warehouse]",
+)
+@_plainly
+def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | None) -> None:
+    """Make raw tables again from kept pages, without asking Intacct.
+
+    Does again, in order and with all proofs, every load whose pages are kept (`keep_pages` in
+    intacct.yaml). Partitions whose pages are not kept any more stay as they are.
+    """
+    from intacct_dagster.config import load_settings
+    from intacct_dagster.warehouse import LoadResult, RawLoad, Warehouse
+    from intacct_dagster.warehouse import rebuild as rebuild_raw
+
+    settings = load_settings()
+    warehouse = Warehouse(into or settings.warehouse, lock_timeout=settings.limits.lock_timeout)
+    rebuilt: dict[str, int] = {}
+
+    def tell(load: RawLoad, result: LoadResult) -> None:
+        rebuilt[load.object] = rebuilt.get(load.object, 0) + 1
+        days = f"{min(load.days)} to {max(load.days)}"
+        click.echo(f"{load.object} of {load.entity}, {days}: {result.rows:,} rows")
+
+    loads = rebuild_raw(warehouse, settings.pages, objects=objects, entities=entities, done=tell)
+    for name in rebuilt:
+        warehouse.refresh_current(name)
+    if not loads:
+        raise click.ClickException(
+            f"No pages of that are kept in {settings.pages}: say `keep_pages: 30 days` in "
+            "intacct.yaml, and they will be from the next run on."
+        )
+    click.echo(f"{loads} loads of {len(rebuilt)} objects are in {warehouse.path}")
+
+
 @main.group()
 def posting() -> None:
     """See what became of posted documents, and have refused ones sent again."""

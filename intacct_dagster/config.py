@@ -178,6 +178,8 @@ class Settings(_Settings):
     state: str = "data/state.db"
     limits: Limits = Limits()
     reading: Reading = Reading()
+    #: raw pages are kept for so many days, in `pages/` beside the warehouse; None: not at all
+    keep_pages: int | None = Field(default=None, ge=1, le=3650)
     feeds: dict[str, Feed] = Field(default_factory=dict)
     posting: Posting = Posting()
     #: the directory that relative paths are relative to: where the file lies
@@ -194,6 +196,16 @@ class Settings(_Settings):
         if isinstance(value, list):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
+
+    @field_validator("keep_pages", mode="before")
+    @classmethod
+    def _days_from_words(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        days = re.fullmatch(r"(\d+) days?", value.strip())
+        if days is None:
+            raise ValueError(f"'{value}' is not a time such as 30 days")
+        return int(days[1])
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Settings:
@@ -252,6 +264,11 @@ class Settings(_Settings):
     def users(self) -> dict[str, str]:
         """Entity id to Sage user id."""
         return {entity.id: entity.user for entity in self.entities}
+
+    @property
+    def pages(self) -> Path:
+        """Where raw pages are kept, if they are."""
+        return self.warehouse.parent / "pages"
 
     @property
     def is_sandbox(self) -> bool:

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
@@ -35,7 +35,9 @@ from intacct_dagster.intacct import (
 from intacct_dagster.warehouse import (
     Allowance,
     Column,
+    KeptPages,
     LoadRefused,
+    LoadResult,
     RawLoad,
     WalkProof,
     Warehouse,
@@ -98,7 +100,7 @@ class Extractor:
 
     `start_date` is the first partition: the day into which objects that take older rows also put
     what was last changed before it. `now` gives aware UTC times. What it costs is written to
-    `allowance`, also where it fails.
+    `allowance`, also where it fails; what it loads stays in `kept_pages`, for their time.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Extractor:
         page_size: int = 4000,
         reading: Reading | None = None,
         allowance: Allowance | None = None,
+        kept_pages: KeptPages | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._intacct = intacct
@@ -120,6 +123,7 @@ class Extractor:
         self._page_size = page_size
         self._reading = reading if reading is not None else Reading()
         self._allowance = allowance
+        self._kept_pages = kept_pages
         self._now = now
         self._catalogue = Catalogue(warehouse, now)
         # Within this process loads take turns; between processes DuckDB's own lock sees to it.
@@ -133,6 +137,8 @@ class Extractor:
         client = self._intacct.entity(entity)
         with self._counted(client, "core/model"):
             self._catalogue.learn(client, objects)
+        if self._kept_pages is not None:
+            self._kept_pages.prune()
 
     def extract(self, what: ObjectSettings, entity: str, days: Iterable[date]) -> Extracted:
         """Walks and loads `what` of `entity` for UTC days of `audit.modifiedDateTime`.
@@ -262,8 +268,7 @@ class Extractor:
                 read_until=read_until,
                 snapshot=not shape.dated,
             )
-            with self._load_lock:
-                loaded = self._warehouse.load(load)
+            loaded = self._load(load)
         return _Range(
             rows_by_day=loaded.rows_by_day,
             read_until=read_until,
@@ -272,6 +277,11 @@ class Extractor:
             seconds_walking=walking,
             seconds_loading=loaded.seconds_locked,
         )
+
+    def _load(self, load: RawLoad) -> LoadResult:
+        keeping = self._kept_pages.keeping(load) if self._kept_pages else nullcontext()
+        with keeping, self._load_lock:
+            return self._warehouse.load(load)
 
     def _window(
         self, what: ObjectSettings, shape: Shape, entity: str, days: Sequence[date]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import NoReturn
 
 import dagster as dg
@@ -15,7 +15,7 @@ from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import column_schema, relation
 from intacct_dagster.extract import Extracted, Extractor
 from intacct_dagster.intacct import IntacctError, Usage
-from intacct_dagster.warehouse import WarehouseError, table_name
+from intacct_dagster.warehouse import KeptPages, WarehouseError, table_name
 
 GROUP = "raw"
 SAGE_INTACCT = dg.AssetKey("sage_intacct")
@@ -100,6 +100,8 @@ def extractor_of(
     settings: Settings, intacct: IntacctResource, warehouse: WarehouseResource, run_id: str
 ) -> Extractor:
     """The extractor of a run, as the settings have it."""
+    days = settings.keep_pages
+    kept = KeptPages(settings.pages, timedelta(days=days)) if days is not None else None
     return Extractor(
         intacct.intacct,
         warehouse.warehouse,
@@ -108,6 +110,7 @@ def extractor_of(
         page_size=settings.limits.page_size,
         reading=settings.reading,
         allowance=warehouse.allowance(settings.company),
+        kept_pages=kept,
     )
 
 

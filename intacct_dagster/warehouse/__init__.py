@@ -16,6 +16,7 @@ from intacct_dagster.warehouse.duckdb_file import DuckDBFile, Workbench
 from intacct_dagster.warehouse.duckdb_warehouse import Warehouse
 from intacct_dagster.warehouse.errors import (
     FeedError,
+    KeptPagesUnreadable,
     LoadRefused,
     NotMaterialized,
     ReconciliationRefused,
@@ -26,6 +27,7 @@ from intacct_dagster.warehouse.errors import (
 )
 from intacct_dagster.warehouse.feed import FeedResult, quarantined_lines, read_feed
 from intacct_dagster.warehouse.feed_spec import FeedSpec, Kind
+from intacct_dagster.warehouse.kept_pages import KeptLoad, KeptPages, kept_loads, rebuild
 from intacct_dagster.warehouse.ledger import (
     Accepted,
     Chunk,
@@ -81,6 +83,9 @@ __all__ = [
     "FeedSpec",
     "Item",
     "ItemState",
+    "KeptLoad",
+    "KeptPages",
+    "KeptPagesUnreadable",
     "Kind",
     "Ledger",
     "LedgerError",
@@ -112,6 +117,7 @@ __all__ = [
     "column_name",
     "column_type",
     "compare_keys",
+    "kept_loads",
     "open_state",
     "payload",
     "payload_hash",
@@ -119,6 +125,7 @@ __all__ = [
     "quarantined_lines",
     "read_catalogue",
     "read_feed",
+    "rebuild",
     "reconcile",
     "reconciled_documents",
     "refresh_crosswalk",

@@ -80,6 +80,17 @@ class LoadRefused(WarehouseError):
         super().__init__(f"{object} of {entity} was not loaded: {reason}.\n{remedy}")
 
 
+class KeptPagesUnreadable(WarehouseError):
+    """A file of kept pages is damaged or was changed; nothing of its load was done."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        self.file = file
+        super().__init__(
+            f"{file} cannot be read: {reason}.\n"
+            "Delete its folder: the partitions that it was for are then read from Intacct."
+        )
+
+
 class FeedError(WarehouseError):
     """A feed's definition or one of its files cannot be used; nothing of the feed was written.
 
