@@ -79,6 +79,10 @@ class Caller:
             self._tokens[username] = self.log_in(username)["access_token"]
         return self._tokens[username]
 
+    def forget_tokens(self) -> None:
+        """Log in anew from now on."""
+        self._tokens.clear()
+
     def query(self, user: str, object_: str, fields: list[str], **rest: Any) -> dict[str, Any]:
         """The answer to a query that works."""
         response = self.call(

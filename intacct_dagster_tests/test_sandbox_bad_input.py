@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
+import socket
 import string
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -63,6 +66,12 @@ def _is_answer(response: Any) -> bool:
     body = response.json()
     known = {"ia::result", "ia::error", "error", "access_token"} & set(body) or body == {}
     return response.status_code != 500 and bool(known)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with serve() as running:
+        yield int(running.base_url.split(":")[2].split("/")[0])
 
 
 _json = st.recursive(
@@ -276,6 +285,92 @@ def test_a_body_of_50_mb_is_answered_over_http_before_the_line_goes_dead() -> No
         assert client.post(url, content=b"{}").status_code == 401
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET /ia/api/v1/services/core/model HTTP/9.9\r\nHost: a\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /ia/api/v1/oauth2/token HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+        b"POST /ia/api/v1/oauth2/token HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz",
+        b"GET / HTTP/1.1\r\nHost: a\r\nno header\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_is_answered_in_the_envelope(port: int, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        line.sendall(sent)
+        answer = line.makefile("rb").read()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in head.lower()
+    assert json.loads(body)["ia::result"]["ia::error"]["errorId"] == "SBX-0414"
+
+
+def test_a_header_of_100_kb_is_answered(port: int) -> None:
+    url = f"http://127.0.0.1:{port}/ia/api/v1/services/core/model"
+    answer = httpx.get(url, headers={"X-Nobody-Knows": "x" * 100_000})
+    assert answer.status_code in (400, 401)
+    assert _is_answer(answer)
+
+
+def test_another_version_is_not_supported(caller: Caller) -> None:
+    body = {"object": INVOICE, "fields": ["key"]}
+    for version in ("v2", "v1-beta2", "v0"):
+        path = f"/../{version}/services/core/query"
+        answer = caller.call("POST", path, user=USER, json=body)
+        assert answer.status_code == 400
+        assert list(answer.json()) == ["ia::error", "ia::meta"]
+        assert answer.json()["ia::error"]["message"] == "Version is not supported."
+
+
+def test_xml_is_turned_away_at_the_gateway(caller: Caller) -> None:
+    headers = {"Content-Type": "application/xml"}
+    answer = caller.call(
+        "POST", "/services/core/query", user=USER, content=b"<q/>", headers=headers
+    )
+    assert (answer.status_code, answer.json()["ia::error"]["code"]) == (400, "GW-0014")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
+def test_a_compressed_body_is_read(caller: Caller, encoding: str) -> None:
+    pack: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+    body = json.dumps({"object": INVOICE, "fields": ["key"], "size": 1}).encode()
+    packed = pack.get(encoding, bytes)(body)
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    answer = caller.call("POST", "/services/core/query", user=USER, content=packed, headers=headers)
+    assert answer.status_code == 200
+    assert len(answer.json()["ia::result"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status"),
+    [
+        ("gzip", b"no gzip", 400),
+        ("gzip", gzip.compress(b"{}")[:-4], 400),
+        ("br", b"{}", 400),
+        ("gzip", gzip.compress(b" " * 50_000_000, 1), 413),
+    ],
+    ids=["no gzip", "torn", "unknown", "large"],
+)
+def test_a_body_that_cannot_be_unpacked_is_refused(
+    caller: Caller, encoding: str, body: bytes, status: int
+) -> None:
+    headers = {"Content-Encoding": encoding}
+    answer = caller.call("POST", "/services/core/query", user=USER, content=body, headers=headers)
+    assert answer.status_code == status
+    assert "cannot be read as" in messages(answer) or status == 413
+
+
+def test_what_stands_open_in_a_query_may_be_null(caller: Caller) -> None:
+    """As clients with typed requests send it."""
+    query = {"object": INVOICE, "fields": ["key"], "filters": None, "filterExpression": None}
+    rest = {"filterParameters": None, "orderBy": None, "start": None, "size": None}
+    answer = caller.call("POST", "/services/core/query", user=USER, json={**query, **rest})
+    assert answer.status_code == 200
+    assert answer.json()["ia::meta"]["pageSize"] == 100
+
+
 _CONTROL = ("clock", "faults", "behaviours", "limits", "snapshots", "restore", "webhooks")
 
 
@@ -322,7 +417,7 @@ def test_any_fault_is_taken_or_refused_and_what_is_taken_works(
         response = caller.call("POST", "/services/core/query", user=USER, json=query)
         assert "The sandbox failed" not in response.text
     caller.call("DELETE", "/_sandbox/faults")
-    caller._tokens.clear()  # one of the faults ends them
+    caller.forget_tokens()  # one of the faults ends them
 
 
 @_QUIET

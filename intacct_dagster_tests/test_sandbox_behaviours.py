@@ -62,7 +62,7 @@ def _ask(caller: Caller, **query: Any) -> Any:
 def _error_id(response: Any) -> str:
     body = response.json()
     error = body.get("error") or body.get("ia::error") or body["ia::result"]["ia::error"]
-    return str(error if isinstance(error, str) else error["errorId"])
+    return str(error if isinstance(error, str) else error.get("errorId", error["code"]))
 
 
 # --- what shows each switch: the same steps give another outcome under every value ------------
@@ -328,6 +328,17 @@ def _after_a_line(caller: Caller) -> Any:
     return _modified(caller, INVOICE, key)
 
 
+def _stray(caller: Caller) -> Any:
+    return [
+        caller.call("GET", path, user=USER).status_code
+        for path in ("/services/core/model/", "//services//core/model")
+    ]
+
+
+def _envelope(caller: Caller) -> Any:
+    return sorted(caller.call("GET", f"/objects/{INVOICE}/0", user=USER).json())
+
+
 _SHOWN_BY: dict[str, Callable[[Caller], Any]] = {
     "refresh_rotation": _rotation,
     "refresh_reuse": _reuse,
@@ -371,6 +382,11 @@ _SHOWN_BY: dict[str, Callable[[Caller], Any]] = {
     "idempotency_scope": _key_scope,
     "idempotency_after_timeout": _lost_answer,
     "shared_masters": _shared,
+    "stray_slashes": _stray,
+    "list_parameters": lambda caller: (
+        caller.call("GET", f"/objects/{INVOICE}?start=101", user=USER).status_code
+    ),
+    "error_envelope": _envelope,
 }
 
 

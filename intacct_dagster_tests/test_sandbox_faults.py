@@ -62,7 +62,7 @@ def test_an_error_before_the_commit_leaves_the_books_and_after_it_does_not(
     _plan(caller, {"route": "objects", "answer": {"status": status, "after_commit": True}})
     refused = _post(caller)
     assert refused.status_code == status
-    assert refused.json()["ia::error"]["errorId"] == ("GW-0010" if status == 429 else "GW-0001")
+    assert refused.json()["ia::error"]["code"] == ("GW-0010" if status == 429 else "GW-0001")
     assert _written(caller) == 1
 
 
@@ -397,7 +397,7 @@ def test_more_than_a_tier_allows_at_a_time_is_throttled_after_two_seconds(
             assert answer.status_code == 200
         else:
             assert answer.status_code == 429
-            assert answer.json()["ia::error"]["errorId"] == "GW-0010"
+            assert answer.json()["ia::error"]["code"] == "GW-0010"
             family = (
                 "TENANT-Throttle-Limit-Retry-After" if elsewhere else "Throttle-Limit-RetryAfter"
             )

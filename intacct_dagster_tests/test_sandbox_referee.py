@@ -132,7 +132,10 @@ def test_a_reset_is_a_fresh_start(tmp_path: Path, with_state: bool) -> None:
         caller.control("POST", "reset")
         assert caller.control("GET", "books")["count"] == 0
         assert caller.control("GET", "requests")["total"] == 0
-        caller.log_in(USER)
+        # Access tokens are gone as well.
+        assert _post(caller, invoice()).status_code == 401
+        caller.control("POST", "reset")
+        caller.forget_tokens()
         answered = all_told(caller)
         # The support ids go on; nothing in this answer holds one.
         assert answered == fresh

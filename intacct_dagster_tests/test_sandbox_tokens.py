@@ -83,6 +83,8 @@ def test_the_client_may_say_who_it_is_by_http_basic(caller: Caller) -> None:
         ({"client_id": ""}, 400, "GW-0037"),
         ({"grant_type": "password"}, 400, "GW-0032"),
         ({"username": ""}, 400, "GW-0036"),
+        ({"grant_type": "refresh_token"}, 400, "GW-0015"),
+        ({"grant_type": "authorization_code"}, 400, "Missing code Attribute"),
         ({"username": "usa"}, 400, "expected user@company"),
         ({"username": "USA@demo"}, 401, "is not known"),
         ({"username": "usa@other"}, 401, "is not known"),
@@ -107,14 +109,23 @@ def test_an_attribute_given_twice_and_an_empty_body_are_refused(caller: Caller) 
         content=b"grant_type=client_credentials&client_id=a&client_id=b",
         headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
-    assert (twice.status_code, twice.json()["ia::error"]["errorId"]) == (400, "GW-0038")
+    assert (twice.status_code, twice.json()["ia::error"]["code"]) == (400, "GW-0038")
+    for names, error_id in (("username=a&username=b", "GW-0039"), ("code=a&code=b", "GW-0032")):
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        again = caller.call("POST", "/oauth2/token", content=names.encode(), headers=form)
+        assert again.json()["ia::error"]["code"] == error_id
     empty = caller.call("POST", "/oauth2/token")
-    assert (empty.status_code, empty.json()["ia::error"]["errorId"]) == (400, "GW-0035")
+    assert (empty.status_code, empty.json()["ia::error"]["code"]) == (400, "GW-0035")
 
 
 @pytest.mark.parametrize(
     ("header", "error_id"),
-    [(None, "GW-0034"), ("Basic abc", "GW-0034"), ("Bearer nonsense", "GW-0031")],
+    [
+        (None, "GW-0034"),
+        ("Basic abc", "GW-0034"),
+        ("Bearer", "GW-0034"),
+        ("Bearer nonsense", "GW-0031"),
+    ],
 )
 def test_a_request_without_a_proper_token_is_turned_away_at_the_gateway(
     caller: Caller, header: str | None, error_id: str
@@ -122,7 +133,11 @@ def test_a_request_without_a_proper_token_is_turned_away_at_the_gateway(
     headers = {} if header is None else {"Authorization": header}
     response = caller.call("GET", "/services/core/model", headers=headers)
     assert response.status_code == 401
-    assert response.json()["ia::error"]["errorId"] == error_id
+    # The documented shape: the id is the code, and details are an object.
+    (error,) = response.json().values()
+    assert list(error) == ["code", "message", "details"]
+    assert error["code"] == error_id
+    assert list(error["details"]) == ["requestId"]
 
 
 def test_a_token_with_other_claims_than_were_signed_is_dead(caller: Caller) -> None:
@@ -143,7 +158,7 @@ def test_an_access_token_expires_after_twelve_hours() -> None:
         clock.advance(timedelta(seconds=1))
         headers = {"Authorization": f"Bearer {access}"}
         response = caller.call("GET", "/services/core/model", headers=headers)
-        assert (response.status_code, response.json()["ia::error"]["errorId"]) == (401, "GW-0040")
+        assert (response.status_code, response.json()["ia::error"]["code"]) == (401, "GW-0040")
 
 
 def test_a_refresh_token_counts_once_and_its_successor_then(caller: Caller) -> None:
@@ -223,6 +238,72 @@ def test_pkce_is_checked_when_it_is_used(caller: Caller, method: str) -> None:
     assert _exchange(caller, code, code_verifier=verifier).status_code == 200
 
 
+def test_a_public_client_needs_no_secret_where_pkce_proves_it(caller: Caller) -> None:
+    public = {"client_id": CLIENT["client_id"]}
+    challenge = {"code_challenge": "v" * 50, "code_challenge_method": "plain"}
+
+    def ask(**asked: str) -> Any:
+        return caller.call("POST", "/oauth2/token", data={**public, **asked})
+
+    def exchange(code: str, **more: str) -> Any:
+        asked = {"grant_type": "authorization_code", "code": code, "redirect_uri": _REDIRECT}
+        return ask(**asked, **more)
+
+    without = _consent(caller)["code"][0]
+    assert exchange(without).status_code == 401
+    code = _consent(caller, **challenge)["code"][0]
+    first = exchange(code, code_verifier="v" * 50)
+    assert first.status_code == 200
+    asked = {"grant_type": "refresh_token", "refresh_token": first.json()["refresh_token"]}
+    assert ask(**asked, client_secret="wrong").status_code == 401
+    assert ask(**asked).status_code == 200
+    secret = caller.log_in("usa@demo")["refresh_token"]
+    assert ask(grant_type="refresh_token", refresh_token=secret).status_code == 401
+
+
+def test_a_session_id_of_the_xml_api_logs_in_for_six_hours() -> None:
+    clock = Clock.stopped()
+    with calling(clock=clock) as caller:
+        told = caller.call("GET", "/services/core/session/id", user="top@demo|E120").json()
+        asked = {
+            "grant_type": "client_credentials",
+            "session_id": told["ia::result"]["sessionId"],
+        }
+        access = _token(caller, **asked).json()["access_token"]
+        headers = {"Authorization": f"Bearer {access}"}
+        query = {"object": "accounts-receivable/invoice", "fields": ["entity.id"], "size": 1}
+        answer = caller.call("POST", "/services/core/query", headers=headers, json=query)
+        assert answer.json()["ia::result"][0]["entity.id"] == "E120"
+        clock.advance(timedelta(hours=6))
+        dead = _token(caller, **asked)
+        assert (dead.status_code, dead.json()["error"]["errorId"]) == (401, "SBX-0402")
+
+
+def test_a_token_can_be_asked_what_it_is(caller: Caller) -> None:
+    tokens = caller.log_in("top@demo|E120")
+    pair = f"{CLIENT['client_id']}:{CLIENT_SECRET}".encode()
+    for header in (
+        f"Bearer {tokens['access_token']}",
+        f"Basic {base64.b64encode(pair).decode()}",
+    ):
+        asked = {"token": tokens["access_token"]}
+        headers = {"Authorization": header}
+        told = caller.call("POST", "/oauth2/introspect", data=asked, headers=headers).json()
+        assert (told["active"], told["user_id"], told["cny_id"]) == (True, "top", "demo")
+        assert (told["entity_id"], told["exp"] - told["iat"]) == ("E120", 43200)
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    other = caller.call("POST", "/oauth2/introspect", data={"token": "x"}, headers=headers)
+    assert other.json() == {"active": False}
+    nobody = caller.call("POST", "/oauth2/introspect", data={"token": "x"})
+    assert nobody.json()["ia::error"]["code"] == "GW-0034"
+
+
+def test_another_endpoint_beside_the_tokens_is_none(caller: Caller) -> None:
+    answer = caller.call("POST", "/oauth2/tokens", data=CLIENT)
+    assert (answer.status_code, answer.json()["ia::error"]["code"]) == (404, "GW-0033")
+    assert caller.call("GET", "/oauth2/token").status_code == 405
+
+
 def test_a_second_consent_of_a_user_ends_the_first_ones_refresh_token_and_no_others(
     caller: Caller,
 ) -> None:
@@ -242,7 +323,8 @@ def test_a_revoke_ends_all_tokens_of_the_user(caller: Caller) -> None:
     first, second = caller.log_in("usa@demo"), caller.log_in("usa@demo")
     other = caller.log_in("can@demo")
     form = {**CLIENT, "token": first["refresh_token"]}
-    assert caller.call("POST", "/oauth2/revoke", data=form).status_code == 200
+    revoked = caller.call("POST", "/oauth2/revoke", data=form)
+    assert (revoked.status_code, revoked.json()) == (200, {"revoked": True})
     assert not _works(caller, first["access_token"])
     assert not _works(caller, second["access_token"])
     assert _works(caller, other["access_token"])

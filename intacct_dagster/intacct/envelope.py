@@ -77,6 +77,8 @@ def error_of(value: object, fallback: str | None = None) -> ApiError:
         return ApiError(value, message, None, None, None, ())
     fields = _mapping(value)
     code, error_id = _text(fields.get("code")), _text(fields.get("errorId"))
+    if error_id is None and code is not None and code.startswith("GW-"):
+        error_id = code  # the gateway has its ids there
     details = fields.get("details")
     return ApiError(
         code=code,

@@ -25,7 +25,7 @@ _ALL = ["GET", "POST", "PATCH", "DELETE", "OPTIONS"]
 
 
 def create_app(books: Books) -> Starlette:
-    """The sandbox as an ASGI application over these books."""
+    """The sandbox as an ASGI application over these books; `app.state.door` is its front door."""
     door = FrontDoor(books)
     door.before_each = lambda: jobs.go_on(door)
     route, control = door.route, door.control_route
@@ -33,6 +33,7 @@ def create_app(books: Books) -> Starlette:
         routes=[
             route("/oauth2/token", "token", oauth_routes.token, ["POST"]),
             route("/oauth2/revoke", "revoke", oauth_routes.revoke, ["POST"]),
+            route("/oauth2/introspect", "introspect", oauth_routes.introspect, ["POST"]),
             route("/oauth2/authorize", "authorize", oauth_routes.authorize, ["GET", "POST"]),
             route("/services/core/query", "query", service_routes.ask_query, ["POST"]),
             route("/services/core/model", "model", service_routes.ask_model, ["GET"]),
@@ -76,6 +77,9 @@ def create_app(books: Books) -> Starlette:
         ],
         exception_handlers={HTTPException: door.no_route},
     )
-    # A path with a slash too many is another path, and gets its answer in the envelope.
+    # A path with a slash too many is the same path or another one, as the behaviour says; nobody
+    # is sent elsewhere.
     app.router.redirect_slashes = False
+    app.add_middleware(door.tidy)
+    app.state.door = door
     return app

@@ -223,6 +223,7 @@ class Books:
         was at the start, requests counted from 1, and the rules of the fault plan too."""
         with self.lock:
             self._as_started()
+            self.tokens.begin_era()
             self.referee.reset()
             self.faults.reset()
 

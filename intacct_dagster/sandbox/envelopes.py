@@ -1,8 +1,9 @@
-"""The three shapes in which Intacct says no, and the one in which it says yes.
+"""The four shapes in which Intacct says no, and the one in which it says yes.
 
 - *result*: `{"ia::result": {"ia::error": …}, "ia::meta": …}`; services and objects (recorded live
   2026-03, and Sage's OpenAPI);
-- *gateway*: `{"ia::error": …}` with `details` as one object (Sage's error guide);
+- *top*: `{"ia::error": …, "ia::meta": …}` (Sage's error guide);
+- *gateway*: `{"ia::error": …}` with the id as `code` and `details` as one object (same guide);
 - *token*: `{"error": {…}}`, or RFC 6749's `{"error": "invalid_grant"}` (told by integrators).
 """
 
@@ -14,7 +15,7 @@ from typing import Literal
 
 from .catalogue import Json
 
-Envelope = Literal["result", "gateway", "token", "oauth"]
+Envelope = Literal["result", "top", "gateway", "token", "oauth"]
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,9 @@ class Refusal(Exception):
 
     def error(self, support_id: str) -> dict[str, Json]:
         """The error object itself, without an envelope."""
-        shown: dict[str, Json] = {
-            "code": self.code,
-            "message": self.message,
-            "errorId": self.error_id,
-        }
+        shown: dict[str, Json] = {"code": self.code, "message": self.message}
+        if self.error_id:
+            shown["errorId"] = self.error_id
         if self.message_id is not None:
             shown["additionalInfo"] = _additional_info(self.message_id, self.placeholders)
         shown["supportId"] = support_id
@@ -82,12 +81,12 @@ class Refusal(Exception):
         if self.envelope == "token":
             return {"error": error}
         if self.envelope == "gateway":
-            error["details"] = {"requestId": support_id}
-            return {"ia::error": error}
-        return {
-            "ia::result": {"ia::error": error},
-            "ia::meta": {"totalCount": 1, "totalSuccess": 0, "totalError": 1},
-        }
+            told: dict[str, Json] = {"code": self.code, "message": self.message}
+            return {"ia::error": {**told, "details": {"requestId": support_id}}}
+        meta: dict[str, Json] = {"totalCount": 1, "totalSuccess": 0, "totalError": 1}
+        if self.envelope == "top":
+            return {"ia::error": error, "ia::meta": meta}
+        return {"ia::result": {"ia::error": error}, "ia::meta": meta}
 
 
 def _additional_info(message_id: str, placeholders: Mapping[str, str]) -> dict[str, Json]:

@@ -43,8 +43,8 @@ class Comparison:
     """The day that `today` means."""
     fold: str = ""
     """`case`: without regard to case; `accents`: nor to accents."""
-    null_differs: bool = False
-    """Whether `$ne` and `$notIn` hold for an empty value."""
+    null_differs: frozenset[str] = frozenset()
+    """Which of `$ne` and `$notIn` hold for an empty value."""
 
 
 def _folded(text: str, fold: str) -> str:
@@ -165,7 +165,7 @@ def read_filter(operator: str, kind: Kind, given: Json, path: str, how: Comparis
     test = _by_date_name(operator, kind, given, how.as_of)
     if test is None:
         test = _read_filter(operator, kind, given, path, fold=how.fold)
-    if not how.null_differs or operator not in ("$ne", "$notIn") or given is None:
+    if operator not in how.null_differs or given is None:
         return test
     return lambda value: value is None or test(value)
 

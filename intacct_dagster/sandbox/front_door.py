@@ -8,6 +8,8 @@ import asyncio
 import hashlib
 import itertools
 import logging
+import re
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import refusals
 from .books import Books
@@ -43,6 +45,7 @@ CUT = "sandbox.cut"
 _DRAINED = (
     100_000_000  # bytes of a body that is too large, read so that the client hears the answer
 )
+_ABOUT_TOKENS = frozenset(("token", "revoke", "introspect", "authorize"))
 _TIMEOUTS = {"none": None, "60_seconds": 60.0, "15_minutes": 900.0}
 
 _log = logging.getLogger(__name__)
@@ -109,6 +112,17 @@ class FrontDoor:
 
         return Route(f"/_sandbox{path}", answer, methods=methods)
 
+    def tidy(self, app: ASGIApp) -> ASGIApp:
+        """The application behind a look at the path: slashes too many are passed over, unless the
+        behaviour says that it is another path then."""
+
+        async def tidied(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and self.books.behaviours["stray_slashes"] == "ignored":
+                scope["path"] = tidy_path(scope["path"])
+            await app(scope, receive, send)
+
+        return tidied
+
     def inside(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Json]:
@@ -118,7 +132,7 @@ class FrontDoor:
         scope: dict[str, Any] = {
             "type": "http",
             "method": method,
-            "path": BASE_PATH + unquote(raw),
+            "path": BASE_PATH + tidy_path(unquote(raw)),
             "query_string": query.encode(),
             "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
         }
@@ -145,6 +159,8 @@ class FrontDoor:
         books = self.books
         try:
             body = await self._body(request)
+            if "xml" in request.headers.get("content-type", "").lower():
+                raise refusals.gateway(400, "GW-0014", "Invalid Content Type")
             self._describe(exchange, request, body)
             mishap = self._timed_out(books.faults.befall(exchange))
             exchange.faults = mishap.names
@@ -167,14 +183,14 @@ class FrontDoor:
     def _describe(self, exchange: Exchange, request: Request, body: bytes) -> None:
         """Note what the request is about, as far as that can be told."""
         exchange.body_size = len(body)
-        if body and exchange.route not in ("token", "revoke", "authorize"):
+        if body and exchange.route not in _ABOUT_TOKENS:
             exchange.body_hash = body_hash(body)
         exchange.idempotency_key = request.headers.get("idempotency-key")
         if "object" in request.path_params:
             exchange.object = "{application}/{object}".format(**request.path_params)
         elif exchange.route == "query":
             exchange.object = _queried(body)
-        if exchange.route not in ("token", "revoke", "authorize"):
+        if exchange.route not in _ABOUT_TOKENS:
             try:
                 session = self.session(request)
             except Refusal:
@@ -249,12 +265,24 @@ class FrontDoor:
     def refuse(self, refusal: Refusal) -> Response:
         """The answer to a refused request."""
         body = refusal.body(self.support_id())
+        if self.books.behaviours["error_envelope"] == "top" and "ia::result" in body:
+            result = body.pop("ia::result")
+            body = {**result, **body} if isinstance(result, dict) else body
         return as_json(body, status=refusal.status, headers=refusal.headers)
 
     async def no_route(self, request: Request, error: Exception) -> Response:
         """The answer where no route fits: 404 or 405."""
         path = request.url.path[:200]
-        if isinstance(error, HTTPException) and error.status_code == 405:
+        if _OTHER_VERSION.match(path):
+            response = self.refuse(refusals.version_not_supported())
+        elif path.startswith(f"{BASE_PATH}/oauth2/") and path.count("/") == 5:
+            gone = isinstance(error, HTTPException) and error.status_code == 404
+            response = self.refuse(
+                refusals.gateway(404, "GW-0033", "Invalid Token Endpoint")
+                if gone
+                else refusals.method_not_allowed(request.method, path)
+            )
+        elif isinstance(error, HTTPException) and error.status_code == 405:
             response = self.refuse(refusals.method_not_allowed(request.method, path))
         else:
             response = self.refuse(refusals.no_such_path(request.method, path))
@@ -273,7 +301,7 @@ class FrontDoor:
                 break
         if size > megabytes * 1_000_000:
             raise refusals.too_large(megabytes)
-        return b"".join(chunks)
+        return _unpacked(b"".join(chunks), request.headers.get("content-encoding", ""), megabytes)
 
     # --- what the fault plan puts in the place of an answer -----------------------------------
 
@@ -287,6 +315,34 @@ class FrontDoor:
             response = Response(page, status_code=answer.status, media_type="text/html")
         response.headers.update(answer.headers)
         return response
+
+
+_OTHER_VERSION = re.compile(r"/ia/api/(?!v1(/|$))[^/]+")
+_SLASHES = re.compile("/{2,}")
+
+
+def tidy_path(path: str) -> str:
+    """The path without slashes too many: doubled ones, and one at its end."""
+    return _SLASHES.sub("/", path).rstrip("/") or "/"
+
+
+def _unpacked(body: bytes, encoding: str, megabytes: int) -> bytes:
+    """The body as it was before it was compressed; raises `Refusal` (400, 413)."""
+    name = encoding.strip().lower()
+    if not body or name in ("", "identity"):
+        return body
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise refusals.bad_encoding(name)
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either, by its first bytes
+    try:
+        unpacked = unpacker.decompress(body, megabytes * 1_000_000 + 1)
+    except zlib.error:
+        raise refusals.bad_encoding(name) from None
+    if len(unpacked) > megabytes * 1_000_000:
+        raise refusals.too_large(megabytes)
+    if not unpacker.eof:
+        raise refusals.bad_encoding(name)
+    return unpacked
 
 
 class CutResponse(Response):
@@ -331,8 +387,8 @@ def _gateway_error(status: int) -> Refusal:
     if status == 401:
         return refusals.token_expired()
     if status < 500:
-        return refusals.gateway(status, "GW-0042", "The request could not be processed")
-    return refusals.gateway(status, "GW-0001", "The service is not available at the moment")
+        return refusals.gateway(status, "GW-0042", "Forbidden")
+    return refusals.gateway(status, "GW-0001", "Unable to process request")
 
 
 def _with_body(response: Response, body: bytes) -> Response:

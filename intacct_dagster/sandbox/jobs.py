@@ -186,7 +186,16 @@ def create_bulk(door: FrontDoor, request: Request, body: bytes) -> Response:
         raise refusals.method_not_allowed(method, f"objects/{name}")
     if asked.get("fileContentType", "json") != "json":
         raise refusals.bad_request("fileContentType must be json")
-    file = files.get("file") or fields.get("file")
+    # The part is called `file` (Sage's guide), or as `jobFile` says (a client).
+    file = next(
+        (
+            parts[part]
+            for part in ("file", str(asked.get("jobFile")))
+            for parts in (files, fields)
+            if part in parts
+        ),
+        None,
+    )
     if file is None:
         raise refusals.bad_request("The part file is missing")
     callback = asked.get("callbackURL")

@@ -1,4 +1,4 @@
-"""The token office: `oauth2/token`, `oauth2/authorize` and `oauth2/revoke`.
+"""The token office: `oauth2/token`, `oauth2/authorize`, `oauth2/revoke` and `oauth2/introspect`.
 
 Facts: three grants, form or JSON, the four fields of the answer (a refresh token for every grant)
 and 43,200 s of life are recorded live 2026-03; `entity_id` at refresh and `user@company|entity` are
@@ -34,6 +34,9 @@ TOKEN_LIFE = timedelta(hours=12)
 CODE_LIFE = timedelta(minutes=10)
 """How long an authorization code counts; Sage's is not published."""
 
+SESSION_LIFE = timedelta(seconds=21_600)
+"""How long the session id of the XML API counts (fact: Sage OpenAPI, session/id)."""
+
 GRACE = timedelta(seconds=60)
 """How long a replaced refresh token still counts where there is a grace period."""
 
@@ -57,6 +60,8 @@ class Grant:
     refresh_number: int = 0
     """The number that the refresh token follows from."""
     renewed_at: datetime | None = None
+    public: bool = False
+    """Whether the application has no secret: its consent was proven by PKCE."""
     former: dict[str, datetime] = field(default_factory=dict)
     """Hashes of the refresh tokens before it, and when each was replaced."""
 
@@ -75,6 +80,12 @@ class Code:
 
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _needed(asked: Mapping[str, str], name: str) -> str:
+    if name not in asked:
+        raise refusals.gateway(400, "GW-0015", f"Missing {name} Attribute")
+    return asked[name]
 
 
 def _b64(content: bytes) -> str:
@@ -103,13 +114,18 @@ class TokenOffice:
         self._grants: dict[str, Grant] = {}
         self._revoked_up_to: dict[str, int] = {}
         self._codes: dict[str, Code] = {}
+        self._sessions_opened = 0
+        self._sessions: dict[str, tuple[str, str | None, datetime]] = {}
+        self._era = self._eras = 0
 
     def snapshot(self) -> Callable[[], None]:
         """What takes everything back to how it is now; may be called more than once."""
         issued, coded = self._issued, self._coded
         grants, revoked, codes = dict(self._grants), dict(self._revoked_up_to), dict(self._codes)
+        opened, sessions, era = self._sessions_opened, dict(self._sessions), self._era
 
         def restore() -> None:
+            self._sessions_opened, self._sessions, self._era = opened, dict(sessions), era
             self._issued, self._coded = issued, coded
             self._grants, self._revoked_up_to = dict(grants), dict(revoked)
             self._codes = dict(codes)
@@ -124,7 +140,7 @@ class TokenOffice:
     def check_consent(self, asked: Mapping[str, str]) -> None:
         """Whether a consent can be asked for at all; raises `Refusal` (400)."""
         if asked.get("client_id") != CLIENT_ID:
-            raise refusals.gateway(400, "GW-0011", "The client_id is not known")
+            raise refusals.gateway(400, "GW-0011", "Invalid Request")
         if asked.get("response_type") != "code":
             raise refusals.bad_request("response_type must be 'code'")
         redirect = asked.get("redirect_uri", "")
@@ -158,28 +174,67 @@ class TokenOffice:
     def answer(self, asked: Mapping[str, str], now: datetime) -> dict[str, Json]:
         """The answer to a token request; raises `Refusal`."""
         if not asked:
-            raise refusals.gateway(400, "GW-0035", "The body of the request is empty")
+            raise refusals.gateway(400, "GW-0035", "Missing Token Payload")
         kind = asked.get("grant_type", "")
         if kind not in ("authorization_code", "refresh_token", "client_credentials"):
-            raise refusals.gateway(400, "GW-0032", "The grant_type is missing or not valid")
-        self._check_client(asked)
+            raise refusals.gateway(400, "GW-0032", "Invalid Token Payload")
         if kind == "client_credentials":
-            return self._log_in(asked.get("username", ""), now)
+            self.check_client(asked)
+            if "username" not in asked and asked.get("session_id"):
+                return self._log_in_again(asked["session_id"], now)
+            return self._log_in(_needed(asked, "username"), now)
         if kind == "authorization_code":
+            code = self._codes.get(_needed(asked, "code"))
+            # A public client has no secret, and proves by PKCE that the consent was asked by it.
+            self.check_client(asked, public=code is not None and code.challenge is not None)
             return self._exchange(asked, now)
+        shown = _hash(_needed(asked, "refresh_token"))
+        public = any(
+            one.public and (one.refresh == shown or shown in one.former)
+            for one in self._grants.values()
+        )
+        self.check_client(asked, public=public)
         return self._refresh(asked, now)
 
-    def _check_client(self, asked: Mapping[str, str]) -> None:
+    def check_client(self, asked: Mapping[str, str], *, public: bool = False) -> None:
+        """Whether it is the registered application; `public`: it may come without its secret.
+
+        Raises `Refusal`.
+        """
         if not asked.get("client_id"):
-            raise refusals.gateway(400, "GW-0037", "The client_id is missing")
+            raise refusals.gateway(400, "GW-0037", "Missing Client ID")
         right = hmac.compare_digest(asked["client_id"].encode(), CLIENT_ID.encode())
         secret = asked.get("client_secret", "").encode()
-        if not (hmac.compare_digest(secret, CLIENT_SECRET.encode()) and right):
+        proven = hmac.compare_digest(secret, CLIENT_SECRET.encode()) or (public and not secret)
+        if not (proven and right):
             raise refusals.client_unknown(self._behaviours["invalid_client"])
+
+    def open_session(self, user: str, entity: str | None, now: datetime) -> str:
+        """A session id of the XML API, which may be used to log in; counts `SESSION_LIFE`."""
+        self._sessions_opened += 1
+        id_ = f"{_b64(self._derived(f'session {self._sessions_opened}'))}.."
+        self._happen(
+            {
+                "event": "session",
+                "number": self._sessions_opened,
+                "session": _hash(id_),
+                "user": user,
+                "entity": entity,
+                "at": now.isoformat(),
+            }
+        )
+        return id_
+
+    def _log_in_again(self, session_id: str, now: datetime) -> dict[str, Json]:
+        user, entity, at = self._sessions.get(_hash(session_id), ("", None, now))
+        if not user or now - at >= SESSION_LIFE:
+            raise refusals.session_unknown()
+        grant = Grant(self._next_id(), "client_credentials", user, entity, None)
+        return self._issue(grant, now, offline=True)
 
     def _log_in(self, username: str, now: datetime) -> dict[str, Json]:
         if not username:
-            raise refusals.gateway(400, "GW-0036", "The username is empty")
+            raise refusals.gateway(400, "GW-0036", "Missing User Name")
         user_id, at, rest = username.partition("@")
         company, _, entity = rest.partition("|")
         if not at or not user_id or not company:
@@ -217,7 +272,10 @@ class TokenOffice:
         if earlier and self._behaviours["second_consent"] == "ends_first":
             self._happen({"event": "ended", "grants": list[Json](earlier)})
         user = USERS[code.user]
-        grant = Grant(self._next_id(), "authorization_code", user.id, user.home, None)
+        public = not asked.get("client_secret")
+        grant = Grant(
+            self._next_id(), "authorization_code", user.id, user.home, None, public=public
+        )
         return self._issue(grant, now, offline=code.offline)
 
     def _refresh(self, asked: Mapping[str, str], now: datetime) -> dict[str, Json]:
@@ -267,6 +325,7 @@ class TokenOffice:
                 "entity": grant.entity,
                 "refresh": _hash(refresh) if refresh else None,
                 "refresh_number": refresh_number,
+                "public": grant.public,
                 "at": now.isoformat(),
             }
         )
@@ -277,6 +336,7 @@ class TokenOffice:
             "client_id": CLIENT_ID,
             "entity": grant.entity,
             "n": self._issued,
+            "era": self._era,
             "iat": int(now.timestamp()),
             "exp": int((now + TOKEN_LIFE).timestamp()),
         }
@@ -316,11 +376,18 @@ class TokenOffice:
                     refresh=event["refresh"],
                     refresh_number=event["refresh_number"],
                     renewed_at=at,
+                    public=event.get("public", False),
                     former=dict(list(former.items())[-_MOST_FORMER:]),
                 )
             case "ended":
                 for grant in event["grants"]:
                     self._grants.pop(grant, None)
+            case "session":
+                self._sessions_opened = event["number"]
+                at = datetime.fromisoformat(event["at"])
+                self._sessions[event["session"]] = (event["user"], event["entity"], at)
+            case "era":
+                self._era = self._eras = event["era"]
             case "revoked":
                 self._revoked_up_to[event["user"]] = event["number"]
                 self._grants = {
@@ -334,11 +401,10 @@ class TokenOffice:
 
         Raises `Refusal` (401).
         """
-        if header is None or not header.startswith("Bearer "):
-            raise refusals.gateway(
-                401, "GW-0034", "The Authorization header must start with 'Bearer'"
-            )
-        claims = self._claims(header.removeprefix("Bearer ").strip())
+        scheme, _, token = (header or "").strip().partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise refusals.gateway(401, "GW-0034", "Invalid Authorization Header")
+        claims = self._claims(token.strip())
         if int(claims["exp"]) <= now.timestamp():
             raise refusals.token_expired(self._behaviours["expired_token"])
         user = USERS.get(claims["sub"])
@@ -353,8 +419,8 @@ class TokenOffice:
             right = hmac.digest(self._signing_key, signed.encode(), "sha256")
             genuine = hmac.compare_digest(_unb64(signature), right)
         except (ValueError, UnicodeError, msgspec.DecodeError):
-            raise refusals.gateway(401, "GW-0031", "The token cannot be decoded") from None
-        if not genuine or not isinstance(claims, dict):
+            raise refusals.gateway(401, "GW-0031", "Invalid Token") from None
+        if not genuine or not isinstance(claims, dict) or claims["era"] != self._era:
             raise refusals.token_dead(self._behaviours["dead_token"])
         return cast("dict[str, Any]", claims)
 
@@ -363,7 +429,7 @@ class TokenOffice:
 
         A token that is not known is no error (RFC 7009). Raises `Refusal` for a wrong client.
         """
-        self._check_client(asked)
+        self.check_client(asked)
         token = asked.get("token", "")
         shown = _hash(token)
         user = next((one.user for one in self._grants.values() if one.refresh == shown), None)
@@ -373,6 +439,32 @@ class TokenOffice:
             except Refusal:
                 return
         self.revoke_user(user)
+
+    def introspect(self, token: str, now: datetime) -> dict[str, Json]:
+        """What an access token says, if it counts (RFC 7662; a client has the names of the fields,
+        and what `user_key` and the like hold is a guess)."""
+        try:
+            user, entity = self.bearer(f"Bearer {token}", now)
+        except Refusal:
+            return {"active": False}
+        claims = self._claims(token)
+        return {
+            "active": True,
+            "token_type": "Bearer",
+            "client_id": CLIENT_ID,
+            "user_id": user.id,
+            "cny_id": COMPANY,
+            "exp": claims["exp"],
+            "iat": claims["iat"],
+            "company_key": "1",
+            "entity_id": entity,
+            "entity_key": None if entity is None else ENTITY_KEYS[entity],
+            "user_key": user.key,
+        }
+
+    def begin_era(self) -> None:
+        """End every token there is, also those whose grants were forgotten."""
+        self._happen({"event": "era", "era": self._eras + 1})
 
     def revoke_user(self, user: str) -> None:
         """End all tokens of a user."""

@@ -1,4 +1,4 @@
-"""`/oauth2/authorize`, `/oauth2/token`, `/oauth2/revoke`."""
+"""`/oauth2/authorize`, `/oauth2/token`, `/oauth2/revoke`, `/oauth2/introspect`."""
 
 from __future__ import annotations
 
@@ -56,14 +56,31 @@ def revoke(door: FrontDoor, request: Request, body: bytes) -> Response:
     """POST /oauth2/revoke."""
     with door.books.lock:
         door.books.tokens.revoke(_fields(request, body))
-    return as_json({})
+    return as_json({"revoked": True})
+
+
+def introspect(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """POST /oauth2/introspect: whether a token counts, and whose it is. The caller shows who it is
+    by a token of its own, or by the client's id and secret."""
+    asked, now = _fields(request, body), door.books.clock.now()
+    with door.books.lock:
+        if "client_id" in asked:
+            door.books.tokens.check_client(asked)
+        else:
+            door.books.tokens.bearer(request.headers.get("authorization"), now)
+        answer = door.books.tokens.introspect(asked.get("token", ""), now)
+    return as_json(answer, headers={"Cache-Control": "no-store"})
 
 
 def _form(body: bytes) -> dict[str, str]:
     pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100)
     twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if "username" in twice:
+        raise refusals.gateway(400, "GW-0039", "Multiple Usernames")
+    if "client_id" in twice:
+        raise refusals.gateway(400, "GW-0038", "Multiple Client IDs")
     if twice:
-        raise refusals.gateway(400, "GW-0038", f"The attribute {twice[0]} is given more than once")
+        raise refusals.gateway(400, "GW-0032", "Invalid Token Payload")
     return dict(pairs)
 
 
@@ -72,17 +89,13 @@ def _fields(request: Request, body: bytes) -> dict[str, str]:
     if "json" in request.headers.get("content-type", ""):
         given: Json = read_json("POST", body) if body.strip() else {}
         if not isinstance(given, dict):
-            raise refusals.gateway(
-                400, "GW-0032", "The body is not a list of attributes and values"
-            )
+            raise refusals.gateway(400, "GW-0032", "Invalid Token Payload")
         asked = {name: value for name, value in given.items() if isinstance(value, str)}
     else:
         try:
             asked = _form(body)
         except ValueError:
-            raise refusals.gateway(
-                400, "GW-0032", "The body is not a list of attributes and values"
-            ) from None
+            raise refusals.gateway(400, "GW-0032", "Invalid Token Payload") from None
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic" and asked and "client_id" not in asked:
         try:

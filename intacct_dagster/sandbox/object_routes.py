@@ -35,6 +35,9 @@ def collection(door: FrontDoor, request: Request, body: bytes) -> Response:
     if wants_async(request):
         return put_off(door, request, body)
     if request.method == "GET":
+        if door.books.behaviours["list_parameters"] == "refused":
+            for name in request.query_params:
+                raise refusals.list_takes_no(name[:100])
         return _list(door.books, session, type_)
     return _write(door, request, body, session, lambda: _collection_writes(request, body, type_))
 
@@ -168,9 +171,9 @@ def _change(books: Books, work: Work, *, type_: ObjectType, key: str, body: Json
 
 def _change_keyed(books: Books, work: Work, *, type_: ObjectType, body: Json) -> str:
     key = body.get("key") if isinstance(body, dict) else None
-    if not isinstance(key, str):
+    if not isinstance(key, str | int) or isinstance(key, bool):
         raise refusals.bad_request("Each item of a PATCH needs its key, as a text")
-    return writes.change(books, work, type_, key, body)
+    return writes.change(books, work, type_, str(key), body)
 
 
 def _delete(books: Books, work: Work, *, type_: ObjectType, key: str) -> None:

@@ -50,6 +50,11 @@ _KEYS = frozenset(
         "size",
     )
 )
+_DIFFER_FROM_NULL: Mapping[str, frozenset[str]] = {
+    "false": frozenset(),
+    "true": frozenset(("$ne", "$notIn")),
+    "ne_only": frozenset(("$ne",)),
+}
 _PARAMETERS = frozenset(
     ("asOfDate", "includeHierarchyFields", "caseSensitiveComparison", "includePrivate")
 )
@@ -115,7 +120,7 @@ def read_query(payload: Json, books: Books) -> Query:
     how = Comparison(
         as_of=date.fromisoformat(as_of) if isinstance(as_of, str) else books.today(),
         fold="" if exact else behaviours["case_folding"],
-        null_differs=behaviours["not_equal_null"] == "true",
+        null_differs=_DIFFER_FROM_NULL[behaviours["not_equal_null"]],
     )
     filters = _filters(books, type_, payload.get("filters"), how)
     fields = _fields(catalogue, type_, payload.get("fields"))
@@ -146,7 +151,9 @@ def _whole_number(
     *,
     clamps: bool = False,
 ) -> int:
-    given = payload.get(key, default)
+    given = payload.get(key)
+    if given is None:
+        return default
     if isinstance(given, bool) or not isinstance(given, int):
         raise refusals.query_invalid(f"{key} must be a whole number", f"/{key}")
     if clamps and most is not None:

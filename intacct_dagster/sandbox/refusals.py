@@ -16,8 +16,9 @@ _MOST_DETAILS = 100  # an answer is read by people; the sandbox's own limit
 
 
 def gateway(status: int, error_id: str, message: str) -> Refusal:
-    """A check of the gateway, GW-0010 to GW-0042 (fact: Sage's error guide)."""
-    return Refusal(status, "invalidRequest", message, error_id, envelope="gateway")
+    """A check of the gateway, GW-0001 to GW-0042: the id is the `code` (fact: Sage's error guide,
+    as are the messages; which status goes with which id is not told)."""
+    return Refusal(status, error_id, message, error_id, envelope="gateway")
 
 
 def throttled(headers: Mapping[str, str]) -> Refusal:
@@ -82,6 +83,13 @@ def user_unknown(username: str) -> Refusal:
     )
 
 
+def session_unknown() -> Refusal:
+    """A session id of the XML API that does not count (any more); the wording is a guess."""
+    return Refusal(
+        401, "invalidRequest", "The session_id is not valid", "SBX-0402", envelope="token"
+    )
+
+
 def entity_denied(user: str, entity: str) -> Refusal:
     """The user may not work in that entity (the wording is a guess)."""
     return Refusal(
@@ -107,6 +115,31 @@ def entity_unknown(entity: str) -> Refusal:
 
 
 # --- the request as such ----------------------------------------------------------------------
+
+
+def malformed() -> Refusal:
+    """Something that is not HTTP, or not whole; what Sage's servers say to it is not known."""
+    return Refusal(400, "invalidRequest", "The request could not be read as HTTP", "SBX-0414")
+
+
+def version_not_supported() -> Refusal:
+    """Another version than v1 in the path (fact: the example of Sage's error guide)."""
+    return Refusal(400, "invalidRequest", "Version is not supported.", "", envelope="top")
+
+
+def bad_encoding(encoding: str) -> Refusal:
+    """A body that does not come as its Content-Encoding says."""
+    return Refusal(
+        400, "invalidRequest", f"The payload cannot be read as {encoding[:40]}", "SBX-0416"
+    )
+
+
+def list_takes_no(name: str) -> Refusal:
+    """A list of references takes no parameters (a client reports REST-1034 for `start`; the wording
+    is a guess)."""
+    return Refusal(
+        400, "invalidRequest", f"{name} is not a valid parameter of this resource", "REST-1034"
+    )
 
 
 def no_such_path(method: str, path: str) -> Refusal:

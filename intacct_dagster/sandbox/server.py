@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from . import refusals
 from .app import BASE_PATH, create_app
 from .behaviours import Behaviours
 from .books import Books
@@ -26,7 +29,7 @@ from .clock import Clock
 from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, ENTITIES, USERS
 from .errors import SandboxError
 from .faults import read_plan
-from .front_door import CUT
+from .front_door import CUT, FrontDoor
 
 _START_LIMIT = 15.0  # seconds
 _STOP_LIMIT = 10
@@ -106,10 +109,13 @@ def serve(
     except BaseException:
         listener.close()
         raise
+    app = create_app(books)
     server = uvicorn.Server(
         uvicorn.Config(
-            _with_scissors(create_app(books)),
+            _with_scissors(app),
+            http=_protocol(app.state.door),
             proxy_headers=False,
+            server_header=False,
             log_level="warning",
             access_log=False,
             # The program around the sandbox says where lines go.
@@ -150,6 +156,20 @@ def _with_scissors(app: ASGIApp) -> ASGIApp:
         await app(scope, receive, send)
 
     return cuttable
+
+
+def _protocol(door: FrontDoor) -> type[asyncio.Protocol]:
+    """Uvicorn's protocol, but for what it says to something that is not HTTP: that is told in
+    Intacct's envelope too, and the connection closed."""
+
+    def send_400_response(self: Any, msg: str) -> None:
+        response = door.refuse(refusals.malformed())
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-length: {len(response.body)}\r\n"
+        kind = "content-type: application/json\r\nconnection: close\r\n\r\n"
+        self.transport.write((head + kind).encode() + bytes(response.body))
+        self.transport.close()
+
+    return type("Protocol", (AutoHTTPProtocol,), {"send_400_response": send_400_response})
 
 
 def _await_start(server: uvicorn.Server, thread: threading.Thread) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,10 +9,10 @@ from . import model_service, query, refusals
 from .catalogue import Json, ObjectType
 from .envelopes import Refusal, success
 from .front_door import FrontDoor, as_json, read_json
+from .oauth import SESSION_LIFE
 from .scope import Session
 
 _MOST_KEYS = 1000  # fact: Sage OpenAPI, allowed-operations
-_XML_SESSION_SECONDS = 21_600  # fact: Sage OpenAPI, session/id
 
 
 def ask_query(door: FrontDoor, request: Request, body: bytes) -> Response:
@@ -69,11 +67,14 @@ def ask_model(door: FrontDoor, request: Request, body: bytes) -> Response:
 
 
 def session_id(door: FrontDoor, request: Request, body: bytes) -> Response:
-    """GET /services/core/session/id: a session of the XML API, which the sandbox does not serve."""
+    """GET /services/core/session/id: a session of the XML API, which the sandbox does not serve
+    but for a log-in with it."""
     session = door.session(request)
-    said = f"{door.books.seed}:{session.user.id}:{session.entity}:{door.books.clock.now()}"
-    id_ = hashlib.blake2b(said.encode(), digest_size=20).hexdigest()
-    return as_json(success({"sessionId": f"{id_}..", "expiresIn": _XML_SESSION_SECONDS}))
+    books = door.books
+    with books.lock:
+        id_ = books.tokens.open_session(session.user.id, session.entity, books.clock.now())
+    seconds = int(SESSION_LIFE.total_seconds())
+    return as_json(success({"sessionId": id_, "expiresIn": seconds}))
 
 
 def list_dimensions(door: FrontDoor, request: Request, body: bytes) -> Response:
