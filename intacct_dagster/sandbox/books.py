@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from .behaviours import Behaviours
 from .catalogue import Catalogue, Json, load_catalogue
 from .clock import Clock, wire_time
-from .company import ENTITIES
+from .company import Company
 from .errors import SandboxError
 from .faults import FaultPlan
 from .generator import generate
@@ -161,7 +161,7 @@ class Books:
         self._snapshots: dict[str, Callable[[], None]] = {}
         self._journal = Journal(state, seed) if state is not None else None
         self.tables: Tables = generate(seed)
-        self.tokens = TokenOffice(seed, self._keep_token_event, self.behaviours)
+        self.tokens = TokenOffice(seed, self._keep_token_event, self.behaviours, self.company)
         # Generated anew rather than copied: most sandboxes are never reset.
         self._as_started = self._remember(None, lambda: generate(seed))
         if self._journal is not None:
@@ -171,6 +171,11 @@ class Books:
     def journal(self) -> Journal | None:
         """The journal, if these books are kept."""
         return self._journal
+
+    @property
+    def company(self) -> Company:
+        """Who is in the company."""
+        return self.tables.company
 
     def today(self) -> date:
         """The sandbox's date, in the company's time zone."""
@@ -375,7 +380,7 @@ class Books:
 
     def entity_key(self, entity: str | None) -> str | None:
         """The key of an entity by its id; None is the top level."""
-        return None if entity is None else ENTITIES[entity].key
+        return None if entity is None else self.company.entity_keys[entity]
 
     def close(self) -> None:
         """Give the state directory free. The books stay readable."""

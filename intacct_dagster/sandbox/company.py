@@ -1,10 +1,11 @@
-"""The company `demo`: who is in it. Its books are generated in `generator/`."""
+"""The company: who is in it. Its books are generated in `generator/`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 from .scope import User
 
@@ -93,5 +94,24 @@ USERS: Mapping[str, User] = {
 }
 """By id, which is case-sensitive (seen live)."""
 
-ENTITY_KEYS: Mapping[str, str] = {one.id: one.key for one in ENTITIES.values()}
-"""Entity id -> key."""
+
+@dataclass(frozen=True)
+class Company:
+    """Who is in a company: its entities and its Web Services users, by id."""
+
+    entities: Mapping[str, Entity]
+    users: Mapping[str, User]
+
+    @cached_property
+    def entity_keys(self) -> Mapping[str, str]:
+        """Entity id -> key."""
+        return {one.id: one.key for one in self.entities.values()}
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Entity]:
+        """Entities by key."""
+        return {one.key: one for one in self.entities.values()}
+
+
+DEMO = Company(ENTITIES, USERS)
+"""Four entities, which every company of the sandbox has."""

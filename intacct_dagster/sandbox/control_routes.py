@@ -18,7 +18,7 @@ from . import openapi
 from .behaviours import all_behaviours
 from .catalogue import Json
 from .clock import wire_time
-from .company import COMPANY, ENTITY_KEYS, USERS
+from .company import COMPANY
 from .errors import SandboxError
 from .front_door import BASE_PATH, FrontDoor, as_json
 from .reading import Reader
@@ -27,7 +27,6 @@ _MOST_SHOWN = 1000
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _FARTHEST = datetime(2200, 1, 1, tzinfo=UTC)
-_USER_NAMES = {user.key: user.id for user in USERS.values()}
 
 
 def health(door: FrontDoor, request: Request, body: bytes) -> Response:
@@ -82,13 +81,14 @@ def records(door: FrontDoor, request: Request, body: bytes) -> Response:
                 for row, value in zip(rows, values, strict=True)
                 if ("" if value is None else str(value)) == wanted
             ]
-        entities = {key: id_ for id_, key in ENTITY_KEYS.items()}
+        entities = {key: id_ for id_, key in books.company.entity_keys.items()}
+        users = {user.key: user.id for user in books.company.users.values()}
         shown: list[Json] = [
             {
                 "key": row["key"],
                 "id": row.get("id", row["key"]),
                 "entity": entities.get(str(row.get("entity.key"))),
-                "created_by": _USER_NAMES.get(str(row.get("audit.createdByUser.key"))),
+                "created_by": users.get(str(row.get("audit.createdByUser.key"))),
                 "created_at": row.get("audit.createdDateTime"),
                 "modified_at": row.get("audit.modifiedDateTime"),
                 **{path: reader.column(path)([row])[0] for path in more},

@@ -27,7 +27,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import refusals
 from .books import Books
 from .catalogue import Json
-from .company import ENTITY_KEYS
 from .elsewhere import write_elsewhere
 from .envelopes import Refusal
 from .errors import SandboxError
@@ -75,7 +74,9 @@ class FrontDoor:
         """Who asks, and where; raises `Refusal` (401, 403, 400)."""
         now = self.books.clock.now()
         user, bound = self.books.tokens.bearer(request.headers.get("authorization"), now)
-        return enter(user, request.headers.get(ENTITY_HEADER) or bound, ENTITY_KEYS)
+        return enter(
+            user, request.headers.get(ENTITY_HEADER) or bound, self.books.company.entity_keys
+        )
 
     # --- routes ---------------------------------------------------------------------------
 

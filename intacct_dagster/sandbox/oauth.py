@@ -24,7 +24,7 @@ import msgspec
 from . import refusals
 from .behaviours import Behaviours
 from .catalogue import Json
-from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, ENTITY_KEYS, USERS
+from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, Company
 from .envelopes import Refusal
 from .scope import User, enter
 
@@ -104,11 +104,16 @@ class TokenOffice:
     """
 
     def __init__(
-        self, seed: int, keep: Callable[[dict[str, Json]], None], behaviours: Behaviours
+        self,
+        seed: int,
+        keep: Callable[[dict[str, Json]], None],
+        behaviours: Behaviours,
+        company: Company,
     ) -> None:
         self._signing_key = hashlib.sha256(f"sandbox company of seed {seed}".encode()).digest()
         self._keep = keep
         self._behaviours = behaviours
+        self._company = company
         self._issued = 0
         self._coded = 0
         self._grants: dict[str, Grant] = {}
@@ -152,7 +157,7 @@ class TokenOffice:
     def consent(self, user_id: str, asked: Mapping[str, str], now: datetime) -> str:
         """The code for a consent that `user_id` gave; raises `Refusal` (400, 401)."""
         self.check_consent(asked)
-        if user_id not in USERS:
+        if user_id not in self._company.users:
             raise refusals.user_unknown(user_id)
         self._codes = {code: one for code, one in self._codes.items() if one.until > now}
         if len(self._codes) >= _MOST_CODES:
@@ -241,10 +246,10 @@ class TokenOffice:
             raise refusals.gateway(
                 400, "GW-0012", "The username format is invalid (expected user@company)"
             )
-        user = USERS.get(user_id)
+        user = self._company.users.get(user_id)
         if user is None or company != COMPANY:
             raise refusals.user_unknown(username)
-        session = enter(user, entity or None, ENTITY_KEYS)
+        session = enter(user, entity or None, self._company.entity_keys)
         grant = Grant(self._next_id(), "client_credentials", user.id, session.entity, None)
         return self._issue(grant, now, offline=True)
 
@@ -271,7 +276,7 @@ class TokenOffice:
         ]
         if earlier and self._behaviours["second_consent"] == "ends_first":
             self._happen({"event": "ended", "grants": list[Json](earlier)})
-        user = USERS[code.user]
+        user = self._company.users[code.user]
         public = not asked.get("client_secret")
         grant = Grant(
             self._next_id(), "authorization_code", user.id, user.home, None, public=public
@@ -281,7 +286,7 @@ class TokenOffice:
     def _refresh(self, asked: Mapping[str, str], now: datetime) -> dict[str, Json]:
         grant = self._grant_of(_hash(asked.get("refresh_token", "")), now)
         entity = asked.get("entity_id") or grant.entity
-        session = enter(USERS[grant.user], entity, ENTITY_KEYS)
+        session = enter(self._company.users[grant.user], entity, self._company.entity_keys)
         return self._issue(replace(grant, entity=session.entity), now, offline=True)
 
     def _grant_of(self, shown: str, now: datetime) -> Grant:
@@ -407,7 +412,7 @@ class TokenOffice:
         claims = self._claims(token.strip())
         if int(claims["exp"]) <= now.timestamp():
             raise refusals.token_expired(self._behaviours["expired_token"])
-        user = USERS.get(claims["sub"])
+        user = self._company.users.get(claims["sub"])
         if user is None or claims["n"] <= self._revoked_up_to.get(user.id, 0):
             raise refusals.token_dead(self._behaviours["dead_token"])
         return user, claims["entity"]

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from . import refusals
 from .catalogue import Json
-from .company import COMPANY, USERS
+from .company import COMPANY
 from .front_door import FrontDoor, as_json, read_json
 
 
@@ -29,7 +29,7 @@ def authorize(door: FrontDoor, request: Request, body: bytes) -> Response:
         asked |= _form(body)
     door.books.tokens.check_consent(asked)
     if request.method == "GET":
-        users = [(user.id, user.name) for user in USERS.values()]
+        users = [(user.id, user.name) for user in door.books.company.users.values()]
         return HTMLResponse(_consent_page(COMPANY, users, asked))
     if asked.get("decision", "allow") == "allow":
         with door.books.lock:

@@ -8,13 +8,13 @@ balance is from a fixture of a production client.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import cast
 
 from .catalogue import ObjectType
-from .company import ENTITIES, Entity
+from .company import Entity
 from .envelopes import Detail
 from .payloads import Given
 from .tables import Row, Tables
@@ -25,12 +25,10 @@ _DIMENSION_LABELS = {
     "affiliateEntity": "Affiliate entity",
 }
 
-_ENTITY_BY_KEY: Mapping[str, Entity] = {one.key: one for one in ENTITIES.values()}
 
-
-def entity_of(row: Row) -> Entity | None:
+def entity_of(row: Row, tables: Tables) -> Entity | None:
     """The entity that a record belongs to; None for the top level."""
-    return _ENTITY_BY_KEY.get(str(row.get("entity.key")))
+    return tables.company.by_key.get(str(row.get("entity.key")))
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,8 @@ def _entities(draft: Draft, tables: Tables) -> Iterator[Entity]:
         yield draft.entity
         return
     seen = {_entity_of_place(line, tables) for line in draft.lines}
-    yield from (_ENTITY_BY_KEY[key] for key in sorted(key for key in seen if key is not None))
+    entities = tables.company.by_key
+    yield from (entities[key] for key in sorted(key for key in seen if key is not None))
 
 
 def _entity_of_place(line: Row, tables: Tables) -> str | None:

@@ -26,7 +26,7 @@ from .behaviours import Behaviours
 from .books import Books
 from .catalogue import Json
 from .clock import Clock
-from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, ENTITIES, USERS
+from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, Company
 from .errors import SandboxError
 from .faults import read_plan
 from .front_door import CUT, FrontDoor
@@ -66,18 +66,21 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _ready_line(base_url: str) -> dict[str, Json]:
+def _ready_line(base_url: str, company: Company) -> dict[str, Json]:
     return {
         "base_url": base_url,
         "client_id": CLIENT_ID,
         "client_secret": CLIENT_SECRET,
         "company": COMPANY,
         "entities": [
-            {"id": one.id, "name": one.name, "currency": one.currency} for one in ENTITIES.values()
+            {"id": one.id, "name": one.name, "currency": one.currency}
+            for one in company.entities.values()
         ],
         "users": {
-            user.id: list[Json](sorted(ENTITIES if user.entities is None else user.entities))
-            for user in USERS.values()
+            user.id: list[Json](
+                sorted(company.entities if user.entities is None else user.entities)
+            )
+            for user in company.users.values()
         },
     }
 
@@ -132,7 +135,7 @@ def serve(
         _await_start(server, thread)
         shown = f"[{host}]" if ":" in host else host
         base_url = f"http://{shown}:{listener.getsockname()[1]}{BASE_PATH}"
-        info = _ready_line(base_url)
+        info = _ready_line(base_url, books.company)
         if books.journal is not None:
             books.journal.show_card(info)
         yield RunningSandbox(base_url, info, books)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias, cast
 
 from .catalogue import Json, ObjectType
+from .company import Company
 
 Row: TypeAlias = dict[str, Json]
 
@@ -125,11 +126,15 @@ class Table:
 
 
 class Tables(dict[str, Table]):
-    """All tables, by object name."""
+    """All tables, by object name, and whose they are."""
+
+    def __init__(self, tables: Iterable[tuple[str, Table]], company: Company) -> None:
+        super().__init__(tables)
+        self.company = company
 
     def copy(self) -> Tables:
         """Tables of their own with the same records."""
-        return Tables((name, table.copy()) for name, table in self.items())
+        return Tables(((name, table.copy()) for name, table in self.items()), self.company)
 
     def is_visible(self, object_: str, key: str, entity: str | None) -> bool:
         """Whether a record can be used from this entity (or from the top level: all can)."""

@@ -209,7 +209,9 @@ def move(
     settle(work, books.tables, type_.name, before, lines, undo=True)
     after = before | {"state": transition.after}
     if when is not None and transition.dated:
-        dated = Draft(type_, after | {type_.dated_by[0]: when}, lines, entity_of(after))
+        dated = Draft(
+            type_, after | {type_.dated_by[0]: when}, lines, entity_of(after, books.tables)
+        )
         closed = list(closed_period(dated, books.tables))
         if closed:
             raise refusals.operation_failed("POST", type_.name, closed)
@@ -307,7 +309,7 @@ def _check_open(
     books: Books, type_: ObjectType, before: Row, lines: list[Row], method: str
 ) -> None:
     """A document in a closed period stays as it is, also when it is to leave the period."""
-    draft = Draft(type_, before, lines, entity_of(before))
+    draft = Draft(type_, before, lines, entity_of(before, books.tables))
     closed = list(closed_period(draft, books.tables))
     if closed:
         raise refusals.operation_failed(method, type_.name, closed)
@@ -352,7 +354,7 @@ def _finish(
     method: str,
     is_new: bool,
 ) -> None:
-    entity = entity_of(header)
+    entity = entity_of(header, books.tables)
     complete = COMPLETIONS.get(type_.name)
     if complete is not None:
         complete(header, lines, entity.currency if entity else _currency(header), books.tables)

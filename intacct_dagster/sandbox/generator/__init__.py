@@ -11,6 +11,7 @@ import functools
 from random import Random
 
 from intacct_dagster.sandbox.catalogue import load_catalogue
+from intacct_dagster.sandbox.company import DEMO
 from intacct_dagster.sandbox.tables import Table, Tables
 
 from .ledger import write_entries
@@ -37,7 +38,7 @@ def _generated(seed: int) -> Tables:
         return Random(f"{seed}:{subject}")  # noqa: S311 - data, not secrets
 
     catalogue = load_catalogue()
-    tables = Tables((name, Table(type_, seed)) for name, type_ in catalogue.items())
+    tables = Tables(((name, Table(type_, seed)) for name, type_ in catalogue.items()), DEMO)
     writer = Writer(catalogue, tables)
     masters = write_masters(writer, chance("masters"))
     write_invoices(writer, chance("receivables"), masters)
