@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from intacct_dagster.sandbox.filters import Comparison, comparable, read_filter
 from intacct_dagster_tests.sandbox_caller import CUSTOMER, INVOICE, Caller, calling, messages
 
 USER = "usa@demo|E110"
@@ -463,3 +464,10 @@ def test_times_compare_below_the_second_though_they_are_stored_without(caller: C
     assert count("$gte", half_later) == count("$gt", moment)
     assert count("$lt", half_later) == count("$lte", moment)
     assert count("$eq", moment.replace("Z", "+00:00")) == count("$eq", moment) > 0
+
+
+def test_a_number_with_a_fraction_is_found_by_itself() -> None:
+    how = Comparison(as_of=date(2026, 10, 13))
+    shown = comparable("number", fold="")(1.0825)
+    assert read_filter("$eq", "number", 1.0825, "currency.exchangeRate", how)(shown)
+    assert read_filter("$lte", "number", "1.0825", "currency.exchangeRate", how)(shown)

@@ -86,7 +86,7 @@ _ORDERED: frozenset[Kind] = frozenset(("date", "date-time", "decimal", "number",
 
 def comparable(kind: Kind, *, fold: str) -> Callable[[Json], Value]:
     """Turns a stored value of this kind into one that compares; None stays None."""
-    if kind == "decimal":
+    if kind in ("decimal", "number"):
         return lambda value: None if value is None else Decimal(str(value))
     if kind == "key":
         return lambda value: None if value is None else int(str(value))
