@@ -7,7 +7,7 @@ Not part of Intacct's API, and open to everybody who reaches the port. Errors co
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -21,6 +21,7 @@ from .clock import wire_time
 from .company import COMPANY
 from .errors import SandboxError
 from .front_door import BASE_PATH, FrontDoor, as_json
+from .query import Filter
 from .reading import Reader
 
 _MOST_SHOWN = 1000
@@ -69,18 +70,12 @@ def records(door: FrontDoor, request: Request, body: bytes) -> Response:
     if type_ is None:
         raise SandboxError(f"There is no object {name!r}: give one as object=APPLICATION/NAME.")
     with books.lock:
-        rows = list(books.tables[name].rows.values())
         reader = Reader(books.catalogue, books.tables, name, books.today())
         for path in (*asked, *more):
             if path not in type_.fields and path not in type_.members:
                 raise SandboxError(f"{name} has no field {path!r}.")
-        for path, wanted in asked.items():
-            values = reader.column(path)(rows)
-            rows = [
-                row
-                for row, value in zip(rows, values, strict=True)
-                if ("" if value is None else str(value)) == wanted
-            ]
+        filters = [Filter(path, "string", _reads(wanted)) for path, wanted in asked.items()]
+        count, rows = books.tables[name].holding(filters, reader, _MOST_SHOWN)
         entities = {key: id_ for id_, key in books.company.entity_keys.items()}
         users = {user.key: user.id for user in books.company.users.values()}
         shown: list[Json] = [
@@ -93,9 +88,13 @@ def records(door: FrontDoor, request: Request, body: bytes) -> Response:
                 "modified_at": row.get("audit.modifiedDateTime"),
                 **{path: reader.column(path)([row])[0] for path in more},
             }
-            for row in rows[:_MOST_SHOWN]
+            for row in rows
         ]
-    return as_json({"count": len(rows), "records": shown})
+    return as_json({"count": count, "records": shown})
+
+
+def _reads(wanted: str) -> Callable[[Json], bool]:
+    return lambda value: ("" if value is None else str(value)) == wanted
 
 
 def requests(door: FrontDoor, request: Request, body: bytes) -> Response:

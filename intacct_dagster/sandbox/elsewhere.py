@@ -14,7 +14,7 @@ from .clock import wire_time
 from .faults import Meanwhile
 from .referee import Exchange
 from .scope import Session, User
-from .tables import Row
+from .tables import Row, Sight
 
 ELSEWHERE = User("elsewhere", "1", "Somebody else")
 """Who it is that writes; in the books it shows as the company's first user."""
@@ -43,9 +43,8 @@ def write_elsewhere(books: Books, exchange: Exchange, what: Meanwhile, chance: R
 
 
 def _any(books: Books, work: Work, type_: ObjectType, chance: Random) -> Row | None:
-    entity = books.entity_key(work.session.entity)
-    rows = books.tables[type_.name].visible(entity, include_private=True)
-    return chance.choice(sorted(rows, key=lambda row: int(str(row["key"])))) if rows else None
+    sight = Sight(books.entity_key(work.session.entity), include_private=True)
+    return books.tables[type_.name].pick(sight, chance)
 
 
 def _change(work: Work, type_: ObjectType, row: Row, at: str, number: int) -> None:

@@ -38,8 +38,9 @@ def ask_export(door: FrontDoor, request: Request, body: bytes) -> Response:
     asked = query.read_query(payload["query"], books)
     with books.lock:
         rows = query.everything(asked, books, session.entity)
-    books.referee.bill(-(-len(rows) // query.LARGEST_PAGE) or 1, rows=len(rows))
-    table = [list(asked.fields), *([_text(value) for value in row.values()] for row in rows)]
+        table = [list(asked.fields), *([_text(value) for value in row.values()] for row in rows)]
+    count = len(table) - 1
+    books.referee.bill(-(-count // query.LARGEST_PAGE) or 1, rows=count)
     name = asked.object.rpartition("/")[2]
     return Response(
         _as_csv(table) if kind == "csv" else _as_xlsx(table),

@@ -12,32 +12,57 @@ A number counts filters from 1; the bare words `and` and `or` join all filters. 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 Mask: TypeAlias = list[bool]
-Expression: TypeAlias = Callable[[Sequence[Mask]], Mask]
 
 _TOKEN = re.compile(r"\s*(\d+|\(|\)|[A-Za-z]+|\S)")
 _DEEPEST = 50
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Terms of which every one must hold, or any one."""
+
+    every: bool
+    terms: tuple[Expression, ...]
+
+
+Expression: TypeAlias = "int | Joint"
+"""A filter by its place, counted from 0, or a joint."""
 
 
 class ExpressionMistake(ValueError):
     """An expression that cannot be read; the message says where."""
 
 
+def every_filter(filters: int) -> Joint:
+    """What holds when nobody wrote an expression: all filters."""
+    return Joint(True, tuple(range(filters)))
+
+
+def holds(expression: Expression, masks: Sequence[Mask]) -> Mask:
+    """For which records the expression holds, by the masks of the filters."""
+    if isinstance(expression, int):
+        return masks[expression]
+    joint = all if expression.every else any
+    parts = [holds(term, masks) for term in expression.terms]
+    return [joint(each) for each in zip(*parts, strict=True)]
+
+
 def read_expression(
     text: str, filters: int, *, left_to_right: bool = False, all_used: bool = False
 ) -> Expression:
-    """The expression as a function of the filters' masks.
+    """The expression as a tree.
 
     `filters` is how many filters there are. `left_to_right`: `and` binds no tighter than `or`.
     `all_used`: a filter that is not named is a mistake. Raises `ExpressionMistake`.
     """
     words = _TOKEN.findall(text)
     if [word.lower() for word in words] in (["and"], ["or"]):
-        joint = all if words[0].lower() == "and" else any
-        return lambda masks: [joint(each) for each in zip(*masks, strict=True)]
+        return Joint(words[0].lower() == "and", tuple(range(filters)))
     reader = _Reader(words, filters, left_to_right)
     expression = reader.expression(0)
     if reader.rest:
@@ -69,21 +94,21 @@ class _Reader:
         terms = [self._conjunction(depth)]
         while self._next_is("or"):
             terms.append(self._conjunction(depth))
-        return _joined(terms, any)
+        return _joined(terms, every=False)
 
     def _in_turn(self, depth: int) -> Expression:
         so_far = self._term(depth)
         while self.rest and self.rest[0].lower() in ("and", "or"):
-            joint = all if self.rest[0].lower() == "and" else any
+            every = self.rest[0].lower() == "and"
             self.rest = self.rest[1:]
-            so_far = _joined([so_far, self._term(depth)], joint)
+            so_far = _joined([so_far, self._term(depth)], every=every)
         return so_far
 
     def _conjunction(self, depth: int) -> Expression:
         terms = [self._term(depth)]
         while self._next_is("and"):
             terms.append(self._term(depth))
-        return _joined(terms, all)
+        return _joined(terms, every=True)
 
     def _term(self, depth: int) -> Expression:
         if not self.rest:
@@ -100,10 +125,8 @@ class _Reader:
         if not 1 <= number <= self._filters:
             raise ExpressionMistake(f"there is no filter {word}, only {self._filters}")
         self.used.add(number)
-        return lambda masks: masks[number - 1]
+        return number - 1
 
 
-def _joined(terms: list[Expression], joint: Callable[[Sequence[bool]], bool]) -> Expression:
-    if len(terms) == 1:
-        return terms[0]
-    return lambda masks: [joint(each) for each in zip(*(t(masks) for t in terms), strict=True)]
+def _joined(terms: list[Expression], *, every: bool) -> Expression:
+    return terms[0] if len(terms) == 1 else Joint(every, tuple(terms))

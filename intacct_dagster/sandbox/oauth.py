@@ -463,7 +463,7 @@ class TokenOffice:
             "iat": claims["iat"],
             "company_key": "1",
             "entity_id": entity,
-            "entity_key": None if entity is None else ENTITY_KEYS[entity],
+            "entity_key": None if entity is None else self._company.entity_keys[entity],
             "user_key": user.key,
         }
 

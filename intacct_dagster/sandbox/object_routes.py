@@ -20,6 +20,7 @@ from .idempotency import LONGEST_KEY, StoredAnswer, owner_of, request_hash
 from .jobs import put_off, wants_async
 from .reading import Reader, reference
 from .scope import Session
+from .tables import Sight
 
 _LONGEST_LIST = 100
 _TRANSACTION_HEADER = "x-ia-api-param-transaction"
@@ -82,14 +83,13 @@ def _list(books: Books, session: Session, type_: ObjectType) -> Response:
     with books.lock:
         table = books.tables[type_.name]
         shared = books.behaviours["shared_masters"] != "hidden"
-        seen = table.in_no_order(table.visible(books.entity_key(session.entity), shared=shared))
-        refs: list[Json] = [
-            reference(type_, str(row["key"]), books.tables) for row in seen[:_LONGEST_LIST]
-        ]
+        sight = Sight(books.entity_key(session.entity), shared=shared)
+        total, keys = table.first_keys(sight, _LONGEST_LIST)
+        refs: list[Json] = [reference(type_, key, books.tables) for key in keys]
     books.referee.bill(1, rows=len(refs))
-    more = len(seen) > _LONGEST_LIST
+    more = total > _LONGEST_LIST
     meta: dict[str, Json] = {
-        "totalCount": len(seen),
+        "totalCount": total,
         "start": 1,
         "pageSize": _LONGEST_LIST,
         "next": _LONGEST_LIST + 1 if more else None,

@@ -10,16 +10,22 @@ sums and averages as texts with two decimals, counts as numbers.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, cast
 
 from . import refusals
 from .books import Books
 from .catalogue import Catalogue, Json, Kind, ObjectType
-from .filter_expression import Expression, ExpressionMistake, Mask, read_expression
+from .filter_expression import (
+    Expression,
+    ExpressionMistake,
+    Mask,
+    every_filter,
+    holds,
+    read_expression,
+)
 from .filters import (
     Comparison,
     FilterMistake,
@@ -29,8 +35,10 @@ from .filters import (
     mask,
     read_filter,
 )
+from .grouping import groups_of, shown_groups
+from .ordering import ordered
 from .reading import Reader
-from .tables import Row
+from .tables import Found, Row, Sight
 
 LARGEST_PAGE = 4000
 MOST_OBJECTS = 20
@@ -67,6 +75,9 @@ class Filter:
     path: str
     kind: Kind
     test: Test
+    operator: str | None = None
+    """What it was asked by, and with which value; None for a test that has no name."""
+    given: Json = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,14 @@ class Query:
     start: int
     size: int
     include_private: bool
-    fold: str
+    how: Comparison
+    kinds: Mapping[str, Kind]
+    """Of every field that is asked for, filtered, sorted or grouped by."""
+
+    @property
+    def fold(self) -> str:
+        """How texts compare; see `Comparison`."""
+        return self.how.fold
 
     @property
     def is_grouped(self) -> bool:
@@ -129,16 +147,22 @@ def read_query(payload: Json, books: Books) -> Query:
     cap = behaviours["row_cap"]
     if cap != "none" and start > int(cap):
         raise refusals.query_invalid(f"start must be from 1 to {cap}, not {start}", "/start")
+    order_by = _order_by(catalogue, type_, fields, payload.get("orderBy"))
+    kinds = {one.path: one.kind for one in filters}
+    for path in (*(path for path, one in fields.items() if one is None), *dict(order_by)):
+        if path not in fields or fields[path] is None:
+            kinds[path] = _queryable(catalogue, type_, path)
     return Query(
         object=name,
         fields=fields,
         filters=filters,
         expression=_expression(books, payload.get("filterExpression"), len(filters)),
-        order_by=_order_by(catalogue, type_, fields, payload.get("orderBy")),
+        order_by=order_by,
         start=start,
         size=_whole_number(payload, "size", 100, 1, LARGEST_PAGE, clamps=clamps),
         include_private=parameters.get("includePrivate", False) is True,
-        fold=how.fold,
+        how=how,
+        kinds=kinds,
     )
 
 
@@ -252,13 +276,13 @@ def _filters(books: Books, type_: ObjectType, given: Json, how: Comparison) -> t
             unknown = isinstance(mistake, UnknownOperator)
             status = books.behaviours["unknown_operator"] if unknown else "refused_400"
             raise refusals.query_invalid(str(mistake), f"{target}/{operator}", status) from None
-        filters.append(Filter(path, kind, test))
+        filters.append(Filter(path, kind, test, operator, value))
     return tuple(filters)
 
 
 def _expression(books: Books, given: Json, filters: int) -> Expression | None:
     if given is None:
-        return None
+        return every_filter(filters) if filters else None
     behaviours, target = books.behaviours, "/filterExpression"
     status = behaviours["bad_expression"]
     if not isinstance(given, str) or not given.strip() or len(given) > 2000:
@@ -305,141 +329,100 @@ def _order_by(
     return tuple(orders)
 
 
-def answer(query: Query, books: Books, entity: str | None) -> dict[str, Json]:
-    """The page a query asks for, with its meta. `entity` None is the top level."""
-    table = books.tables[query.object]
+@dataclass(frozen=True)
+class Page:
+    """The page that a query asks for."""
+
+    query: Query
+    found: Found
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """As it stands in the answer."""
+        query, total = self.query, self.found.total
+        after = query.start + query.size
+        return {
+            "ia::result": self.found.rows,
+            "ia::meta": {
+                "totalCount": total,
+                "start": query.start,
+                "pageSize": query.size,
+                "next": after if after <= total else None,
+                "previous": max(query.start - query.size, 1) if query.start > 1 else None,
+            },
+        }
+
+
+def answer(query: Query, books: Books, entity: str | None) -> Page:
+    """The page a query asks for. `entity` None is the top level."""
+    table, sight = books.tables[query.object], _sight(query, books, entity)
     reader = Reader(books.catalogue, books.tables, query.object, books.today())
-    rows = _found(query, books, reader, entity)
-    if query.is_grouped:
-        grouped = _grouped(query, reader, rows)
-        total, result = len(grouped), grouped[query.start - 1 : query.start - 1 + query.size]
-    else:
-        rows = _ordered(query, reader, rows, first=books.behaviours["null_order"] == "first")
-        total, page = len(rows), rows[query.start - 1 : query.start - 1 + query.size]
-        columns = [reader.column(path)(page) for path in query.fields]
-        names = list(query.fields)
-        if table.type.unasked_column:
-            # Recorded live 2026-03: one column more than asked for, numbered after the last one.
-            names.insert(0, f"API_QUERY_ALIAS__{len(names) + 1}")
-            # What it holds is not known: "2" for some invoices of order entry, nothing for others.
-            columns.insert(0, ["2" if row.get("documentId") else None for row in page])
-        result = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-    if query.start > max(total, 1) and books.behaviours["start_beyond_end"] == "refused":
-        raise refusals.query_invalid(f"start must be from 1 to {total}", "/start")
-    after = query.start + query.size
-    return {
-        "ia::result": list[Json](result),
-        "ia::meta": {
-            "totalCount": total,
-            "start": query.start,
-            "pageSize": query.size,
-            "next": after if after <= total else None,
-            "previous": max(query.start - query.size, 1) if query.start > 1 else None,
-        },
-    }
+    first = books.behaviours["null_order"] == "first"
+    found = table.page(query, reader, sight, null_first=first)
+    if found is None:
+        rows = matching(query, reader, table.seen(sight))
+        wanted = slice(query.start - 1, query.start - 1 + query.size)
+        if query.is_grouped:
+            groups = groups_of(query, reader, rows, lambda number: number)
+            every_group = shown_groups(query, groups)
+            page, total = every_group[wanted], len(every_group)
+        else:
+            rows = ordered(query, reader, rows, first=first)
+            page, total = shown(query, reader, rows[wanted]), len(rows)
+        found = Found(page, len(page), total)
+    if query.start > max(found.total, 1) and books.behaviours["start_beyond_end"] == "refused":
+        raise refusals.query_invalid(f"start must be from 1 to {found.total}", "/start")
+    return Page(query, found)
 
 
-def everything(query: Query, books: Books, entity: str | None) -> list[dict[str, Json]]:
+def everything(query: Query, books: Books, entity: str | None) -> Iterator[dict[str, Json]]:
     """All rows that a query matches, whatever page it asks for; columns are as asked."""
-    whole = answer(replace(query, start=1, size=sys.maxsize // 2), books, entity)
-    rows = cast("list[dict[str, Json]]", whole["ia::result"])
-    return [{name: row[name] for name in query.fields} for row in rows]
+    query = replace(query, start=1, size=sys.maxsize // 2)
+    table, sight = books.tables[query.object], _sight(query, books, entity)
+    reader = Reader(books.catalogue, books.tables, query.object, books.today())
+    first = books.behaviours["null_order"] == "first"
+    rows: Iterable[dict[str, Json]] | None = table.all_of(query, reader, sight, null_first=first)
+    if rows is None:
+        rows = cast("list[dict[str, Json]]", answer(query, books, entity).found.rows)
+    return ({name: row[name] for name in query.fields} for row in rows)
 
 
-def _found(query: Query, books: Books, reader: Reader, entity: str | None) -> list[Row]:
-    """The records that pass the filters, in the order they have when nobody asks for one."""
-    table, behaviours = books.tables[query.object], books.behaviours
-    rows = table.visible(
+def _sight(query: Query, books: Books, entity: str | None) -> Sight:
+    behaviours, asked = books.behaviours, books.referee.current
+    shuffle: int | None = 0
+    if behaviours["default_order"] == "by_key":
+        shuffle = None
+    elif behaviours["default_order"] == "reshuffled" and asked is not None:
+        shuffle = asked.number
+    return Sight(
         books.entity_key(entity),
         include_private=query.include_private,
         shared=behaviours["shared_masters"] != "hidden",
+        unseen=books.unseen(query.object),
+        shuffle=shuffle,
     )
-    unseen = books.unseen(query.object)
-    if unseen:
-        rows = [row for row in rows if row["key"] not in unseen]
-    rows = _matching(query, reader, rows)
-    if behaviours["default_order"] == "by_key":
-        return sorted(rows, key=lambda row: int(str(row["key"])))
-    asked = books.referee.current
-    again = asked.number if asked and behaviours["default_order"] == "reshuffled" else 0
-    return table.in_no_order(rows, again)
 
 
-def _matching(query: Query, reader: Reader, rows: list[Row]) -> list[Row]:
-    if not query.filters:
+def matching(query: Query, reader: Reader, rows: list[Row]) -> list[Row]:
+    """The rows that pass a query's filters."""
+    if query.expression is None:
         return rows
     masks: list[Mask] = []
     for one in query.filters:
         convert = comparable(one.kind, fold=query.fold)
         values = [convert(value) for value in reader.column(one.path)(rows)]
         masks.append(mask(one.test, values))
-    if query.expression is not None:
-        chosen = query.expression(masks)
-    else:
-        chosen = [all(each) for each in zip(*masks, strict=True)]
+    chosen = holds(query.expression, masks)
     return [row for row, wanted in zip(rows, chosen, strict=True) if wanted]
 
 
-def _sorted(places: list[int], values: list[Any], *, descending: bool, first: bool) -> list[int]:
-    """`places` in the order of their values. Empty values come last when ascending, as databases
-    of Oracle's make do, or `first`; when descending the other way round."""
-    empty = (0, 0) if first else (2, 0)
-    ranks = [empty if value is None else (1, value) for value in values]
-    return sorted(places, key=ranks.__getitem__, reverse=descending)
-
-
-def _ordered(query: Query, reader: Reader, rows: list[Row], *, first: bool) -> list[Row]:
-    places = list(range(len(rows)))
-    # The last order first: each sort keeps what the ones before it did among equals.
-    for path, descending in reversed(query.order_by):
-        kind = _queryable(reader.catalogue, reader.type, path)
-        convert = comparable("string" if kind == "date-time" else kind, fold="")
-        values = [convert(value) for value in reader.column(path)(rows)]
-        places = _sorted(places, values, descending=descending, first=first)
-    return [rows[place] for place in places]
-
-
-def _grouped(query: Query, reader: Reader, rows: list[Row]) -> list[dict[str, Json]]:
-    by = [name for name, aggregate in query.fields.items() if aggregate is None]
-    keys = list(zip(*(reader.column(path)(rows) for path in by), strict=True)) or [()] * len(rows)
-    members: dict[tuple[Json, ...], list[int]] = {} if by else {(): []}
-    for place, key in enumerate(keys):
-        members.setdefault(key, []).append(place)
-    columns: dict[str, list[Json]] = {
-        name: [key[number] for key in members] for number, name in enumerate(by)
-    }
-    ranks: dict[str, list[Any]] = {}
-    for name, aggregate in query.fields.items():
-        kind = _queryable(reader.catalogue, reader.type, aggregate.path if aggregate else name)
-        convert = comparable(kind, fold="")
-        if aggregate is None:
-            ranks[name] = [convert(value) for value in columns[name]]
-            continue
-        stored = reader.column(aggregate.path)(rows)
-        pairs = [(convert(value), value) for value in stored]
-        found = [
-            _worked_out(aggregate, [pairs[place] for place in each]) for each in members.values()
-        ]
-        ranks[name] = [rank for rank, _ in found]
-        columns[name] = [shown for _, shown in found]
-    places = list(range(len(members)))
-    for name, descending in reversed(query.order_by):
-        places = _sorted(places, ranks[name], descending=descending, first=False)
-    return [{name: columns[name][place] for name in query.fields} for place in places]
-
-
-def _worked_out(aggregate: Aggregate, pairs: Sequence[tuple[Any, Json]]) -> tuple[Any, Json]:
-    """The aggregate of a group, as it compares and as it is shown. Empty values do not count."""
-    filled = [pair for pair in pairs if pair[0] is not None]
-    if aggregate.function == "count":
-        return len(filled), len(filled)
-    if not filled:
-        return None, None
-    if aggregate.function == "min":
-        return min(filled, key=lambda pair: pair[0])
-    if aggregate.function == "max":
-        return max(filled, key=lambda pair: pair[0])
-    total = sum((Decimal(str(value)) for value, _ in filled), Decimal(0))
-    if aggregate.function == "avg":
-        total /= len(filled)
-    return total, str(total.quantize(Decimal("0.01"), ROUND_HALF_UP))
+def shown(query: Query, reader: Reader, rows: Sequence[Row]) -> list[dict[str, Json]]:
+    """The rows with the fields that a query asks for, and the column that nobody asks for."""
+    columns = [reader.column(path)(rows) for path in query.fields]
+    names = list(query.fields)
+    if reader.type.unasked_column:
+        # Recorded live 2026-03: one column more than asked for, numbered after the last one.
+        names.insert(0, f"API_QUERY_ALIAS__{len(names) + 1}")
+        # What it holds is not known: "2" for some invoices of order entry, nothing for others.
+        columns.insert(0, ["2" if row.get("documentId") else None for row in rows])
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,14 +26,13 @@ def ask_query(door: FrontDoor, request: Request, body: bytes) -> Response:
     return as_json(_page(door, session, payload))
 
 
-def _page(door: FrontDoor, session: Session, payload: Json) -> dict[str, Json]:
+def _page(door: FrontDoor, session: Session, payload: Json) -> dict[str, Any]:
     books = door.books
     asked = query.read_query(payload, books)
     with books.lock:
         page = query.answer(asked, books, session.entity)
-    rows = page["ia::result"]
-    books.referee.bill(1, rows=len(rows) if isinstance(rows, list) else 0)
-    return page
+    books.referee.bill(1, rows=page.found.count)
+    return page.body
 
 
 def _several(door: FrontDoor, session: Session, payloads: list[Json]) -> Response:

@@ -413,7 +413,7 @@ def _who_refers_to(books: Books, type_: ObjectType, key: str) -> str | None:
             if ref.object == type_.name and not ref.is_owner
         ]
         for path in paths:
-            for row in table.rows.values():
-                if row.get(path) == key and not (other == type_.name and row["key"] == key):
-                    return f"{other} {row['key']}"
+            row = table.first_with(path, key, but=key if other == type_.name else None)
+            if row is not None:
+                return f"{other} {row['key']}"
     return None
