@@ -25,6 +25,8 @@ from pydantic import (
     model_validator,
 )
 
+from intacct_dagster.warehouse import Computed, CsvForm, FeedError, FeedSpec, Kind, constant
+
 CONFIG_VARIABLE = "INTACCT_CONFIG"
 CONFIG_FILE = "intacct.yaml"
 
@@ -47,7 +49,7 @@ _OBJECT = re.compile(r"^[a-z][a-z0-9-]*/[A-Za-z0-9_:. -]+$")
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 
 NonEmpty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-ColumnType = Literal["text", "date", "decimal", "integer"]
+ColumnType = Literal["text", "date", "decimal", "integer", "number", "boolean"]
 
 
 class ConfigError(Exception):
@@ -140,27 +142,104 @@ class Posting(_Settings):
     enabled: bool = False
 
 
-class Feed(_Settings):
-    """A source of transactions to post: CSV files with one line of a document a row."""
+class Csv(_Settings):
+    """How a feed's CSV files are written.
 
-    files: NonEmpty
+    A file that begins with a byte order mark is read as that says, whatever `encoding` says.
+    `dates` is a format of DuckDB's strptime. `last_line: open` takes a last line without a line
+    end, which may be half-written.
+    """
+
+    separator: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+    thousands: str | None = None
+    dates: str | None = None
+    last_line: Literal["closed", "open"] = "closed"
+
+
+class FeedColumn(_Settings):
+    """A column of a feed: of its files, with a type, or computed by `sql`, or always `value`."""
+
+    type: ColumnType | None = None
+    sql: NonEmpty | None = None
+    value: NonEmpty | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_is_its_type(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> FeedColumn:
+        if self.value is not None and (self.sql or self.type):
+            raise ValueError("a column with a `value` is a text, and has no `sql` and no `type`")
+        if self.type is None and self.sql is None and self.value is None:
+            raise ValueError("say its type, or {sql: …}, or {value: …}")
+        return self
+
+
+class Feed(_Settings):
+    """A source of documents to post; docs/feeds.md tells what each key means.
+
+    Its lines are in `files` (CSV or Parquet), or are the rows of a query, `sql`.
+    """
+
+    files: tuple[NonEmpty, ...] = ()
+    sql: str | None = None
+    attach: dict[str, NonEmpty] = Field(default_factory=dict)
+    csv: Csv = Csv()
     object: str
     source_id: NonEmpty
-    line_id: NonEmpty
+    line_id: NonEmpty | None = None
     entity: NonEmpty
     date: NonEmpty
-    columns: dict[str, ColumnType] = Field(default_factory=dict)
+    columns: dict[str, FeedColumn] = Field(default_factory=dict)
     total: dict[str, str] = Field(default_factory=dict)
     match_on: NonEmpty
     compare: dict[str, str] = Field(default_factory=dict)
+    amount: NonEmpty | None = None
     payload: dict[str, Any]
 
-    @model_validator(mode="after")
-    def _columns_are_told(self) -> Feed:
-        for path, column in payload_columns(self.payload):
-            if not isinstance(column, str) or not column:
-                raise ValueError(f"payload.{path} must name a column of the file")
-        return self
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_is_enough(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def source(self) -> str:
+        """Where its lines come from, in words."""
+        return "a query" if self.sql is not None else f"`{', '.join(self.files)}`"
+
+    def spec(self, name: str) -> FeedSpec:
+        """The feed as the warehouse reads it. Raises FeedError, with the key, if it cannot work."""
+        computed: dict[str, Computed] = {}
+        types: dict[str, Kind] = {}
+        for column, given in self.columns.items():
+            if given.value is not None:
+                computed[column] = constant(given.value)
+            elif given.sql is not None:
+                computed[column] = Computed(given.sql, given.type)
+            elif given.type is not None:
+                types[column] = given.type
+        return FeedSpec(
+            name=name,
+            files=self.files,
+            query=self.sql,
+            attach=self.attach,
+            csv=CsvForm(**self.csv.model_dump()),
+            source_id=self.source_id,
+            line_id=self.line_id,
+            entity=self.entity,
+            date=self.date,
+            types=types,
+            computed=computed,
+            total=self.total,
+            amount=self.amount,
+            payload=self.payload,
+            match_on=self.match_on,
+            compare=self.compare,
+        )
 
 
 class Settings(_Settings):
@@ -276,16 +355,6 @@ class Settings(_Settings):
         return bool(re.match(r"^http://(127\.0\.0\.1|localhost|\[::1\])[:/]", self.base_url))
 
 
-def payload_columns(payload: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """The leaves of a payload mapping as (dotted path, column of the file)."""
-    for path, value in payload.items():
-        if isinstance(value, Mapping):
-            for inner, column in payload_columns(value):
-                yield f"{path}.{inner}", column
-        else:
-            yield path, value
-
-
 def load_settings(path: Path | None = None) -> Settings:
     """Reads `path`, or the file that INTACCT_CONFIG names, or ./intacct.yaml.
 
@@ -326,7 +395,9 @@ def read_settings(text: str, *, file: Path) -> Settings:
         except ValidationError as error:
             problems.extend(_explain(error, values))
         else:
-            return _with_absolute_paths(settings)
+            problems.extend(_flaws_of_feeds(settings))
+            if not problems:
+                return _with_absolute_paths(settings)
     raise ConfigError(
         "\n".join(
             f"{file}:{_line_of(problem.where, lines)}: {problem.text}"
@@ -397,6 +468,16 @@ def _plain(
     return _VARIABLE.sub(put_in, value)
 
 
+def _flaws_of_feeds(settings: Settings) -> Iterator[_Problem]:
+    """What no feed may be, its expressions included; they are checked, and nothing is read."""
+    for name, feed in settings.feeds.items():
+        try:
+            feed.spec(name)
+        except FeedError as error:
+            where = ("feeds", name, *error.where)
+            yield _Problem(where, f"{_dotted(where)}: {error.reason}. {error.remedy}")
+
+
 def _explain(error: ValidationError, values: Mapping[str, Any]) -> Iterator[_Problem]:
     errors = error.errors(include_url=False, include_input=False)
     for each in errors:
@@ -432,6 +513,9 @@ def _known_keys(where: Sequence[str | int], values: Mapping[str, Any]) -> list[s
         "posting": Posting,
     }
     model: type[BaseModel] = parts.get(str(where[0]), Settings) if where else Settings
+    if len(where) > 2 and where[0] == "feeds":
+        inner: dict[str, type[BaseModel]] = {"csv": Csv, "columns": FeedColumn}
+        model = inner.get(str(where[2]), Feed)
     return [name for name in model.model_fields if name not in values and name != "directory"]
 
 

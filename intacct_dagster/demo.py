@@ -125,7 +125,7 @@ def _sandbox_settings() -> Settings:
 
 
 def _write_feed(settings: Settings, days: int) -> None:
-    folder = Path(settings.feeds[FEED].files).parent
+    folder = Path(settings.feeds[FEED].files[0]).parent
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("sales_*.csv"):
         old.unlink()
@@ -458,7 +458,7 @@ def run_dev(*, host: str, port: int) -> int:
     if not settings.is_sandbox:
         return _serve_ui(host, port)
     settings = _sandbox_settings()
-    if not list(Path(settings.feeds[FEED].files).parent.glob("*.csv")):
+    if not list(Path(settings.feeds[FEED].files[0]).parent.glob("*.csv")):
         _write_feed(settings, (LAST_DAY - settings.start_date).days + 1)
     wanted = urlsplit(settings.base_url).port or 80
     with sandbox_beside(settings.directory / SANDBOX_FOLDER, port=wanted) as base_url:

@@ -162,8 +162,72 @@ def test_one_user_cannot_consent_for_two_entities() -> None:
     ],
 )
 def test_a_feed_that_could_not_work_is_refused(before: str, after: str, told: str) -> None:
-    assert read(BASE + FEED).feeds["sales"].files == "sales/*.csv"
+    assert read(BASE + FEED).feeds["sales"].files == ("sales/*.csv",)
     assert any(told in line for line in errors(BASE + FEED.replace(before, after, 1)))
+
+
+EXPRESSIONS = """\
+feeds:
+  sales:
+    files: sales/*.csv
+    object: accounts-receivable/invoice
+    source_id: ref
+    entity: entity
+    date: day
+    columns:
+      entity: {value: E110}
+      day: {sql: "CAST(substr(_file, 7, 10) AS DATE)"}
+      customer: text
+    match_on: referenceNumber
+    payload:
+      referenceNumber: ref
+      customer.id: {sql: "upper(customer)"}
+      lines:
+        txnAmount: amount
+"""
+
+
+def test_expressions_are_columns_with_the_types_that_they_have() -> None:
+    spec = read(BASE + EXPRESSIONS).feeds["sales"].spec("sales")
+    assert spec.source_columns == ("ref", "amount", "customer")
+    computed = {name: spec.kind(name) for name in spec.columns if name not in spec.source_columns}
+    assert computed == {"entity": "text", "day": "date", "payload.customer.id": "text"}
+    assert "payload.customer.id" in spec.header_columns
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "told"),
+    [
+        ("upper(customer)", "upper(custmer)", 26, "there is no column custmer; the feed names ref"),
+        ("upper(customer)", "upper(customer", 26, "payload.customer.id.sql: 'upper(customer' can"),
+        ("upper(customer)", "(SELECT 1)", 26, "a subquery cannot stand in it"),
+        ("upper(customer)", "max(customer)", 26, "max() cannot stand in it"),
+        ("upper(customer)", "customer || now()", 26, "now() cannot stand in it"),
+        ("upper(customer)", "customer) AS x, (ref", 26, "it is not one expression"),
+        ("upper(customer)", "length(customer) / 2", 26, "gives a DOUBLE"),
+        ("substr(_file", "substr(_fil", 21, "feeds.sales.columns.day: 'CAST(substr(_fil"),
+        ("CAST(substr(_file, 7, 10) AS DATE)", "_file", 13, "its date must be a date"),
+        ("customer: text", "customer: txt", 22, "columns.customer.type: input should be 'text'"),
+        ("{value: E110}", "{}", 20, "feeds.sales.columns.entity: say its type, or {sql: …}"),
+        ("files: sales/*.csv", "sql: DROP TABLE x", 14, "feeds.sales.sql: it is not a query"),
+        ("files: sales/*.csv", "sql: SELECT 1; SELECT 2", 14, "more than one statement"),
+        ("    files: sales/*.csv", "    csv: {}", 13, "feeds.sales: it names no files"),
+        ("files: sales/*.csv", "files: a\n    csv: {encoding: utf9}", 15, "'utf9' is no encoding"),
+        ("files: sales/*.csv", "files: a\n    csv: {encoding: hex}", 15, "'hex' is no encoding"),
+        ("files: sales/*.csv", 'files: a\n    csv: {dates: "%d.%m.%y"}', 15, "does not say year"),
+        ("files: sales/*.csv", "files: a\n    csv: {decimel: x}", 15, "did you mean 'decimal'?"),
+        ("txnAmount: amount", "txnAmount: {}", 28, "payload.lines.txnAmount must name a column"),
+        ("txnAmount: amount", "txnAmount: {value: .nan}", 28, "lines.txnAmount.value is no value"),
+        ("lines:", "lines: {each: {a: b}, were: c}\n      x:", 27, "mixes `each` with other keys"),
+        ("lines:", "lines: {each: {a: b}, where: ref}\n      x:", 27, "`where` is no condition"),
+    ],
+)
+def test_what_a_feed_cannot_compute_is_told_with_file_line_and_key(
+    before: str, after: str, line: int, told: str
+) -> None:
+    assert before in EXPRESSIONS
+    found = errors(BASE + EXPRESSIONS.replace(before, after, 1))
+    assert any(each.startswith(f"{FILE}:{line}: ") and told in each for each in found), found
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intacct_dagster.warehouse import amount_text, payload, payload_hash
+from intacct_dagster.warehouse import FeedSpec, amount_text, payload, payload_hash
 from intacct_dagster_tests.warehouse_rows import SALES
 
 LINE = {
@@ -35,6 +36,80 @@ def test_a_payload_nests_its_fields_and_leaves_out_what_is_empty() -> None:
         b'"dimensions":{"location":{"id":"E110"}}},'
         b'{"txnAmount":"19.995","glAccount":{"id":"40100"},'
         b'"dimensions":{"location":{"id":"E110"},"department":{"id":"D1"}}}]}'
+    )
+
+
+def a_feed(payload: dict[str, object], **changes: object) -> FeedSpec:
+    """A feed with this payload; `id` is its source id."""
+    given: dict[str, Any] = {"types": {"hours": "number", "open": "boolean", "count": "integer"}}
+    return FeedSpec(
+        name="things",
+        files=["*.csv"],
+        source_id="id",
+        entity="entity",
+        date="day",
+        match_on="id",
+        payload={"id": "id", **payload},
+        **given | changes,
+    )
+
+
+def test_constants_numbers_flags_and_lists_have_their_own_json_types() -> None:
+    spec = a_feed(
+        {
+            "currency.txnCurrency": {"value": "USD"},
+            "isOnHold": {"value": False},
+            "level": {"value": 3},
+            "since": {"value": date(2026, 10, 1)},
+            "places": {"value": ["E110", "E120"]},
+            "quantity": "hours",
+            "open": "open",
+            "count": "count",
+            "tags": {"sql": "string_split(id, ' ')"},
+        }
+    )
+    line: dict[str, object] = {
+        "id": "a b",
+        "hours": Decimal("7.5000000000"),
+        "open": True,
+        "count": 12,
+    }
+    assert payload(spec, [{**line, "payload.tags": ["a", "b"]}]) == (
+        b'{"id":"a b","currency":{"txnCurrency":"USD"},"isOnHold":false,"level":3,'
+        b'"since":"2026-10-01","places":["E110","E120"],"quantity":7.5,"open":true,"count":12,'
+        b'"tags":["a","b"]}'
+    )
+
+
+@pytest.mark.parametrize(("hours", "text"), [("8", b"8"), ("-0.25", b"-0.25"), ("1E+3", b"1000")])
+def test_numbers_are_exact(hours: str, text: bytes) -> None:
+    line = {"id": "a", "hours": Decimal(hours), "open": None, "count": None}
+    assert payload(a_feed({"n": "hours"}), [line]) == b'{"id":"a","n":' + text + b"}"
+
+
+def test_a_list_may_have_fixed_items_and_several_lists_may_follow_the_lines() -> None:
+    spec = a_feed(
+        {
+            "lines": [
+                {"txnType": {"value": "debit"}, "dimensions.location.id": "entity"},
+                {"each": {"txnType": {"value": "credit"}, "memo": "memo"}, "where": "count > 1"},
+            ],
+            "details": {"bill.key": "bill"},
+            "contacts": ["memo", {"value": "fixed"}],
+        },
+        line_id="count",
+    )
+    assert spec.header_columns == ("id", "entity", "day", "memo")
+    where = "payload.lines[1].where"
+    lines: list[dict[str, object]] = [
+        {"id": "a", "entity": "E110", "memo": "x", "bill": "7", "count": 1, where: False},
+        {"id": "a", "entity": "E110", "memo": "y", "bill": "8", "count": 2, where: True},
+        {"id": "a", "entity": "E110", "memo": "z", "bill": None, "count": 3, where: None},
+    ]
+    assert payload(spec, lines) == (
+        b'{"id":"a","lines":[{"txnType":"debit","dimensions":{"location":{"id":"E110"}}},'
+        b'{"txnType":"credit","memo":"y"}],'
+        b'"details":[{"bill":{"key":"7"}},{"bill":{"key":"8"}},{}],"contacts":["x","fixed"]}'
     )
 
 

@@ -14,7 +14,7 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
-from intacct_dagster.warehouse import FeedSpec, quarantined_lines, read_feed
+from intacct_dagster.warehouse import quarantined_lines, read_feed
 
 GROUP = "feeds"
 NO_BAD_LINE = "no_line_in_quarantine"
@@ -27,27 +27,10 @@ def feed_key(feed: str) -> dg.AssetKey:
     return dg.AssetKey(["feed", feed])
 
 
-def feed_spec(name: str, feed: Feed) -> FeedSpec:
-    """The feed as the warehouse reads it."""
-    return FeedSpec(
-        name=name,
-        files=(feed.files,),
-        source_id=feed.source_id,
-        line_id=feed.line_id,
-        entity=feed.entity,
-        date=feed.date,
-        types=feed.columns,
-        total=feed.total,
-        payload=feed.payload,
-        match_on=feed.match_on,
-        compare=feed.compare,
-    )
-
-
 def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
     """Reads a feed's files into the partitions of a run; what is malformed goes to quarantine."""
     key = feed_key(name)
-    spec = feed_spec(name, feed)
+    spec = feed.spec(name)
     entities = set(settings.users)
 
     @dg.asset(
@@ -55,9 +38,9 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         partitions_def=entity_days(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,
-        kinds={"csv", "duckdb"},
+        kinds={_kind(feed), "duckdb"},
         description=(
-            f"`{name}`: lines of the files `{feed.files}`, typed, by entity and {feed.date}. "
+            f"`{name}`: lines of {feed.source}, typed, by entity and {feed.date}. "
             "Malformed lines are in `feed.quarantine` with file, line and reason."
         ),
         metadata=relation(settings, key),
@@ -66,7 +49,7 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
             dg.AssetCheckSpec(
                 NO_BAD_LINE,
                 asset=key,
-                description="Every line of the feed's files could be read.",
+                description="Every line of the feed could be read.",
             )
         ],
     )
@@ -111,6 +94,13 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         )
 
     return read
+
+
+def _kind(feed: Feed) -> str:
+    if feed.sql is not None:
+        return "sql"
+    parquet = all(pattern.lower().endswith(".parquet") for pattern in feed.files)
+    return "parquet" if parquet else "csv"
 
 
 def _quarantined(by_kind: Mapping[str, int], files: int) -> str:

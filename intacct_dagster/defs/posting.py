@@ -10,7 +10,6 @@ import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
 from intacct_dagster.defs.failures import in_words, plainly
-from intacct_dagster.defs.feed import feed_spec
 from intacct_dagster.defs.partitions import (
     days_by_entity,
     entity_days,
@@ -75,7 +74,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 transactions=client.usage.transactions,
             )
 
-    spec = feed_spec(name, feed)
+    spec = feed.spec(name)
     checks = posting_checks(live=settings.posting.enabled)
 
     @dg.op(

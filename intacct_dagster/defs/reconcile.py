@@ -8,7 +8,7 @@ import dagster as dg
 from intacct_dagster.config import Feed, Settings
 from intacct_dagster.defs.current import current_key
 from intacct_dagster.defs.failures import plainly
-from intacct_dagster.defs.feed import feed_key, feed_spec
+from intacct_dagster.defs.feed import feed_key
 from intacct_dagster.defs.partitions import (
     days_by_entity,
     entity_days,
@@ -30,7 +30,7 @@ def reconciled_key(feed: str) -> dg.AssetKey:
 def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
     """Gives each source document of a run's partitions its one status."""
     key = reconciled_key(name)
-    spec = feed_spec(name, feed)
+    spec = feed.spec(name)
 
     @dg.asset(
         key=key,

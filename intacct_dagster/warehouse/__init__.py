@@ -26,7 +26,7 @@ from intacct_dagster.warehouse.errors import (
     WarehouseUnreadable,
 )
 from intacct_dagster.warehouse.feed import FeedResult, quarantined_lines, read_feed
-from intacct_dagster.warehouse.feed_spec import FeedSpec, Kind
+from intacct_dagster.warehouse.feed_spec import Computed, CsvForm, FeedSpec, Kind, constant
 from intacct_dagster.warehouse.kept_pages import KeptLoad, KeptPages, kept_loads, rebuild
 from intacct_dagster.warehouse.ledger import (
     Accepted,
@@ -72,7 +72,9 @@ __all__ = [
     "Chunk",
     "ChunkState",
     "Column",
+    "Computed",
     "Crosswalk",
+    "CsvForm",
     "CurrentView",
     "Document",
     "DuckDBFile",
@@ -117,6 +119,7 @@ __all__ = [
     "column_name",
     "column_type",
     "compare_keys",
+    "constant",
     "kept_loads",
     "open_state",
     "payload",

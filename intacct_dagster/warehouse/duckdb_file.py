@@ -79,6 +79,17 @@ class Workbench:
         with self.file.held(self.connection, read_only=read_only):
             yield self.connection
 
+    def stage(self, view: str, query: str) -> None:
+        """Keep the rows of a query in the scratch folder, and show them as `memory.main.<view>`.
+
+        They take no memory however many they are.
+        """
+        path = literal(str(self.scratch / f"{view}.parquet"))
+        self.connection.execute(f"COPY ({query}) TO {path} (FORMAT parquet)")
+        self.connection.execute(
+            f"CREATE VIEW memory.main.{identifier(view)} AS SELECT * FROM read_parquet({path})"
+        )
+
     @contextmanager
     def transaction(self) -> Iterator[DuckDBPyConnection]:
         """Hold the file and write: afterwards all of this block is in the file, or nothing."""

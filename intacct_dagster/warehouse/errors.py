@@ -94,12 +94,24 @@ class KeptPagesUnreadable(WarehouseError):
 class FeedError(WarehouseError):
     """A feed's definition or one of its files cannot be used; nothing of the feed was written.
 
-    `file` is the file's path, or None when it is the definition.
+    `file` is the file's path, or None when it is the definition; then `where` are the keys that
+    lead to what is wrong with it.
     """
 
-    def __init__(self, feed: str, reason: str, remedy: str, *, file: str | None = None) -> None:
+    def __init__(
+        self,
+        feed: str,
+        reason: str,
+        remedy: str,
+        *,
+        file: str | None = None,
+        where: tuple[str | int, ...] = (),
+    ) -> None:
         self.feed = feed
         self.file = file
+        self.where = where
+        self.reason = reason
+        self.remedy = remedy
         super().__init__(f"Feed {feed}: {reason}.\n{remedy}")
 
 

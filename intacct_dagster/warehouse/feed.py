@@ -8,6 +8,7 @@ the document's lines, where a later change of the files cannot part the two.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,24 +16,14 @@ from pathlib import Path
 
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
-from intacct_dagster.warehouse.feed_files import find_files, read_file
-from intacct_dagster.warehouse.feed_spec import FeedSpec
+from intacct_dagster.warehouse.feed_records import stage_feed_records
+from intacct_dagster.warehouse.feed_spec import CsvForm, FeedSpec, Kind
 from intacct_dagster.warehouse.partitions import Partition, delete_partitions, stage_partitions
 from intacct_dagster.warehouse.sql import identifier, literal, readable_amount, statement, try_cast
-from intacct_dagster.warehouse.tables import TIME, TableColumn, ensure_table, stage_records
+from intacct_dagster.warehouse.tables import TIME, TableColumn, ensure_table
 
 FEED = "feed"
 
-_RECORD = (
-    TableColumn("_file", "VARCHAR"),
-    TableColumn("_file_order", "BIGINT"),
-    TableColumn("_line", "BIGINT"),
-    TableColumn("_raw", "VARCHAR"),
-    TableColumn("_kind", "VARCHAR"),
-    TableColumn("_reason", "VARCHAR"),
-    TableColumn("_source_id", "VARCHAR"),
-    TableColumn("_certain", "BOOLEAN"),
-)
 _OURS = (
     TableColumn("_entity", "VARCHAR", "The line's entity: half the partition"),
     TableColumn("_day", "DATE", "The line's date: the partition's other half"),
@@ -57,6 +48,19 @@ _QUARANTINE = (
     TableColumn("read_at", TIME),
 )
 _PLAUSIBLE_DATES = ("1970-01-01", "2099-12-31")
+_PLAIN: Mapping[Kind, str] = {
+    "date": r"\d{4}-\d{2}-\d{2}",
+    "decimal": r"[+-]?\d{1,18}(\.\d{1,10})?",
+    "number": r"[+-]?\d{1,18}(\.\d{1,10})?",
+    "integer": r"[+-]?\d{1,18}",
+}
+_FLAWS: Mapping[Kind, tuple[str, str]] = {
+    "date": ("bad date", "is no date ({date})"),
+    "decimal": ("bad amount", "is no exact amount (such as 1234.50)"),
+    "number": ("bad number", "is no exact number (such as 7.5)"),
+    "integer": ("bad integer", "is no whole number"),
+    "boolean": ("bad flag", "is neither true nor false"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,9 @@ def read_feed(
     feed's patterns are relative to.
 
     The feed's rows of `feed.quarantine` are replaced as a whole: they are what is wrong with the
-    files that are in the folder now. Raises FeedError if a file cannot be read to its end, since
-    documents may continue in it, or the feed's columns changed their type; nothing is written then.
+    files that are in the folder now. A file that cannot be read to its end, or changes meanwhile,
+    is there as a whole, and none of its lines is used. Raises FeedError if the feed's query fails
+    or its columns changed their type; nothing is written then.
     """
     with file.workbench() as bench:
         files = _stage(bench, spec, set(entities), folder)
@@ -141,32 +146,34 @@ def quarantined_lines(file: DuckDBFile, feed: str, *, limit: int) -> list[dict[s
 
 
 def _stage(bench: Workbench, spec: FeedSpec, entities: set[str], folder: Path) -> dict[str, int]:
-    """Read, type, number and judge, in memory: `checked`, `lines` and `sources`."""
-    files: dict[str, int] = {}
-    columns = (*_RECORD, *(TableColumn(column, "VARCHAR") for column in spec.columns))
-    stage_records(
-        bench.connection, "records", columns, _records(spec, folder, files), bench.scratch
-    )
+    """Read, type, number and judge, beside the file: `checked`, `lines` and `sources`.
+
+    Lines lie in files of the scratch folder, so that a feed of any size fits into memory.
+    """
+    files = stage_feed_records(bench, spec, folder)
     source_id, names = identifier(spec.source_id), [identifier(column) for column in spec.columns]
     checks = list(_checks(spec, entities))
-    bench.connection.execute(
+    bench.stage(
+        "checked",
         statement(
             "feed_lines",
             typed=",\n        ".join(
-                f"{_typed(spec, column)} AS {identifier(column)}" for column in spec.columns
+                f"{_typed(spec, column)} AS {identifier(column)}" for column in spec.source_columns
             ),
-            source_id=f"records.{source_id}",
             source_columns=", ".join(
-                f"records.{name} AS {identifier('_text_' + column)}"
-                for name, column in zip(names, spec.columns, strict=True)
+                f"records.{identifier(column)} AS {_cell(column)}" for column in spec.source_columns
             ),
+            tried="".join(f", {_tried(spec, column)}" for column in spec.expressions),
+            computed="".join(f", {_computed(column)}" for column in spec.expressions),
+            source_id=_cell(spec.source_id),
             columns=", ".join(names),
             kinds=f"CASE {' '.join(f'WHEN {c} THEN {literal(k)}' for c, k, _ in checks)} END",
             reasons=", ".join(f"CASE WHEN {c} THEN {reason} END" for c, _, reason in checks),
-        )
+        ),
     )
-    bench.connection.execute(
-        statement("feed_occurrences", columns=", ".join(names), occurrence=_occurrence(spec))
+    bench.stage(
+        "lines",
+        statement("feed_occurrences", columns=", ".join(names), occurrence=_occurrence(spec)),
     )
     bench.connection.execute(
         statement(
@@ -179,46 +186,62 @@ def _stage(bench: Workbench, spec: FeedSpec, entities: set[str], folder: Path) -
                 for column in spec.header_columns
             ),
             totals=", ".join(_total_flaw(*pair) for pair in spec.total.items()) or "NULL",
-            has_total="true" if spec.total else "false",
+            cannot_be_cut="true" if spec.total or spec.one_line_each else "false",
+            spans_files="false" if spec.line_id is None else "true",
         )
     )
     return files
 
 
-def _records(spec: FeedSpec, folder: Path, files: dict[str, int]) -> Iterator[tuple[object, ...]]:
-    nothing = (None,) * len(spec.columns)
-    for order, path in enumerate(find_files(spec, folder)):
-        name = path.relative_to(folder).as_posix()
-        files[name] = 0
-        for record in read_file(spec, path, name):
-            files[name] += 1
-            yield (
-                name,
-                order,
-                record.line,
-                record.raw,
-                record.kind,
-                record.reason,
-                record.source_id,
-                record.certain,
-                *(record.cells or nothing),
-            )
-
-
 def _typed(spec: FeedSpec, column: str) -> str:
     """The value of a cell, or null where its text is none of its type: nothing is guessed."""
-    name = f"records.{identifier(column)}"
-    pattern = {
-        "date": r"\d{4}-\d{2}-\d{2}",
-        "decimal": r"[+-]?\d{1,18}(\.\d{1,10})?",
-        "integer": r"[+-]?\d{1,18}",
-    }.get(spec.kind(column))
-    if pattern is None:
+    name, kind = f"records.{identifier(column)}", spec.kind(column)
+    if kind == "text":
         return f"nullif({name}, '')"
-    return (
-        f"CASE WHEN regexp_full_match({name}, {literal(pattern)})"
-        f" THEN {try_cast(name, spec.sql_type(column))} END"
-    )
+    if kind == "boolean":
+        return (
+            f"CASE WHEN lower({name}) IN ('true', 'yes', 'y', 't', '1') THEN true"
+            f" WHEN lower({name}) IN ('false', 'no', 'n', 'f', '0') THEN false END"
+        )
+    plain = _matching(name, _PLAIN[kind], try_cast(name, spec.sql_type(column)))
+    form = spec.csv
+    if kind == "date" and form.dates is not None:
+        local = f"CAST(try_strptime({name}, {literal(form.dates)}) AS DATE)"
+    elif kind in {"decimal", "number"} and (form.decimal != "." or form.thousands is not None):
+        marked = f"replace({name}, {literal(form.thousands or '')}, '')"
+        canonical = f"replace({marked}, {literal(form.decimal)}, '.')"
+        local = _matching(name, _local_amount(form), try_cast(canonical, spec.sql_type(column)))
+    else:
+        return plain
+    # what a query or a Parquet file gives has its own types, and was not written by hand
+    return f"CASE WHEN records._written THEN {local} ELSE {plain} END"
+
+
+def _matching(name: str, pattern: str, value: str) -> str:
+    return f"CASE WHEN regexp_full_match({name}, {literal(pattern)}) THEN {value} END"
+
+
+def _local_amount(form: CsvForm) -> str:
+    mark = re.escape(form.decimal)
+    grouped = rf"|\d{{1,3}}({re.escape(form.thousands)}\d{{3}})+" if form.thousands else ""
+    return rf"[+-]?(\d{{1,18}}{grouped})({mark}\d{{1,10}})?"
+
+
+def _tried(spec: FeedSpec, column: str) -> str:
+    """An expression's value in a struct; null where it cannot be computed."""
+    sql = spec.expressions[column].sql
+    # the line end closes a comment that the expression may end with
+    return f"TRY(struct_pack(v := CAST(({sql}\n) AS {spec.sql_type(column)}))) AS {_try(column)}"
+
+
+def _computed(column: str) -> str:
+    value = f"{_try(column)}.v"
+    text = f"coalesce(CAST({value} AS VARCHAR), '')"
+    return f"{value} AS {identifier(column)}, {text} AS {_cell(column)}"
+
+
+def _try(column: str) -> str:
+    return identifier("_try_" + column)
 
 
 def _checks(spec: FeedSpec, entities: set[str]) -> Iterator[tuple[str, str, str]]:
@@ -227,28 +250,28 @@ def _checks(spec: FeedSpec, entities: set[str]) -> Iterator[tuple[str, str, str]
     if spec.line_id is not None:
         needed.append(spec.line_id)
     for column in dict.fromkeys(needed):
-        yield f"{_cell(column)} = ''", "empty", literal(f"{column} is empty")
+        there = f" AND {_try(column)} IS NOT NULL" if column in spec.expressions else ""
+        yield f"{_cell(column)} = ''{there}", "empty", literal(f"{column} is empty")
     for column in spec.columns:
-        what = {
-            "date": ("bad date", "is no date (YYYY-MM-DD)"),
-            "decimal": ("bad amount", "is no exact amount (such as 1234.50)"),
-            "integer": ("bad integer", "is no whole number"),
-        }.get(spec.kind(column))
-        if what is None:
-            continue
-        kind, reason = what
-        yield (
-            f"{_cell(column)} <> '' AND {identifier(column)} IS NULL",
-            kind,
-            _shown(column, reason),
-        )
+        if column in spec.expressions:
+            told = f"{column}: {spec.expressions[column].sql} cannot be computed"
+            yield f"{_try(column)} IS NULL", "bad expression", literal(told)
+        elif spec.kind(column) in _FLAWS:
+            kind, reason = _FLAWS[spec.kind(column)]
+            yield (
+                f"{_cell(column)} <> '' AND {identifier(column)} IS NULL",
+                kind,
+                _shown(column, reason.format(date=spec.csv.dates or "YYYY-MM-DD")),
+            )
         if spec.kind(column) == "date":
             first, last = _PLAUSIBLE_DATES
             yield (
                 f"{identifier(column)} NOT BETWEEN DATE '{first}' AND DATE '{last}'",
-                kind,
+                "bad date",
                 _shown(column, f"is not between {first} and {last}"),
             )
+    # What a spreadsheet was to compute is nobody's id. In other texts it may be meant, and is kept.
+    yield f"{_cell(spec.source_id)} LIKE '=%'", "formula", _shown(spec.source_id, "is a formula")
     known = ", ".join(literal(entity) for entity in sorted(entities))
     yield (
         f"{_cell(spec.entity)} <> ''"
@@ -269,6 +292,8 @@ def _shown(column: str, reason: str) -> str:
 
 def _occurrence(spec: FeedSpec) -> str:
     by = identifier(spec.source_id)
+    if spec.one_line_each:
+        return f"row_number() OVER (PARTITION BY {by} ORDER BY _file_order, _line)"
     if spec.line_id is None:
         return f"dense_rank() OVER (PARTITION BY {by} ORDER BY _file_order)"
     by = f"{by}, {identifier(spec.line_id)}"
@@ -285,7 +310,7 @@ def _total_flaw(header: str, line: str) -> str:
 
 def _ensure_tables(bench: Workbench, spec: FeedSpec) -> None:
     columns = (*(TableColumn(name, spec.sql_type(name)) for name in spec.columns), *_OURS)
-    about = f"Feed {spec.name}. A row is a line of a document, typed, as it stood in the file."
+    about = f"Feed {spec.name}. A row is a line of a document, typed, as its source had it."
     quarantine = "A row is a record of a feed's file that could not be used, and why."
     try:
         ensure_table(bench.connection, CATALOG, FEED, spec.name, columns, about)

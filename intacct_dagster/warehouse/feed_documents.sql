@@ -8,10 +8,11 @@ WITH occurrences AS (
         _occurrence,
         min((_file_order, _line)) AS began,
         arg_min(concat(_file, ':', _line), (_file_order, _line)) AS place,
-        list(_content ORDER BY _content) AS content,
+        -- the lines whatever their order, in 128 bits: the lines themselves would not fit into memory
+        (count(*), sum(md5_number_lower(_content)), sum(md5_number_upper(_content))) AS content,
         nullif(concat_ws(', ', {{conflicts}}), '') AS conflicts,
         nullif(concat_ws('; ', {{totals}}), '') AS totals
-    FROM (SELECT *, [{{content}}] AS _content FROM memory.main.lines)
+    FROM (SELECT *, CAST(to_json([{{content}}]) AS VARCHAR) AS _content FROM memory.main.lines)
     GROUP BY ALL
 ),
 
@@ -39,14 +40,27 @@ unassigned AS (
     GROUP BY _file
 ),
 
+unread AS (
+    -- the one row is the first file of which nothing could be read
+    SELECT
+        concat(
+            arg_min(_file, _file_order),
+            ' could not be read, and documents may continue in it; give the feed a `total`, and',
+            ' documents that add up are safe from that'
+        ) AS reason
+    FROM memory.main.checked
+    WHERE _kind = 'file'
+    HAVING count(*) > 0
+),
+
 exposed AS (
-    -- a row is a document with lines in such a file, where no total can tell that one is lost
+    -- a row is a document with lines in such a file, where nothing can tell that one is lost
     SELECT
         {{source_id}} AS source_id,
         min(unassigned.reason) AS reason
     FROM memory.main.lines
     INNER JOIN unassigned USING (_file)
-    WHERE NOT {{has_total}}
+    WHERE NOT {{cannot_be_cut}}
     GROUP BY ALL
 )
 
@@ -63,7 +77,8 @@ SELECT
         END,
         'its lines differ in ' || min(occurrences.conflicts),
         min(occurrences.totals),
-        any_value(exposed.reason)
+        any_value(exposed.reason),
+        CASE WHEN {{spans_files}} AND NOT {{cannot_be_cut}} THEN (SELECT reason FROM unread) END
     ) AS invalid
 FROM occurrences
 LEFT JOIN quarantined USING (source_id)

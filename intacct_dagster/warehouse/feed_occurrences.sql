@@ -1,6 +1,5 @@
 -- A row is a good line. `_occurrence` counts how often its document has come so far: 1 for the
 -- first, 2 where the same line of the same document comes again, in this file or a later one.
-CREATE TABLE memory.main.lines AS
 SELECT
     {{columns}},
     _file,

@@ -11,6 +11,14 @@ from typing import cast
 import msgspec
 
 from intacct_dagster.warehouse.feed_spec import FeedSpec
+from intacct_dagster.warehouse.payload_form import (
+    Constant,
+    EachLine,
+    Fields,
+    FromColumn,
+    Items,
+    Node,
+)
 
 _json = msgspec.json.Encoder(decimal_format="string")
 
@@ -23,13 +31,7 @@ def payload(spec: FeedSpec, lines: Sequence[Line]) -> bytes:
 
     What is empty is left out, and so is a group with nothing in it.
     """
-    document: dict[str, object] = {}
-    for path, source in spec.payload.items():
-        if isinstance(source, str):
-            _put(document, path, _value(lines[0][source]))
-        else:
-            _put(document, path, [_line(source, line) for line in lines])
-    return _json.encode(document)
+    return _json.encode(_object(spec, spec.form, lines))
 
 
 def payload_hash(payload: bytes) -> str:
@@ -37,27 +39,49 @@ def payload_hash(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()
 
 
-def _line(fields: Mapping[str, str], line: Line) -> dict[str, object]:
+def _object(spec: FeedSpec, form: Fields, lines: Sequence[Line]) -> dict[str, object]:
     document: dict[str, object] = {}
-    for path, column in fields.items():
-        _put(document, path, _value(line[column]))
+    for path, node in form.fields.items():
+        _put(document, path, _built(spec, node, lines))
     return document
 
 
+def _built(spec: FeedSpec, node: Node, lines: Sequence[Line]) -> object:
+    """What a part of the form is for these lines: those of the document, or one of them."""
+    match node:
+        case FromColumn(column):
+            return _value(lines[0][column], as_number=spec.kind(column) == "number")
+        case Constant(value):
+            return value
+        case Fields():
+            return _object(spec, node, lines)
+        case EachLine(item, where):
+            chosen = (line for line in lines if where is None or line[where] is True)
+            return [_object(spec, item, [line]) for line in chosen]
+        case Items(items):
+            made: list[object] = []
+            for part in items:
+                one = _built(spec, part, lines)
+                made += cast("list[object]", one) if isinstance(part, EachLine) else [one]
+            return [one for one in made if one is not None]
+
+
 def _put(document: dict[str, object], path: str, value: object) -> None:
-    if value is None or value == "":
+    if value is None or value in ("", []):
         return
     *groups, last = path.split(".")
     place = document
     for group in groups:
-        # a FeedSpec has no field inside another one: what is there is a group
+        # a form has no field inside another one: what is there is a group
         place = cast("dict[str, object]", place.setdefault(group, {}))
     place[last] = value
 
 
-def _value(value: object) -> object:
+def _value(value: object, *, as_number: bool) -> object:
     if isinstance(value, Decimal):
-        return amount_text(value)
+        return msgspec.Raw(_number_text(value).encode()) if as_number else amount_text(value)
+    if isinstance(value, list):
+        return [one for one in value if one]
     return value.isoformat() if isinstance(value, date) else value
 
 
@@ -68,3 +92,10 @@ def amount_text(amount: Decimal) -> str:
     """
     whole, _, fraction = f"{amount:f}".partition(".")
     return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
+
+
+def _number_text(number: Decimal) -> str:
+    """An exact JSON number: 7.5000 -> 7.5, 8.0 -> 8."""
+    whole, _, fraction = f"{number:f}".partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{whole}.{fraction}" if fraction else whole

@@ -240,9 +240,16 @@ def _copy(bench: Workbench, spec: FeedSpec, object: str) -> None:
     """Copy what is compared out of the file; the file is held for that only."""
     table = table_name(object)
     with bench.attached(read_only=True) as connection:
-        if not existing_columns(connection, CATALOG, FEED, spec.name):
+        read = {each.name for each in existing_columns(connection, CATALOG, FEED, spec.name)}
+        if not read:
             raise NotMaterialized(
                 f"There is no {FEED}.{spec.name} yet.\nMaterialize the feed {spec.name} first."
+            )
+        unread = [column for column in spec.columns if column not in read]
+        if unread:
+            raise NotMaterialized(
+                f"{FEED}.{spec.name} was read before the feed named {', '.join(unread)}.\n"
+                f"Materialize the feed {spec.name} again."
             )
         current = existing_columns(connection, CATALOG, INTACCT, table)
         if not current:
