@@ -28,16 +28,22 @@ def error_reply(status: int, error_id: str, message: str, code: str = "x") -> ht
     return reply(status, {"ia::result": {"ia::error": error}, "ia::meta": meta})
 
 
-def page_reply(rows: list[dict[str, object]], total: int | None = None) -> httpx.Response:
-    """A query page that is the last one."""
-    meta = {
-        "totalCount": len(rows) if total is None else total,
-        "start": 1,
-        "pageSize": 4000,
-        "next": None,
-        "previous": None,
-    }
-    return reply(200, {"ia::result": rows, "ia::meta": meta})
+def page_reply(
+    rows: list[dict[str, object]], total: int | None = None
+) -> Callable[[httpx.Request], httpx.Response]:
+    """A query page that is the last one, of the size that was asked for."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        meta = {
+            "totalCount": len(rows) if total is None else total,
+            "start": 1,
+            "pageSize": json.loads(request.content)["size"],
+            "next": None,
+            "previous": None,
+        }
+        return reply(200, {"ia::result": rows, "ia::meta": meta})
+
+    return answer
 
 
 class Wire(httpx.BaseTransport):

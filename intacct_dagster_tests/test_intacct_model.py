@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from decimal import Decimal
 
 import httpx
@@ -198,7 +200,62 @@ def test_a_query_out_of_bounds_is_not_made(start: int, size: int) -> None:
         Query(CUSTOMER, ("key",), start=start, size=size)
 
 
-def test_a_count_costs_one_row() -> None:
+def test_a_count_costs_next_to_nothing() -> None:
     wire = Wire(page_reply([], total=508))
     assert client(wire).count(CUSTOMER, [{"$eq": {"status": "active"}}]) == 508
-    assert b'"size":1' in wire.requests[0].content
+    assert json.loads(wire.requests[0].content)["size"] <= 4
+
+
+def test_no_two_questions_in_a_row_are_of_the_same_size() -> None:
+    wire = Wire(page_reply([]))
+    asking = client(wire)
+    for size in (1, 1, 1, 4000, 4000, 4000, 100, 100):
+        asking.ask(Query(CUSTOMER, ("key",), size=size))
+    sizes = [json.loads(each.content)["size"] for each in wire.requests]
+    assert all(one != other for one, other in itertools.pairwise(sizes))
+    assert min(sizes[3:6]) >= 3968
+
+
+def test_an_answer_to_another_question_is_asked_for_again() -> None:
+    given: list[httpx.Response] = []
+
+    def previous(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=given[-1].content)
+
+    def first(request: httpx.Request) -> httpx.Response:
+        given.append(page_reply([{"key": "1"}], total=1)(request))
+        return given[-1]
+
+    wire = Wire(first, previous, page_reply([{"key": "2"}], total=2))
+    asking = client(wire)
+    assert asking.ask(Query(CUSTOMER, ("key",), size=4000)).total_count == 1
+    assert asking.ask(Query(CUSTOMER, ("key",), size=4000)).total_count == 2
+
+
+def test_answers_to_other_questions_only_end_in_a_clear_error() -> None:
+    def elsewhere(request: httpx.Request) -> httpx.Response:
+        meta = {"totalCount": 9, "pageSize": json.loads(request.content)["size"], "start": 101}
+        return reply(200, {"ia::result": [], "ia::meta": meta})
+
+    wire = Wire(elsewhere)
+    with pytest.raises(AnswerNotUnderstood) as caught:
+        client(wire).ask(Query(CUSTOMER, ("key",), size=8))
+    assert f"{CUSTOMER} of entity E110 was asked for " in str(caught.value)
+    assert "rows from 1 on, and answered with a page of " in str(caught.value)
+    assert "from 101 on" in str(caught.value)
+    assert len(wire.requests) == 5
+
+
+def test_a_server_with_smaller_pages_is_taken_at_its_word_when_it_says_so_twice() -> None:
+    def capped(request: httpx.Request) -> httpx.Response:
+        size = min(json.loads(request.content)["size"], 100)
+        meta = {"totalCount": 0, "pageSize": size, "start": 1}
+        return reply(200, {"ia::result": [], "ia::meta": meta})
+
+    wire = Wire(capped)
+    asking = client(wire)
+    assert asking.ask(Query(CUSTOMER, ("key",), size=4000)).page_size <= 100
+    asked = len(wire.requests)
+    assert asked == 3
+    asking.ask(Query(CUSTOMER, ("key",), size=4000))
+    assert len(wire.requests) == asked + 1

@@ -13,7 +13,7 @@ from intacct_dagster.intacct.pace import FINE_IN_A_ROW, LONGEST_WAIT, Pace
 from intacct_dagster.intacct.transport import Kind, Transport, asked_to_wait
 from intacct_dagster.intacct.usage import Meter
 from intacct_dagster.sandbox.throttle import FAMILIES, Throttle, refused_headers
-from intacct_dagster_tests.intacct_wire import BASE_URL, Wire, page_reply
+from intacct_dagster_tests.intacct_wire import BASE_URL, Wire, reply
 
 
 class Time:
@@ -159,7 +159,7 @@ def test_headers_that_say_nothing_readable_change_nothing() -> None:
 def test_what_was_waited_is_counted_with_what_was_asked() -> None:
     time = Time()
     refusal = httpx.Response(429, headers={"X-IA-Throttle-Limit-RetryAfter": "42"}, content=b"{}")
-    transport = Transport(BASE_URL, Wire(refusal, page_reply([])), pace_of(time))
+    transport = Transport(BASE_URL, Wire(refusal, reply(200, {})), pace_of(time))
     meter = Meter()
     with stamina.set_testing(True, attempts=3):
         answer = transport.send("GET", "/x", kind=Kind.READ, meter=meter, about=About())

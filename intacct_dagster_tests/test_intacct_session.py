@@ -165,7 +165,7 @@ def test_threads_that_meet_a_dead_token_renew_it_once(clock: Clock) -> None:
         if bearer(request) == "token-1":
             together.wait()
             return reply(401, "")
-        return page_reply([])
+        return page_reply([])(request)
 
     wire = Wire(only_the_second_token)
     client = company(wire, clock).entity("E110")
@@ -281,7 +281,7 @@ def test_the_rotated_token_is_stored_before_it_is_used(clock: Clock) -> None:
 
     def used(request: httpx.Request) -> httpx.Response:
         events.append("used " + bearer(request))
-        return page_reply([])
+        return page_reply([])(request)
 
     authorized(Wire(used), clock, Watched()).entity("E110").count(BILL)
     assert events == ["stored refresh-1", "stored refresh-2", "used token-2"]

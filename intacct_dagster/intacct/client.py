@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import random
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +39,12 @@ from intacct_dagster.intacct.walk import WalkResult, Window, discard, walk
 
 #: The most keys in one GET (developer portal, bulk requests).
 KEYS_IN_A_GET: Final = 500
+
+#: How much smaller than asked for a page may be, so that no two requests in a row are alike; how
+#: many keys come with a count; how often an answer to another question is asked for again.
+_SPREAD: Final = 32
+_KEYS_OF_A_COUNT: Final = 4
+_TRIES_OF_AN_ANSWER: Final = 5
 
 # An unknown header is silently ignored and the answer is of the whole company (observed live), so
 # the name is spelled in one place. It is the form with three hyphens that works.
@@ -165,6 +173,8 @@ class IntacctClient:
         self._session = session
         self._transport = transport
         self._meter = Meter(total)
+        self._asked = itertools.count(random.randrange(_SPREAD))  # noqa: S311
+        self._largest_page = LARGEST_PAGE
 
     @property
     def entity_id(self) -> str | None:
@@ -191,10 +201,48 @@ class IntacctClient:
         self._meter.add(Usage(pages=1, transactions=1))
         return page
 
+    def ask(self, query: Query) -> QueryPage:
+        """One page of a query, which is known to be the answer to it: a little smaller at times.
+
+        Raises AnswerNotUnderstood besides.
+
+        An answer that is given a second time, to another question (by a connection that is out of
+        step, or a cache in between), can look like a page of this one. What an answer tells of its
+        question is `start` and `pageSize`: so the size differs a little from one request to the
+        next, and only an answer that tells both as they were asked is taken.
+        """
+        told, smaller = "", 0
+        for _ in range(_TRIES_OF_AN_ANSWER):
+            size = self._next_size(query.size)
+            page = self.query(replace(query, size=size))
+            if page.start in (None, query.start):
+                if page.page_size == size:
+                    return page
+                if 0 < page.page_size == smaller:  # told twice: pages are no larger here
+                    self._largest_page = smaller
+                smaller = min(page.page_size, size - 1)
+            told = f"for {size:,} rows from {query.start:,} on, and answered with a page of "
+            told += f"{page.page_size:,} from {page.start or query.start:,} on"
+        about = About(self.entity_id, query.object)
+        raise AnswerNotUnderstood(
+            f"{about} was asked {told}, after {_TRIES_OF_AN_ANSWER - 1} others like it.",
+            remedy="Answers come to other questions than were asked: check any proxy in between. "
+            "Nothing of them was used.",
+            entity=about.entity,
+            object=about.object,
+        )
+
+    def _next_size(self, wanted: int) -> int:
+        number = next(self._asked)
+        if wanted == 1:  # a count: a key more or less costs nothing
+            return 1 + number % _KEYS_OF_A_COUNT
+        most = min(wanted, self._largest_page)
+        return most - number % (min(_SPREAD, most // 8) + 1)
+
     def count(self, object: str, filters: Sequence[Filter] = ()) -> int:
         """How many rows match all `filters`. Costs one transaction."""
         counted = Query(object, ("key",), filters, size=1, parameters=self._parameters())
-        return self.query(counted).total_count
+        return self.ask(counted).total_count
 
     def walk(
         self,
@@ -214,7 +262,7 @@ class IntacctClient:
         nothing is left in it.
         """
         result = walk(
-            self.query,
+            self.ask,
             object,
             fields,
             window,
@@ -246,10 +294,10 @@ class IntacctClient:
             return
         private: tuple[Filter, ...] = ({"$ne": {"entity.id": None}},) if fenced else ()
         everything = Query(object, ("key",), private, size=1, parameters={"includePrivate": True})
-        there = self.query(everything).total_count
+        there = self.ask(everything).total_count
         if not there:
             return
-        seen = self.query(replace(everything, parameters={})).total_count
+        seen = self.ask(replace(everything, parameters={})).total_count
         if seen < there:
             raise WrongEntity(
                 f"{About(self.entity_id, object)}: the session is at the top level of the company, "
@@ -262,10 +310,10 @@ class IntacctClient:
         self._session.proven = fenced
 
     def existing(self, object: str, keys: Sequence[str]) -> set[str]:
-        """Those of at most 4,000 `keys` that `object` still has, as this session sees it."""
+        """Those of at most 3,900 `keys` that `object` still has, as this session sees it."""
         if not keys:
             return set()
-        page = self.query(
+        page = self.ask(
             Query(
                 object,
                 ("key",),

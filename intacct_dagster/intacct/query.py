@@ -74,13 +74,15 @@ class QueryPage:
     """One page. `raw` is the exact bytes of the JSON array of rows.
 
     `total_count` counts everything that the query matches, not only this page. `page_size` is the
-    size in force, also on a short last page (recorded live 2026-03).
+    size in force, also on a short last page, and `start` is the one asked for (recorded live
+    2026-03).
     """
 
     raw: msgspec.Raw
     total_count: int
     page_size: int
     next: int | None
+    start: int | None = None
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -98,6 +100,7 @@ class _Meta(msgspec.Struct):
     total_count: int = msgspec.field(name="totalCount")
     page_size: int = msgspec.field(name="pageSize")
     next: int | None = None
+    start: int | None = None
 
 
 class _Envelope(msgspec.Struct):
@@ -121,4 +124,4 @@ def read_page(body: bytes, about: About) -> QueryPage:
             object=about.object,
         ) from None
     meta = envelope.meta
-    return QueryPage(envelope.result, meta.total_count, meta.page_size, meta.next)
+    return QueryPage(envelope.result, meta.total_count, meta.page_size, meta.next, meta.start)
