@@ -70,7 +70,7 @@ def test_without_the_proof_a_world_goes_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_Attempt, "_proven", lambda self, beginnings: self._at.distinct)
-    monkeypatch.setattr(_Attempt, "_count_again", lambda self, segment: None)
+    monkeypatch.setattr(_Attempt, "_look_again", lambda self, segment: None)
     monkeypatch.setattr(_Attempt, "_check_length", lambda self, page, rows, start: None)
     assert _red(tmp_path) is not None
 

@@ -248,7 +248,7 @@ def test_rows_that_keep_coming_in_behind_us_end_in_a_clear_error(tmp_path: Path)
     message = str(caught.value)
     assert "accounts-receivable/invoice of entity E110" in message
     assert "read 3 times" in message
-    assert "keys were read" in message
+    assert "was not read, and is there" in message
     assert "end the window earlier" in message
     assert list(tmp_path.iterdir()) == []
 
@@ -277,6 +277,51 @@ def test_a_row_that_a_page_hides_is_noticed_though_others_leave(
 
     world.before_each, world.after_each = touch, hide
     with pytest.raises(WalkIncomplete):
+        read(world, tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [1, 3])
+def test_a_row_that_a_page_hides_is_noticed_though_its_neighbour_leaves_before_the_recount(
+    tmp_path: Path, seconds: int
+) -> None:
+    world = World({f"{n:03}": second(n // seconds) for n in range(80)})
+
+    def hide(page: QueryPage, query: Query) -> QueryPage:
+        rows = json.loads(bytes(page.raw))
+        if query.fields == ("key",) or all(row["key"] != "014" for row in rows):
+            return page
+        last = rows[-1]["key"]
+        rest = [row for row in rows if row["key"] != "014"]
+        rest.append(world._row(f"{int(last) + 1:03}"))
+        return page_of(rest, page.total_count, page.page_size, page.next)
+
+    before_each = world.asked
+
+    def leave(number: int) -> None:
+        if number == 3 and len(before_each) == 3:
+            world.rows["013"] = LATER
+
+    world.before_each, world.after_each = leave, hide
+    with pytest.raises(WalkIncomplete, match="key 014"):
+        read(world, tmp_path)
+
+
+def test_a_row_hidden_on_the_last_page_is_noticed_though_another_leaves(tmp_path: Path) -> None:
+    world = World({f"{n:03}": second(n) for n in range(28)})
+
+    def hide(page: QueryPage, query: Query) -> QueryPage:
+        rows = json.loads(bytes(page.raw))
+        if query.fields == ("key",) or all(row["key"] != "025" for row in rows):
+            return page
+        rest = [row for row in rows if row["key"] != "025"]
+        return page_of(rest, page.total_count - 1, page.page_size, page.next)
+
+    def leave(number: int) -> None:
+        if number == 3:  # the first question after the last page
+            world.rows["026"] = LATER
+
+    world.before_each, world.after_each = leave, hide
+    with pytest.raises(WalkIncomplete, match="key 025"):
         read(world, tmp_path)
 
 

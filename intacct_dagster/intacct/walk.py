@@ -115,6 +115,7 @@ class _Undated(msgspec.Struct):
         return None
 
 
+_Decoder = msgspec.json.Decoder[list[_Row]] | msgspec.json.Decoder[list[_Undated]]
 _ROWS = msgspec.json.Decoder(list[_Row])
 _UNDATED = msgspec.json.Decoder(list[_Undated])
 
@@ -124,11 +125,15 @@ class _NotProven(Exception):
 
 
 class _Segment(msgspec.Struct):
-    """Change times from `since` to before `until`, of which `keys` were read."""
+    """Change times from `since` to before `until`, whose rows are in files `first` to `last`.
 
-    since: datetime
-    until: datetime
-    keys: int
+    Without `since` it is what has no change time, without `until` the rest of the window.
+    """
+
+    since: datetime | None
+    until: datetime | None
+    first: int
+    last: int
 
 
 class _Progress(msgspec.Struct):
@@ -151,12 +156,11 @@ class _Progress(msgspec.Struct):
     anchor: str | None = None
     #: what the next page's total should be, if nothing has left meanwhile
     expected: int | None = None
-    #: keys read since the bound moved last, and the last second's part of them
-    in_segment: int = 0
-    in_second: int = 0
+    #: whether fewer rows remained than should, since the bound moved last
     dropped: bool = False
     closed: _Segment | None = None
-    #: the first file that holds rows of the last second
+    #: the first files that hold rows of what was read since then, and of the last second
+    segment_from: int = 1
     second_from: int = 0
 
 
@@ -289,11 +293,13 @@ class _Attempt:
     had, less what it brought. If that holds to the end, and as many distinct keys were read as the
     first page's total had said, then all that was there when the walk began has been read; a
     window that fits onto one page costs one request. Where a page's total is lower than what
-    should remain, either rows ahead of us have left the window, or the page before hid some: so
-    the part of the window that was closed there is counted once more, and must hold no more than
-    was read of it; and so must the whole. Rows that leave, before or behind us, harm nothing, and
-    do not make the walk begin anew. If a count finds more than was read, the attempt is worth
-    nothing, and it does.
+    should remain, either rows ahead of us have left the window, or a page hid some: so the keys of
+    the parts of the window that were closed before and after it are asked for once more, and must
+    all be among those that were read; and the whole must hold no more. Rows that leave, before or
+    behind us, harm nothing, and do not make the walk begin anew. If a key shows that was not read,
+    or a count finds more, the attempt is worth nothing, and it does. (To count the parts would not
+    do: a row that was read may leave, and so make up for one that was hidden. To ask for their keys
+    costs the same.)
 
     What it keeps in memory is a page and the keys of its last second, however many rows there are.
     An object without change times is read like a single second: by key, with the overlap.
@@ -317,7 +323,8 @@ class _Attempt:
         self._folder = folder
         self._at = progress
         self._size = query.size
-        self._decoder = _ROWS if window is not None else _UNDATED
+        self._decoder: _Decoder = _ROWS if window is not None else _UNDATED
+        self._order = ({_CHANGED: "asc"}, {"key": "asc"}) if window else ({"key": "asc"},)
         self._second: datetime | None = None
         self._keys_of_second: set[str] = set()
 
@@ -338,7 +345,7 @@ class _Attempt:
             at.beginning += 1
             at.bound = beginnings[at.beginning] if at.beginning < len(beginnings) else None
             at.start, at.anchor, at.expected = 1, None, None
-            at.in_segment, at.in_second, at.dropped, at.closed = 0, 0, False, None
+            at.dropped, at.closed, at.segment_from = False, None, at.files + 1
             self._second, self._keys_of_second = None, set()
         return self._proven(beginnings)
 
@@ -373,6 +380,8 @@ class _Attempt:
             if at.anchor is None or (rows and rows[0].key == at.anchor):
                 self._keep(page, rows)
                 if at.start - 1 + len(rows) == page.total_count:
+                    if at.dropped:
+                        self._look_again(_Segment(at.bound, None, at.segment_from, at.files))
                     return
                 last = rows[-1]
                 if rows[0].second == last.second:
@@ -390,10 +399,10 @@ class _Attempt:
             self._save()
 
     def _doubt(self) -> None:
-        """Fewer rows remain than should: what the last page closed is counted again at once."""
+        """Fewer rows remain than should: what the last page closed is looked at again at once."""
         at = self._at
         if at.closed is not None:
-            self._count_again(at.closed)
+            self._look_again(at.closed)
             at.closed = None
         at.dropped = True
 
@@ -401,19 +410,45 @@ class _Attempt:
         at = self._at
         if at.bound is None or until is None:
             return
-        at.closed = _Segment(at.bound, until, at.in_segment - at.in_second)
+        at.closed = _Segment(at.bound, until, at.segment_from, at.files)
         if at.dropped:
-            self._count_again(at.closed)
-        at.in_segment, at.dropped = at.in_second, False
+            self._look_again(at.closed)
+        at.dropped, at.segment_from = False, at.second_from
 
-    def _count_again(self, segment: _Segment) -> None:
-        counted = self._count(self._filters(segment.since, segment.until))
-        if counted > segment.keys:
-            raise _NotProven(
-                f"{segment.keys:,} distinct keys were read that changed from "
-                f"{_wire(segment.since)} to before {_wire(segment.until)}, but Intacct counts "
-                f"{counted:,}"
+    def _look_again(self, segment: _Segment) -> None:
+        """That Intacct now has no key in a part of the window which was not read of it."""
+        since, until = segment.since, segment.until
+        known: set[str] = set()
+        for number in range(segment.first, segment.last + 1):
+            read: list[_Row] | list[_Undated] = self._decoder.decode(self.file(number).read_bytes())
+            known.update(
+                row.key
+                for row in read
+                if since is None
+                or (row.second and row.second >= since and (until is None or row.second < until))
             )
+        asked = replace(
+            self._query,
+            fields=("key",),
+            filters=self._filters(since, until),
+            order_by=self._order,
+        )
+        start = 1
+        while True:  # ends: each page brings a key, and no more of them than were read
+            self._at.requests += 1
+            page = self._ask(replace(asked, start=start))
+            rows = self._decode(page, _UNDATED)
+            self._check_length(page, rows, start)
+            for row in rows:
+                if row.key not in known:
+                    raise _NotProven(f"key {row.key} was not read, and is there")
+            start += len(rows)
+            if start > page.total_count:
+                return
+            if page.total_count > len(known):
+                raise _NotProven(
+                    f"{len(known):,} keys were read where Intacct counts {page.total_count:,}"
+                )
 
     def _save(self) -> None:
         path = self._folder.parent / _PROGRESS_FILE
@@ -436,12 +471,11 @@ class _Attempt:
     ) -> tuple[QueryPage, Sequence[_Row | _Undated]]:
         """One page whose length, order and bounds are as asked for. Raises _NotProven."""
         self._spend_a_page()
-        order = ({_CHANGED: "asc"}, {"key": "asc"}) if self._window else ({"key": "asc"},)
         page = self._ask(
-            replace(self._query, filters=self._filters(bound), order_by=order, start=start)
+            replace(self._query, filters=self._filters(bound), order_by=self._order, start=start)
         )
         self._size = min(self._size, page.page_size)
-        rows = self._decode(page)
+        rows = self._decode(page, self._decoder)
         self._check_length(page, rows, start)
         if self._window is not None:
             self._check_times(bound, rows, self._window.until)
@@ -470,9 +504,9 @@ class _Attempt:
         at.pages += 1
         at.requests += 1
 
-    def _decode(self, page: QueryPage) -> Sequence[_Row | _Undated]:
+    def _decode(self, page: QueryPage, decoder: _Decoder) -> Sequence[_Row | _Undated]:
         try:
-            return self._decoder.decode(page.raw)
+            return decoder.decode(page.raw)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise AnswerNotUnderstood(
                 f"Page {self._at.pages} of {self._about} is not understood: {error}",
@@ -530,14 +564,12 @@ class _Attempt:
         if rows[0].second == self._second:
             fresh -= self._keys_of_second
         at.distinct += len(fresh)
-        at.in_segment += len(fresh)
         if rows[-1].second == self._second:
             self._keys_of_second |= fresh
-            at.in_second += len(fresh)
         else:
             self._second = rows[-1].second
             self._keys_of_second = {row.key for row in _tail(rows)}
-            at.in_second, at.second_from = len(self._keys_of_second), at.files
+            at.second_from = at.files
 
     def _count_from(self, beginning: datetime | None) -> int:
         return self._count(self._filters(beginning))
