@@ -6,13 +6,21 @@ and finds out what became of a request that was never answered.
 
 from __future__ import annotations
 
+import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from intacct_dagster.intacct import (
+    LARGEST_PAGE,
     AccessDenied,
     AuthenticationRefused,
     BatchAnswer,
@@ -24,9 +32,18 @@ from intacct_dagster.intacct import (
     Query,
     RequestRefused,
     Throttled,
+    Window,
     explain,
 )
-from intacct_dagster.warehouse import Accepted, Chunk, ChunkState, Item, Ledger, Rejected
+from intacct_dagster.warehouse import (
+    Accepted,
+    Chunk,
+    ChunkState,
+    Item,
+    ItemState,
+    Ledger,
+    Rejected,
+)
 
 #: Sage replays a stored answer to the same Idempotency-Key for 48 hours. Inside that time the same
 #: bytes with the same key either tell what happened, or happen now for the first time.
@@ -42,6 +59,10 @@ MOST_SPLITS = 30
 
 #: Answers about the address that was asked, not about what was sent to it.
 _NO_SUCH_PLACE = (404, 405)
+
+#: A record may show later than its change time says. What shows later still, the copy's look-back
+#: finds, and reconciliation tells as a duplicate.
+LATE_BY = timedelta(days=1)
 
 #: Source ids in one query for them; no limit of Intacct's is known.
 IDS_IN_A_QUERY = 200
@@ -89,12 +110,22 @@ class Step(StrEnum):
     SETTLE = "settle a chunk by what Intacct holds"
 
 
+#: The (key, id) of Intacct's records that carry a source id, by source id.
+Found = dict[str, list[tuple[str, str | None]]]
+
 #: Told of each step, before it ("before") and once it is done ("after").
 Watch = Callable[[Step, str], None]
 
 
 def _unwatched(step: Step, moment: str) -> None:
     pass
+
+
+def _note(found: Found, row: Mapping[str, Any], match_on: str) -> None:
+    name = row.get("id")
+    found.setdefault(str(row[match_on]), []).append(
+        (str(row["key"]), None if name is None else str(name))
+    )
 
 
 class _Tries:
@@ -111,7 +142,8 @@ class _Tries:
 class PostingEngine:
     """Plans and sends the documents of one entity.
 
-    `now` gives aware UTC times; `watch` is told of every step.
+    At most `in_flight` of its requests are under way at once. `now` gives aware UTC times; `watch`
+    is told of every step.
     """
 
     def __init__(
@@ -119,6 +151,7 @@ class PostingEngine:
         client: IntacctClient,
         ledger: Ledger,
         *,
+        in_flight: int = 1,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         watch: Watch = _unwatched,
     ) -> None:
@@ -127,6 +160,8 @@ class PostingEngine:
         self._client = client
         self._entity = client.entity_id
         self._ledger = ledger
+        self._in_flight = in_flight
+        self._slots = threading.BoundedSemaphore(in_flight)
         self._now = now
         self._watch = watch
 
@@ -140,39 +175,72 @@ class PostingEngine:
         run_id: str,
         chunk_size: int,
         chunk_bytes: int = 4_000_000,
+        known_until: datetime | None = None,
     ) -> Planned:
         """Writes down what is to be posted, after a last look whether Intacct has it by now.
 
-        Reconciliation judged by a copy that is hours old. What somebody entered since is left out
-        of the plan: the next extraction will see it, and reconciliation compare it. Raises
-        IntacctError; nothing is planned then.
+        Reconciliation judged by a copy that is hours old: of what changed until `known_until`
+        (None: nobody says). What somebody entered since is left out of the plan: the next
+        extraction will see it, and reconciliation compare it. Raises IntacctError; nothing is
+        planned then.
         """
-        with self._step(Step.LOOK):
-            there = self._find(object, match_on, [item.source_id for item in items])
-        with self._step(Step.PLAN):
-            chunks = self._ledger.plan(
-                object,
-                self._entity,
-                feed,
-                [item for item in items if item.source_id not in there],
-                run_id=run_id,
-                chunk_size=chunk_size,
-                chunk_bytes=chunk_bytes,
-            )
+        with self._ledger.turn(object, self._entity):
+            with self._step(Step.LOOK):
+                there = self._look(
+                    object, match_on, [item.source_id for item in items], known_until
+                )
+            with self._step(Step.PLAN):
+                chunks = self._ledger.plan(
+                    object,
+                    self._entity,
+                    feed,
+                    [item for item in items if item.source_id not in there],
+                    run_id=run_id,
+                    chunk_size=chunk_size,
+                    chunk_bytes=chunk_bytes,
+                )
         return Planned(
             chunks, {source_id: [key for key, _ in each] for source_id, each in there.items()}
         )
 
-    def send(self, chunk_id: str) -> Sent:
-        """Sends a ready chunk and records the fate of its items.
+    def send(
+        self,
+        *chunk_ids: str,
+        told: Callable[[Sent], None] = lambda sent: None,
+    ) -> list[Sent]:
+        """Sends ready chunks of one object, and records the fate of their items.
 
-        Raises NotReached, Throttled, AuthenticationRefused or AccessDenied if the request certainly
-        did nothing: the chunk is ready as before, and `send` may be called again. Raises
-        RequestRefused if there is nothing at the object's address: the documents are to be planned
-        again. An answer that does not come, or does not add up, leaves the chunk uncertain; nothing
-        is raised for it.
+        `told` hears of each when it is recorded, in no certain order; the answer is in the order of
+        the chunks. A chunk that another run sent meanwhile is reported as that run left it.
+
+        Raises NotReached, Throttled, AuthenticationRefused or AccessDenied if a request certainly
+        did nothing: its chunk is ready as before, and so are those that were not begun; those that
+        were under way are recorded first. `send` may be called again. Raises RequestRefused if
+        there is nothing at the object's address: the documents are to be planned again. An answer
+        that does not come, or does not add up, leaves a chunk uncertain; nothing is raised for it.
         """
-        return self._send(chunk_id, _Tries(MOST_SPLITS))
+        if not chunk_ids:
+            return []
+        stop = threading.Event()
+
+        def one(chunk_id: str) -> Sent | None:
+            if stop.is_set():
+                return None
+            try:
+                return self._send(chunk_id, _Tries(MOST_SPLITS))
+            except BaseException:
+                stop.set()
+                raise
+
+        target = self._ledger.chunk(chunk_ids[0]).object
+        # Two threads more than requests: they write in the ledger while the others wait.
+        size = self._in_flight + 2 if self._in_flight > 1 else 1
+        with self._ledger.turn(target, self._entity), ThreadPoolExecutor(size) as threads:
+            under_way = [threads.submit(one, chunk_id) for chunk_id in chunk_ids]
+            for done in as_completed(under_way):
+                if done.exception() is None and (sent := done.result()) is not None:
+                    told(sent)
+        return [sent for each in under_way if (sent := each.result()) is not None]
 
     def _send(self, chunk_id: str, splits: _Tries) -> Sent:
         chunk = self._ledger.chunk(chunk_id)
@@ -182,7 +250,7 @@ class PostingEngine:
             halves = self._ledger.halves(chunk_id)
             if any(half.state is ChunkState.READY for half in halves):
                 return self._send_halves(chunk, halves, splits)
-            return Sent(chunk_id, chunk.size, note="not sent: it was planned anew or sent before")
+            return self._as_left(chunk)
         try:
             with self._step(Step.SEND):
                 answer = self._create(chunk)
@@ -203,16 +271,31 @@ class PostingEngine:
         for the source ids (`match_on` is the field that keeps them). What cannot be proven yet
         stays uncertain.
         """
-        chunks = self._ledger.unsettled(object, self._entity)
-        if not chunks:
-            return []
-        try:
-            with self._step(Step.ASK_MODEL):
-                idempotent = self._client.model(object).idempotence_supported
-        except IntacctError as error:
-            note = f"Intacct cannot be asked: {error}"
-            return [self._still_uncertain(chunk, note) for chunk in chunks]
-        return [self._settle(chunk, match_on, idempotent=idempotent) for chunk in chunks]
+        with self._ledger.turn(object, self._entity):
+            chunks = self._ledger.unsettled(object, self._entity)
+            if not chunks:
+                return []
+            try:
+                with self._step(Step.ASK_MODEL):
+                    idempotent = self._client.model(object).idempotence_supported
+            except IntacctError as error:
+                note = f"Intacct cannot be asked: {error}"
+                return [self._still_uncertain(chunk, note) for chunk in chunks]
+            return [self._settle(chunk, match_on, idempotent=idempotent) for chunk in chunks]
+
+    def _as_left(self, chunk: Chunk) -> Sent:
+        """A chunk that may not be sent from here: what the ledger knows of it."""
+        if self._ledger.chunk(chunk.chunk_id).state is ChunkState.SUPERSEDED:
+            return Sent(chunk.chunk_id, chunk.size, note="not sent: it was planned anew")
+        fates = self._ledger.fates(chunk.chunk_id)
+        return Sent(
+            chunk.chunk_id,
+            chunk.size,
+            posted=fates.get(ItemState.POSTED, 0),
+            refused=fates.get(ItemState.REJECTED, 0),
+            uncertain=fates.get(ItemState.UNCERTAIN, 0) + fates.get(ItemState.SENDING, 0),
+            note="sent before, by another run or an earlier try of this one",
+        )
 
     def _settle(self, chunk: Chunk, match_on: str, *, idempotent: bool) -> Sent:
         if chunk.first_sent_at is None or chunk.last_sent_at is None:
@@ -241,12 +324,13 @@ class PostingEngine:
             return self._still_uncertain(chunk, f"Intacct cannot be asked: {error}")
 
     def _create(self, chunk: Chunk) -> BatchAnswer:
-        return self._client.create_batch(
-            chunk.object,
-            chunk.body,
-            count=chunk.size,
-            idempotency_key=chunk.idempotency_key,
-        )
+        with self._slots:
+            return self._client.create_batch(
+                chunk.object,
+                chunk.body,
+                count=chunk.size,
+                idempotency_key=chunk.idempotency_key,
+            )
 
     def _record(self, chunk: Chunk, answer: BatchAnswer, splits: _Tries) -> Sent:
         if answer.whole and answer.http_status in _NO_SUCH_PLACE:
@@ -325,27 +409,60 @@ class PostingEngine:
             note=f"read back: {chunk.size - len(found)} were never created and are planned anew",
         )
 
-    def _find(
-        self, object: str, match_on: str, source_ids: Sequence[str]
-    ) -> dict[str, list[tuple[str, str | None]]]:
-        """The (key, id) of Intacct's records that carry these source ids, by source id."""
-        found: dict[str, list[tuple[str, str | None]]] = {}
-        for start in range(0, len(source_ids), IDS_IN_A_QUERY):
-            part = source_ids[start : start + IDS_IN_A_QUERY]
-            page = self._client.query(
-                Query(
-                    object=object,
-                    fields=("key", "id", match_on),
-                    filters=({"$in": {match_on: list(part)}},),
-                    order_by=({"key": "asc"},),
-                    size=4000,
-                )
+    def _look(
+        self, object: str, match_on: str, source_ids: Sequence[str], known_until: datetime | None
+    ) -> Found:
+        """Which of these source ids came into Intacct since the copy, the cheaper of two ways.
+
+        By asking for the ids, or, where little changed since, by reading what changed.
+        """
+        questions = -(-len(source_ids) // IDS_IN_A_QUERY)
+        if known_until is None or questions <= 2:
+            return self._find(object, match_on, source_ids)
+        since = (known_until - LATE_BY).astimezone(UTC).replace(microsecond=0)
+        changed = self._client.count(
+            object, ({"$gte": {"audit.modifiedDateTime": f"{since:%Y-%m-%dT%H:%M:%SZ}"}},)
+        )
+        if 1 + changed // LARGEST_PAGE >= questions:
+            return self._find(object, match_on, source_ids)
+        # Up to tomorrow by our clock: whatever Intacct's clock says, that is all there is.
+        window = Window(since, self._now().replace(microsecond=0) + timedelta(days=1))
+        wanted, found = set(source_ids), Found()
+        with tempfile.TemporaryDirectory(prefix="intacct-look-") as folder:
+            walked = self._client.walk(object, ("id", match_on), window, into=Path(folder))
+            rows = {
+                str(row["key"]): row
+                for file in walked.files
+                for row in msgspec.json.decode(file.read_bytes(), type=list[dict[str, Any]])
+            }
+        for row in rows.values():
+            if row.get(match_on) in wanted:
+                _note(found, row, match_on)
+        return found
+
+    def _find(self, object: str, match_on: str, source_ids: Sequence[str]) -> Found:
+        """Intacct's records that carry these source ids."""
+
+        def ask(part: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+            query = Query(
+                object=object,
+                fields=tuple(dict.fromkeys(("key", "id", match_on))),
+                filters=({"$in": {match_on: list(part)}},),
+                order_by=({"key": "asc"},),
+                size=LARGEST_PAGE,
             )
-            for row in page.rows:
-                name = row.get("id")
-                found.setdefault(str(row[match_on]), []).append(
-                    (str(row["key"]), None if name is None else str(name))
-                )
+            with self._slots:
+                return self._client.query(query).rows
+
+        parts = [
+            source_ids[start : start + IDS_IN_A_QUERY]
+            for start in range(0, len(source_ids), IDS_IN_A_QUERY)
+        ]
+        found = Found()
+        with ThreadPoolExecutor(self._in_flight) as threads:
+            for rows in threads.map(ask, parts):
+                for row in rows:
+                    _note(found, row, match_on)
         return found
 
     @contextmanager

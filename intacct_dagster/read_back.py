@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
-from intacct_dagster.intacct import IntacctClient
+from intacct_dagster.intacct import KEYS_IN_A_GET, IntacctClient
 from intacct_dagster.warehouse import Ledger, Posted
 
 
@@ -33,27 +34,37 @@ class ReadBack:
     differences: tuple[Difference, ...]
 
 
-def read_back(client: IntacctClient, ledger: Ledger, object: str) -> ReadBack:
+def read_back(
+    client: IntacctClient, ledger: Ledger, object: str, *, in_flight: int = 1
+) -> ReadBack:
     """Reads every document that was posted and not yet compared, and compares each field sent.
 
     Documents that agree are noted in the ledger and not read again; a difference comes again until
-    it is mended. Costs a request for 500 documents. Raises IntacctError; then nothing is noted.
+    it is mended. Costs a request for 500 documents, `in_flight` of them at once. Raises
+    IntacctError; what was read until then is noted.
     """
     if client.entity_id is None:
         raise ValueError("documents are posted to an entity, not to the top level")
-    posted = ledger.not_read_back(object, client.entity_id)
-    found = client.get(object, [each.intacct_key for each in posted])
+    entity = client.entity_id
+    posted = ledger.not_read_back(object, entity)
+    parts = [posted[n : n + KEYS_IN_A_GET] for n in range(0, len(posted), KEYS_IN_A_GET)]
+
+    def read(part: Sequence[Posted]) -> Mapping[str, Mapping[str, Any]]:
+        return client.get(object, [each.intacct_key for each in part])
+
     differences: list[Difference] = []
-    agreeing: list[str] = []
     not_shown = 0
-    for document in posted:
-        fields = list(_compare(document, found.get(document.intacct_key)))
-        wrong = [each for each in fields if each is not None]
-        not_shown += len(fields) - len(wrong)
-        differences += wrong
-        if not wrong:
-            agreeing.append(document.source_id)
-    ledger.read_back(object, client.entity_id, agreeing)
+    with ThreadPoolExecutor(in_flight) as threads:
+        for part, found in zip(parts, threads.map(read, parts), strict=True):
+            agreeing: list[str] = []
+            for document in part:
+                fields = list(_compare(document, found.get(document.intacct_key)))
+                wrong = [each for each in fields if each is not None]
+                not_shown += len(fields) - len(wrong)
+                differences += wrong
+                if not wrong:
+                    agreeing.append(document.source_id)
+            ledger.read_back(object, entity, agreeing)
     return ReadBack(len(posted), not_shown, tuple(differences))
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing.synchronize import Event
 
 import stamina
 
@@ -62,6 +63,20 @@ def play(world: World, story: str, items: Sequence[Item]) -> None:
             world.post(items, size=2)
         case _:
             raise ValueError(story)
+
+
+def post_slowly(base_url: str, state: str, prefix: str, under_way: Event, go_on: Event) -> None:
+    """Posts, and keeps its first request waiting until it may go on."""
+
+    def watch(reached: Step, when: str) -> None:
+        if reached is Step.SEND and when == "before":
+            under_way.set()
+            if not go_on.wait(60):
+                raise TimeoutError
+
+    world = World(base_url, state, prefix=prefix, watch=watch)
+    good, _ = documents(world, "calm")
+    world.post(good, size=2)
 
 
 def main(base_url: str, state: str, prefix: str, story: str, step: str, moment: str) -> None:

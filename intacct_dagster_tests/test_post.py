@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from intacct_dagster.intacct import NotReached, RequestRefused
-from intacct_dagster.post import MOST_SPLITS, READ_BACK_AFTER, REPLAY_WITHIN, PostingEngine
+from intacct_dagster.post import MOST_SPLITS, READ_BACK_AFTER, REPLAY_WITHIN, PostingEngine, Sent
 from intacct_dagster.sandbox import serve
 from intacct_dagster.warehouse import ItemState, Ledger
 from intacct_dagster_tests.posting_world import INVOICE, NOBODY, World, once_each
@@ -25,7 +27,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_what_is_accepted_and_refused_is_known_by_position(world: World) -> None:
     chunk = world.chunk(world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3"))
-    sent = world.engine.send(chunk.chunk_id)
+    (sent,) = world.engine.send(chunk.chunk_id)
 
     assert (sent.posted, sent.refused, sent.uncertain) == (2, 1, 0)
     assert world.created() == ["S1", "S3"]
@@ -47,7 +49,7 @@ def test_a_document_that_fails_the_whole_request_is_told_apart_from_the_others(
     chunk = world.chunk(*items)
     world.weather.storm = world.weather.refuse_whole_if_poisoned
 
-    sent = world.engine.send(chunk.chunk_id)
+    (sent,) = world.engine.send(chunk.chunk_id)
 
     assert (sent.posted, sent.refused, sent.uncertain) == (19, 1, 0)
     refused = [each for each, state in world.states().items() if state is ItemState.REJECTED]
@@ -61,7 +63,7 @@ def test_when_many_documents_fail_the_request_the_search_for_them_ends(world: Wo
     chunk = world.chunk(*(world.item(f"S{number:03}-POISON") for number in range(200)))
     world.weather.storm = world.weather.refuse_whole_if_poisoned
 
-    sent = world.engine.send(chunk.chunk_id)
+    (sent,) = world.engine.send(chunk.chunk_id)
 
     assert (sent.posted, sent.refused, sent.uncertain) == (0, 200, 0)
     assert len(world.weather.writes) <= 1 + 2 * MOST_SPLITS
@@ -78,7 +80,8 @@ def test_a_half_that_was_not_reached_is_sent_when_the_chunk_is_sent_again(world:
         world.engine.send(chunk.chunk_id)
     assert world.states() == {"S1-POISON": ItemState.REJECTED, "S2": ItemState.PLANNED}
 
-    assert world.engine.send(chunk.chunk_id).posted == 1
+    (sent,) = world.engine.send(chunk.chunk_id)
+    assert sent.posted == 1
     assert world.created() == ["S2"]
 
 
@@ -105,9 +108,9 @@ def test_what_came_into_intacct_since_reconciliation_is_not_planned(world: World
 def test_a_chunk_is_not_sent_twice(world: World) -> None:
     chunk = world.chunk(world.item("S1"))
     world.engine.send(chunk.chunk_id)
-    again = world.engine.send(chunk.chunk_id)
+    (again,) = world.engine.send(chunk.chunk_id)
 
-    assert (again.posted, again.note) == (0, "not sent: it was planned anew or sent before")
+    assert (again.posted, again.note.split(",")[0]) == (1, "sent before")
     assert len(world.weather.writes) == 1
     assert world.created() == ["S1"]
 
@@ -120,7 +123,8 @@ def test_a_connection_that_is_refused_leaves_the_chunk_ready(world: World) -> No
     assert world.states() == {"S1": ItemState.PLANNED}
 
     world.weather.storm = None
-    assert world.engine.send(chunk.chunk_id).posted == 1
+    (sent,) = world.engine.send(chunk.chunk_id)
+    assert sent.posted == 1
     assert world.created() == ["S1"]
 
 
@@ -133,7 +137,7 @@ def test_an_answer_that_cannot_be_trusted_is_uncertain_and_settled_by_the_same_b
 ) -> None:
     chunk = world.chunk(world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3"))
     world.weather.storm = getattr(world.weather, storm)
-    sent = world.engine.send(chunk.chunk_id)
+    (sent,) = world.engine.send(chunk.chunk_id)
     assert (sent.posted, sent.refused, sent.uncertain) == (0, 0, 3)
     assert set(world.states().values()) == {ItemState.UNCERTAIN}
     sends = len(world.weather.writes)
@@ -206,7 +210,8 @@ def test_after_the_replay_time_what_intacct_holds_decides(world: World) -> None:
     again = world.chunk(world.item("S1"), world.item("S2"))
     assert world.ledger.source_ids(again.chunk_id) == ["S1"]
     assert again.idempotency_key != chunk.idempotency_key
-    assert world.engine.send(again.chunk_id).posted == 1
+    (sent,) = world.engine.send(again.chunk_id)
+    assert sent.posted == 1
     assert world.created() == ["S1", "S2"]
 
 
@@ -229,3 +234,48 @@ def test_read_back_waits_until_nothing_can_be_under_way(
     (late,) = world.settle()
     assert late.uncertain == 0
     assert world.states() == {"S1": ItemState.PLANNED}
+
+
+def test_several_chunks_are_under_way_at_once_and_never_more_than_were_allowed(
+    world: World,
+) -> None:
+    items = [world.item(f"S{number:02}") for number in range(24)]
+    chunks = world.plan(*items, size=2)
+    under_way, most = 0, 0
+    counting, met = threading.Lock(), threading.Barrier(3, timeout=20)
+
+    def storm(request: httpx.Request) -> None:
+        nonlocal under_way, most
+        with counting:
+            under_way += 1
+            most = max(most, under_way)
+        met.wait()  # goes on only when three are here
+        with counting:
+            under_way -= 1
+
+    world.weather.storm = storm
+    heard: list[Sent] = []
+    engine = PostingEngine(world.intacct.entity("E110"), world.ledger, in_flight=3, now=world.clock)
+    sent = engine.send(*(chunk.chunk_id for chunk in chunks), told=heard.append)
+
+    assert [each.chunk_id for each in sent] == [chunk.chunk_id for chunk in chunks]
+    assert sum(each.posted for each in sent) == 24
+    assert {each.chunk_id for each in heard} == {each.chunk_id for each in sent}
+    assert most == 3
+    world.assert_exactly_once(items, [])
+
+
+def test_a_request_that_never_arrived_stops_what_was_not_begun(world: World) -> None:
+    items = [world.item(f"S{number:02}") for number in range(40)]
+    chunks = world.plan(*items, size=2)
+    world.weather.storm = world.weather.refuse_connection
+    engine = PostingEngine(world.intacct.entity("E110"), world.ledger, in_flight=2, now=world.clock)
+    with pytest.raises(NotReached):
+        engine.send(*(chunk.chunk_id for chunk in chunks))
+    tried = len({key for key, _ in world.weather.writes})
+    assert tried < len(chunks)
+    assert set(world.states().values()) == {ItemState.PLANNED}
+
+    world.weather.storm = None
+    engine.send(*(chunk.chunk_id for chunk in chunks))
+    world.assert_exactly_once(items, [])

@@ -5,14 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
-from intacct_dagster.post import Step
-from intacct_dagster.sandbox import RunningSandbox, serve
+from intacct_dagster.post import PostingEngine, Step
+from intacct_dagster.sandbox import COMPANY, RunningSandbox, serve
+from intacct_dagster.warehouse import Ledger
 from intacct_dagster_tests import posting_child
-from intacct_dagster_tests.posting_world import World
+from intacct_dagster_tests.posting_world import INVOICE, World
 
 #: The story that leads to each step. A new step is not tested until it has one.
 STORIES = {
@@ -70,4 +73,43 @@ def test_a_process_killed_at_a_step_loses_and_doubles_nothing(
     world.recover([*good, *bad], size=2)
 
     world.assert_exactly_once(good, bad)
+    world.close()
+
+
+class Asking(Ledger):
+    """A ledger that tells when the turn is asked for."""
+
+    asked: Event
+
+    @contextmanager
+    def turn(self, object: str, entity: str) -> Iterator[None]:
+        self.asked.set()
+        with super().turn(object, entity):
+            yield
+
+
+def test_of_two_processes_with_one_plan_one_posts_and_the_other_finds_it_done(
+    sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    state, prefix = f"sqlite:///{tmp_path}/state.db", "two/"
+    under_way, go_on = PROCESSES.Event(), PROCESSES.Event()
+    child = PROCESSES.Process(
+        target=posting_child.post_slowly,
+        args=(sandbox.base_url, state, prefix, under_way, go_on),
+    )
+    child.start()
+    assert under_way.wait(60)
+
+    world = World(sandbox.base_url, state, prefix=prefix)
+    ledger = Asking(world.state, COMPANY, now=world.clock)
+    ledger.asked = go_on
+    engine = PostingEngine(world.intacct.entity("E110"), ledger, now=world.clock)
+    good, _ = posting_child.documents(world, "calm")
+    assert engine.settle(INVOICE, "referenceNumber") == [], "nothing was left in doubt"
+    planned = engine.plan("sales", INVOICE, "referenceNumber", good, run_id="other", chunk_size=2)
+    engine.send(*(chunk.chunk_id for chunk in planned.chunks))
+    child.join(60)
+
+    assert child.exitcode == 0
+    world.assert_exactly_once(good, [])
     world.close()

@@ -1,10 +1,12 @@
 """Posting: what is missing in Intacct goes there in chunks, and checks say what became of it."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import TypeVar
 
 import dagster as dg
 
@@ -18,11 +20,11 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
-from intacct_dagster.defs.tables import relation
+from intacct_dagster.defs.tables import relation, table_of
 from intacct_dagster.defs.verdicts import Fate, PostingCheck, posting_checks
 from intacct_dagster.intacct import IntacctClient, IntacctError
-from intacct_dagster.post import PostingEngine, Sent
-from intacct_dagster.read_back import Difference, read_back
+from intacct_dagster.post import Planned, PostingEngine, Sent
+from intacct_dagster.read_back import Difference, ReadBack, read_back
 from intacct_dagster.warehouse import (
     Item,
     ItemState,
@@ -40,7 +42,30 @@ PLANNED = ("missing", "uncertain")
 #: What reconciliation says of a document whose place is in the ledger.
 IN_LEDGER = (*PLANNED, "posted", "refused")
 
+#: Rounds of chunks in one step: many enough that a step's end, where some wait for the last, is
+#: rare; few enough that the UI shows how far it has come, and a retry repeats little.
+_ROUNDS = 4
+
+_CHUNKS = {
+    "entity": "string",
+    "chunk": "string",
+    "items": "int",
+    "posted": "int",
+    "refused": "int",
+    "uncertain": "int",
+    "note": "string",
+}
+
 Partition = tuple[str, date]
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class PlannedChunk:
+    """A chunk in the ledger that waits to be sent."""
+
+    entity: str
+    chunk_id: str
 
 
 def posted_key(feed: str) -> dg.AssetKey:
@@ -55,6 +80,10 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
     """
     key = posted_key(name)
     partitions = entity_days(settings)
+
+    spec = feed.spec(name)
+    checks = posting_checks(live=settings.posting.enabled)
+    in_flight = settings.limits.concurrency
 
     @contextmanager
     def counted(
@@ -74,90 +103,113 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 transactions=client.usage.transactions,
             )
 
-    spec = feed.spec(name)
-    checks = posting_checks(live=settings.posting.enabled)
+    @contextmanager
+    def engine_of(
+        intacct: IntacctResource, warehouse: WarehouseResource, run_id: str, entity: str
+    ) -> Iterator[PostingEngine]:
+        with counted(intacct, warehouse, run_id, entity) as client:
+            ledger = warehouse.ledger(settings.company)
+            yield PostingEngine(client, ledger, in_flight=in_flight)
 
     @dg.op(
         name=f"{name}_plan_chunks",
         ins={"reconciled": dg.In(dg.Nothing)},
-        out=dg.DynamicOut(dict),
+        out=dg.DynamicOut(list),
         pool="intacct_api",
         description="Settles what was left unanswered, then writes what is missing in the ledger.",
     )
     def plan_chunks(
         context: dg.OpExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
-    ) -> Iterator[dg.DynamicOutput[dict[str, str]]]:
+    ) -> Iterator[dg.DynamicOutput[list[PlannedChunk]]]:
         if not settings.posting.enabled:
             context.log.info("posting.enabled is false in intacct.yaml: a dry run, nothing is sent")
             return
-        ledger = warehouse.ledger(settings.company)
         days = days_by_entity(context.partition_keys)
-        documents = plainly(
+        documents: dict[str, list[Item]] = {entity: [] for entity in days}
+        for document in plainly(
             settings, payloads, warehouse.warehouse, spec, partitions_of(days), PLANNED
-        )
-        for entity in days:
-            with counted(intacct, warehouse, context.run.run_id, entity) as client:
-                engine = PostingEngine(client, ledger)
-                for settled in plainly(settings, engine.settle, feed.object, feed.match_on):
-                    context.log.warning(
-                        f"{entity}: left unanswered by an earlier run: {_told(settled)}"
-                    )
-                planned = plainly(
-                    settings,
-                    engine.plan,
+        ):
+            documents[document.entity].append(
+                Item(document.source_id, document.day, str(document.amount), document.payload)
+            )
+
+        def plan(entity: str) -> tuple[list[Sent], Planned]:
+            with engine_of(intacct, warehouse, context.run.run_id, entity) as engine:
+                settled = engine.settle(feed.object, feed.match_on)
+                return settled, engine.plan(
                     name,
                     feed.object,
                     feed.match_on,
-                    [
-                        Item(each.source_id, each.day, str(each.amount), each.payload)
-                        for each in documents
-                        if each.entity == entity
-                    ],
+                    documents[entity],
                     run_id=context.run.run_id,
                     chunk_size=settings.limits.chunk_size,
                     chunk_bytes=settings.limits.chunk_bytes,
+                    known_until=warehouse.warehouse.known_until(feed.object, entity),
                 )
+
+        chunks: list[PlannedChunk] = []
+        for entity, (settled, planned) in plainly(settings, _for_each, plan, days, in_flight):
+            for each in settled:
+                context.log.warning(f"{entity}: left unanswered by an earlier run: {_told(each)}")
             for source_id, keys in planned.already_there.items():
                 context.log.warning(
                     f"{entity}: {source_id} came into Intacct since it was read last (key "
                     f"{', '.join(keys)}) and is not posted again: extract and reconcile anew"
                 )
-            for number, chunk in enumerate(planned.chunks, start=1):
-                yield dg.DynamicOutput(
-                    {"entity": entity, "chunk_id": chunk.chunk_id},
-                    mapping_key=f"{re.sub(r'[^A-Za-z0-9_]', '_', entity)}_{number:04d}",
-                    metadata={"documents": chunk.size, "bytes": len(chunk.body)},
-                )
+            chunks += [PlannedChunk(entity, chunk.chunk_id) for chunk in planned.chunks]
+        size = in_flight * _ROUNDS
+        for number, first in enumerate(range(0, len(chunks), size), start=1):
+            part = chunks[first : first + size]
+            yield dg.DynamicOutput(
+                part, mapping_key=f"{number:03d}", metadata={"chunks": len(part)}
+            )
 
     @dg.op(
-        name=f"{name}_post_chunk",
+        name=f"{name}_post_chunks",
         pool="intacct_api",
         # Only what certainly never arrived is raised, so sending again cannot double anything.
         retry_policy=dg.RetryPolicy(
             max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
         ),
-        description="Sends one chunk and writes down what came back, by position.",
+        description=(
+            f"Sends chunks, {in_flight} at a time, and writes down what came back, by position."
+        ),
     )
-    def post_chunk(
+    def post_chunks(
         context: dg.OpExecutionContext,
         intacct: IntacctResource,
         warehouse: WarehouseResource,
-        chunk: dict[str, str],
-    ) -> dict[str, str]:
-        with counted(intacct, warehouse, context.run.run_id, chunk["entity"]) as client:
-            engine = PostingEngine(client, warehouse.ledger(settings.company))
-            sent = plainly(settings, engine.send, chunk["chunk_id"])
+        chunks: list[PlannedChunk],
+    ) -> list[PlannedChunk]:
+        by_entity: dict[str, list[str]] = {}
+        for chunk in chunks:
+            by_entity.setdefault(chunk.entity, []).append(chunk.chunk_id)
+
+        def post(entity: str) -> list[Sent]:
+            with engine_of(intacct, warehouse, context.run.run_id, entity) as engine:
+                return engine.send(
+                    *by_entity[entity],
+                    told=lambda sent: context.log.info(f"{entity}: {_told(sent)}"),
+                )
+
+        done = dict(plainly(settings, _for_each, post, by_entity, in_flight))
         context.add_output_metadata(
             {
-                "documents": sent.items,
-                "posted": sent.posted,
-                "refused": sent.refused,
-                "uncertain": sent.uncertain,
-                "note": sent.note,
+                "documents": sum(sent.items for each in done.values() for sent in each),
+                "posted": sum(sent.posted for each in done.values() for sent in each),
+                "refused": sum(sent.refused for each in done.values() for sent in each),
+                "uncertain": sum(sent.uncertain for each in done.values() for sent in each),
+                "chunks": table_of(
+                    (
+                        {"entity": entity, "chunk": sent.chunk_id[:12], **asdict(sent)}
+                        for entity, each in done.items()
+                        for sent in each
+                    ),
+                    _CHUNKS,
+                ),
             }
         )
-        context.log.info(f"{chunk['entity']}: {_told(sent)}")
-        return chunk
+        return chunks
 
     @dg.op(
         name=f"{name}_collect",
@@ -168,33 +220,36 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         context: dg.AssetExecutionContext,
         intacct: IntacctResource,
         warehouse: WarehouseResource,
-        chunks: list[dict[str, str]],
+        sent: list[list[PlannedChunk]],
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         days = days_by_entity(context.partition_keys)
-        for entity in {chunk["entity"] for chunk in chunks}:
-            # An answer that was lost on the way a moment ago can often be had now.
-            with counted(intacct, warehouse, context.run.run_id, entity) as client:
-                engine = PostingEngine(client, warehouse.ledger(settings.company))
-                for left in plainly(settings, engine.settle, feed.object, feed.match_on):
-                    context.log.warning(f"{entity}: asked what became of a chunk: {_told(left)}")
         ledger = warehouse.ledger(settings.company)
+
+        def settle(entity: str) -> list[Sent]:
+            # An answer that was lost on the way a moment ago can often be had now.
+            with engine_of(intacct, warehouse, context.run.run_id, entity) as engine:
+                return engine.settle(feed.object, feed.match_on)
+
+        def prove(entity: str) -> ReadBack | str:
+            with counted(intacct, warehouse, context.run.run_id, entity) as client:
+                try:
+                    return read_back(client, ledger, feed.object, in_flight=in_flight)
+                except IntacctError as error:
+                    # What was posted is posted; that it could not be read is for a check to say.
+                    return in_words(error, settings)
+
+        posted_to = {chunk.entity for each in sent for chunk in each}
+        for entity, left in plainly(settings, _for_each, settle, sorted(posted_to), in_flight):
+            for asked in left:
+                context.log.warning(f"{entity}: asked what became of a chunk: {_told(asked)}")
         found: list[Difference] = []
-        for entity in days:
-            try:
-                with counted(intacct, warehouse, context.run.run_id, entity) as client:
-                    found += read_back(client, ledger, feed.object).differences
-            except IntacctError as error:
-                # What was posted is posted; that it could not be read yet is for the check to say.
-                context.log.warning(f"{entity}: not read back: {in_words(error, settings)}")
+        for entity, proof in plainly(settings, _for_each, prove, days, in_flight):
+            if isinstance(proof, ReadBack):
+                found += proof.differences
+            else:
+                context.log.warning(f"{entity}: not read back: {proof}")
         fates = plainly(
-            settings,
-            _fates,
-            warehouse.warehouse,
-            ledger,
-            name,
-            feed.object,
-            days,
-            found,
+            settings, _fates, warehouse.warehouse, ledger, name, feed.object, days, found
         )
         plainly(
             settings,
@@ -208,7 +263,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 _counts(each), asset_key=key, partition_key=partition_key(*partition)
             )
         # The asset's own output first: then the checks know which materialization they judge.
-        yield dg.Output(None, "result", metadata={"chunks": len(chunks)})
+        yield dg.Output(None, "result", metadata={"chunks": sum(map(len, sent))})
         everything = [fate for each in fates.values() for fate in each]
         for check in checks:
             if not context.has_partition_key:
@@ -246,7 +301,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         ],
     )
     def posted(reconciled: None) -> dict[str, object]:
-        outputs = collect(plan_chunks(reconciled).map(post_chunk).collect())
+        outputs = collect(plan_chunks(reconciled).map(post_chunks).collect())
         graph = key.to_python_identifier()
         return {
             "result": outputs.result,
@@ -254,6 +309,13 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         }
 
     return posted
+
+
+def _for_each(do: Callable[[str], R], entities: Iterable[str], at_once: int) -> list[tuple[str, R]]:
+    """What `do` makes of each entity, in their order; the first that fails is raised at the end."""
+    names = list(entities)
+    with ThreadPoolExecutor(at_once) as threads:
+        return list(zip(names, threads.map(do, names), strict=True))
 
 
 def _fates(

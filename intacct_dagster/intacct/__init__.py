@@ -9,7 +9,7 @@ from intacct_dagster.intacct.batch import (
     Created,
     Refused,
 )
-from intacct_dagster.intacct.client import Intacct, IntacctClient
+from intacct_dagster.intacct.client import KEYS_IN_A_GET, Intacct, IntacctClient
 from intacct_dagster.intacct.errors import (
     AccessDenied,
     AnswerNotUnderstood,
@@ -33,6 +33,7 @@ from intacct_dagster.intacct.usage import Usage
 from intacct_dagster.intacct.walk import Proof, WalkResult, Window
 
 __all__ = [
+    "KEYS_IN_A_GET",
     "LARGEST_BATCH",
     "LARGEST_PAGE",
     "AccessDenied",

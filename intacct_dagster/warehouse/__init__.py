@@ -62,6 +62,7 @@ from intacct_dagster.warehouse.tokens import (
     token_key,
 )
 from intacct_dagster.warehouse.tombstones import SweepFindings, compare_keys, store_sweep
+from intacct_dagster.warehouse.turns import TurnTimeout
 from intacct_dagster.warehouse.wire import Column, column_for, column_name, column_type
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "TableColumn",
     "TokenKeyWrong",
     "TokenLockTimeout",
+    "TurnTimeout",
     "WalkProof",
     "Warehouse",
     "WarehouseError",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from intacct_dagster.warehouse.current import CurrentView, refresh_current
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile
 from intacct_dagster.warehouse.outcomes import replace_outcomes
 from intacct_dagster.warehouse.partitions import Partition
-from intacct_dagster.warehouse.raw import LoadResult, RawLoad, load_raw
+from intacct_dagster.warehouse.raw import LoadResult, RawLoad, known_until, load_raw
 
 
 class Warehouse(DuckDBFile):
@@ -22,6 +23,10 @@ class Warehouse(DuckDBFile):
     def load(self, load: RawLoad) -> LoadResult:
         """Store one walk's pages in `raw`; see `load_raw`."""
         return load_raw(self, load)
+
+    def known_until(self, object: str, entity: str) -> datetime | None:
+        """Up to when changes are known here; see `raw.known_until`."""
+        return known_until(self, object, entity)
 
     def refresh_current(self, object: str) -> CurrentView:
         """Make `intacct.<object>` show all columns of `raw.<object>`; see `refresh_current`."""

@@ -16,15 +16,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
 from intacct_dagster.warehouse.errors import WarehouseError
 from intacct_dagster.warehouse.payload import payload_hash
 from intacct_dagster.warehouse.state import METADATA
+from intacct_dagster.warehouse.turns import turn
+
+#: How long one run waits for another that posts to the same object of the same entity.
+PATIENCE_SECONDS = 3600.0
 
 
 class ItemState(StrEnum):
@@ -281,6 +287,17 @@ class Ledger:
         self._company = company
         self._now = now
 
+    @contextmanager
+    def turn(self, object: str, entity: str) -> Iterator[None]:
+        """The sole right to post to `object` of `entity`; another run is waited for.
+
+        What the ledger calls `sending` was left behind by a process that died, for whoever has the
+        turn. Raises TurnTimeout after PATIENCE_SECONDS.
+        """
+        name = f"posting to {object} of {entity} ({self._company})"
+        with turn(self._engine, name, wait_seconds=PATIENCE_SECONDS):
+            yield
+
     # -- what is known ------------------------------------------------------------------------
 
     def entries(
@@ -360,6 +377,16 @@ class Ledger:
                 self._chunk(connection, chunk_id) for chunk_id in connection.scalars(query).all()
             ]
 
+    def fates(self, chunk_id: str) -> dict[ItemState, int]:
+        """How many items of a chunk are in each state."""
+        query = (
+            sa.select(_items.c.state, sa.func.count())
+            .where(_items.c.chunk_id == chunk_id)
+            .group_by(_items.c.state)
+        )
+        with self._engine.connect() as connection:
+            return {ItemState(state): count for state, count in connection.execute(query)}
+
     def source_ids(self, chunk_id: str) -> list[str]:
         """The source ids of a chunk, in the order in which they were sent."""
         query = (
@@ -427,24 +454,58 @@ class Ledger:
         if len({item.source_id for item in ordered}) != len(ordered):
             raise LedgerError(f"{feed}: a source id of {entity} comes twice in one plan.")
         with self._engine.begin() as connection:
-            attempts = self._write_items(connection, object, entity, feed, ordered, run_id)
+            known = self._known(connection, object, entity, ordered)
+            attempts = {
+                item.source_id: attempt
+                for item in ordered
+                if (attempt := _next_attempt(known.get(item.source_id), item)) is not None
+            }
+            self._supersede(
+                connection,
+                {
+                    row.chunk_id
+                    for source_id, row in known.items()
+                    if source_id in attempts and row.chunk_id and row.state == ItemState.PLANNED
+                },
+            )
+            chunk_ids = []
             plannable = [item for item in ordered if item.source_id in attempts]
-            chunks = [
-                self._write_chunk(connection, object, entity, feed, part, attempts, run_id)
-                for part in _cut(plannable, chunk_size, chunk_bytes)
-            ]
-            return [self._chunk(connection, chunk_id) for chunk_id in chunks]
+            for part in _cut(plannable, chunk_size, chunk_bytes):
+                chunk_id = self._write_chunk(
+                    connection, object, entity, feed, part, attempts, run_id
+                )
+                rows = [
+                    {
+                        "company": self._company,
+                        "object": object,
+                        "entity": entity,
+                        "source_id": item.source_id,
+                        "feed": feed,
+                        "day": item.day.isoformat(),
+                        "amount": item.amount,
+                        "payload": item.payload,
+                        "payload_sha256": item.sha256,
+                        "state": ItemState.PLANNED,
+                        "attempt": attempts[item.source_id],
+                        **_NOT_SENT_YET,
+                        "chunk_id": chunk_id,
+                        "position": position,
+                        "run_id": run_id,
+                        "updated_at": self._stamp(),
+                    }
+                    for position, item in enumerate(part)
+                ]
+                if fresh := [row for row in rows if row["source_id"] not in known]:
+                    connection.execute(sa.insert(_items), fresh)
+                if again := [row for row in rows if row["source_id"] in known]:
+                    self._plan_again(connection, again)
+                chunk_ids.append(chunk_id)
+            return [self._chunk(connection, chunk_id) for chunk_id in chunk_ids]
 
-    def _write_items(
-        self,
-        connection: sa.Connection,
-        object: str,
-        entity: str,
-        feed: str,
-        items: Sequence[Item],
-        run_id: str,
-    ) -> dict[str, int]:
-        """Inserts or re-plans the items; returns the attempt of each that may be sent."""
+    def _known(
+        self, connection: sa.Connection, object: str, entity: str, items: Sequence[Item]
+    ) -> dict[str, Any]:
+        """What the ledger holds of these items, by source id."""
         query = sa.select(
             _items.c.source_id,
             _items.c.state,
@@ -452,64 +513,24 @@ class Ledger:
             _items.c.attempt,
             _items.c.chunk_id,
         ).where(*self._of(object, entity))
-        known = {
+        return {
             row.source_id: row
             for part in _slices(items, 500)
             for row in connection.execute(
                 query.where(_items.c.source_id.in_([item.source_id for item in part]))
             )
         }
-        attempts: dict[str, int] = {}
-        fresh, again = [], []
-        released: set[str] = set()
-        for item in items:
-            row = known.get(item.source_id)
-            values = {
-                "feed": feed,
-                "day": item.day.isoformat(),
-                "amount": item.amount,
-                "payload": item.payload,
-                "payload_sha256": item.sha256,
-                "run_id": run_id,
-                "updated_at": self._stamp(),
-            }
-            if row is None:
-                attempts[item.source_id] = 1
-                fresh.append(
-                    {
-                        **values,
-                        "company": self._company,
-                        "object": object,
-                        "entity": entity,
-                        "source_id": item.source_id,
-                        "state": ItemState.PLANNED,
-                        "attempt": 1,
-                    }
-                )
-            elif row.state == ItemState.PLANNED or (
-                row.state == ItemState.REJECTED and row.payload_sha256 != item.sha256
-            ):
-                if row.state == ItemState.PLANNED and row.chunk_id:
-                    released.add(row.chunk_id)
-                _check_way(ItemState(row.state), ItemState.PLANNED)
-                attempt = row.attempt + (row.state == ItemState.REJECTED)
-                attempts[item.source_id] = attempt
-                again.append({**values, "b_source_id": item.source_id, "b_attempt": attempt})
-        if fresh:
-            connection.execute(sa.insert(_items), fresh)
-        if again:
-            connection.execute(
-                sa.update(_items)
-                .where(*self._of(object, entity), _items.c.source_id == sa.bindparam("b_source_id"))
-                .values(
-                    state=ItemState.PLANNED,
-                    attempt=sa.bindparam("b_attempt"),
-                    **_NOT_SENT_YET,
-                ),
-                again,
-            )
-        self._supersede(connection, released)
-        return attempts
+
+    def _plan_again(self, connection: sa.Connection, rows: Sequence[Mapping[str, object]]) -> None:
+        for before in (ItemState.PLANNED, ItemState.REJECTED):
+            _check_way(before, ItemState.PLANNED)
+        key = ("company", "object", "entity", "source_id")
+        connection.execute(
+            sa.update(_items)
+            .where(*(_items.c[name] == sa.bindparam(f"b_{name}") for name in key))
+            .values({name: sa.bindparam(f"b_{name}") for name in rows[0] if name not in key}),
+            [{f"b_{name}": value for name, value in row.items()} for row in rows],
+        )
 
     def _supersede(self, connection: sa.Connection, chunk_ids: Iterable[str]) -> None:
         """Takes back chunks that were never sent; items they held alone stay planned."""
@@ -569,15 +590,6 @@ class Ledger:
         )
         if revived.rowcount == 0:
             connection.execute(sa.insert(_chunks).values(chunk_id=key, **values))
-        connection.execute(
-            sa.update(_items)
-            .where(*self._of(object, entity), _items.c.source_id == sa.bindparam("b_source_id"))
-            .values(chunk_id=key, position=sa.bindparam("b_position")),
-            [
-                {"b_source_id": item.source_id, "b_position": position}
-                for position, item in enumerate(items)
-            ],
-        )
         return key
 
     def release(self, object: str, entity: str, source_ids: Iterable[str]) -> list[str]:
@@ -731,8 +743,9 @@ class Ledger:
             ]
             attempts = {row.source_id: row.attempt for row in rows}
             middle = len(items) // 2
-            halves = [
-                self._write_chunk(
+            halves = []
+            for part in (items[:middle], items[middle:]):
+                half = self._write_chunk(
                     connection,
                     chunk.object,
                     chunk.entity,
@@ -742,8 +755,19 @@ class Ledger:
                     rows[0].run_id,
                     split_from=chunk_id,
                 )
-                for part in (items[:middle], items[middle:])
-            ]
+                connection.execute(
+                    sa.update(_items)
+                    .where(
+                        *self._of(chunk.object, chunk.entity),
+                        _items.c.source_id == sa.bindparam("b_source_id"),
+                    )
+                    .values(chunk_id=half, position=sa.bindparam("b_position")),
+                    [
+                        {"b_source_id": item.source_id, "b_position": position}
+                        for position, item in enumerate(part)
+                    ],
+                )
+                halves.append(half)
             return [self._chunk(connection, each) for each in halves]
 
     def nothing_created(self, chunk_id: str, *, http_status: int, note: str) -> None:
@@ -973,6 +997,17 @@ _NOT_SENT_YET = {
 def _check_way(before: ItemState, after: ItemState) -> None:
     if before is not after and after not in _WAYS[before]:
         raise LedgerError(f"The ledger knows no way from {before.value} to {after.value}.")
+
+
+def _next_attempt(row: Any, item: Item) -> int | None:
+    """The attempt on which an item may be planned; None if what is known of it forbids that."""
+    if row is None:
+        return 1
+    if row.state == ItemState.PLANNED:
+        return int(row.attempt)
+    if row.state == ItemState.REJECTED and row.payload_sha256 != item.sha256:
+        return int(row.attempt) + 1
+    return None
 
 
 def _slices(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

@@ -16,7 +16,13 @@ from intacct_dagster.warehouse import wire
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
 from intacct_dagster.warehouse.errors import LoadRefused, SchemaChanged
 from intacct_dagster.warehouse.sql import identifier, literal, statement
-from intacct_dagster.warehouse.tables import TIME, TableColumn, check_types, ensure_table
+from intacct_dagster.warehouse.tables import (
+    TIME,
+    TableColumn,
+    check_types,
+    ensure_table,
+    existing_columns,
+)
 from intacct_dagster.warehouse.wire import Column
 
 RAW = "raw"
@@ -141,6 +147,23 @@ def load_raw(file: DuckDBFile, load: RawLoad) -> LoadResult:
             _replace(bench, load, table)
         seconds = time.perf_counter() - started
     return LoadResult(rows_by_day, sum(rows_by_day.values()), seconds)
+
+
+def known_until(file: DuckDBFile, object: str, entity: str) -> datetime | None:
+    """Up to when the changes of an object of an entity are known here; None if it was never loaded.
+
+    The end of its last day, or where reading stopped on a day that was not over.
+    """
+    with file.connect(read_only=True) as connection:
+        if not existing_columns(connection, CATALOG, META, "raw_loads"):
+            return None
+        until: datetime | None
+        [(until,)] = connection.execute(
+            "SELECT coalesce(min(read_until), CAST(max(day) + 1 AS TIMESTAMP WITH TIME ZONE))"
+            " FROM meta.raw_loads WHERE object = ? AND entity = ?",
+            [object, entity],
+        ).fetchall()
+    return until
 
 
 def _about(object: str) -> str:
