@@ -46,7 +46,7 @@ class Books:
             token = {"token_type": "Bearer", "access_token": "a", "expires_in": 43200}
             return 200, json.dumps(token).encode()
         if path.endswith("/services/core/model"):
-            return 200, _result([_MODEL], {"totalCount": 1})
+            return 200, _result(_MODEL, {"totalCount": 1})
         if path.endswith("/services/core/query"):
             asked = json.loads(body)
             page = {"start": asked.get("start", 1), "pageSize": asked.get("size", 100)}

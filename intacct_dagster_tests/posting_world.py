@@ -42,8 +42,11 @@ class Weather(httpx.BaseTransport):
         self._network = httpx.HTTPTransport()
         self.storm: Storm | None = None
         self.writes: list[tuple[str, bytes]] = []
+        self.reads: list[tuple[str, bytes]] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/services/core/query"):
+            self.reads.append((request.url.path, request.read()))
         if "/objects/" in request.url.path and request.method == "POST":
             request.read()
             self.writes.append((request.headers.get("Idempotency-Key", ""), request.content))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,7 +12,14 @@ import httpx
 import pytest
 
 from intacct_dagster.intacct import NotReached, RequestRefused
-from intacct_dagster.post import MOST_SPLITS, READ_BACK_AFTER, REPLAY_WITHIN, PostingEngine, Sent
+from intacct_dagster.post import (
+    IDS_IN_A_QUERY,
+    MOST_SPLITS,
+    READ_BACK_AFTER,
+    REPLAY_WITHIN,
+    PostingEngine,
+    Sent,
+)
 from intacct_dagster.sandbox import serve
 from intacct_dagster.warehouse import ItemState, Ledger
 from intacct_dagster_tests.posting_world import INVOICE, NOBODY, World, once_each
@@ -279,3 +287,26 @@ def test_a_request_that_never_arrived_stops_what_was_not_begun(world: World) -> 
     world.weather.storm = None
     engine.send(*(chunk.chunk_id for chunk in chunks))
     world.assert_exactly_once(items, [])
+
+
+def test_many_documents_are_looked_for_among_what_changed_since_the_copy(world: World) -> None:
+    world.engine.send(world.chunk(world.item("S1")).chunk_id)
+    ledger = Ledger(world.state, "elsewhere", now=world.clock)
+    client = world.intacct.entity("E110")
+    engine = PostingEngine(client, ledger, now=world.clock)
+    items = [world.item(f"S{number}") for number in range(3 * IDS_IN_A_QUERY)]
+
+    planned = engine.plan(
+        "sales",
+        INVOICE,
+        "referenceNumber",
+        items,
+        run_id="run",
+        chunk_size=500,
+        known_until=world.clock.time,
+    )
+
+    assert list(planned.already_there) == ["S1"]
+    assert sum(chunk.size for chunk in planned.chunks) == len(items) - 1
+    asked = [json.loads(body) for _, body in world.weather.reads]
+    assert not any("$in" in str(query.get("filters")) for query in asked), "by change, not by id"

@@ -44,7 +44,7 @@ IN_LEDGER = (*PLANNED, "posted", "refused")
 
 #: Rounds of chunks in one step: many enough that a step's end, where some wait for the last, is
 #: rare; few enough that the UI shows how far it has come, and a retry repeats little.
-_ROUNDS = 4
+_ROUNDS = 16
 
 _CHUNKS = {
     "entity": "string",
