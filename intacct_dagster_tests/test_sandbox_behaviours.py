@@ -339,6 +339,19 @@ def _envelope(caller: Caller) -> Any:
     return sorted(caller.call("GET", f"/objects/{INVOICE}/0", user=USER).json())
 
 
+def _ask_lines(caller: Caller, field: str) -> Any:
+    asked = {"object": f"{INVOICE}-line", "fields": ["key", field], "size": 1}
+    asked["filters"] = [{"$gte": {field: "2000-01-01T00:00:00Z"}}]
+    answer = caller.call("POST", "/services/core/query", user=USER, json=asked)
+    return answer.status_code, sorted(answer.json().get("ia::meta", {}))
+
+
+def _line_audit(caller: Caller) -> Any:
+    path = f"/services/core/model?name={INVOICE}-line"
+    model = caller.call("GET", path, user=USER).json()["ia::result"]
+    return sorted(model["groups"]), _ask_lines(caller, "audit.modifiedDateTime")
+
+
 _SHOWN_BY: dict[str, Callable[[Caller], Any]] = {
     "refresh_rotation": _rotation,
     "refresh_reuse": _reuse,
@@ -379,6 +392,8 @@ _SHOWN_BY: dict[str, Callable[[Caller], Any]] = {
     "audit_retention": _retention,
     "payment_touches_document": _after_a_payment,
     "line_touches_document": _after_a_line,
+    "line_audit": _line_audit,
+    "reference_reach": lambda caller: _ask_lines(caller, "invoice.audit.modifiedDateTime"),
     "idempotency_scope": _key_scope,
     "idempotency_after_timeout": _lost_answer,
     "shared_masters": _shared,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from intacct_dagster.sandbox import model_service
+from intacct_dagster.sandbox import Behaviours, model_service
 from intacct_dagster.sandbox.catalogue import CatalogueMistake, load_catalogue
 from intacct_dagster.sandbox.catalogue.notation import read_field, read_ref
 
@@ -125,7 +125,9 @@ def test_every_object_tells_when_it_changed_and_whose_it_is() -> None:
 
 
 def test_a_model_has_the_recorded_shape() -> None:
-    answer = model_service.answer(load_catalogue(), "objects/accounts-receivable/invoice")
+    answer = model_service.answer(
+        load_catalogue(), Behaviours(), "objects/accounts-receivable/invoice"
+    )
     model = answer["ia::result"]
     assert isinstance(model, dict)
     assert set(model) == {
@@ -150,7 +152,7 @@ def test_a_model_has_the_recorded_shape() -> None:
 def test_a_model_calls_no_field_required_and_empty_lists_are_an_array() -> None:
     catalogue = load_catalogue()
     for name in catalogue:
-        model = model_service.answer(catalogue, name)["ia::result"]
+        model = model_service.answer(catalogue, Behaviours(), name)["ia::result"]
         assert isinstance(model, dict)
         fields = model["fields"]
         assert isinstance(fields, dict)
@@ -159,7 +161,7 @@ def test_a_model_calls_no_field_required_and_empty_lists_are_an_array() -> None:
 
 
 def test_an_unknown_object_has_an_empty_model() -> None:
-    answer = model_service.answer(load_catalogue(), "accounts-receivable/nothing")
+    answer = model_service.answer(load_catalogue(), Behaviours(), "accounts-receivable/nothing")
     assert answer["ia::result"] == []
     assert answer["ia::meta"] == {"totalCount": 0, "totalSuccess": 0, "totalError": 0}
 

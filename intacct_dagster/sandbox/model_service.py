@@ -6,13 +6,14 @@ recorded live 2026-03; an unknown object is 200 with nothing (fixture of a clien
 
 from __future__ import annotations
 
+from .behaviours import Behaviours
 from .catalogue import Catalogue, Field, Group, Json, ObjectType, Ref
 from .envelopes import success
 
 _BARE = {"readOnly": False, "writeOnly": False, "required": False, "nullable": True}
 
 
-def answer(catalogue: Catalogue, name: str | None) -> dict[str, Json]:
+def answer(catalogue: Catalogue, behaviours: Behaviours, name: str | None) -> dict[str, Json]:
     """The model of one object, or without a name the list of all."""
     if name is None:
         listed: list[Json] = [
@@ -28,6 +29,8 @@ def answer(catalogue: Catalogue, name: str | None) -> dict[str, Json]:
     if type_ is None:
         return success([], count=0)
     root = _group(type_.root)
+    if type_.owner and behaviours["line_audit"] == "absent" and isinstance(root["groups"], dict):
+        root["groups"].pop("audit", None)
     fields = root["fields"]
     if isinstance(fields, dict):
         root["fields"] = {name: one for name, one in fields.items() if name not in type_.unlisted}

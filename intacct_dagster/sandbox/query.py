@@ -16,6 +16,7 @@ from datetime import date
 from typing import Any, cast
 
 from . import refusals
+from .behaviours import Behaviours
 from .books import Books
 from .catalogue import Catalogue, Json, Kind, ObjectType
 from .filter_expression import (
@@ -149,8 +150,11 @@ def read_query(payload: Json, books: Books) -> Query:
         raise refusals.query_invalid(f"start must be from 1 to {cap}, not {start}", "/start")
     order_by = _order_by(catalogue, type_, fields, payload.get("orderBy"))
     kinds = {one.path: one.kind for one in filters}
+    for path in kinds:
+        _in_question(behaviours, type_, path)
     for path in (*(path for path, one in fields.items() if one is None), *dict(order_by)):
         if path not in fields or fields[path] is None:
+            _in_question(behaviours, type_, path)
             kinds[path] = _queryable(catalogue, type_, path)
     return Query(
         object=name,
@@ -226,7 +230,18 @@ def _queryable(catalogue: Catalogue, type_: ObjectType, path: str) -> Kind:
         return _queryable(catalogue, catalogue[ref.object], ref.shown.get(name, name))
     if path in type_.root.lists:
         raise refusals.field_not_queryable(path, type_.name)
+    reached = type_.beyond(path)
+    if reached is not None and reached[0].object in catalogue:
+        return _queryable(catalogue, catalogue[reached[0].object], reached[1])
     raise refusals.field_unknown(path)
+
+
+def _in_question(behaviours: Behaviours, type_: ObjectType, path: str) -> None:
+    """Raises `Refusal` for a field of which nobody knows whether it can be queried."""
+    if behaviours["reference_reach"] == "refused" and type_.beyond(path) is not None:
+        raise refusals.field_unknown(path)
+    if behaviours["line_audit"] == "absent" and type_.owner and path.startswith("audit."):
+        raise refusals.field_unknown(path)
 
 
 def _fields(catalogue: Catalogue, type_: ObjectType, given: Json) -> dict[str, Aggregate | None]:

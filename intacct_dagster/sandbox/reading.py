@@ -56,7 +56,8 @@ class Reader:
             if field.computed:
                 return self._computed(field)
             return lambda rows: [row.get(path) for row in rows]
-        ref, member = self.type.members[path]
+        beyond = self.type.beyond(path)
+        ref, member = beyond if beyond is not None else self.type.members[path]
         return self._through(ref, member)
 
     def _through(self, ref: Ref, member: str) -> Column:

@@ -64,7 +64,11 @@ def _several(door: FrontDoor, session: Session, payloads: list[Json]) -> Respons
 def ask_model(door: FrontDoor, request: Request, body: bytes) -> Response:
     """GET /services/core/model."""
     door.session(request)
-    return as_json(model_service.answer(door.books.catalogue, request.query_params.get("name")))
+    return as_json(
+        model_service.answer(
+            door.books.catalogue, door.books.behaviours, request.query_params.get("name")
+        )
+    )
 
 
 def session_id(door: FrontDoor, request: Request, body: bytes) -> Response:

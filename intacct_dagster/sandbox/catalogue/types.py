@@ -215,6 +215,16 @@ class ObjectType:
             {f"{ref.path}.{name}": (ref, name) for ref in refs.values() for name in ref.members},
         )
 
+    def beyond(self, path: str) -> tuple[Ref, str] | None:
+        """The reference that a path goes through, and the path in the record that it names; None
+        for what the object shows itself."""
+        if path in self.fields or path in self.members:
+            return None
+        for ref in self.refs.values():
+            if path.startswith(f"{ref.path}."):
+                return ref, path[len(ref.path) + 1 :]
+        return None
+
     @property
     def lines(self) -> LineList | None:
         """The list of owned lines, if the object has one."""
