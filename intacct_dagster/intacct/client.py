@@ -35,7 +35,7 @@ from intacct_dagster.intacct.session import Session
 from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.intacct.transport import Answer, Kind, Transport
 from intacct_dagster.intacct.usage import Meter, Usage
-from intacct_dagster.intacct.walk import WalkResult, Window, discard, walk
+from intacct_dagster.intacct.walk import CHANGED, WalkResult, Window, discard, walk
 
 #: The most keys in one GET (developer portal, bulk requests).
 KEYS_IN_A_GET: Final = 500
@@ -252,11 +252,14 @@ class IntacctClient:
         *,
         into: Path,
         page_size: int = LARGEST_PAGE,
+        changed: str = CHANGED,
+        filters: Sequence[Filter] = (),
     ) -> WalkResult:
         """Every row of `object` that changed in `window`, proven complete, as files under `into`.
 
-        Without a window it is every row there is. `key`, `audit.modifiedDateTime` and `entity.id`
-        are read with it (without a window, `key`). `into` is the caller's to delete; a walk that
+        Without a window it is every row there is. `key`, `changed` (the path of the change time)
+        and `entity.id` are read with it (without a window, `key`). All `filters` must hold for a
+        row as well. `into` is the caller's to delete; a walk that
         was interrupted goes on where it finds its own pages there. Raises WalkIncomplete and
         WrongEntity besides, also where no row tells but the session is not in the entity; then
         nothing is left in it.
@@ -270,6 +273,8 @@ class IntacctClient:
             into=into,
             page_size=page_size,
             parameters=self._parameters(),
+            changed=changed,
+            filters=filters,
         )
         self._meter.add(Usage(rows=result.proof.distinct_keys))
         if self.entity_id is not None and not result.proof.own_rows:

@@ -7,7 +7,7 @@ everything but `writeOnly` fields and lists, deprecated fields included. It call
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from intacct_dagster.intacct.errors import About, AnswerNotUnderstood
@@ -38,13 +38,30 @@ class ModelField:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A reference of an object: its dotted `path`, the `object` it names a record of.
+
+    `is_owner` marks the document that a line belongs to (developer portal: owned objects).
+    """
+
+    path: str
+    object: str
+    is_owner: bool
+
+
+@dataclass(frozen=True)
 class ObjectModel:
-    """An object's model. `fields` can be selected in a query; `write_only` can only be sent."""
+    """An object's model. `fields` can be selected in a query; `write_only` can only be sent.
+
+    `lists` are the dotted paths of its lists, with the objects whose records they hold.
+    """
 
     name: str
     fields: tuple[ModelField, ...]
     write_only: tuple[ModelField, ...]
     idempotence_supported: bool
+    references: tuple[Reference, ...] = ()
+    lists: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_model(result: object, name: str, about: About) -> ObjectModel:
@@ -54,20 +71,40 @@ def read_model(result: object, name: str, about: About) -> ObjectModel:
         raise AnswerNotUnderstood(
             f"The model of {about} has no fields.", entity=about.entity, object=about.object
         )
-    fields = sorted(_flatten(model, "", 0), key=lambda field: field.path)
+    fields = sorted(_flatten(model, "", 0), key=lambda each: each.path)
     return ObjectModel(
         name=name,
-        fields=tuple(field for field in fields if not field.write_only),
-        write_only=tuple(field for field in fields if field.write_only),
+        fields=tuple(each for each in fields if not each.write_only),
+        write_only=tuple(each for each in fields if each.write_only),
         idempotence_supported=model.get("idempotenceSupported") is True,
+        references=tuple(
+            Reference(path, _object(each), each.get("isOwner") is True)
+            for path, each in _walk(model, "refs", "", 0)
+        ),
+        lists={path: _object(each) for path, each in _walk(model, "lists", "", 0)},
     )
+
+
+def _walk(
+    node: Mapping[str, object], kind: str, prefix: str, depth: int
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """References or lists, here and in groups below, by path."""
+    for name, each in _mapping(node.get(kind)).items():
+        yield prefix + name, _mapping(each)
+    if depth < _DEEPEST_GROUP:
+        for name, group in _mapping(node.get("groups")).items():
+            yield from _walk(_mapping(group), kind, f"{prefix}{name}.", depth + 1)
+
+
+def _object(named: Mapping[str, object]) -> str:
+    return (_text(named.get("apiObject")) or "").removeprefix("objects/")
 
 
 def _flatten(node: Mapping[str, object], prefix: str, depth: int) -> Iterator[ModelField]:
     """Fields here, in groups below, and what identifies each reference; lists are left out."""
-    for name, field in _mapping(node.get("fields")).items():
+    for name, each in _mapping(node.get("fields")).items():
         if name != "href":
-            yield _field(prefix + name, _mapping(field))
+            yield _field(prefix + name, _mapping(each))
     for name, reference in _mapping(node.get("refs")).items():
         fields = _mapping(_mapping(reference).get("fields"))
         for part in _OF_A_REFERENCE:
@@ -78,19 +115,19 @@ def _flatten(node: Mapping[str, object], prefix: str, depth: int) -> Iterator[Mo
             yield from _flatten(_mapping(group), f"{prefix}{name}.", depth + 1)
 
 
-def _field(path: str, field: Mapping[str, object]) -> ModelField:
-    enum = field.get("enum")
+def _field(path: str, told: Mapping[str, object]) -> ModelField:
+    enum = told.get("enum")
     values = cast("list[object]", enum) if isinstance(enum, list) else []
     return ModelField(
         path=path,
-        type=_text(field.get("type")) or "string",
-        format=_text(field.get("format")),
-        description=_text(field.get("description")),
+        type=_text(told.get("type")) or "string",
+        format=_text(told.get("format")),
+        description=_text(told.get("description")),
         enum=tuple(str(value) for value in values if value is not None) or None,
-        write_only=field.get("writeOnly") is True,
-        read_only=field.get("readOnly") is True,
-        nullable=field.get("nullable") is not False,
-        deprecated=field.get("deprecated") is True,
+        write_only=told.get("writeOnly") is True,
+        read_only=told.get("readOnly") is True,
+        nullable=told.get("nullable") is not False,
+        deprecated=told.get("deprecated") is True,
     )
 
 

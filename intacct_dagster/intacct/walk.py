@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -24,10 +25,9 @@ from intacct_dagster.intacct.query import Filter, Query, QueryPage, Scalar
 #: Tries of a whole walk, the first included.
 ATTEMPTS: Final = 3
 
-#: Read with every row: what tells rows apart, what orders them, and whose they are.
-ALWAYS_READ: Final = ("key", "audit.modifiedDateTime", "entity.id")
+#: The change time of a record. (A line's may be that of its document, reached through it.)
+CHANGED: Final = "audit.modifiedDateTime"
 
-_CHANGED: Final = "audit.modifiedDateTime"
 # No row changed before this. A lower bound on every page keeps rows without a change time out of
 # the dated pages, wherever Intacct sorts nulls.
 _THE_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -87,12 +87,16 @@ class WalkResult:
 Ask = Callable[[Query], QueryPage]
 
 
+_Key = Annotated[str, msgspec.Meta(min_length=1)]
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class _Row(msgspec.Struct):
     """The three fields of a row that the walk itself looks at; the rest is never decoded."""
 
-    key: Annotated[str, msgspec.Meta(min_length=1)]
-    changed: Annotated[datetime, msgspec.Meta(tz=True)] | None = msgspec.field(name=_CHANGED)
-    entity: str | None = msgspec.field(name="entity.id")
+    key: _Key
+    changed: _Time | None
+    entity: str | None
 
     @property
     def second(self) -> datetime | None:
@@ -103,7 +107,7 @@ class _Row(msgspec.Struct):
 class _Undated(msgspec.Struct):
     """The same of a row of an object without change times; it need not belong to an entity."""
 
-    key: Annotated[str, msgspec.Meta(min_length=1)]
+    key: _Key
     entity: str | None = msgspec.field(name="entity.id", default=None)
 
     @property
@@ -116,7 +120,23 @@ class _Undated(msgspec.Struct):
 
 
 _Decoder = msgspec.json.Decoder[list[_Row]] | msgspec.json.Decoder[list[_Undated]]
-_ROWS = msgspec.json.Decoder(list[_Row])
+
+
+@functools.cache
+def _dated(changed: str) -> msgspec.json.Decoder[list[_Row]]:
+    """Decodes rows whose change time is at the path `changed`."""
+    row = msgspec.defstruct(
+        "_DatedRow",
+        [
+            ("key", _Key),
+            ("changed", _Time | None, msgspec.field(name=changed)),
+            ("entity", str | None, msgspec.field(name="entity.id")),
+        ],
+        bases=(_Row,),
+    )
+    return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
+
+
 _UNDATED = msgspec.json.Decoder(list[_Undated])
 
 
@@ -178,8 +198,12 @@ def walk(
     into: Path,
     page_size: int,
     parameters: Mapping[str, Scalar],
+    changed: str = CHANGED,
+    filters: Sequence[Filter] = (),
 ) -> WalkResult:
     """Reads `window` of `object` into files under `into`; None reads all rows, by key.
+
+    `changed` is the path of the change time that the window is of; `filters` narrow what is read.
 
     Pages cannot be got at before they are proven. A walk that was interrupted, by what `ask`
     raises or by the end of the process, goes on from its last whole page when it is asked for
@@ -190,9 +214,13 @@ def walk(
     if page_size < 2:
         raise ValueError("pages overlap by a row, so a page has at least two")
     into.mkdir(parents=True, exist_ok=True)
-    always = ALWAYS_READ if window is not None else ("key",)
+    always = ("key", changed, "entity.id") if window is not None else ("key",)
     query = Query(
-        object, tuple(dict.fromkeys((*always, *fields))), size=page_size, parameters=parameters
+        object,
+        tuple(dict.fromkeys((*always, *fields))),
+        tuple(filters),
+        size=page_size,
+        parameters=parameters,
     )
     about = About(entity, object)
     progress = _resume(into, _identity(query, window, entity))
@@ -200,7 +228,7 @@ def walk(
     while progress.attempt <= ATTEMPTS:
         folder = into / f"walk-{progress.attempt}"
         folder.mkdir(exist_ok=True)
-        attempt = _Attempt(ask, query, window, about, folder, progress)
+        attempt = _Attempt(ask, query, window, changed, about, folder, progress)
         try:
             total_count = attempt.run()
         except _NotProven as not_proven:
@@ -312,6 +340,7 @@ class _Attempt:
         ask: Ask,
         query: Query,
         window: Window | None,
+        changed: str,
         about: About,
         folder: Path,
         progress: _Progress,
@@ -323,8 +352,9 @@ class _Attempt:
         self._folder = folder
         self._at = progress
         self._size = query.size
-        self._decoder: _Decoder = _ROWS if window is not None else _UNDATED
-        self._order = ({_CHANGED: "asc"}, {"key": "asc"}) if window else ({"key": "asc"},)
+        self._changed = changed
+        self._decoder: _Decoder = _dated(changed) if window is not None else _UNDATED
+        self._order = ({changed: "asc"}, {"key": "asc"}) if window else ({"key": "asc"},)
         self._second: datetime | None = None
         self._keys_of_second: set[str] = set()
 
@@ -580,12 +610,14 @@ class _Attempt:
         return self._ask(counted).total_count
 
     def _filters(self, bound: datetime | None, until: datetime | None = None) -> tuple[Filter, ...]:
+        given = tuple(self._query.filters)
         if self._window is None:
-            return ()
+            return given
         if bound is None:
-            return ({"$eq": {_CHANGED: None}},)
+            return (*given, {"$eq": {self._changed: None}})
         end = until if until is not None else self._window.until
-        return ({"$gte": {_CHANGED: _wire(bound)}}, {"$lt": {_CHANGED: _wire(end)}})
+        since: Filter = {"$gte": {self._changed: _wire(bound)}}
+        return (*given, since, {"$lt": {self._changed: _wire(end)}})
 
 
 def _tail(rows: Sequence[_Row | _Undated]) -> Sequence[_Row | _Undated]:
