@@ -242,8 +242,8 @@ def test_a_defect_is_answered_without_a_traceback(
         ("POST", "/services/core/composite", [], 400, "2 to 10 requests"),
         ("POST", "/services/core/query", [{}] * 21, 400, "1 to 20 queries"),
         ("POST", "/services/core/export", {"fileType": "csv"}, 400, "fileType and query"),
-        ("GET", "/services/bulk/job/status", None, 404, "does not exist"),
-        ("GET", "/services/core/async/job-status?jobId=x", None, 404, "does not exist"),
+        ("GET", "/services/bulk/job/status", None, 404, "could not be found"),
+        ("GET", "/services/core/async/job-status?jobId=x", None, 404, "could not be found"),
     ],
 )
 def test_too_many_and_too_few_are_refused(

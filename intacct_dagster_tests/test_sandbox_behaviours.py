@@ -22,6 +22,7 @@ from intacct_dagster_tests.sandbox_caller import (
     invoice,
     invoice_line,
 )
+from intacct_dagster_tests.webhook_receiver import LIMIT, receiving
 
 USER = "usa@demo"
 
@@ -328,6 +329,18 @@ def _after_a_line(caller: Caller) -> Any:
     return _modified(caller, INVOICE, key)
 
 
+def _signed(caller: Caller) -> Any:
+    with receiving() as receiver:
+        headers = {"Prefer": "respond-async", "X-IA-Webhook-EndpointURL": receiver.url}
+        caller.call("POST", f"/objects/{INVOICE}", user=USER, json=invoice(), headers=headers)
+        caller.control("POST", "clock", {"advance": "1s"})
+        for _ in range(2000):
+            if caller.control("GET", "webhooks")["deliveries"][0]["statuses"]:
+                break
+        sent, _ = receiver.taken.get(timeout=LIMIT)
+    return sent["x-ia-sage-signature"].count(".")
+
+
 def _stray(caller: Caller) -> Any:
     return [
         caller.call("GET", path, user=USER).status_code
@@ -397,6 +410,7 @@ _SHOWN_BY: dict[str, Callable[[Caller], Any]] = {
     "idempotency_scope": _key_scope,
     "idempotency_after_timeout": _lost_answer,
     "shared_masters": _shared,
+    "async_signature": _signed,
     "stray_slashes": _stray,
     "list_parameters": lambda caller: (
         caller.call("GET", f"/objects/{INVOICE}?start=101", user=USER).status_code

@@ -168,3 +168,19 @@ def test_other_files_are_refused(caller: Caller) -> None:
     assert _export(caller, "pdf").status_code == 501
     assert _export(caller, "doc").status_code == 400
     assert _export(caller, "csv", object="nothing/there").status_code == 400
+
+
+def test_a_composite_with_a_key_is_done_once(caller: Caller) -> None:
+    steps = [{"method": "POST", "path": f"/objects/{INVOICE}", "body": invoice()}] * 2
+    headers = {"Idempotency-Key": "c"}
+
+    def ask(body: Any) -> Any:
+        path = "/services/core/composite"
+        return caller.call("POST", path, user=USER, json=body, headers=headers)
+
+    first, again = ask(steps), ask(steps)
+    assert first.status_code == 200
+    assert again.content == first.content
+    assert again.headers["x-ia-idempotency-cached-date"]
+    assert caller.control("GET", "books")["count"] == 2
+    assert ask(steps[:1] * 3).status_code == 409

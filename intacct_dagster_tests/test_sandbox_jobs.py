@@ -6,11 +6,8 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from queue import Queue
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,9 +23,9 @@ from intacct_dagster_tests.sandbox_caller import (
     invoice,
     messages,
 )
+from intacct_dagster_tests.webhook_receiver import LIMIT, receiving
 
 USER = "usa@demo"
-_LIMIT = 20  # seconds
 _FORM = "multipart/form-data; boundary=x"
 
 
@@ -174,52 +171,12 @@ def test_a_body_that_is_no_form_is_refused(caller: Caller, kind: str, body: byte
 # --- webhooks ---------------------------------------------------------------------------------
 
 
-class _Receiver(ThreadingHTTPServer):
-    """Takes webhooks; answers the statuses it is told to, and 200 after them."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.taken: Queue[tuple[dict[str, str], bytes]] = Queue()
-        self.statuses: list[int] = []
-        super().__init__(("127.0.0.1", 0), _Taker)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/hook"
-
-
-class _Taker(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        receiver = self.server
-        assert isinstance(receiver, _Receiver)
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(receiver.statuses.pop(0) if receiver.statuses else 200)
-        self.end_headers()
-        receiver.taken.put(({name.lower(): text for name, text in self.headers.items()}, body))
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def _receiving() -> Iterator[_Receiver]:
-    with _Receiver() as receiver:
-        thread = threading.Thread(target=receiver.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield receiver
-        finally:
-            receiver.shutdown()
-            thread.join(_LIMIT)
-
-
 class _Company:
     """A sandbox on a port whose clock stands still."""
 
     def __init__(self, base_url: str) -> None:
         self._url = base_url
-        self._client = httpx.Client(timeout=_LIMIT)
+        self._client = httpx.Client(timeout=LIMIT)
         form = {"grant_type": "client_credentials", "username": USER, **CLIENT}
         token = self._client.post(f"{base_url}/oauth2/token", data=form).json()["access_token"]
         self._client.headers["Authorization"] = f"Bearer {token}"
@@ -260,7 +217,7 @@ def _claims(headers: dict[str, str]) -> Any:
 
 
 def test_a_request_that_is_put_off_is_answered_at_the_webhook_and_signed(company: _Company) -> None:
-    with _receiving() as receiver:
+    with receiving() as receiver:
         company.control("webhooks", {"id": "hook-1", "url": receiver.url})
         later = {"Prefer": "respond-async", "X-IA-Webhook-Id": "hook-1"}
         answer = company.post(f"/objects/{INVOICE}", [invoice(), invoice("nobody")], **later)
@@ -269,7 +226,7 @@ def test_a_request_that_is_put_off_is_answered_at_the_webhook_and_signed(company
         assert job["state"] == "queued"
         assert company.control("books")["count"] == 0
         company.control("clock", {"advance": "1s"})
-        headers, body = receiver.taken.get(timeout=_LIMIT)
+        headers, body = receiver.taken.get(timeout=LIMIT)
         company.settled()
         assert company.control("books")["count"] == 1
         assert headers["x-ia-respond-code"] == "207"
@@ -279,11 +236,16 @@ def test_a_request_that_is_put_off_is_answered_at_the_webhook_and_signed(company
         assert claims["exp"] - claims["iat"] == 3_600_000
         assert (claims["iss"], claims["tenant_id"]) == ("Sage Intacct", "demo")
         assert json.loads(body)["ia::meta"]["totalError"] == 1
-        assert company.get(job["href"])["ia::result"]["state"] == "delivered"
+        told = company.get(job["href"])["ia::result"]
+        assert told["state"] == "delivered"
+        assert told["startedDateTime"] == "2026-10-13T18:00:01Z"
+        assert told["deliveryStatus"] == [
+            {"status": "200", "deliveryDateTime": "2026-10-13T18:00:01Z"}
+        ]
 
 
 def test_a_receiver_that_fails_is_tried_again_after_10_30_and_90_seconds(company: _Company) -> None:
-    with _receiving() as receiver:
+    with receiving() as receiver:
         receiver.statuses = [503, 429, 408, 500]
         later = {"Prefer": "respond-async", "X-IA-Webhook-EndpointURL": receiver.url}
         answer = company.post(f"/objects/{INVOICE}", invoice(), **later)
@@ -301,22 +263,23 @@ def test_a_receiver_that_fails_is_tried_again_after_10_30_and_90_seconds(company
 
 
 def test_a_platform_trigger_tells_of_what_was_written(company: _Company) -> None:
-    with _receiving() as receiver:
+    with receiving() as receiver:
         events = ["after_create", "after_delete"]
         company.control("webhooks", {"object": CUSTOMER, "events": events, "url": receiver.url})
         key = company.post(f"/objects/{CUSTOMER}", {"id": "NEW", "name": "New"}).json()
-        headers, body = receiver.taken.get(timeout=_LIMIT)
+        headers, body = receiver.taken.get(timeout=LIMIT)
         context = json.loads(base64.b64decode(headers["x-clientcontext"]))
-        assert (context["RESTOBJECTNAME"], context["EVENTNAME"]) == (CUSTOMER, "after_create")
-        assert (context["COMPANY"], context["USER"]) == ("demo", "usa")
+        assert (context["RESTOBJECTNAME"], context["EVENT"]) == (CUSTOMER, "after_create")
+        assert (context["COMPANY"], context["USER"]) == ("demo", "2")
         assert headers["x-idempotencykey"]
+        assert headers["authorization"] == f"Bearer {headers['x-ia-sage-signature']}"
         assert json.loads(body)["key"] == key["ia::result"]["key"]
         company.post(f"/objects/{INVOICE}", invoice())
         assert len(company.settled()) == 1
 
 
 def test_a_bulk_job_calls_back_when_it_is_done(company: _Company) -> None:
-    with _receiving() as receiver:
+    with receiving() as receiver:
         asked = {"objectName": INVOICE, "operation": "create", "callbackURL": receiver.url}
         made = company._client.post(
             f"{company._url}/services/bulk/job/create",
@@ -324,18 +287,18 @@ def test_a_bulk_job_calls_back_when_it_is_done(company: _Company) -> None:
             files={"file": ("x.json", json.dumps([invoice()]).encode())},
         )
         company.control("clock", {"advance": "5s"})
-        _, body = receiver.taken.get(timeout=_LIMIT)
+        _, body = receiver.taken.get(timeout=LIMIT)
         told = json.loads(body)["ia::result"]
         assert told["jobId"] == made.json()["ia::result"]["jobId"]
         assert told["status"] == "completed"
 
 
 def test_a_job_is_done_without_anyone_asking_when_time_runs_by_itself() -> None:
-    with _receiving() as receiver, serve() as sandbox:
+    with receiving() as receiver, serve() as sandbox:
         company = _Company(sandbox.base_url)
         later = {"Prefer": "respond-async", "X-IA-Webhook-EndpointURL": receiver.url}
         company.post(f"/objects/{INVOICE}", invoice(), **later)
-        headers, _ = receiver.taken.get(timeout=_LIMIT)
+        headers, _ = receiver.taken.get(timeout=LIMIT)
         assert headers["x-ia-respond-code"] == "201"
 
 
@@ -348,3 +311,131 @@ def test_without_an_address_nothing_is_put_off(caller: Caller) -> None:
     unknown = {**headers, "X-IA-Webhook-Id": "nobody"}
     answer = caller.call("POST", path, user=USER, json=invoice(), headers=unknown)
     assert answer.status_code == 400
+
+
+def test_workflows_and_services_are_put_off_too(company: _Company) -> None:
+    key = company.post(f"/objects/{INVOICE}", invoice(state="draft")).json()["ia::result"]["key"]
+    query = {"object": INVOICE, "fields": ["key"], "size": 1}
+    asked: list[tuple[str, Any, str]] = [
+        (f"/workflows/{INVOICE}/submit", {"key": key}, "application/json"),
+        ("/services/core/query", query, "application/json"),
+        ("/services/core/export", {"fileType": "csv", "query": query}, "text/csv; charset=utf-8"),
+    ]
+    with receiving() as receiver:
+        later = {"Prefer": "respond-async", "X-IA-Webhook-EndpointURL": receiver.url}
+        for path, body, kind in asked:
+            assert company.post(path, body, **later).status_code == 202
+            company.control("clock", {"advance": "1s"})
+            headers, _ = receiver.taken.get(timeout=LIMIT)
+            assert (headers["x-ia-respond-code"], headers["content-type"]) == ("200", kind)
+    got = company.get(f"/objects/{INVOICE}/{key}")
+    assert got["ia::result"]["state"] == "posted"
+
+
+def test_serialized_requests_wait_for_each_other(company: _Company) -> None:
+    with receiving() as receiver:
+        receiver.statuses = [503]
+        later = {"Prefer": "respond-async-serialized", "X-IA-Webhook-EndpointURL": receiver.url}
+        for _ in range(2):
+            company.post(f"/objects/{INVOICE}", invoice(), **later)
+        company.control("clock", {"advance": "1s"})
+        company.settled()
+        company.control("clock", {"advance": "5s"})
+        assert company.control("books")["count"] == 1, "the first answer is not taken yet"
+        company.control("clock", {"advance": "5s"})
+        company.settled()
+        company.control("clock", {"advance": "1s"})
+        assert company.control("books")["count"] == 2
+
+
+def test_jobs_webhooks_and_deliveries_outlive_a_restart(tmp_path: Path) -> None:
+    with receiving() as receiver:
+        with calling(state=tmp_path) as caller:
+            for one in (
+                {"id": "hook", "url": receiver.url, "secret": "own"},
+                {"object": CUSTOMER, "events": ["after_create"]},
+            ):
+                caller.control("POST", "webhooks", one)
+            caller.call("POST", f"/objects/{CUSTOMER}", user=USER, json={"id": "N", "name": "N"})
+            headers = {"Prefer": "respond-async", "X-IA-Webhook-Id": "hook"}
+            path = f"/objects/{INVOICE}"
+            late = caller.call("POST", path, user=USER, json=invoice(), headers=headers).json()
+            bulk = _bulk(caller, [invoice(), invoice()])
+            assert caller.control("GET", "books")["count"] == 1
+        with calling(state=tmp_path) as caller:
+            assert caller.control("GET", "webhooks")["addresses"] == {"hook": receiver.url}
+            count = caller.call("GET", "/services/delivery/event/count", user=USER).json()
+            assert count["ia::result"] == {"count": 1}
+            told = _to_its_end(caller, bulk)
+            assert [one["ia::status"] for one in told] == [201, 201]
+            assert caller.control("GET", "books")["count"] == 4
+            for _ in range(2000):
+                if caller.control("GET", "webhooks")["deliveries"][0]["statuses"]:
+                    break
+            sent, _ = receiver.taken.get(timeout=LIMIT)
+            head, claims, signature = sent["x-ia-sage-signature"].split(".")
+            digest = hmac.digest(b"own", f"{head}.{claims}".encode(), "sha256")
+            assert signature == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        with calling(state=tmp_path) as caller:
+            # Done once, and still known.
+            caller.control("POST", "clock", {"advance": "10s"})
+            assert caller.control("GET", "books")["count"] == 4
+            href = late["ia::result"]["href"]
+            job = caller.call("GET", href, user=USER).json()["ia::result"]
+            assert job["state"] == "delivered"
+            again = _status(caller, bulk.json()["ia::result"]["jobId"], "&download=true")
+            assert again.json()["ia::result"] == told
+            caller.control("POST", "reset")
+            caller.forget_tokens()
+            assert caller.call("GET", href, user=USER).status_code == 404
+            assert caller.control("GET", "webhooks")["triggers"] == []
+
+
+# --- the event queue --------------------------------------------------------------------------
+
+
+def _events(caller: Caller) -> Any:
+    return caller.call("GET", "/services/delivery/event/list", user=USER).json()["ia::result"]
+
+
+def _acknowledge(caller: Caller, ack_id: Any) -> Any:
+    path = "/services/delivery/event/ack"
+    return caller.call("POST", path, user=USER, json={"ackId": ack_id})
+
+
+def test_events_wait_in_the_queue_until_they_are_acknowledged(caller: Caller) -> None:
+    assert _events(caller) == []
+    caller.control("POST", "webhooks", {"object": CUSTOMER, "events": ["after_create"]})
+    for id_ in ("N1", "N2"):
+        caller.call("POST", f"/objects/{CUSTOMER}", user=USER, json={"id": id_, "name": id_})
+    first = _events(caller)
+    assert first == _events(caller), "nothing goes by being read"
+    assert [one["eventType"] for one in first["events"]] == ["pull", "pull"]
+    context = json.loads(base64.b64decode(first["events"][0]["clientContext"]))
+    assert (context["object"], context["event"]) == ("customer", "after.create")
+    payload = json.loads(base64.b64decode(first["events"][0]["payload"]))
+    assert payload["key"] == context["key"]
+    caller.call("POST", f"/objects/{CUSTOMER}", user=USER, json={"id": "N3", "name": "N3"})
+    done = _acknowledge(caller, first["ackId"]).json()["ia::result"]
+    assert done == {"ackId": first["ackId"], "status": "success"}
+    left = _events(caller)
+    assert len(left["events"]) == 1
+    assert _acknowledge(caller, first["ackId"]).status_code == 404
+    assert _acknowledge(caller, 5).status_code == 400
+    caller.control("POST", "clock", {"advance": "7d"})
+    caller.forget_tokens()
+    assert _events(caller) == [], "seven days are over"
+
+
+def test_what_no_receiver_took_waits_in_the_queue(company: _Company) -> None:
+    with receiving() as receiver:
+        receiver.statuses = [500] * 4
+        company.control("webhooks", {"object": CUSTOMER, "url": receiver.url, "name": "news"})
+        company.post(f"/objects/{CUSTOMER}", {"id": "NEW", "name": "New"})
+        for span in ("10s", "30s", "90s"):
+            company.settled()
+            company.control("clock", {"advance": span})
+        company.settled()
+    (event,) = company.get("/services/delivery/event/list")["ia::result"]["events"]
+    context = json.loads(base64.b64decode(event["clientContext"]))
+    assert (context["RESTOBJECTNAME"], context["EVENTNAME"]) == (CUSTOMER, "news")

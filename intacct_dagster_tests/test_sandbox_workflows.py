@@ -89,7 +89,7 @@ def test_an_action_that_the_state_does_not_allow_is_refused(caller: Caller) -> N
     assert "A document that is posted cannot be posted" in messages(response)
     assert _act(caller, f"{INVOICE}/dance", {"key": key}).status_code == 404
     assert _act(caller, f"{INVOICE}/submit", {"key": "999999"}).status_code == 404
-    for body in ({}, [], [5], {"key": 5}, {"key": key, "why": "x"}):
+    for body in ({}, [], [5], {"key": True}, {"key": key, "why": "x"}):
         assert _act(caller, f"{INVOICE}/submit", body).status_code in (207, 400)
 
 
@@ -136,3 +136,34 @@ def test_a_list_is_answered_by_position(caller: Caller) -> None:
     assert (first["ia::status"], second["ia::status"]) == (422, 200)
     assert (second["key"], second["state"]) == (good, "posted")
     assert answer.json()["ia::meta"] == {"totalCount": 2, "totalSuccess": 1, "totalError": 1}
+
+
+def test_a_workflow_with_a_key_is_done_once(caller: Caller) -> None:
+    key = _new(caller, state="draft")
+    path = f"/workflows/{INVOICE}/submit"
+
+    def submit(body: Any) -> Any:
+        headers = {"Idempotency-Key": "w"}
+        return caller.call("POST", path, user=USER, json=body, headers=headers)
+
+    first, again = submit({"key": key}), submit({"key": key})
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert again.content == first.content
+    assert again.headers["x-ia-idempotency-cached-date"]
+    assert submit({"key": _new(caller, state="draft")}).status_code == 409
+
+
+def test_an_atomic_list_of_workflows_changes_all_or_none(caller: Caller) -> None:
+    draft, posted = _new(caller, state="draft"), _new(caller)
+    path, body = f"/workflows/{INVOICE}/submit", [{"key": draft}, {"key": posted}]
+    headers = {"X-IA-API-Param-Transaction": "true"}
+    answer = caller.call("POST", path, user=USER, json=body, headers=headers)
+    assert answer.status_code == 422
+    codes = [one["ia::error"]["code"] for one in answer.json()["ia::result"]]
+    assert codes == ["unprocessed", "operationFailed"]
+    got = caller.call("GET", f"/objects/{INVOICE}/{draft}", user=USER).json()
+    assert got["ia::result"]["state"] == "draft"
+    mixed = caller.call("POST", path, user=USER, json=body)
+    assert mixed.status_code == 207
+    assert [one["ia::status"] for one in mixed.json()["ia::result"]] == [200, 422]
+    assert mixed.json()["ia::result"][0]["state"] == "posted"

@@ -15,8 +15,10 @@ from . import (
     service_routes,
     workflows,
 )
+from .batches import kept
 from .books import Books
 from .front_door import BASE_PATH, FrontDoor
+from .jobs import deferrable
 
 __all__ = ["BASE_PATH", "create_app"]
 
@@ -27,6 +29,7 @@ _ALL = ["GET", "POST", "PATCH", "DELETE", "OPTIONS"]
 def create_app(books: Books) -> Starlette:
     """The sandbox as an ASGI application over these books; `app.state.door` is its front door."""
     door = FrontDoor(books)
+    jobs.recall(door)
     door.before_each = lambda: jobs.go_on(door)
     route, control = door.route, door.control_route
     app = Starlette(
@@ -35,7 +38,7 @@ def create_app(books: Books) -> Starlette:
             route("/oauth2/revoke", "revoke", oauth_routes.revoke, ["POST"]),
             route("/oauth2/introspect", "introspect", oauth_routes.introspect, ["POST"]),
             route("/oauth2/authorize", "authorize", oauth_routes.authorize, ["GET", "POST"]),
-            route("/services/core/query", "query", service_routes.ask_query, ["POST"]),
+            route("/services/core/query", "query", deferrable(service_routes.ask_query), ["POST"]),
             route("/services/core/model", "model", service_routes.ask_model, ["GET"]),
             route("/services/core/session/id", "session", service_routes.session_id, ["GET"]),
             route(
@@ -51,15 +54,26 @@ def create_app(books: Books) -> Starlette:
                 ["POST"],
             ),
             route(
-                "/workflows/{application}/{object}/{action}", "workflow", workflows.act, ["POST"]
+                "/workflows/{application}/{object}/{action}",
+                "workflow",
+                deferrable(workflows.act),
+                ["POST"],
             ),
-            route("/services/core/composite", "composite", composite.ask_composite, ["POST"]),
-            route("/services/core/export", "export", export.ask_export, ["POST"]),
+            route(
+                "/services/core/composite",
+                "composite",
+                deferrable(kept(composite.ask_composite)),
+                ["POST"],
+            ),
+            route("/services/core/export", "export", deferrable(export.ask_export), ["POST"]),
             route("/services/core/async/job-status", "async", jobs.async_status, ["GET"]),
-            route("/services/bulk/job/create", "bulk", jobs.create_bulk, ["POST"]),
+            route("/services/bulk/job/create", "bulk", kept(jobs.create_bulk), ["POST"]),
             route("/services/bulk/job/status", "bulk", jobs.bulk_status, ["GET"]),
-            route(_OBJECT, "objects", object_routes.collection, _ALL),
-            route(f"{_OBJECT}/{{keys}}", "objects", object_routes.member, _ALL),
+            route("/services/delivery/event/count", "events", service_routes.count_events, ["GET"]),
+            route("/services/delivery/event/list", "events", service_routes.list_events, ["GET"]),
+            route("/services/delivery/event/ack", "events", service_routes.acknowledge, ["POST"]),
+            route(_OBJECT, "objects", deferrable(object_routes.collection), _ALL),
+            route(f"{_OBJECT}/{{keys}}", "objects", deferrable(object_routes.member), _ALL),
             control("/health", control_routes.health, ["GET"]),
             control("/openapi.json", control_routes.openapi_document, ["GET"]),
             control("/books", control_routes.written, ["GET"]),

@@ -154,7 +154,9 @@ class Books:
         self.referee = Referee()
         self.faults = FaultPlan(seed)
         self.throttle = Throttle()
-        self.webhooks = Webhooks(self.clock)
+        self.webhooks = Webhooks(self.clock, self._keep_webhook_event)
+        self.job_events: list[dict[str, Json]] = []
+        """What happened to the jobs that were put off, for whoever does them."""
         self.changes: list[Change] = []
         self.answers = Answers()
         self._late: dict[tuple[str, str], datetime] = {}
@@ -188,6 +190,7 @@ class Books:
     ) -> Callable[[], None]:
         changes, answers = list(self.changes), self.answers.copy()
         late, tokens, now = dict(self._late), self.tokens.snapshot(), self.clock.now()
+        webhooks, job_events = self.webhooks.snapshot(), list(self.job_events)
 
         def restore() -> None:
             if self._journal is not None:
@@ -195,6 +198,8 @@ class Books:
             self.tables, self.changes = tables(), list(changes)
             self.answers, self._late = answers.copy(), dict(late)
             tokens()
+            webhooks()
+            self.job_events = list(job_events)
             self.clock.restart(now)
 
         return restore
@@ -337,6 +342,14 @@ class Books:
     def _keep_token_event(self, event: dict[str, Json]) -> None:
         self._note({"token": event})
 
+    def _keep_webhook_event(self, event: dict[str, Json]) -> None:
+        self._note({"webhook": event})
+
+    def keep_job_event(self, event: dict[str, Json]) -> None:
+        """Something happened to a job; it is known after a restart too."""
+        self._note({"job": event})
+        self.job_events.append(event)
+
     def _replay_all(self, journal: Journal) -> None:
         for number, entry in enumerate(journal.entries(), start=2):
             try:
@@ -354,6 +367,10 @@ class Books:
         self.clock.advance_to(at)
         if "token" in entry:
             self.tokens.replay(entry["token"])
+        if "webhook" in entry:
+            self.webhooks.replay(entry["webhook"])
+        if "job" in entry:
+            self.job_events.append(entry["job"])
         if "lost" in entry:
             self.answers.lose(*entry["lost"])
         for object_, operation, key, row in entry.get("changes", ()):

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from . import refusals
 from .catalogue import Json
 from .envelopes import Refusal
-from .front_door import FrontDoor, as_json, read_json
+from .front_door import DEFERRED, FrontDoor, as_json, content_of, read_json
+from .scope import Session
 
 MOST_STEPS = 10
 """How many requests a composite may hold; at least two."""
@@ -44,7 +45,7 @@ def ask_composite(door: FrontDoor, request: Request, body: bytes) -> Response:
             failed += 1
             continue
         try:
-            status, answer = _take(door, step, along, results, number)
+            status, answer = _take(door, step, along, results, number, request.scope.get(DEFERRED))
         except Refusal as refusal:
             status, answer = refusal.status, refusal.body(door.support_id())
         shown = answer if isinstance(answer, dict) else {"ia::result": answer}
@@ -93,6 +94,7 @@ def _take(
     along: dict[str, str],
     results: dict[str, Json],
     number: int,
+    deferred: Session | None,
 ) -> tuple[int, Json]:
     path = _filled(step["path"], results, f"/{number}/path")
     given = cast("dict[str, str]", step.get("headers", {}))
@@ -102,7 +104,8 @@ def _take(
     body = b""
     if "body" in step:
         body = msgspec.json.encode(_filled(step["body"], results, f"/{number}/body"))
-    return door.inside(str(step["method"]), str(path), headers, body)
+    response = door.inside(str(step["method"]), str(path), headers, body, deferred)
+    return response.status_code, content_of(response)
 
 
 def _filled(value: Json, results: dict[str, Json], target: str) -> Json:

@@ -14,7 +14,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import openapi
+from . import jobs, openapi
 from .behaviours import all_behaviours
 from .catalogue import Json
 from .clock import wire_time
@@ -207,9 +207,12 @@ def limits(door: FrontDoor, request: Request, body: bytes) -> Response:
 
 def webhooks(door: FrontDoor, request: Request, body: bytes) -> Response:
     """/_sandbox/webhooks: GET shows addresses, triggers and deliveries, POST `{"id", "url"}`
-    registers an address, `{"object", "events", "url"}` a platform trigger."""
+    registers an address (and its `secret`), `{"object", "events", "url"}` a platform trigger;
+    without a url its events wait in the queue."""
     if request.method == "POST":
-        door.books.webhooks.register(_mapping(body, ("id", "object", "events", "url")))
+        door.books.webhooks.register(
+            _mapping(body, ("id", "object", "events", "url", "name", "secret"))
+        )
     return as_json(door.books.webhooks.shown())
 
 
@@ -220,7 +223,7 @@ def reset(door: FrontDoor, request: Request, body: bytes) -> Response:
     """POST /_sandbox/reset: books, time and counters as they were at the start. Behaviours, limits
     and the rules of the fault plan stay."""
     door.books.reset()
-    door.jobs.clear()
+    jobs.recall(door)
     return health(door, request, body)
 
 
@@ -234,6 +237,7 @@ def snapshots(door: FrontDoor, request: Request, body: bytes) -> Response:
 def restore(door: FrontDoor, request: Request, body: bytes) -> Response:
     """POST /_sandbox/restore `{"name": …}`: back to a snapshot, as often as you like."""
     door.books.restore(_name(body))
+    jobs.recall(door)
     return health(door, request, body)
 
 

@@ -38,6 +38,9 @@ from .scope import ENTITY_HEADER, Session, enter
 BASE_PATH = "/ia/api/v1"
 """Where Intacct's API begins."""
 
+DEFERRED = "sandbox.session"
+"""Key of the ASGI scope: the session of a request that was put off."""
+
 CUT = "sandbox.cut"
 """Key of the ASGI scope: a function that closes the connection, at once if its argument is true."""
 
@@ -72,6 +75,9 @@ class FrontDoor:
 
     def session(self, request: Request) -> Session:
         """Who asks, and where; raises `Refusal` (401, 403, 400)."""
+        deferred: Session | None = request.scope.get(DEFERRED)
+        if deferred is not None:
+            return deferred
         now = self.books.clock.now()
         user, bound = self.books.tokens.bearer(request.headers.get("authorization"), now)
         return enter(
@@ -125,10 +131,15 @@ class FrontDoor:
         return tidied
 
     def inside(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, Json]:
-        """Status and body of a request that another request brings along: one of a composite, or
-        one that was put off. `path` is below the API's base path."""
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        session: Session | None = None,
+    ) -> Response:
+        """The answer to a request that another request brings along: one of a composite, or one
+        that was put off, whose session was opened then. `path` is below the API's base path."""
         raw, _, query = path.partition("?")
         scope: dict[str, Any] = {
             "type": "http",
@@ -137,6 +148,8 @@ class FrontDoor:
             "query_string": query.encode(),
             "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
         }
+        if session is not None:
+            scope[DEFERRED] = session
         exchange = self.books.referee.open(
             self.books.clock.now(), "no route", method, BASE_PATH + raw
         )
@@ -151,8 +164,7 @@ class FrontDoor:
                 response = self._handle(request, exchange, handler, body)
                 break
         self.books.referee.close(exchange, response.status_code)
-        encoded = bytes(response.body)
-        return response.status_code, msgspec.json.decode(encoded) if encoded else None
+        return response
 
     # --- one request ----------------------------------------------------------------------
 
@@ -260,7 +272,8 @@ class FrontDoor:
             _log.exception("%s %s", request.method, request.url.path)
             return self.refuse(refusals.broke(type(error).__name__))
         if exchange.wrote:
-            self.books.webhooks.tell(exchange.wrote, exchange.user, exchange.entity)
+            user = self.books.tokens.user_key(exchange.user)
+            self.books.webhooks.tell(exchange.wrote, user, exchange.entity)
         return response
 
     def refuse(self, refusal: Refusal) -> Response:
@@ -417,6 +430,14 @@ def _queried(body: bytes) -> str | None:
         return msgspec.json.decode(body, type=_Queried).object
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
+
+
+def content_of(response: Response) -> Json:
+    """What an answer in JSON says; None if it is empty, or in no JSON."""
+    if not response.body or response.media_type != "application/json":
+        return None
+    content: Json = msgspec.json.decode(bytes(response.body))
+    return content
 
 
 def read_json(method: str, body: bytes) -> Json:

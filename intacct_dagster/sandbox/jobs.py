@@ -1,4 +1,5 @@
-"""Work that is put off: single requests (`Prefer: respond-async`) and bulk jobs.
+"""Work that is put off: single requests (`Prefer: respond-async`) and bulk jobs. Jobs outlive a
+restart: what happens to them is kept with the books.
 
 Facts (Sage's guides on asynchronous requests and bulk): 202 with a job and `retry-after`, the real
 answer goes to the client's webhook only, details are kept for four days; a bulk job takes a file of
@@ -9,9 +10,14 @@ sandbox's clock, and behaviours.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import itertools
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -27,8 +33,17 @@ from .catalogue import Json
 from .clock import wire_time
 from .envelopes import success
 from .errors import SandboxError
-from .front_door import BASE_PATH, FrontDoor, as_json, read_json
-from .webhooks import Delivery, check_url, remind
+from .front_door import (
+    BASE_PATH,
+    DEFERRED,
+    FrontDoor,
+    Handler,
+    as_json,
+    content_of,
+    read_json,
+)
+from .scope import Session
+from .webhooks import Webhooks, check_url, remind
 
 KEPT = timedelta(days=4)
 """How long a job can be asked for."""
@@ -51,44 +66,62 @@ class PutOff:
 
     id: str
     at: datetime
+    session: Session
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
     url: str
+    hook: str | None
     request_id: str
-    delivery: Delivery | None = None
+    serialized: bool
+    delivery: int | None = None
+    answered_at: datetime | None = None
     waits: bool = True
 
-    @property
-    def state(self) -> str:
+    def state(self, webhooks: Webhooks) -> str:
         """queued, inTransit, delivered or dead."""
         if self.delivery is None:
             return "queued"
-        tried = self.delivery.state == "queued" and self.delivery.statuses
-        return "inTransit" if tried else self.delivery.state
+        delivery = webhooks.delivery(self.delivery)
+        if delivery is None:
+            return "delivered"
+        tried = delivery.state == "queued" and delivery.statuses
+        return "inTransit" if tried else delivery.state
 
-    def shown(self) -> dict[str, Json]:
+    def shown(self, webhooks: Webhooks) -> dict[str, Json]:
         """As the job service tells it."""
-        return {
+        delivery = None if self.delivery is None else webhooks.delivery(self.delivery)
+        told: dict[str, Json] = {
             "jobId": self.id,
-            "state": self.state,
+            "state": self.state(webhooks),
             "queuedDateTime": wire_time(self.at),
-            "href": f"/services/core/async/job-status?jobId={self.id}",
         }
+        if self.answered_at is not None:
+            told["startedDateTime"] = told["finishedDateTime"] = wire_time(self.answered_at)
+        if delivery is not None:
+            told["deliveryStatus"] = delivery.tries()
+        return {**told, "href": f"/services/core/async/job-status?jobId={self.id}"}
 
 
-_CARRIED = ("authorization", "x-ia-api-param-entity", "x-ia-api-param-transaction")
+_CARRIED = ("x-ia-api-param-transaction", "idempotency-key", "content-type")
 
 
-def wants_async(request: Request) -> bool:
-    """Whether the client asks to be answered later."""
-    return "respond-async" in request.headers.get("prefer", "")
+def deferrable(handler: Handler) -> Handler:
+    """The handler, but for requests that ask with `Prefer` to be answered later."""
+
+    def handle(door: FrontDoor, request: Request, body: bytes) -> Response:
+        wanted = request.headers.get("prefer", "").lower()
+        if "respond-async" not in wanted or DEFERRED in request.scope:
+            return handler(door, request, body)
+        return _put_off(door, request, body, serialized="respond-async-serialized" in wanted)
+
+    return handle
 
 
-def put_off(door: FrontDoor, request: Request, body: bytes) -> Response:
+def _put_off(door: FrontDoor, request: Request, body: bytes, *, serialized: bool) -> Response:
     """202 for a request that is done in a second; raises `Refusal` (400)."""
-    books = door.books
+    session, books = door.session(request), door.books
     if books.behaviours["async_batch"] == "refused" and body.lstrip().startswith(b"["):
         raise refusals.bad_request("A batch cannot be asked for with Prefer: respond-async")
     id_ = request.headers.get("x-ia-webhook-id")
@@ -101,39 +134,63 @@ def put_off(door: FrontDoor, request: Request, body: bytes) -> Response:
         raise refusals.bad_request(
             "An asynchronous request needs X-IA-Webhook-Id or X-IA-Webhook-EndpointURL"
         ) from None
-    carried = (*_CARRIED, "idempotency-key")
-    headers = {name: request.headers[name] for name in carried if name in request.headers}
+    headers: dict[str, Json] = {
+        name: request.headers[name] for name in _CARRIED if name in request.headers
+    }
     path = quote(request.scope["path"].removeprefix(BASE_PATH))
-    job = PutOff(
-        id=_job_id(door),
-        at=books.clock.now(),
-        method=request.method,
-        path=path,
-        headers=headers,
-        body=body,
-        url=url,
-        request_id=door.support_id(),
+    asked = request.scope["query_string"].decode("ascii", "replace")
+    job = _keep(
+        door,
+        {
+            "event": "put off",
+            "method": request.method,
+            "path": f"{path}?{asked}" if asked else path,
+            "headers": headers,
+            "body": base64.b64encode(body).decode(),
+            "url": url,
+            "hook": id_,
+            "request": hashlib.md5(door.support_id().encode()).hexdigest(),  # noqa: S324 - an id
+            "serialized": serialized,
+            "user": session.user.id,
+            "entity": session.entity,
+        },
     )
-    _keep(door, job.id, job)
-    return as_json(success(job.shown()), status=202, headers={"Retry-After": str(WAIT)})
+    body_ = {"ia::result": job.shown(books.webhooks), "ia::meta": {"totalCount": 1}}
+    return as_json(body_, status=202, headers={"Retry-After": str(WAIT)})
 
 
 def async_status(door: FrontDoor, request: Request, body: bytes) -> Response:
     """GET /services/core/async/job-status?jobId=…"""
     door.session(request)
     job = _found(door, request, PutOff)
-    return as_json(success(job.shown()))
+    return as_json({"ia::result": job.shown(door.books.webhooks), "ia::meta": {"totalCount": 1}})
 
 
 def _answer_later(door: FrontDoor, job: PutOff) -> None:
     job.waits = False
-    status, answer = door.inside(job.method, job.path, job.headers, job.body)
+    response = door.inside(job.method, job.path, job.headers, job.body, job.session)
     headers = {
-        "X-IA-Respond-Code": str(status),
+        "X-IA-Respond-Code": str(response.status_code),
         "X-IA-Original-Request-Id": job.request_id,
+        "X-IA-TimeReceived": format_datetime(job.at, usegmt=True),
     }
-    body = b"" if answer is None else msgspec.json.encode(answer)
-    job.delivery = door.books.webhooks.send(job.url, body, headers)
+    if response.media_type:
+        headers["Content-Type"] = response.media_type
+    if "idempotency-key" in job.headers:
+        headers["Idempotency-Key"] = job.headers["idempotency-key"]
+    signed, books = door.books.behaviours["async_signature"], door.books
+    sent = books.webhooks.send(job.url, bytes(response.body), headers, signed=signed, hook=job.hook)
+    at = books.clock.now()
+    _happen(door, {"event": "answered", "id": job.id, "delivery": sent, "at": at.isoformat()})
+
+
+def _must_wait(door: FrontDoor, job: PutOff) -> bool:
+    """Whether a serialized request has another one before it that nobody has taken yet."""
+    return job.serialized and any(
+        one.state(door.books.webhooks) in ("queued", "inTransit")
+        for one in itertools.takewhile(lambda one: one is not job, door.jobs.values())
+        if isinstance(one, PutOff) and one.serialized
+    )
 
 
 # --- bulk -------------------------------------------------------------------------------------
@@ -146,10 +203,10 @@ class BulkJob:
     id: str
     at: datetime
     object: str
+    session: Session
     method: str
     file: bytes
     file_name: str
-    headers: dict[str, str]
     callback: str | None
     items: list[Json] = field(default_factory=list)
     done: bool = False
@@ -203,17 +260,23 @@ def create_bulk(door: FrontDoor, request: Request, body: bytes) -> Response:
         checked = None if callback is None else check_url(callback)
     except SandboxError as error:
         raise refusals.bad_request(f"callbackURL: {error}") from None
-    headers = {name: request.headers[name] for name in _CARRIED if name in request.headers}
-    if session.entity is not None:
-        headers["x-ia-api-param-entity"] = session.entity
-    now = books.clock.now()
-    file_name = str(asked.get("jobFile", "file.json"))
-    job = BulkJob(_job_id(door), now, str(name), method, file, file_name, headers, checked)
-    _keep(door, job.id, job)
+    job = _keep(
+        door,
+        {
+            "event": "bulk",
+            "object": str(name),
+            "method": method,
+            "file": base64.b64encode(file).decode(),
+            "file_name": str(asked.get("jobFile", "file.json")),
+            "callback": checked,
+            "user": session.user.id,
+            "entity": session.entity,
+        },
+    )
     result: dict[str, Json] = {
         "jobId": job.id,
         "statusURL": f"/services/bulk/job/status?jobId={job.id}",
-        "createdDateTime": wire_time(now),
+        "createdDateTime": wire_time(job.at),
     }
     status = int(books.behaviours["bulk_created"].removeprefix("status_"))
     return as_json(success(result), status=status)
@@ -258,35 +321,39 @@ def _bulk_shown(door: FrontDoor, job: BulkJob) -> dict[str, Json]:
 
 
 def _do_bulk(door: FrontDoor, job: BulkJob) -> None:
-    """Do all items, in pieces of at most 500 that are not atomic."""
+    """Do all items, in pieces of at most 500 that are not atomic. Each piece has a key of its own,
+    so that a job which a crash cut short is not done twice."""
     try:
         items = msgspec.json.decode(job.file)
     except (msgspec.DecodeError, RecursionError):
         items = None
-    job.file, job.done = b"", True
-    if not isinstance(items, list):
-        job.failed = True
-        return
-    path = f"/objects/{job.object}"
+    told: list[Json] = []
+    for begin in range(0, len(items) if isinstance(items, list) else 0, MOST_ITEMS):
+        told += _do_piece(door, job, items[begin : begin + MOST_ITEMS], begin)
+    failed = not isinstance(items, list)
+    _happen(door, {"event": "done", "id": job.id, "items": told, "failed": failed})
+
+
+def _do_piece(door: FrontDoor, job: BulkJob, piece: list[Json], begin: int) -> list[Json]:
+    path, headers = f"/objects/{job.object}", {"idempotency-key": f"{job.id} {begin}"}
     good = {"POST": 201, "PATCH": 200, "DELETE": 204}[job.method]
-    for begin in range(0, len(items), MOST_ITEMS):
-        piece = items[begin : begin + MOST_ITEMS]
-        if job.method == "DELETE":
-            keys = [str(one.get("key") if isinstance(one, dict) else one) for one in piece]
-            status, answer = door.inside("DELETE", f"{path}/{','.join(keys)}", job.headers, b"")
-        else:
-            encoded = msgspec.json.encode(piece)
-            status, answer = door.inside(job.method, path, job.headers, encoded)
-        result = answer.get("ia::result") if isinstance(answer, dict) else None
-        if isinstance(result, list):
-            job.items += [
-                {**one, "ia::status": one.get("ia::status", good)}
-                for one in cast("list[dict[str, Json]]", result)
-            ]
-        elif isinstance(result, dict):  # all refused alike
-            job.items += [{**result, "ia::status": status} for _ in piece]
-        else:
-            job.items += [{"ia::status": status} for _ in piece]
+    if job.method == "DELETE":
+        keys = [str(one.get("key") if isinstance(one, dict) else one) for one in piece]
+        path, body = f"{path}/{','.join(keys)}", b""
+    else:
+        body = msgspec.json.encode(piece)
+    response = door.inside(job.method, path, headers, body, job.session)
+    answer = content_of(response)
+    result = answer.get("ia::result") if isinstance(answer, dict) else None
+    if isinstance(result, list):
+        return [
+            {**one, "ia::status": one.get("ia::status", good)}
+            for one in cast("list[dict[str, Json]]", result)
+        ]
+    status = response.status_code
+    # All refused alike, or all deleted.
+    common = result if isinstance(result, dict) else {}
+    return [{**common, "ia::status": status} for _ in piece]
 
 
 def _parts(content_type: str, body: bytes) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -332,34 +399,89 @@ def go_on(door: FrontDoor) -> None:
     now = door.books.clock.now()
     for job in [one for one in door.jobs.values() if one.waits]:
         if isinstance(job, PutOff):
-            if now - job.at >= _STEP:
+            if now - job.at >= _STEP and not _must_wait(door, job):
                 _answer_later(door, job)
             continue
         if not job.done and now - job.at >= 2 * _STEP:
             _do_bulk(door, job)
         if job.done and _bulk_state(door, job) in ("completed", "failed"):
-            job.waits = False
+            _happen(door, {"event": "called back", "id": job.id})
             if job.callback is not None:
                 body = msgspec.json.encode(success(_bulk_shown(door, job)))
-                door.books.webhooks.send(job.callback, body, {})
+                signed = door.books.behaviours["async_signature"]
+                door.books.webhooks.send(job.callback, body, {}, signed=signed)
     door.books.webhooks.go_on()
 
 
-def _job_id(door: FrontDoor) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{door.books.seed}:job:{len(door.jobs) + 1}"))
-
-
-def _keep(door: FrontDoor, id_: str, job: PutOff | BulkJob) -> None:
+def _keep(door: FrontDoor, event: dict[str, Json]) -> Any:
+    """The new job that an event begins."""
     if len(door.jobs) >= _MOST_JOBS:
         raise refusals.gateway(429, "GW-0010", "API rate limit exceeded")
-    door.jobs[id_] = job
+    number = len(door.jobs) + 1
+    if event["event"] == "bulk":
+        id_ = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{door.books.seed}:job:{number}"))
+    else:
+        said = hashlib.sha256(f"{door.books.seed}:job:{number}".encode()).digest()
+        id_ = base64.urlsafe_b64encode(said[:30]).decode()
+    _happen(door, {**event, "id": id_, "at": door.books.clock.now().isoformat()})
     for seconds in range(1, len(_SIX) + 1):
         remind(door.books.clock, seconds * 1.001, lambda: go_on(door))
+    return door.jobs[id_]
+
+
+def recall(door: FrontDoor) -> None:
+    """Know the jobs that the books know, after a start or a step back."""
+    door.jobs.clear()
+    for event in door.books.job_events:
+        _take_in(door, event)
+
+
+def _happen(door: FrontDoor, event: dict[str, Json]) -> None:
+    door.books.keep_job_event(event)
+    _take_in(door, event)
+
+
+def _take_in(door: FrontDoor, event: Mapping[str, Any]) -> None:
+    job: Any = door.jobs.get(event["id"])
+    match event["event"]:
+        case "put off":
+            door.jobs[event["id"]] = PutOff(
+                id=event["id"],
+                at=datetime.fromisoformat(event["at"]),
+                session=door.books.tokens.session_of(event["user"], event["entity"]),
+                method=event["method"],
+                path=event["path"],
+                headers=dict(event["headers"]),
+                body=base64.b64decode(event["body"]),
+                url=event["url"],
+                hook=event["hook"],
+                request_id=event["request"],
+                serialized=event["serialized"],
+            )
+        case "bulk":
+            door.jobs[event["id"]] = BulkJob(
+                id=event["id"],
+                at=datetime.fromisoformat(event["at"]),
+                object=event["object"],
+                session=door.books.tokens.session_of(event["user"], event["entity"]),
+                method=event["method"],
+                file=base64.b64decode(event["file"]),
+                file_name=event["file_name"],
+                callback=event["callback"],
+            )
+        case "answered":
+            job.waits, job.delivery = False, event["delivery"]
+            job.answered_at = datetime.fromisoformat(event["at"])
+        case "done":
+            job.file, job.done = b"", True
+            job.items, job.failed = event["items"], event["failed"]
+        case "called back":
+            job.waits = False
 
 
 def _found(door: FrontDoor, request: Request, kind: type[Any]) -> Any:
     id_ = request.query_params.get("jobId", "")
     job = door.jobs.get(id_)
     if not isinstance(job, kind) or door.books.clock.now() - job.at > KEPT:
-        raise refusals.key_unknown("the job service", id_[:100])
+        raise refusals.job_unknown(id_[:100])
     return job

@@ -26,7 +26,7 @@ from .behaviours import Behaviours
 from .catalogue import Json
 from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, Company
 from .envelopes import Refusal
-from .scope import User, enter
+from .scope import Session, User, enter
 
 TOKEN_LIFE = timedelta(hours=12)
 """How long an access token counts (recorded live: `expires_in` 43200)."""
@@ -444,6 +444,15 @@ class TokenOffice:
             except Refusal:
                 return
         self.revoke_user(user)
+
+    def session_of(self, user: str, entity: str | None) -> Session:
+        """The session in which a user works in an entity, without asking whether they may."""
+        return Session(self._company.users[user], entity)
+
+    def user_key(self, user: str | None) -> str | None:
+        """The key of a user's record, by their id."""
+        found = self._company.users.get(user or "")
+        return None if found is None else found.key
 
     def introspect(self, token: str, now: datetime) -> dict[str, Json]:
         """What an access token says, if it counts (RFC 7662; a client has the names of the fields,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,17 +12,13 @@ from . import batches, refusals, writes
 from .batches import Outcome
 from .books import Books, Work
 from .catalogue import Json, ObjectType
-from .clock import wire_time
-from .envelopes import Refusal, success, tally
+from .envelopes import success, tally
 from .front_door import FrontDoor, as_json, read_json
-from .idempotency import LONGEST_KEY, StoredAnswer, owner_of, request_hash
-from .jobs import put_off, wants_async
 from .reading import Reader, reference
 from .scope import Session
 from .tables import Sight
 
 _LONGEST_LIST = 100
-_TRANSACTION_HEADER = "x-ia-api-param-transaction"
 
 Write = Callable[[Work], "str | None"]
 
@@ -33,14 +28,13 @@ def collection(door: FrontDoor, request: Request, body: bytes) -> Response:
     session, type_ = _enter(door, request)
     if request.method == "OPTIONS":
         return _options(type_)
-    if wants_async(request):
-        return put_off(door, request, body)
     if request.method == "GET":
         if door.books.behaviours["list_parameters"] == "refused":
             for name in request.query_params:
                 raise refusals.list_takes_no(name[:100])
         return _list(door.books, session, type_)
-    return _write(door, request, body, session, lambda: _collection_writes(request, body, type_))
+    plan = partial(_collection_writes, request, body, type_)
+    return batches.once(door, request, body, session, lambda work: _do(door, request, work, plan))
 
 
 def member(door: FrontDoor, request: Request, body: bytes) -> Response:
@@ -48,8 +42,6 @@ def member(door: FrontDoor, request: Request, body: bytes) -> Response:
     session, type_ = _enter(door, request)
     if request.method == "OPTIONS":
         return _options(type_)
-    if wants_async(request):
-        return put_off(door, request, body)
     keys = [key.strip() for key in request.path_params["keys"].split(",")]
     if type_.singleton:
         keys = list(door.books.tables[type_.name].rows)
@@ -59,7 +51,8 @@ def member(door: FrontDoor, request: Request, body: bytes) -> Response:
         )
     if request.method == "GET":
         return _get(door, session, type_, keys)
-    return _write(door, request, body, session, lambda: _member_writes(request, body, type_, keys))
+    plan = partial(_member_writes, request, body, type_, keys)
+    return batches.once(door, request, body, session, lambda work: _do(door, request, work, plan))
 
 
 def _enter(door: FrontDoor, request: Request) -> tuple[Session, ObjectType]:
@@ -180,67 +173,11 @@ def _delete(books: Books, work: Work, *, type_: ObjectType, key: str) -> None:
     writes.delete(books, work, type_, key)
 
 
-def _write(
-    door: FrontDoor, request: Request, body: bytes, session: Session, plan: Callable[[], Plan]
-) -> Response:
-    """Do the writes of a request and keep them; with an `Idempotency-Key` once only."""
-    books = door.books
-    key = request.headers.get("idempotency-key") if request.method != "DELETE" else None
-    if key is not None and not 0 < len(key) <= LONGEST_KEY:
-        raise refusals.bad_request(f"An Idempotency-Key has 1 to {LONGEST_KEY} characters")
-    owner = owner_of(books.behaviours["idempotency_scope"], session.user.id, session.entity)
-    asked = request_hash(request.method, request.url.path, session.entity, body)
-    with books.work(session) as work:
-        if key is not None:
-            kept = books.answers.find(owner, key, asked, work.now)
-            if kept is not None:
-                if books.referee.current is not None:
-                    books.referee.current.replayed = True
-                return _again(kept)
-        try:
-            outcome = _do(door, request, work, plan)
-        except Refusal as refusal:
-            work.undo()
-            outcome = Outcome(refusal.status, refusal.body(door.support_id()))
-        encoded = b"" if outcome.body is None else msgspec.json.encode(outcome.body)
-        answer = None
-        if key is not None:
-            text = encoded.decode()
-            answer = StoredAnswer(owner, key, asked, outcome.status, text, work.now)
-        written = sum(books.catalogue[one.object].kind != "line" for one in work.changes)
-        books.commit(work, answer)
-    books.referee.bill(written)
-    return _response(outcome.status, encoded, {"Idempotency-Key": key} if key else {})
-
-
 def _do(door: FrontDoor, request: Request, work: Work, plan: Callable[[], Plan]) -> Outcome:
     type_, planned, is_list = plan()
     books = door.books
     ready: list[Write] = [partial(write, books) for write in planned]
+    shown = partial(reference, type_, tables=books.tables)
     if not is_list:
-        return batches.one(books, work, type_, request.method, ready[0])
-    return batches.many(
-        books,
-        work,
-        type_,
-        request.method,
-        ready,
-        atomic=request.headers.get(_TRANSACTION_HEADER, "").lower() == "true",
-        support_id=door.support_id,
-    )
-
-
-def _again(kept: StoredAnswer) -> Response:
-    return _response(
-        kept.status,
-        kept.body.encode(),
-        {
-            "Idempotency-Key": kept.key,
-            "x-ia-idempotency-cached-date": wire_time(kept.at),
-        },
-    )
-
-
-def _response(status: int, encoded: bytes, headers: dict[str, str]) -> Response:
-    media_type = "application/json" if encoded else None
-    return Response(encoded, status_code=status, headers=headers, media_type=media_type)
+        return batches.one(work, request.method, ready[0], shown)
+    return batches.many(door, request, work, request.method, ready, shown)

@@ -285,6 +285,13 @@ def key_unknown(object_: str, key: str) -> Refusal:
     )
 
 
+def job_unknown(id_: str) -> Refusal:
+    """404 for a job that is not there (any more); code and wording as in the example of Sage's
+    composite reference."""
+    message = f"Asynchronous job {id_} status could not be found"
+    return Refusal(404, "notFound", message, "SBX-0417")
+
+
 def shared_is_read_only(object_: str, key: str) -> Refusal:
     """A record of the top level cannot be changed from inside an entity (a guess)."""
     return Refusal(

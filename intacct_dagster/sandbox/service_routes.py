@@ -82,6 +82,35 @@ def session_id(door: FrontDoor, request: Request, body: bytes) -> Response:
     return as_json(success({"sessionId": id_, "expiresIn": seconds}))
 
 
+def count_events(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """GET /services/delivery/event/count: how many events wait for the application."""
+    door.session(request)
+    return as_json(success({"count": len(door.books.webhooks.waiting())}))
+
+
+def list_events(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """GET /services/delivery/event/list: the next events, which stay until they are acknowledged
+    (an empty queue is an empty list: a client captured that)."""
+    door.session(request)
+    events, ack_id = door.books.webhooks.batch()
+    if not events:
+        return as_json(success([]))
+    shown = [one.shown() for one in events]
+    return as_json(success({"events": list[Json](shown), "ackId": ack_id}))
+
+
+def acknowledge(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """POST /services/delivery/event/ack `{"ackId": …}`."""
+    door.session(request)
+    asked = read_json("POST", body)
+    ack_id = asked.get("ackId") if isinstance(asked, dict) else None
+    if not isinstance(ack_id, str):
+        raise refusals.bad_request("An acknowledgement takes ackId")
+    if not door.books.webhooks.acknowledge(ack_id):
+        raise refusals.key_unknown("the event queue", ack_id[:100])
+    return as_json(success({"ackId": ack_id, "status": "success"}))
+
+
 def list_dimensions(door: FrontDoor, request: Request, body: bytes) -> Response:
     """GET /services/company-config/dimensions/list: those that a journal entry line can carry."""
     door.session(request)

@@ -7,15 +7,17 @@ after the states' names, and nobody has to approve anything in the sandbox's com
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from . import batches, refusals, writes
+from .batches import Outcome
 from .books import Books, Work
 from .catalogue import Json, ObjectType, Transition
-from .envelopes import Detail, Refusal, success, tally
-from .front_door import FrontDoor, as_json, read_json
+from .envelopes import Detail
+from .front_door import FrontDoor, read_json
 from .reading import reference
 
 _STEPS = ("notes", "memo", "reversedDate")
@@ -31,46 +33,29 @@ def act(door: FrontDoor, request: Request, body: bytes) -> Response:
         raise refusals.no_such_path(request.method, request.url.path[:200])
     payload = read_json(request.method, body)
     asked = payload if isinstance(payload, list) else [payload]
-    if not 1 <= len(asked) <= batches.MOST_ITEMS:
-        raise refusals.bad_request(f"A workflow takes from 1 to {batches.MOST_ITEMS} records")
-    items: list[Json] = []
-    failed = 0
-    with books.work(session) as work:
-        for one in asked:
-            before = len(work.changes)
-            try:
-                items.append(_step(books, work, type_, transition, one))
-            except Refusal as refusal:
-                if not isinstance(payload, list):
-                    raise
-                work.undo(down_to=before)
-                failed += 1
-                error = refusal.error(door.support_id())
-                items.append({"ia::status": refusal.status, "ia::error": error})
-        written = sum(books.catalogue[one.object].kind != "line" for one in work.changes)
-        books.commit(work)
-    books.referee.bill(written)
-    if not isinstance(payload, list):
-        return as_json(success(items[0]))
-    if not failed:
-        return as_json(success(items, count=len(items)))
-    told: list[Json] = [
-        one
-        if isinstance(one, dict) and "ia::status" in one
-        else {**_object(one), "ia::status": 200}
-        for one in items
-    ]
-    return as_json(tally(told, failed), status=207)
 
+    def shown(key: str) -> dict[str, Json]:
+        state = books.tables[type_.name].rows[key]["state"]
+        return {**reference(type_, key, books.tables), "state": state}
 
-def _object(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {}
+    def do(work: Work) -> Outcome:
+        steps = [
+            partial(_step, books, type_=type_, transition=transition, asked=one) for one in asked
+        ]
+        # The states of a workflow are changed, not created: 200.
+        if not isinstance(payload, list):
+            return batches.one(work, "PATCH", steps[0], shown)
+        return batches.many(door, request, work, "PATCH", steps, shown)
+
+    return batches.once(door, request, body, session, do)
 
 
 def _step(
-    books: Books, work: Work, type_: ObjectType, transition: Transition, asked: Json
-) -> dict[str, Json]:
+    books: Books, work: Work, *, type_: ObjectType, transition: Transition, asked: Json
+) -> str:
     key = asked.get("key") if isinstance(asked, dict) else None
+    if isinstance(key, int) and not isinstance(key, bool):
+        key = str(key)
     if not isinstance(asked, dict) or not isinstance(key, str):
         raise refusals.bad_request('A workflow takes {"key": "…"}, the key as a text')
     for name in asked:
@@ -80,8 +65,8 @@ def _step(
     if transition.dated and not _is_day(when):
         message = "The required field /reversedDate is missing, or is no date"
         raise refusals.payload_errors([_mistake(message, "/reversedDate")])
-    state = writes.move(books, work, type_, key, transition, str(when) if when else None)
-    return {**reference(type_, key, books.tables), "state": state}
+    writes.move(books, work, type_, key, transition, str(when) if when else None)
+    return key
 
 
 def _mistake(message: str, target: str) -> Detail:
