@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -200,6 +201,8 @@ class Feed(_Settings):
     compare: dict[str, str] = Field(default_factory=dict)
     amount: NonEmpty | None = None
     payload: dict[str, Any]
+    #: feeds whose documents are posted before: a customer before the invoices for it
+    after: tuple[str, ...] = ()
 
     @field_validator("files", mode="before")
     @classmethod
@@ -313,6 +316,19 @@ class Settings(_Settings):
                     f"feed '{name}' posts to {feed.object}, which is not among the objects: "
                     "reconciling needs it in the warehouse; add it there"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _feeds_have_an_order(self) -> Settings:
+        for name, feed in self.feeds.items():
+            for other in feed.after:
+                if other not in self.feeds:
+                    raise ValueError(f"feed '{name}' comes after '{other}', which is no feed")
+        try:
+            TopologicalSorter({name: feed.after for name, feed in self.feeds.items()}).prepare()
+        except CycleError as error:
+            circle = " after ".join(str(each) for each in reversed(error.args[1]))
+            raise ValueError(f"feeds wait for each other: {circle}") from None
         return self
 
     @model_validator(mode="after")

@@ -83,10 +83,18 @@ def _compare(document: Posted, record: Mapping[str, Any] | None) -> Iterator[Dif
 _NOT_SHOWN = object()
 
 
+#: How far a document has come, not what it says: a draft is posted, a submitted payment confirmed.
+_PROGRESS = frozenset({"state", "action"})
+
+
 def _leaves(sent: Any, held: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(sent, dict):
         for name, value in sent.items():
-            inner = held.get(name, _NOT_SHOWN) if isinstance(held, Mapping) else _NOT_SHOWN
+            if not path and name in _PROGRESS:
+                continue
+            # a group that is null is empty; a field that is not there may be write-only
+            absent = None if held is None else _NOT_SHOWN
+            inner = held.get(name, absent) if isinstance(held, Mapping) else absent
             yield from _leaves(value, inner, f"{path}.{name}" if path else name)
     elif isinstance(sent, list):
         if not isinstance(held, list):
@@ -94,17 +102,42 @@ def _leaves(sent: Any, held: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
         elif len(held) != len(sent):
             yield path, f"{len(sent)} lines", f"{len(held)} lines"
         else:
-            for position, (one, other) in enumerate(zip(sent, held, strict=True)):
+            for position, (one, other) in enumerate(zip(sent, _in_order(sent, held), strict=True)):
                 yield from _leaves(one, other, f"{path}[{position}]")
     else:
         yield path, sent, held
 
 
+def _in_order(sent: list[Any], held: list[Any]) -> list[Any]:
+    """What Intacct holds, in the order in which it was sent where all of that is there.
+
+    No order of lines is documented, so one that Intacct changed is no difference.
+    """
+    if all(map(_agree, sent, held)):
+        return held
+    left, found = list(held), []
+    for one in sent:
+        place = next((n for n, other in enumerate(left) if _agree(one, other)), None)
+        if place is None:
+            return held
+        found.append(left.pop(place))
+    return found
+
+
+def _agree(sent: Any, held: Any) -> bool:
+    return all(
+        found is _NOT_SHOWN or _same(one, found) for _, one, found in _leaves(sent, held, "-")
+    )
+
+
 def _same(sent: Any, held: Any) -> bool:
+    if isinstance(sent, bool) or isinstance(held, bool):
+        # some flags are texts, "true" and "false" (fact: Sage's OpenAPI)
+        return str(sent).lower() == str(held).lower()
     if str(sent) == str(held):
         return True
     try:
-        # "12.5" and "12.50" are one amount. Booleans and null are none.
+        # "12.5" and "12.50" are one amount. Null is none.
         return Decimal(str(sent)) == Decimal(str(held))
     except InvalidOperation:
         return False

@@ -159,6 +159,8 @@ def test_one_user_cannot_consent_for_two_entities() -> None:
         ("{referenceNumber: ref,", "{referenceNumber: other,", "payload.referenceNumber must be"),
         ("{txnAmount: amount}", "{txnAmount: 3}", "payload.lines.txnAmount must name a column"),
         ("file", "fils", "feeds.sales.filss is not a key"),
+        ("    date", "    after: [customers]\n    date", "after 'customers', which is no feed"),
+        ("    date", "    after: [sales]\n    date", "wait for each other: sales after sales"),
     ],
 )
 def test_a_feed_that_could_not_work_is_refused(before: str, after: str, told: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from intacct_dagster.read_back import Difference, read_back
+from intacct_dagster.read_back import Difference, _compare, read_back
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
+from intacct_dagster.warehouse import Posted
 from intacct_dagster_tests.posting_world import INVOICE, World
 
 
@@ -88,3 +89,42 @@ def test_amounts_are_compared_as_amounts(world: World) -> None:
     world.post([posted])
 
     assert compared(world) == (1, ())
+
+
+def difference(sent: object, held: object) -> list[tuple[str, str, str]]:
+    """(field, sent, found) of what differs between a payload and a record."""
+    document = Posted("S1", "7", json.dumps(sent).encode())
+    found = (each for each in _compare(document, {"key": "7", **held}) if each is not None)  # type: ignore[dict-item]
+    return [(each.field, each.sent, each.found) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("sent", "held", "told"),
+    [
+        ({"state": "submitted"}, {"state": "confirmed"}, []),
+        ({"inner": {"state": "a"}}, {"inner": {"state": "b"}}, [("inner.state", "a", "b")]),
+        ({"paymentDate": "2026-10-13"}, {}, []),
+        ({"onHold": True}, {"onHold": "true"}, []),
+        ({"onHold": False}, {"onHold": True}, [("onHold", "False", "True")]),
+        ({"quantity": 7.5}, {"quantity": "7.50"}, []),
+        ({"quantity": 1}, {"quantity": True}, [("quantity", "1", "True")]),
+        ({"tags": ["a", "b"]}, {"tags": ["b", "a"]}, []),
+        ({"tags": ["a", "a"]}, {"tags": ["a", "b"]}, [("tags[1]", "a", "b")]),
+        (
+            {"lines": [{"amount": "1.00"}, {"amount": "2.00"}]},
+            {"lines": [{"amount": "2", "lineNumber": 1}, {"amount": "1", "lineNumber": 2}]},
+            [],
+        ),
+        (
+            {"lines": [{"amount": "1.00"}, {"amount": "2.00"}]},
+            {"lines": [{"amount": "1"}, {"amount": "3"}]},
+            [("lines[1].amount", "2.00", "3")],
+        ),
+        ({"lines": [{}]}, {"lines": []}, [("lines", "1 lines", "0 lines")]),
+        ({"vendor": {"id": "V"}}, {"vendor": None}, [("vendor.id", "V", "None")]),
+    ],
+)
+def test_what_counts_as_a_difference(
+    sent: object, held: object, told: list[tuple[str, str, str]]
+) -> None:
+    assert difference(sent, held) == told

@@ -14,10 +14,13 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
-from intacct_dagster.warehouse import quarantined_lines, read_feed
+from intacct_dagster.warehouse import quarantined_lines, read_feed, table_name, tables_of
 
 GROUP = "feeds"
 NO_BAD_LINE = "no_line_in_quarantine"
+
+#: The schemas in which every feed has a table.
+_SCHEMAS = ("feed", "reconciled", "posting", "crosswalk")
 
 _QUARANTINE = {"file": "string", "line": "int", "reason": "string", "source_id": "string"}
 
@@ -35,6 +38,7 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
 
     @dg.asset(
         key=key,
+        deps=_waits_for(settings, name, feed),
         partitions_def=entity_days(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,
@@ -94,6 +98,18 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         )
 
     return read
+
+
+def _waits_for(settings: Settings, name: str, feed: Feed) -> list[dg.AssetKey]:
+    """What has to be there before: the feeds that it comes after, and what its query reads."""
+    objects = {table_name(each.name) for each in settings.objects}
+    others = settings.feeds.keys() - {name}
+    assets = {(schema, table) for schema in ("raw", "intacct") for table in objects}
+    assets |= {(schema, table) for schema in _SCHEMAS for table in others}
+    named = [] if feed.sql is None else tables_of(feed.sql)
+    read = [(schema, table) for _, schema, table in named if (schema, table) in assets]
+    posted = [("posting", other) for other in feed.after]
+    return [dg.AssetKey(each) for each in dict.fromkeys([*posted, *read])]
 
 
 def _kind(feed: Feed) -> str:

@@ -25,6 +25,7 @@ from intacct_dagster.warehouse.errors import (
     WarehouseLocked,
     WarehouseUnreadable,
 )
+from intacct_dagster.warehouse.expression import tables_of
 from intacct_dagster.warehouse.feed import FeedResult, quarantined_lines, read_feed
 from intacct_dagster.warehouse.feed_spec import Computed, CsvForm, FeedSpec, Kind, constant
 from intacct_dagster.warehouse.kept_pages import KeptLoad, KeptPages, kept_loads, rebuild
@@ -137,5 +138,6 @@ __all__ = [
     "store_catalogue",
     "store_sweep",
     "table_name",
+    "tables_of",
     "token_key",
 ]
