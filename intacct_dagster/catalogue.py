@@ -16,10 +16,12 @@ from datetime import datetime
 
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster.intacct import (
+    CHANGED,
     IntacctClient,
     ModelField,
     ObjectModel,
     Query,
+    Reference,
     RequestRefused,
 )
 from intacct_dagster.warehouse import (
@@ -32,7 +34,6 @@ from intacct_dagster.warehouse import (
 )
 
 KEY = "key"
-CHANGED = "audit.modifiedDateTime"
 ENTITY = "entity.id"
 
 # Refused one at a time, so an object with more of them costs that many requests, once.
@@ -41,8 +42,40 @@ _NAMED = re.compile(r"The (\S+) field")
 
 
 @dataclass(frozen=True)
+class Parent:
+    """The document that an object's rows are lines of, by whose change time they are read.
+
+    `reference` is the path of the reference to it, `object` its object. `reached` says that a query
+    of the lines may ask for the change time through the reference.
+    """
+
+    reference: str
+    object: str
+    reached: bool
+
+    @property
+    def key(self) -> str:
+        """Where a line has the key of its document."""
+        return f"{self.reference}.{KEY}"
+
+    @property
+    def changed(self) -> str:
+        """What the change time of the document is called in a line."""
+        return f"{self.reference}.{CHANGED}"
+
+    @property
+    def column(self) -> Column:
+        """The column for it."""
+        about = f"When the {self.object} that the line belongs to changed last: the partition's day"
+        return column_for(self.changed, "string", "date-time", about)
+
+
+@dataclass(frozen=True)
 class Shape:
-    """How an object is read: the columns, and whether it has change times to read it by.
+    """How an object is read: the columns, and what it is read by.
+
+    `dated`: by change times of its own; with a `parent`, by those of the document that its rows
+    are lines of; else it is read whole.
 
     `new` and `vanished` are fields that came and went since it was read last; the column of a
     vanished one stays in the table, and is null in what is read from now on. `unreadable` are
@@ -51,9 +84,21 @@ class Shape:
 
     columns: tuple[Column, ...]
     dated: bool
+    parent: Parent | None = None
     new: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+
+    @property
+    def read_by(self) -> str:
+        """In words, for people."""
+        if self.dated:
+            return f"changes: by {CHANGED}"
+        if self.parent is None:
+            return "snapshot: all of it, because it has no change times"
+        if self.parent.reached:
+            return f"lines: by {self.parent.changed}"
+        return f"lines: by {self.parent.key}, of each {self.parent.object} that changed"
 
     @property
     def fence(self) -> tuple[str, ...]:
@@ -100,13 +145,17 @@ class Catalogue:
                     f"{each.name} has the field {path}, but no query may ask for it"
                     for path in sorted(refused & set(each.fields or ()))
                 ]
+            parent: Parent | None = None
+            if not amiss:
+                offered = {field.path for field in model.fields} - refused
+                parent, amiss = _parent(client, each, model, offered)
             if amiss:
                 problems += amiss
                 continue
             fields = self._fields(model, known, refused)
             if fields != sorted(known.values(), key=lambda field: field.path):
                 changed[each.name] = fields
-            learnt[each.name] = _shape(each, model, known, refused)
+            learnt[each.name] = _shape(each, model, known, refused, parent)
         if problems:
             raise RequestRefused(
                 "\n".join(problems),
@@ -186,6 +235,66 @@ def _not_offered(what: ObjectSettings, model: ObjectModel) -> list[str]:
     return amiss
 
 
+def _parent(
+    client: IntacctClient, what: ObjectSettings, model: ObjectModel, offered: set[str]
+) -> tuple[Parent | None, list[str]]:
+    """The document that its rows are to be read through, if they are; or what is amiss with it."""
+    asked = what.read_by == "lines" or what.parent is not None
+    if not asked and (CHANGED in offered or what.read_by is not None):
+        if what.read_by == "changes" and CHANGED not in offered:
+            return None, [f"{what.name} has no {CHANGED} that a query gives: leave read_by out"]
+        return None, []
+    if what.parent is not None:
+        named = {each.path: each for each in model.references}
+        if what.parent not in named:
+            near = difflib.get_close_matches(what.parent, named, n=3)
+            meant = f": did you mean {' or '.join(near)}?" if near else ""
+            return None, [f"{what.name}: {what.parent} is not a reference{meant}"]
+        candidates = [named[what.parent]]
+    else:
+        candidates = _owners(model)
+    for each in candidates:
+        if f"{each.path}.{KEY}" not in offered:
+            continue
+        try:
+            document = client.model(each.object)
+        except RequestRefused:
+            continue
+        if CHANGED not in {field.path for field in document.fields}:
+            continue
+        if not (asked or each.is_owner or what.name in document.lists.values()):
+            continue
+        reached = ENTITY in offered and _reaches(client, what, each)
+        return Parent(each.path, each.object, reached), []
+    if not asked:
+        return None, []
+    why = f"{what.parent} names no record" if what.parent else "its model names no document"
+    return None, [f"{what.name} cannot be read as lines: {why} with a {CHANGED}"]
+
+
+def _owners(model: ObjectModel) -> list[Reference]:
+    """References that may name the document: the one that says so, else those named alike."""
+    owners = [each for each in model.references if each.is_owner]
+    return owners or [
+        each
+        for each in model.references
+        if each.object and each.object != model.name and model.name.startswith(each.object)
+    ]
+
+
+def _reaches(client: IntacctClient, what: ObjectSettings, reference: Reference) -> bool:
+    """Whether a query may ask for the document's change time. Nobody says so: it is tried."""
+    changed = f"{reference.path}.{CHANGED}"
+    since = {"$gte": {changed: "1970-01-01T00:00:00Z"}}
+    try:
+        page = client.ask(
+            Query(what.name, (KEY, changed), (since,), order_by=({changed: "asc"},), size=1)
+        )
+    except RequestRefused:
+        return False
+    return all(row.get(changed) for row in page.rows)
+
+
 def _other_types(
     what: ObjectSettings, model: ObjectModel, known: Mapping[str, CatalogueField]
 ) -> list[str]:
@@ -211,16 +320,19 @@ def _shape(
     model: ObjectModel,
     known: Mapping[str, CatalogueField],
     refused: set[str],
+    parent: Parent | None,
 ) -> Shape:
     offered = {field.path for field in model.fields}
-    wanted = None if what.fields is None else set(what.fields) | {KEY, CHANGED, ENTITY}
+    needed = {KEY, CHANGED, ENTITY} | ({parent.key} if parent is not None else set())
+    wanted = None if what.fields is None else set(what.fields) | needed
     return Shape(
         columns=tuple(
             _column(field)
             for field in model.fields
             if field.path not in refused and (wanted is None or field.path in wanted)
         ),
-        dated=CHANGED in offered - refused,
+        dated=CHANGED in offered - refused and parent is None and what.read_by != "snapshot",
+        parent=parent,
         new=tuple(sorted(offered - known.keys())) if known else (),
         vanished=tuple(
             sorted(p for p, f in known.items() if p not in offered and f.vanished_at is None)

@@ -91,12 +91,17 @@ class ObjectSettings(_Settings):
     """A REST object to keep in the warehouse.
 
     `fields` narrows what is read (dotted paths; default: all the model offers). `history: all`
-    makes the first partition also take what was last changed before it.
+    makes the first partition also take what was last changed before it. `read_by` is how changes
+    are found (default: whatever the object offers): by its own change times, by those of the
+    document that its rows are lines of, or not at all; `parent` names the reference to that
+    document, where it is not the one that the model calls the owner.
     """
 
     name: str
     fields: tuple[str, ...] | None = None
     history: Literal["all", "from_start"] | None = None
+    read_by: Literal["changes", "lines", "snapshot"] | None = None
+    parent: NonEmpty | None = None
 
     @field_validator("name")
     @classmethod
@@ -104,6 +109,14 @@ class ObjectSettings(_Settings):
         if not _OBJECT.match(value):
             raise ValueError(f"'{value}' is not an object name such as accounts-payable/bill")
         return value
+
+    @model_validator(mode="after")
+    def _parent_is_read_through(self) -> ObjectSettings:
+        if self.parent is not None and self.read_by not in (None, "lines"):
+            raise ValueError(
+                f"{self.name} has a `parent` and is read by {self.read_by}: leave one of them out"
+            )
+        return self
 
     @property
     def takes_older(self) -> bool:

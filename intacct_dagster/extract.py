@@ -23,6 +23,7 @@ from pathlib import Path
 from intacct_dagster.catalogue import Catalogue, Shape
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.intacct import (
+    CHANGED,
     AnswerNotUnderstood,
     Intacct,
     IntacctClient,
@@ -32,12 +33,14 @@ from intacct_dagster.intacct import (
     Window,
     WrongEntity,
 )
+from intacct_dagster.lines import read_lines
 from intacct_dagster.warehouse import (
     Allowance,
     Column,
     KeptPages,
     LoadRefused,
     LoadResult,
+    Parents,
     RawLoad,
     WalkProof,
     Warehouse,
@@ -55,7 +58,8 @@ class Extracted:
 
     `looked_back` counts the rows of the days before, which were read again for what came late.
     `read_until` is given where the last day is not over: later changes are still to be read.
-    `usage` is all that it cost, `proven_scope` whether rows showed the session in its entity.
+    `left` rows were read and not stored: the record, or the document that they are lines of,
+    changed meanwhile, so a later day has them. `usage` is all that it cost.
     """
 
     object: str
@@ -64,6 +68,7 @@ class Extracted:
     looked_back: int
     read_until: datetime | None
     distinct_keys: int
+    left: int
     attempts: int
     usage: Usage
     seconds_walking: float
@@ -73,7 +78,8 @@ class Extracted:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of the raw table that were read."""
-        return self.shape.columns
+        parent = self.shape.parent
+        return (*self.shape.columns, *((parent.column,) if parent is not None else ()))
 
     @property
     def rows(self) -> int:
@@ -151,7 +157,8 @@ class Extractor:
         asked = sorted(set(days))
         with self._counted(client, what.name):
             shape = self._catalogue.learn(client, [what])[what.name]
-            read = self._with_look_back(asked) if shape.dated else asked
+            by_days = shape.dated or shape.parent is not None
+            read = self._with_look_back(asked) if by_days else asked
             done = [self._extract_range(client, what, shape, each) for each in ranges_of_days(read)]
         rows = {day: count for each in done for day, count in each.rows_by_day.items()}
         return Extracted(
@@ -161,6 +168,7 @@ class Extractor:
             looked_back=sum(count for day, count in rows.items() if day not in asked),
             read_until=next((each.read_until for each in reversed(done) if each.read_until), None),
             distinct_keys=sum(each.distinct_keys for each in done),
+            left=sum(each.left for each in done),
             attempts=max(each.attempts for each in done),
             usage=client.usage,
             seconds_walking=sum(each.seconds_walking for each in done),
@@ -242,40 +250,77 @@ class Extractor:
     ) -> _Range:
         entity = client.entity_id or ""
         window, read_until = self._window(what, shape, entity, days)
-        takes_older = shape.dated and what.takes_older and days[0] <= self._start_date
+        snapshot = not shape.dated and shape.parent is None
+        takes_older = not snapshot and what.takes_older and days[0] <= self._start_date
         started = time.monotonic()
         paths = [column.path for column in shape.columns]
         with self._spool("days", what.name, entity, f"{window} {days[-1]} {paths}") as spool:
             began = self._began(spool)
-            walked = client.walk(
-                what.name, paths, window, into=spool / "pages", page_size=self._page_size
-            )
+            pages = self._read(client, what, shape, window, spool / "pages")
             walking = time.monotonic() - started
             load = RawLoad(
                 object=what.name,
-                columns=shape.columns,
+                columns=pages.columns,
                 entity=entity,
                 days=days,
-                files=walked.files,
+                files=pages.files,
                 run_id=self._run_id,
                 extracted_at=began,
                 takes_older=takes_older,
-                proof=WalkProof(
-                    distinct_keys=walked.proof.distinct_keys,
-                    total_count=walked.proof.total_count,
-                    requests=walked.proof.requests,
-                ),
+                proof=pages.proof,
                 read_until=read_until,
-                snapshot=not shape.dated,
+                snapshot=snapshot,
+                dated_by=pages.dated_by,
+                parents=pages.parents,
             )
             loaded = self._load(load)
         return _Range(
             rows_by_day=loaded.rows_by_day,
             read_until=read_until,
-            distinct_keys=walked.proof.distinct_keys,
-            attempts=walked.proof.attempts,
+            distinct_keys=pages.proof.distinct_keys,
+            left=pages.left,
+            attempts=pages.attempts,
             seconds_walking=walking,
             seconds_loading=loaded.seconds_locked,
+        )
+
+    def _read(
+        self,
+        client: IntacctClient,
+        what: ObjectSettings,
+        shape: Shape,
+        window: Window | None,
+        into: Path,
+    ) -> _Pages:
+        paths = [column.path for column in shape.columns]
+        if shape.parent is None or window is None:
+            walked = client.walk(what.name, paths, window, into=into, page_size=self._page_size)
+            proof = walked.proof
+            return _Pages(
+                walked.files,
+                shape.columns,
+                WalkProof(proof.distinct_keys, proof.total_count, proof.requests),
+                proof.attempts,
+            )
+        lines = read_lines(
+            client,
+            self._warehouse,
+            what.name,
+            paths,
+            shape.parent,
+            window,
+            into=into,
+            page_size=self._page_size,
+        )
+        keys = lines.joined.keys
+        return _Pages(
+            (lines.joined.file,),
+            (*shape.columns, shape.parent.column),
+            WalkProof(keys, keys, lines.requests),
+            lines.attempts,
+            left=lines.joined.left,
+            dated_by=shape.parent.changed,
+            parents=lines.joined.parents,
         )
 
     def _load(self, load: RawLoad) -> LoadResult:
@@ -297,7 +342,7 @@ class Extractor:
                 object=what.name,
                 remedy="Run it again after that: changes are read when they have settled.",
             )
-        if not shape.dated:
+        if not shape.dated and shape.parent is None:
             return None, None
         older = what.takes_older and days[0] <= self._start_date
         window = Window(None if older else since, min(end, settled))
@@ -354,10 +399,24 @@ class Extractor:
 
 
 @dataclass(frozen=True)
+class _Pages:
+    """What was read of a range of days, before it is loaded."""
+
+    files: Sequence[Path]
+    columns: tuple[Column, ...]
+    proof: WalkProof
+    attempts: int
+    left: int = 0
+    dated_by: str = CHANGED
+    parents: Parents | None = None
+
+
+@dataclass(frozen=True)
 class _Range:
     rows_by_day: Mapping[date, int]
     read_until: datetime | None
     distinct_keys: int
+    left: int
     attempts: int
     seconds_walking: float
     seconds_loading: float

@@ -118,7 +118,8 @@ class World(httpx.BaseTransport):
             token = {"access_token": "a", "refresh_token": "r", "expires_in": 43200}
             return httpx.Response(200, json={"token_type": "Bearer", **token})
         if request.url.path.endswith("/services/core/model"):
-            return httpx.Response(200, json={"ia::result": _MODEL, "ia::meta": {"totalCount": 1}})
+            model = self._model(request.url.params["name"])
+            return httpx.Response(200, json={"ia::result": model, "ia::meta": {"totalCount": 1}})
         self.queries += 1
         self._pass_time()
         if self.faulty:
@@ -129,7 +130,11 @@ class World(httpx.BaseTransport):
                 return httpx.Response(500, json={"error": "try again"})
             if chance < 0.05:
                 raise httpx.ReadTimeout("no answer", request=request)
-        answer = self._answer(json.loads(request.content))
+        query = json.loads(request.content)
+        if self.refuses(query):
+            error = {"code": "invalidRequest", "message": "no such field", "errorId": "REST-1106"}
+            return httpx.Response(400, json={"ia::result": {"ia::error": error}})
+        answer = self._answer(query)
         if self.faulty:
             answer = self._damage(answer)
         self._last = answer
@@ -138,6 +143,14 @@ class World(httpx.BaseTransport):
             content = content[: self.random.randrange(len(content))]
         self.ever_seen |= self.visible()
         return httpx.Response(200, content=content)
+
+    def refuses(self, query: dict[str, Any]) -> bool:
+        """Whether a query asks for what there is not."""
+        return False
+
+    def _model(self, name: str) -> dict[str, Any]:
+        assert name == OBJECT
+        return _MODEL
 
     def _pass_time(self) -> None:
         self.now += timedelta(seconds=self.random.randrange(1, 20))

@@ -152,6 +152,7 @@ class _Landed:
         """What a reader should know, and mostly need not."""
         open_until = [each.read_until for each in self.done if each.read_until is not None]
         shape = self.done[-1].shape
+        left = sum(each.left for each in self.done)
         fields = {
             "fields_new": shape.new,
             "fields_vanished": shape.vanished,
@@ -163,6 +164,7 @@ class _Landed:
                 if open_until
                 else {}
             ),
+            **({"rows_changed_while_read": dg.MetadataValue.int(left)} if left else {}),
             **{
                 name: dg.MetadataValue.text(", ".join(paths))
                 for name, paths in fields.items()
@@ -178,6 +180,7 @@ class _Landed:
             "retries": dg.MetadataValue.int(self._usage.retries),
             "seconds_waited": dg.MetadataValue.float(round(self._usage.seconds_waited, 3)),
             "api_transactions": dg.MetadataValue.int(self._usage.transactions),
+            "read_by": dg.MetadataValue.text(self.done[-1].shape.read_by),
             "rows_looked_back": dg.MetadataValue.int(sum(e.looked_back for e in self.done)),
             **self._unusual(),
             "seconds_reading": dg.MetadataValue.float(

@@ -25,14 +25,15 @@ from intacct_dagster.intacct.errors import (
     WrongEntity,
 )
 from intacct_dagster.intacct.grants import AuthorizationCode, ClientCredentials, Consent, Grant
-from intacct_dagster.intacct.model import ModelField, ObjectModel
+from intacct_dagster.intacct.model import ModelField, ObjectModel, Reference
 from intacct_dagster.intacct.query import LARGEST_PAGE, Filter, Order, Query, QueryPage
 from intacct_dagster.intacct.reasons import Reason, explain
 from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.intacct.usage import Usage
-from intacct_dagster.intacct.walk import Proof, WalkResult, Window
+from intacct_dagster.intacct.walk import CHANGED, Proof, WalkResult, Window
 
 __all__ = [
+    "CHANGED",
     "KEYS_IN_A_GET",
     "LARGEST_BATCH",
     "LARGEST_PAGE",
@@ -60,6 +61,7 @@ __all__ = [
     "Query",
     "QueryPage",
     "Reason",
+    "Reference",
     "Refused",
     "RequestRefused",
     "ServerFailed",

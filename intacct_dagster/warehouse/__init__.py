@@ -41,6 +41,7 @@ from intacct_dagster.warehouse.ledger import (
     Posted,
     Rejected,
 )
+from intacct_dagster.warehouse.lines import LinesOfDocuments, Parents, join_lines
 from intacct_dagster.warehouse.partitions import Partition
 from intacct_dagster.warehouse.payload import amount_text, payload, payload_hash
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, WalkProof, table_name
@@ -94,9 +95,11 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "LedgerState",
+    "LinesOfDocuments",
     "LoadRefused",
     "LoadResult",
     "NotMaterialized",
+    "Parents",
     "Partition",
     "Posted",
     "RawLoad",
@@ -123,6 +126,7 @@ __all__ = [
     "column_type",
     "compare_keys",
     "constant",
+    "join_lines",
     "kept_loads",
     "open_state",
     "payload",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from duckdb import DuckDBPyConnection
+
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
 from intacct_dagster.warehouse.errors import NotMaterialized
-from intacct_dagster.warehouse.raw import CHANGED, KEY, RAW, table_name
+from intacct_dagster.warehouse.raw import CHANGED, KEY, META, RAW, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import TableColumn, existing_columns
 from intacct_dagster.warehouse.tombstones import ensure_tombstones
@@ -44,15 +46,18 @@ def refresh_current(file: DuckDBFile, object: str) -> CurrentView:
         connection.execute(f"USE {CATALOG}")
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(CATALOG, INTACCT)}")
         ensure_tombstones(connection)
-        dated = column_name(CHANGED) in {column.name for column in columns}
+        names = {column.name for column in columns}
+        changed = next((n for n in _dated_by(connection, object) if n in names), None)
         connection.execute(
             statement(
                 "current_view",
                 table=identifier(table),
                 object=literal(object),
                 key=identifier(column_name(KEY)),
-                changed=identifier(column_name(CHANGED)) if dated else "_extracted_at",
-                latest="true" if dated else statement("current_snapshot", object=literal(object)),
+                changed=identifier(changed) if changed is not None else "_extracted_at",
+                latest="true"
+                if changed is not None
+                else statement("current_snapshot", object=literal(object)),
             )
         )
         about = (
@@ -68,3 +73,17 @@ def refresh_current(file: DuckDBFile, object: str) -> CurrentView:
                 )
         rows = connection.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]
     return CurrentView(f"{INTACCT}.{table}", rows, columns)
+
+
+def _dated_by(connection: DuckDBPyConnection, object: str) -> list[str]:
+    """The columns that may tell how late a version of a record is, the likeliest first."""
+    if "dated_by" not in {c.name for c in existing_columns(connection, CATALOG, META, "raw_loads")}:
+        return [column_name(CHANGED)]
+    last = connection.execute(
+        "SELECT dated_by, snapshot FROM warehouse.meta.raw_loads WHERE object = ?"
+        " ORDER BY extracted_at DESC LIMIT 1",
+        [object],
+    ).fetchall()
+    if last and last[0][1]:
+        return []
+    return [column_name(path) for path in (*(row[0] for row in last if row[0]), CHANGED)]

@@ -76,6 +76,9 @@ class KeptPages:
         try:
             names = [_pack(file, unfinished, n) for n, file in enumerate(load.files, start=1)]
             kept = replace(load, files=[Path(name) for name in names])
+            if load.parents is not None:
+                documents = Path(_pack(load.parents.file, unfinished, len(names) + 1))
+                kept = replace(kept, parents=replace(load.parents, file=documents))
             manifest = _Manifest(self._now(), order, kept)
             (unfinished / _MANIFEST).write_bytes(
                 msgspec.json.format(msgspec.json.encode(manifest, enc_hook=_path_as_text))
@@ -145,11 +148,12 @@ def rebuild(
     ]
     for each in wanted:
         with tempfile.TemporaryDirectory(prefix="intacct_dagster_") as scratch:
-            load = replace(
-                each.load,
-                files=[_unpack(each.folder, f.name, Path(scratch)) for f in each.load.files],
-            )
-            done(load, load_raw(file, load))
+            into, load = Path(scratch), each.load
+            load = replace(load, files=[_unpack(each.folder, f.name, into) for f in load.files])
+            if load.parents is not None:
+                documents = _unpack(each.folder, load.parents.file.name, into)
+                load = replace(load, parents=replace(load.parents, file=documents))
+            done(load, load_raw(file, load, again=True))
     return len(wanted)
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import duckdb
+from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse import wire
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
 from intacct_dagster.warehouse.errors import LoadRefused, SchemaChanged
+from intacct_dagster.warehouse.lines import Parents, clear_documents
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import (
     TIME,
@@ -61,6 +63,7 @@ _LOADS = (
     TableColumn("requests", "BIGINT", "Requests of the walk, all its days together"),
     TableColumn("read_until", TIME, "Changes from then on were not read: the day was not over"),
     TableColumn("snapshot", "BOOLEAN", "The object has no change times: all of it, as it was then"),
+    TableColumn("dated_by", "VARCHAR", "The field whose day is the partition; null in a snapshot"),
 )
 
 
@@ -83,6 +86,8 @@ class RawLoad:
     changed before it, or never. `extracted_at` and `read_until` are aware; the latter is given
     where the walk ended before the last day did. A `snapshot` is of an object without change times:
     its rows, all there are, belong to the last of the days, and it need not have `entity.id`.
+    `dated_by` is the path of the change time that days are of; of lines, whose documents `parents`
+    names, it is that of the document, and they need not have `entity.id` either.
     """
 
     object: str
@@ -96,6 +101,8 @@ class RawLoad:
     proof: WalkProof
     read_until: datetime | None = None
     snapshot: bool = False
+    dated_by: str = CHANGED
+    parents: Parents | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +119,10 @@ def table_name(object: str) -> str:
     return wire.column_name(object)
 
 
-def load_raw(file: DuckDBFile, load: RawLoad) -> LoadResult:
+def load_raw(file: DuckDBFile, load: RawLoad, *, again: bool = False) -> LoadResult:
     """Replace the load's (entity, day) partitions with its rows, in one transaction.
+
+    `again` says that it was done before, and that all later loads are done again after it.
 
     Everything is read, typed and proven before the file is touched. Raises LoadRefused, naming
     column and key where there is one, SchemaChanged when a column has another type than in the
@@ -144,7 +153,9 @@ def load_raw(file: DuckDBFile, load: RawLoad) -> LoadResult:
                 _LOADS,
                 "One row per (object, entity, day) loaded last: how much, by which walk, its proof",
             )
+            moved = _clear_documents(connection, load, table, again=again)
             _replace(bench, load, table)
+            _count_again(connection, load, table, moved)
         seconds = time.perf_counter() - started
     return LoadResult(rows_by_day, sum(rows_by_day.values()), seconds)
 
@@ -186,7 +197,9 @@ def _check_request(load: RawLoad) -> None:
     if load.extracted_at.tzinfo is None:
         raise ValueError("extracted_at must be aware")
     paths = {column.path for column in load.columns}
-    needed = (KEY,) if load.snapshot else (KEY, CHANGED, ENTITY)
+    needed: tuple[str, ...] = (KEY,) if load.snapshot else (KEY, load.dated_by, ENTITY)
+    if load.parents is not None:
+        needed = (KEY, load.dated_by, load.parents.key)
     missing = [path for path in needed if path not in paths]
     if missing:
         raise _refused(
@@ -217,7 +230,7 @@ def _day(load: RawLoad) -> str:
     """The partition that a row belongs to."""
     if load.snapshot:
         return f"CAST({literal(max(load.days).isoformat())} AS DATE)"
-    day = f"CAST({_name_of(load, CHANGED)} AT TIME ZONE 'UTC' AS DATE)"
+    day = f"CAST({_name_of(load, load.dated_by)} AT TIME ZONE 'UTC' AS DATE)"
     if not load.takes_older:
         return day
     first = f"CAST({literal(min(load.days).isoformat())} AS DATE)"
@@ -274,7 +287,7 @@ def _prove(bench: Workbench, load: RawLoad) -> dict[date, int]:
     """Refuse what must not be stored; drop rows met twice; count the rest by day."""
     _refuse_flaws(bench, load)
     connection = bench.connection
-    key, changed = _name_of(load, KEY), _name_of(load, CHANGED)
+    key, changed = _name_of(load, KEY), _name_of(load, load.dated_by)
     connection.execute(statement("raw_repeats", key=key, changed=changed))
     rows, surplus = connection.execute(
         "SELECT (SELECT count(*) FROM memory.main.staged),"
@@ -343,7 +356,7 @@ def _shorten(shown: str) -> str:
 
 
 def _refuse_stray(bench: Workbench, load: RawLoad, day: date | None) -> NoReturn:
-    key, changed = _name_of(load, KEY), _name_of(load, CHANGED)
+    key, changed = _name_of(load, KEY), _name_of(load, load.dated_by)
     row_key, moment = bench.connection.execute(
         f"SELECT {key}, CAST({changed} AS VARCHAR) FROM memory.main.staged"
         f" WHERE _day IS NOT DISTINCT FROM ? ORDER BY {key} LIMIT 1",
@@ -354,8 +367,42 @@ def _refuse_stray(bench: Workbench, load: RawLoad, day: date | None) -> NoReturn
         load,
         f"the row with key {row_key} {when}, outside the days {min(load.days)} to {max(load.days)}",
         "Read the object again for these days; the answer holds more than was asked for.",
-        column=CHANGED,
+        column=load.dated_by,
         key=row_key,
+    )
+
+
+def _clear_documents(
+    connection: DuckDBPyConnection, load: RawLoad, table: str, *, again: bool
+) -> list[date]:
+    """Of lines: deletes what the table has of their documents, and gives the days it lay on."""
+    if load.parents is None:
+        return []
+    column = _name_of(load, load.parents.key)
+    raw = identifier(CATALOG, RAW, table)
+    days, later = clear_documents(
+        connection, raw, column, load.parents, load.entity, load.extracted_at
+    )
+    if later is not None and not again:
+        raise _refused(
+            load,
+            f"lines of the document with key {later} were loaded by a run that began later",
+            "Run it again.",
+            key=later,
+        )
+    return days
+
+
+def _count_again(
+    connection: DuckDBPyConnection, load: RawLoad, table: str, days: Sequence[date]
+) -> None:
+    """The rows of days that lost lines to this load, on record."""
+    raw = identifier(CATALOG, RAW, table)
+    connection.execute(
+        "UPDATE warehouse.meta.raw_loads AS loads SET rows ="
+        f" (SELECT count(*) FROM {raw} WHERE _entity = loads.entity AND _day = loads.day)"
+        " WHERE object = $object AND entity = $entity AND day IN (SELECT unnest($days::DATE[]))",
+        {"object": load.object, "entity": load.entity, "days": list(days)},
     )
 
 
@@ -386,6 +433,7 @@ def _replace(bench: Workbench, load: RawLoad, table: str) -> None:
             "takes_older": load.takes_older,
             "read_until": load.read_until,
             "snapshot": load.snapshot,
+            "dated_by": None if load.snapshot else load.dated_by,
             "first_day": days[0],
             "days": days,
             "walk_days": len(days),

@@ -13,7 +13,8 @@ SELECT
     CAST($total_count AS BIGINT) AS total_count,
     CAST($requests AS BIGINT) AS requests,
     CAST($read_until AS TIMESTAMP WITH TIME ZONE) AS read_until,
-    CAST($snapshot AS BOOLEAN) AS snapshot
+    CAST($snapshot AS BOOLEAN) AS snapshot,
+    CAST($dated_by AS VARCHAR) AS dated_by
 FROM (SELECT unnest($days::DATE[]) AS day) AS days
 LEFT JOIN (
     SELECT _day FROM memory.main.staged WHERE {{wanted}}
