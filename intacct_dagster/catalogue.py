@@ -75,7 +75,7 @@ class Shape:
     """How an object is read: the columns, and what it is read by.
 
     `dated`: by change times of its own; with a `parent`, by those of the document that its rows
-    are lines of; else it is read whole.
+    are lines of; else it is read whole. `columns` come from queries, `got` from whole records.
 
     `new` and `vanished` are fields that came and went since it was read last; the column of a
     vanished one stays in the table, and is null in what is read from now on. `unreadable` are
@@ -85,6 +85,7 @@ class Shape:
     columns: tuple[Column, ...]
     dated: bool
     parent: Parent | None = None
+    got: tuple[Column, ...] = ()
     new: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
@@ -146,16 +147,19 @@ class Catalogue:
                     for path in sorted(refused & set(each.fields or ()))
                 ]
             parent: Parent | None = None
+            got: tuple[Column, ...] = ()
             if not amiss:
                 offered = {field.path for field in model.fields} - refused
                 parent, amiss = _parent(client, each, model, offered)
+                got, not_there = _got(each, model)
+                amiss += not_there
             if amiss:
                 problems += amiss
                 continue
             fields = self._fields(model, known, refused)
             if fields != sorted(known.values(), key=lambda field: field.path):
                 changed[each.name] = fields
-            learnt[each.name] = _shape(each, model, known, refused, parent)
+            learnt[each.name] = _shape(each, model, known, refused, parent, got)
         if problems:
             raise RequestRefused(
                 "\n".join(problems),
@@ -272,6 +276,29 @@ def _parent(
     return None, [f"{what.name} cannot be read as lines: {why} with a {CHANGED}"]
 
 
+def _got(what: ObjectSettings, model: ObjectModel) -> tuple[tuple[Column, ...], list[str]]:
+    """The columns that whole records fill; or what of it there is not, with what may be meant."""
+    fields = {field.path: field for field in model.fields}
+    sent = {field.path for field in model.write_only}
+    whole = {*model.lists, *(each.path for each in model.references)}
+    whole |= {path.rsplit(".", n)[0] for path in fields for n in range(1, path.count(".") + 1)}
+    got: list[Column] = []
+    amiss: list[str] = []
+    for path in dict.fromkeys(what.get_fields):
+        if path in (KEY, CHANGED, ENTITY):
+            amiss.append(f"{what.name}: {path} is always read by query: leave it out of get_fields")
+        elif path in fields:
+            got.append(_column(fields[path]))
+        elif path in whole:
+            got.append(column_for(path, "object", comment=f"{path}, as the record has it"))
+        else:
+            near = difflib.get_close_matches(path, {*fields, *whole}, n=3)
+            meant = f": did you mean {' or '.join(near)}?" if near else ""
+            why = "can only be sent, not read" if path in sent else "is not in its records"
+            amiss.append(f"{what.name}: {path} {why}{meant}")
+    return tuple(got), amiss
+
+
 def _owners(model: ObjectModel) -> list[Reference]:
     """References that may name the document: the one that says so, else those named alike."""
     owners = [each for each in model.references if each.is_owner]
@@ -321,18 +348,21 @@ def _shape(
     known: Mapping[str, CatalogueField],
     refused: set[str],
     parent: Parent | None,
+    got: tuple[Column, ...],
 ) -> Shape:
     offered = {field.path for field in model.fields}
     needed = {KEY, CHANGED, ENTITY} | ({parent.key} if parent is not None else set())
     wanted = None if what.fields is None else set(what.fields) | needed
+    elsewhere = {column.path for column in got} | refused
     return Shape(
         columns=tuple(
             _column(field)
             for field in model.fields
-            if field.path not in refused and (wanted is None or field.path in wanted)
+            if field.path not in elsewhere and (wanted is None or field.path in wanted)
         ),
         dated=CHANGED in offered - refused and parent is None and what.read_by != "snapshot",
         parent=parent,
+        got=got,
         new=tuple(sorted(offered - known.keys())) if known else (),
         vanished=tuple(
             sorted(p for p, f in known.items() if p not in offered and f.vanished_at is None)

@@ -94,7 +94,8 @@ class ObjectSettings(_Settings):
     makes the first partition also take what was last changed before it. `read_by` is how changes
     are found (default: whatever the object offers): by its own change times, by those of the
     document that its rows are lines of, or not at all; `parent` names the reference to that
-    document, where it is not the one that the model calls the owner.
+    document, where it is not the one that the model calls the owner. `get_fields` are read record
+    by record, 500 to a request: what no query gives, such as lists (`lines`), as JSON.
     """
 
     name: str
@@ -102,6 +103,7 @@ class ObjectSettings(_Settings):
     history: Literal["all", "from_start"] | None = None
     read_by: Literal["changes", "lines", "snapshot"] | None = None
     parent: NonEmpty | None = None
+    get_fields: tuple[NonEmpty, ...] = ()
 
     @field_validator("name")
     @classmethod

@@ -20,7 +20,7 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
 
-from intacct_dagster.catalogue import Catalogue, Shape
+from intacct_dagster.catalogue import Catalogue, Parent, Shape
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.intacct import (
     CHANGED,
@@ -34,9 +34,11 @@ from intacct_dagster.intacct import (
     WrongEntity,
 )
 from intacct_dagster.lines import read_lines
+from intacct_dagster.records import complete_rows
 from intacct_dagster.warehouse import (
     Allowance,
     Column,
+    CompleteRows,
     KeptPages,
     LoadRefused,
     LoadResult,
@@ -78,8 +80,9 @@ class Extracted:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of the raw table that were read."""
-        parent = self.shape.parent
-        return (*self.shape.columns, *((parent.column,) if parent is not None else ()))
+        shape = self.shape
+        parent = (shape.parent.column,) if shape.parent is not None else ()
+        return (*shape.columns, *shape.got, *parent)
 
     @property
     def rows(self) -> int:
@@ -253,7 +256,7 @@ class Extractor:
         snapshot = not shape.dated and shape.parent is None
         takes_older = not snapshot and what.takes_older and days[0] <= self._start_date
         started = time.monotonic()
-        paths = [column.path for column in shape.columns]
+        paths = [column.path for column in (*shape.columns, *shape.got)]
         with self._spool("days", what.name, entity, f"{window} {days[-1]} {paths}") as spool:
             began = self._began(spool)
             pages = self._read(client, what, shape, window, spool / "pages")
@@ -296,31 +299,64 @@ class Extractor:
         if shape.parent is None or window is None:
             walked = client.walk(what.name, paths, window, into=into, page_size=self._page_size)
             proof = walked.proof
+            files, keys, left = walked.files, proof.distinct_keys, 0
+            if shape.got:
+                rows = self._complete(client, what, shape, files, into)
+                files, keys, left = (rows.file,), rows.keys, proof.distinct_keys - rows.keys
             return _Pages(
-                walked.files,
-                shape.columns,
-                WalkProof(proof.distinct_keys, proof.total_count, proof.requests),
+                files,
+                (*shape.columns, *shape.got),
+                WalkProof(keys, proof.total_count, proof.requests),
                 proof.attempts,
+                left=left,
             )
+        parent, went = shape.parent, 0
+
+        def complete(pages: Sequence[Path]) -> Sequence[Path]:
+            nonlocal went
+            if not shape.got:
+                return pages
+            rows = self._complete(client, what, shape, pages, into, parent)
+            went = rows.left
+            return [rows.file]
+
         lines = read_lines(
             client,
             self._warehouse,
             what.name,
             paths,
-            shape.parent,
+            parent,
             window,
             into=into,
             page_size=self._page_size,
+            complete=complete,
+            completed=[column.path for column in shape.got],
         )
         keys = lines.joined.keys
         return _Pages(
             (lines.joined.file,),
-            (*shape.columns, shape.parent.column),
+            (*shape.columns, *shape.got, parent.column),
             WalkProof(keys, keys, lines.requests),
             lines.attempts,
-            left=lines.joined.left,
-            dated_by=shape.parent.changed,
+            left=lines.joined.left + went,
+            dated_by=parent.changed,
             parents=lines.joined.parents,
+        )
+
+    def _complete(
+        self,
+        client: IntacctClient,
+        what: ObjectSettings,
+        shape: Shape,
+        pages: Sequence[Path],
+        into: Path,
+        parent: Parent | None = None,
+    ) -> CompleteRows:
+        paths = [column.path for column in shape.columns]
+        if parent is not None:
+            paths += [parent.key, *([parent.changed] if parent.reached else [])]
+        return complete_rows(
+            client, self._warehouse, what.name, shape, pages, paths, into=into / "records"
         )
 
     def _load(self, load: RawLoad) -> LoadResult:

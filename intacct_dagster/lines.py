@@ -9,7 +9,7 @@ what is stored of a document is all of one version.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +52,12 @@ def read_lines(
     *,
     into: Path,
     page_size: int,
+    complete: Callable[[Sequence[Path]], Sequence[Path]],
+    completed: Sequence[str],
 ) -> LinesRead:
     """The lines `object` of the documents that changed in `window`, with the fields `paths`.
 
+    `complete` is given their pages, and gives pages that have the fields `completed` as well.
     Goes on where it was interrupted, if it finds its own pages `into`. Raises what walks raise.
     """
     before: WalkResult | None = None
@@ -74,13 +77,14 @@ def read_lines(
             parent.object, (), window, into=into / "documents", page_size=page_size
         )
         walks = _by_keys(client, object, paths, parent, before, into=into, page_size=page_size)
+    pages = complete([file for each in walks for file in each.files])
     after = client.walk(
         parent.object, (), window, into=into / "documents-again", page_size=page_size
     )
     joined = join_lines(
         warehouse,
-        pages=[file for each in walks for file in each.files],
-        paths=paths,
+        pages=pages,
+        paths=[*paths, *completed],
         before=before.files if before is not None else None,
         after=after.files,
         parent_key=parent.key,

@@ -16,9 +16,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
+import msgspec
 
 from intacct_dagster.intacct.batch import BatchAnswer, check_batch, read_batch_answer
-from intacct_dagster.intacct.envelope import read_result
+from intacct_dagster.intacct.envelope import read_records, read_result
 from intacct_dagster.intacct.errors import (
     About,
     AnswerNotUnderstood,
@@ -353,27 +354,31 @@ class IntacctClient:
 
     def get(self, object: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Whole records, nested, by key. Keys that Intacct does not know are not in the answer."""
-        about = About(self.entity_id, object)
         wanted = list(dict.fromkeys(keys))
         found: dict[str, dict[str, Any]] = {}
         for first in range(0, len(wanted), KEYS_IN_A_GET):
-            part = wanted[first : first + KEYS_IN_A_GET]
-            path = f"{_object_path(object)}/{','.join(quote(key, safe='') for key in part)}"
-            answer = self._send("GET", path, Kind.READ, about)
-            self._meter.add(Usage(transactions=1))
-            if answer.status == 404 and len(part) == 1:
-                continue
-            result = read_result(self._accepted(answer, about), about)
-            for record in result if isinstance(result, list) else [result]:
-                if not isinstance(record, dict) or "ia::error" in record:
-                    continue
-                if record.get("key") not in part:
-                    raise AnswerNotUnderstood(
-                        f"{about} answered with a record that nobody asked for.",
-                        entity=about.entity,
-                        object=object,
-                    )
-                found[record["key"]] = record
+            part = self.records(object, wanted[first : first + KEYS_IN_A_GET])
+            found |= {key: msgspec.json.decode(record) for key, record in part.items()}
+        return found
+
+    def records(self, object: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """At most 500 whole records by key, each as the exact bytes of its JSON object.
+
+        Keys that Intacct does not know are not in the answer.
+        """
+        about = About(self.entity_id, object)
+        path = f"{_object_path(object)}/{','.join(quote(key, safe='') for key in keys)}"
+        answer = self._send("GET", path, Kind.READ, about)
+        self._meter.add(Usage(transactions=1))
+        if answer.status == 404:  # none of them is there
+            return {}
+        found = read_records(self._accepted(answer, about), about)
+        if not found.keys() <= set(keys):
+            raise AnswerNotUnderstood(
+                f"{about} answered with a record that nobody asked for.",
+                entity=about.entity,
+                object=object,
+            )
         return found
 
     def create_batch(

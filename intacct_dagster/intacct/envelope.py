@@ -113,6 +113,39 @@ def read_result(body: bytes, about: About) -> object:
     return document["ia::result"]
 
 
+class _Enclosed(msgspec.Struct):
+    result: msgspec.Raw = msgspec.field(name="ia::result")
+
+
+class _Told(msgspec.Struct):
+    key: str | None = None
+    error: object = msgspec.field(name="ia::error", default=None)
+
+
+def read_records(body: bytes, about: About) -> dict[str, bytes]:
+    """The records in an answer to a GET by keys, by key, each as its exact bytes.
+
+    Those that the answer has an error instead of are left out. Raises AnswerNotUnderstood.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        result = bytes(msgspec.json.decode(body, type=_Enclosed).result)
+        many = result.lstrip().startswith(b"[")
+        records = msgspec.json.decode(result, type=list[msgspec.Raw]) if many else [result]
+        for record in records:
+            told = msgspec.json.decode(record, type=_Told)
+            if told.error is None and told.key:
+                found[told.key] = bytes(record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise AnswerNotUnderstood(
+            f"The answer about {about} is not understood: {error}",
+            remedy="Check base_url and any proxy in between; nothing of the answer was used.",
+            entity=about.entity,
+            object=about.object,
+        ) from None
+    return found
+
+
 def _as_details(error: ApiError) -> tuple[ErrorDetail, ...]:
     own = ErrorDetail(error.code, error.message, error.error_id, error.target)
     return (own, *error.details)

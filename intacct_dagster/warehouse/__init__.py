@@ -55,6 +55,7 @@ from intacct_dagster.warehouse.reconcile import (
     reconcile,
     reconciled_documents,
 )
+from intacct_dagster.warehouse.records import CompleteRows, join_records
 from intacct_dagster.warehouse.state import StateStoreUnusable, open_state
 from intacct_dagster.warehouse.tables import TableColumn
 from intacct_dagster.warehouse.tokens import (
@@ -75,6 +76,7 @@ __all__ = [
     "Chunk",
     "ChunkState",
     "Column",
+    "CompleteRows",
     "Computed",
     "Crosswalk",
     "CsvForm",
@@ -127,6 +129,7 @@ __all__ = [
     "compare_keys",
     "constant",
     "join_lines",
+    "join_records",
     "kept_loads",
     "open_state",
     "payload",

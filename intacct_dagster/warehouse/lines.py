@@ -66,18 +66,18 @@ def join_lines(
     documents = {"key": "VARCHAR", changed: "VARCHAR"}
     with file.workbench() as bench:
         connection = bench.connection
-        told = _rows(after, documents)
+        told = rows_of(after, documents)
         connection.execute(
             statement(
                 "lines_parents",
                 changed=changed.replace('"', '""'),
                 after=told,
-                before=told if before is None else _rows(before, documents),
+                before=told if before is None else rows_of(before, documents),
             )
         )
         columns = [path for path in dict.fromkeys(("key", parent_key, *paths)) if path != dated_by]
         asked = [*columns, dated_by] if before is None else columns
-        lines = _rows(pages, dict.fromkeys(asked, "JSON"))
+        lines = rows_of(pages, dict.fromkeys(asked, "JSON"))
         time = f"json_extract_string(lines.{identifier(dated_by)}, '$')"
         kept = statement(
             "lines_kept",
@@ -90,8 +90,8 @@ def join_lines(
         joined, parents = into / "lines.json", into / "documents.json"
         for sql, to in ((kept, joined), ("SELECT * FROM memory.main.parents", parents)):
             connection.execute(f"COPY ({sql}) TO {literal(str(to))} (FORMAT json, ARRAY true)")
-        read = _count(connection, lines)
-        keys = _count(connection, _rows([joined], {"key": "JSON"}))
+        read = count_keys(connection, lines)
+        keys = count_keys(connection, rows_of([joined], {"key": "JSON"}))
     return LinesOfDocuments(joined, Parents(parent_key, parents), keys, read - keys)
 
 
@@ -108,7 +108,7 @@ def clear_documents(
     `column` (quoted) has a document's key. Gives the days, and the key of a document whose lines
     were read after `extracted_at`, if there was one.
     """
-    keys = f"(SELECT key FROM {_rows([parents.file], {'key': 'VARCHAR'})})"
+    keys = f"(SELECT key FROM {rows_of([parents.file], {'key': 'VARCHAR'})})"
     of_them = f"_entity = $entity AND {column} IN {keys}"
     found = connection.execute(
         f"SELECT _day, min({column}) FILTER (_extracted_at > $extracted_at)"
@@ -119,7 +119,8 @@ def clear_documents(
     return [day for day, _ in found], next((later for _, later in found if later), None)
 
 
-def _rows(pages: Sequence[Path], columns: dict[str, str]) -> str:
+def rows_of(pages: Sequence[Path], columns: dict[str, str]) -> str:
+    """The rows of pages as a relation with these columns (path and DuckDB type), as they came."""
     if not pages:
         nulls = ", ".join(f"CAST(NULL AS {t}) AS {identifier(p)}" for p, t in columns.items())
         return f"(SELECT {nulls} WHERE false)"
@@ -130,7 +131,8 @@ def _rows(pages: Sequence[Path], columns: dict[str, str]) -> str:
     )
 
 
-def _count(connection: DuckDBPyConnection, lines: str) -> int:
+def count_keys(connection: DuckDBPyConnection, lines: str) -> int:
+    """How many different keys a relation has, whose `key` is JSON."""
     return int(
         connection.execute(
             f"SELECT count(DISTINCT json_extract_string(key, '$')) FROM {lines}"
