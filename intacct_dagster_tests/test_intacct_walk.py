@@ -163,6 +163,24 @@ def test_the_overlap_of_pages_costs_little(tmp_path: Path) -> None:
     assert result.proof.requests <= 1000 / 39 + 1
 
 
+@pytest.mark.parametrize("seconds", [1, 9, 200])
+@pytest.mark.parametrize("text", ["12.50", 'ü, ["]} €' * 3, "x" * 40_000])
+def test_what_two_pages_overlap_by_is_written_once(tmp_path: Path, seconds: int, text: str) -> None:
+    world = World({f"{n:03}": second(n * seconds // 200) for n in range(200)})
+    spaced = {"separators": (" ,\n", ": "), "ensure_ascii": False}
+
+    def rewritten(page: QueryPage, query: Query) -> QueryPage:
+        rows = [{"note": text, **row} for row in json.loads(bytes(page.raw))]
+        raw = msgspec.Raw(b" " + json.dumps(rows, **spaced).encode())  # type: ignore[arg-type]
+        return QueryPage(raw, page.total_count, page.page_size, page.next)
+
+    world.after_each = rewritten
+    result = read(world, tmp_path, size=30)
+    written = [row for file in result.files for row in json.loads(file.read_bytes())]
+    assert sorted(row["key"] for row in written) == sorted(world.rows)
+    assert {row["note"] for row in written} == {text}
+
+
 def test_the_file_holds_the_exact_bytes_of_the_rows(tmp_path: Path) -> None:
     exact = (
         b'[{"key":"1","audit.modifiedDateTime":"2026-10-01T00:00:00Z", "entity.id":null,'

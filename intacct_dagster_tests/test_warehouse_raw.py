@@ -23,6 +23,7 @@ from intacct_dagster.warehouse import (
     column_for,
     column_name,
     column_type,
+    raw,
 )
 from intacct_dagster_tests.warehouse_rows import (
     COLUMNS,
@@ -277,6 +278,14 @@ def test_a_value_arrives_exactly(
 ) -> None:
     warehouse.load(load_of(tmp_path / "pages", [invoice("1", **{field: value})], columns=TYPED))
     assert stored(warehouse, column_name(field)) == [(expected,)]
+
+
+def test_rows_too_wide_for_the_memory_of_a_load_are_loaded_all_the_same(
+    tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "_MEGABYTES", 8)
+    rows = [invoice(f"{n}", referenceNumber=f"{n:05}" * 50) for n in range(20_000)]
+    assert warehouse.load(load_of(tmp_path / "pages", rows)).rows == 20_000
 
 
 @settings(max_examples=15, deadline=None)

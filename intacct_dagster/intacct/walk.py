@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,7 +78,7 @@ class Proof:
 class WalkResult:
     """The pages of a proven walk, each a file with one JSON array of flat rows.
 
-    A key can be in several files, where two pages overlap or a row changed between them: keep the
+    A key is there once, unless its row changed within the window while the walk went on: keep the
     row with the latest change time. There are `proof.distinct_keys` different keys in all.
     """
 
@@ -183,6 +185,10 @@ class _Progress(msgspec.Struct):
     segment_from: int = 1
     second_from: int = 0
 
+
+_ANY_JSON: Final = json.JSONDecoder()
+_NOT_SPACE: Final = re.compile(r"\S")
+_LIKELY_ROW: Final = 16 * 1024  # bytes
 
 _PROGRESS_FILE: Final = "progress.json"
 _PROGRESS = msgspec.json.Decoder(_Progress)
@@ -583,9 +589,28 @@ class _Attempt:
                 )
             at.own_rows = at.own_rows or bool(owners)
         if rows:
-            at.files += 1
-            self.file(at.files).write_bytes(page.raw)
+            self._spool(page, rows)
             self._count_keys(rows)
+
+    def _spool(self, page: QueryPage, rows: Sequence[_Row | _Undated]) -> None:
+        """Writes the rows that were not read before: what pages overlap by is written once."""
+        read_before = self._read_before(rows)
+        if read_before == len(rows):
+            return
+        self._at.files += 1
+        with self.file(self._at.files).open("wb") as file:
+            for part in _without_first(page.raw, read_before):
+                file.write(part)
+
+    def _read_before(self, rows: Sequence[_Row | _Undated]) -> int:
+        """How many of the first rows were on a page before; they can only be of its last second."""
+        count = 0
+        if rows[0].second == self._second:
+            for row in rows:
+                if row.second != self._second or row.key not in self._keys_of_second:
+                    break
+                count += 1
+        return count
 
     def _count_keys(self, rows: Sequence[_Row | _Undated]) -> None:
         """Counts the keys that are new; only rows of the last second can have been read before."""
@@ -618,6 +643,24 @@ class _Attempt:
         end = until if until is not None else self._window.until
         since: Filter = {"$gte": {self._changed: _wire(bound)}}
         return (*given, since, {"$lt": {self._changed: _wire(end)}})
+
+
+def _without_first(page: msgspec.Raw, count: int) -> tuple[bytes | memoryview, ...]:
+    """The bytes of a JSON array without its first `count` elements, of which it has more."""
+    if not count:
+        return (bytes(page),)
+    whole = memoryview(page)
+    head = bytes(whole[: count * _LIKELY_ROW]).decode("utf-8", "ignore")
+    at = head.index("[")
+    try:
+        for _ in range(count):
+            at = _NOT_SPACE.search(head, at + 1).start()  # type: ignore[union-attr]
+            _, at = _ANY_JSON.raw_decode(head, at)
+            at = head.index(",", at)
+    except (ValueError, AttributeError):  # they are longer than that
+        elements = msgspec.json.decode(page, type=list[msgspec.Raw])[count:]
+        return (b"[", b",".join(elements), b"]")
+    return (b"[", whole[len(head[: at + 1].encode()) :])
 
 
 def _tail(rows: Sequence[_Row | _Undated]) -> Sequence[_Row | _Undated]:

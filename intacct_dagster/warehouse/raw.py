@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import NoReturn
 
 import duckdb
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse import wire
-from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
 from intacct_dagster.warehouse.errors import LoadRefused, SchemaChanged
 from intacct_dagster.warehouse.lines import Parents, clear_documents
 from intacct_dagster.warehouse.sql import identifier, literal, statement
@@ -33,13 +32,13 @@ KEY = "key"
 CHANGED = "audit.modifiedDateTime"
 ENTITY = "entity.id"
 
-# Typed rows wait in a Parquet file, not in memory, until all of them are known to be good; these
-# bound what one load keeps in memory, however many rows it has.
-_MEMORY = "256MB"
-_MEMORY_WRITING = "128MB"
-_WANTED = "file_row_number NOT IN (SELECT place FROM memory.main.repeats WHERE NOT wanted)"
-_ROWS_IN_A_GROUP = 20_000
-_LARGEST_ROW = 4 * 1024 * 1024  # bytes of JSON; DuckDB's read buffer grows with it
+# What one load keeps in memory depends on the width of its rows and not on how many there are: each
+# thread fills a group of rows. More threads than two would rather wait for the disk.
+_THREADS = 2
+_MEGABYTES = 64
+_MEGABYTES_A_COLUMN = 4
+_LARGEST_ROW = 1024 * 1024  # bytes of JSON; DuckDB's read buffer grows with it
+_KEYS_AT_ONCE = 1_000_000  # told apart in one go: some 40 MB
 
 _BETWEEN = "\x1f"  # stands between a column's name and the value that is amiss
 
@@ -124,20 +123,33 @@ def load_raw(file: DuckDBFile, load: RawLoad, *, again: bool = False) -> LoadRes
 
     `again` says that it was done before, and that all later loads are done again after it.
 
-    Everything is read, typed and proven before the file is touched. Raises LoadRefused, naming
-    column and key where there is one, SchemaChanged when a column has another type than in the
-    table, WarehouseLocked; then the partitions are as they were.
+    Pages go into the table by one statement, which types every value and stops at the first that
+    would not arrive as it is; what has arrived is proven before it is committed. Raises
+    LoadRefused, naming column and key where there is one, SchemaChanged when a column has another
+    type than in the table, WarehouseLocked; then the partitions are as they were.
     """
     _check_request(load)
+    try:
+        try:
+            return _load(file, load, again=again, exact=False)
+        except (_Amiss, duckdb.OutOfMemoryException):
+            # Values that are not written plainly, or rows wider than most: slower, and just as well
+            return _load(file, load, again=again, exact=True)
+    except _Amiss as amiss:
+        # Out of the transaction, with the file let go: what stopped it is looked for in the pages.
+        _refuse_flaws(file, load)
+        raise amiss.error from None
+
+
+def _load(file: DuckDBFile, load: RawLoad, *, again: bool, exact: bool) -> LoadResult:
     table = table_name(load.object)
     columns = (*(TableColumn(c.name, c.type, c.comment) for c in load.columns), *_OURS)
+    megabytes = _MEGABYTES + _MEGABYTES_A_COLUMN * len(load.columns)
     with file.workbench() as bench:
-        bench.connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        bench.connection.execute("SET preserve_insertion_order = false")
-        _stage(bench, load)
-        rows_by_day = _prove(bench, load)
-        # One thread writes one group of rows at a time: the disk is no faster for two.
-        bench.connection.execute(f"SET threads = 1; SET memory_limit = '{_MEMORY_WRITING}'")
+        bench.connection.execute(
+            f"SET memory_limit = '{megabytes * (4 if exact else 1)}MB';"
+            f" SET threads = {1 if exact else _THREADS}; SET preserve_insertion_order = false"
+        )
         with bench.transaction() as connection:
             started = time.perf_counter()
             try:
@@ -154,10 +166,19 @@ def load_raw(file: DuckDBFile, load: RawLoad, *, again: bool = False) -> LoadRes
                 "One row per (object, entity, day) loaded last: how much, by which walk, its proof",
             )
             moved = _clear_documents(connection, load, table, again=again)
-            _replace(bench, load, table)
+            rows_by_day = _replace(connection, load, table, exact=exact)
+            _record(connection, load, rows_by_day)
             _count_again(connection, load, table, moved)
         seconds = time.perf_counter() - started
     return LoadResult(rows_by_day, sum(rows_by_day.values()), seconds)
+
+
+class _Amiss(Exception):
+    """Something in the pages is not as it must be; `error` is what is known of it so far."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
 def known_until(file: DuckDBFile, object: str, entity: str) -> datetime | None:
@@ -230,98 +251,126 @@ def _day(load: RawLoad) -> str:
     """The partition that a row belongs to."""
     if load.snapshot:
         return f"CAST({literal(max(load.days).isoformat())} AS DATE)"
-    day = f"CAST({_name_of(load, load.dated_by)} AT TIME ZONE 'UTC' AS DATE)"
+    # The same as AT TIME ZONE 'UTC', five times as fast.
+    day = f"CAST(make_timestamp(epoch_us({_name_of(load, load.dated_by)})) AS DATE)"
     if not load.takes_older:
         return day
     first = f"CAST({literal(min(load.days).isoformat())} AS DATE)"
     return f"greatest(coalesce({day}, {first}), {first})"
 
 
-def _stage(bench: Workbench, load: RawLoad) -> None:
-    """Read the pages and type them: the view `memory.main.staged`, a row for each of theirs."""
-    checks = [
-        f"WHEN {condition}"
-        f" THEN concat({literal(column.name + _BETWEEN)}, {identifier(column.path)})"
-        for column in load.columns
-        if (condition := wire.flaw(column)) is not None
-    ]
-    if load.files:
-        pages = (
-            f"read_json([{', '.join(literal(str(file)) for file in load.files)}],"
-            f" format = 'array', records = true, maximum_object_size = {_LARGEST_ROW},"
-            f" columns = {wire.read_columns(load.columns)})"
-        )
-    else:
-        pages = wire.no_rows(load.columns)
+def _pages(load: RawLoad, *, exact: bool) -> str:
+    """The rows of the pages as a relation, each value as it came."""
+    if not load.files:
+        return wire.no_rows(load.columns)
+    return (
+        f"read_json([{', '.join(literal(str(file)) for file in load.files)}],"
+        f" format = 'array', records = true, maximum_object_size = {_LARGEST_ROW},"
+        f" columns = {wire.read_columns(load.columns, exact=exact)})"
+    )
+
+
+def _replace(
+    connection: DuckDBPyConnection, load: RawLoad, table: str, *, exact: bool
+) -> dict[date, int]:
+    """Put the pages' rows in place of the partitions', and prove them; the rows of each day."""
+    raw, own = identifier(CATALOG, RAW, table), literal(load.entity)
+    partitions = {"entity": load.entity, "days": sorted(set(load.days))}
+    connection.execute(statement("raw_clear", raw=raw), partitions)
+    value = wire.strict if exact or not load.files else wire.plain
+    key, entity = _name_of(load, KEY), _name_of(load, ENTITY)
     sql = statement(
-        "raw_stage",
-        typed=", ".join(f"{wire.typed(c)} AS {identifier(c.name)}" for c in load.columns),
-        flaw=f"CASE {' '.join(checks)} END" if checks else "CAST(NULL AS VARCHAR)",
-        pages=pages,
+        "raw_insert",
+        raw=raw,
+        typed=", ".join(f"{value(c)} AS {identifier(c.name)}" for c in load.columns),
+        pages=_pages(load, exact=exact),
         columns=", ".join(identifier(column.name) for column in load.columns),
+        strange=f"nullif({key}, '') IS NULL OR nullif({entity}, '') <> {own}",
         day=_day(load),
-        entity=literal(load.entity),
+        entity=own,
         run_id=literal(load.run_id),
         extracted_at=literal(load.extracted_at.isoformat()),
     )
-    staged = literal(str(bench.scratch / "staged.parquet"))
     try:
-        bench.connection.execute(
-            f"COPY ({sql}) TO {staged} (FORMAT parquet, ROW_GROUP_SIZE {_ROWS_IN_A_GROUP})"
-        )
-        bench.connection.execute(
-            "CREATE VIEW memory.main.staged AS"
-            f" SELECT * FROM read_parquet({staged}, file_row_number = true)"
-        )
-    except (duckdb.InvalidInputException, duckdb.IOException) as error:
-        told = str(error).splitlines()[0].rstrip(". ")
-        raise _refused(
-            load,
-            f"a page is not an array of flat JSON rows ({told})",
-            "Read the object again; if it comes back, Intacct or something between answers in "
-            "another form.",
-        ) from error
+        arrived = int(connection.execute(sql).fetchall()[0][0])
+    except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
+        raise _Amiss(error) from error
+    return _prove(connection, load, raw, arrived, partitions)
 
 
-def _prove(bench: Workbench, load: RawLoad) -> dict[date, int]:
+def _prove(
+    connection: DuckDBPyConnection,
+    load: RawLoad,
+    raw: str,
+    arrived: int,
+    partitions: Mapping[str, object],
+) -> dict[date, int]:
     """Refuse what must not be stored; drop rows met twice; count the rest by day."""
-    _refuse_flaws(bench, load)
-    connection = bench.connection
-    key, changed = _name_of(load, KEY), _name_of(load, load.dated_by)
-    connection.execute(statement("raw_repeats", key=key, changed=changed))
-    rows, surplus = connection.execute(
-        "SELECT (SELECT count(*) FROM memory.main.staged),"
-        " (SELECT count(*) FROM memory.main.repeats WHERE NOT wanted)"
-    ).fetchall()[0]
-    keys = rows - surplus
+    names = {"raw": raw, "key": _name_of(load, KEY), "changed": _name_of(load, load.dated_by)}
+    rows_by_day = _rows_by_day(connection, raw, partitions)
+    placed = sum(rows_by_day.values())
+    if placed != arrived:
+        raise _Amiss(_refused(load, "it has rows outside the days asked for", "Read it again."))
+    parts = 1 + arrived // _KEYS_AT_ONCE
+    keys = sum(
+        connection.execute(
+            statement("raw_keys", parts=str(parts), part=str(part), **names), partitions
+        ).fetchall()[0][0]
+        for part in range(parts)
+    )
+    if keys != placed:
+        connection.execute(statement("raw_repeats", **names), partitions)
+        rows_by_day = _rows_by_day(connection, raw, partitions)
     if keys != load.proof.distinct_keys:
         raise _refused(
             load,
             f"its pages hold {keys} distinct keys, the walk counted {load.proof.distinct_keys}",
             "Read the object again: pages were lost or changed between the walk and the load.",
         )
-    rows_by_day = dict.fromkeys(sorted(load.days), 0)
-    for day, count in connection.execute(
-        f"SELECT _day, count(*) FROM memory.main.staged WHERE {_WANTED} GROUP BY _day"
-    ).fetchall():
-        if day not in rows_by_day:
-            _refuse_stray(bench, load, day)
-        rows_by_day[day] = count
-    return rows_by_day
+    return dict.fromkeys(sorted(load.days), 0) | rows_by_day
 
 
-def _refuse_flaws(bench: Workbench, load: RawLoad) -> None:
+def _rows_by_day(
+    connection: DuckDBPyConnection, raw: str, partitions: Mapping[str, object]
+) -> dict[date, int]:
+    return dict(connection.execute(statement("raw_days", raw=raw), partitions).fetchall())
+
+
+def _refuse_flaws(file: DuckDBFile, load: RawLoad) -> None:
+    """Name what is amiss in the pages, if it is found."""
     key, entity = _name_of(load, KEY), _name_of(load, ENTITY)
-    found = bench.connection.execute(
-        f"SELECT {key}, {entity}, _flaw FROM memory.main.staged"
-        f" WHERE nullif({key}, '') IS NULL OR _flaw IS NOT NULL"
-        f" OR nullif({entity}, '') <> $entity"
-        f" ORDER BY {key} NULLS FIRST LIMIT 1",
-        {"entity": load.entity},
-    ).fetchall()
+    checks = [
+        f"WHEN {condition}"
+        f" THEN concat({literal(column.name + _BETWEEN)}, {identifier(column.path)})"
+        for column in load.columns
+        if (condition := wire.flaw(column)) is not None
+    ]
+    sql = statement(
+        "raw_flaws",
+        typed=", ".join(f"{wire.typed(c)} AS {identifier(c.name)}" for c in load.columns),
+        flaw=f"CASE {' '.join(checks)} END" if checks else "CAST(NULL AS VARCHAR)",
+        pages=_pages(load, exact=True),
+        key=key,
+        entity=entity,
+        changed=_name_of(load, load.dated_by),
+        day=_day(load),
+    )
+    with file.workbench() as bench:
+        try:
+            found = bench.connection.execute(
+                sql, {"own": load.entity, "days": sorted(set(load.days))}
+            ).fetchall()
+        except (duckdb.InvalidInputException, duckdb.IOException) as error:
+            told = str(error).splitlines()[0].rstrip(". ")
+            raise _refused(
+                load,
+                f"a page is not an array of flat JSON rows ({told})",
+                "Read the object again; if it comes back, Intacct or something between answers in "
+                "another form.",
+            ) from error
     if not found:
         return
-    row_key, row_entity, flaw = found[0]
+    row_key, row_entity, flaw, moment = found[0]
     if not row_key:
         raise _refused(
             load,
@@ -336,6 +385,16 @@ def _refuse_flaws(bench: Workbench, load: RawLoad) -> None:
             f"Check that the session is bound to {load.entity}: the user's entity access, and the "
             "X-IA-API-Param-Entity header.",
             column=ENTITY,
+            key=row_key,
+        )
+    if flaw is None:
+        when = f"was changed at {moment}" if moment is not None else "has no change time"
+        raise _refused(
+            load,
+            f"the row with key {row_key} {when}, outside the days {min(load.days)} to "
+            f"{max(load.days)}",
+            "Read the object again for these days; the answer holds more than was asked for.",
+            column=load.dated_by,
             key=row_key,
         )
     name, _, shown = flaw.partition(_BETWEEN)
@@ -353,23 +412,6 @@ def _refuse_flaws(bench: Workbench, load: RawLoad) -> None:
 def _shorten(shown: str) -> str:
     text = shown if shown.startswith('"') else f"'{shown}'"
     return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _refuse_stray(bench: Workbench, load: RawLoad, day: date | None) -> NoReturn:
-    key, changed = _name_of(load, KEY), _name_of(load, load.dated_by)
-    row_key, moment = bench.connection.execute(
-        f"SELECT {key}, CAST({changed} AS VARCHAR) FROM memory.main.staged"
-        f" WHERE _day IS NOT DISTINCT FROM ? ORDER BY {key} LIMIT 1",
-        [day],
-    ).fetchall()[0]
-    when = f"was changed at {moment}" if moment is not None else "has no change time"
-    raise _refused(
-        load,
-        f"the row with key {row_key} {when}, outside the days {min(load.days)} to {max(load.days)}",
-        "Read the object again for these days; the answer holds more than was asked for.",
-        column=load.dated_by,
-        key=row_key,
-    )
 
 
 def _clear_documents(
@@ -406,25 +448,15 @@ def _count_again(
     )
 
 
-def _replace(bench: Workbench, load: RawLoad, table: str) -> None:
-    connection = bench.connection
-    raw = identifier(CATALOG, RAW, table)
-    days = sorted(set(load.days))
-    connection.execute(
-        f"DELETE FROM {raw} WHERE _entity = $entity AND _day IN (SELECT unnest($days::DATE[]))",
-        {"entity": load.entity, "days": days},
-    )
-    connection.execute(
-        f"INSERT INTO {raw} BY NAME SELECT * EXCLUDE (_flaw, file_row_number)"
-        f" FROM memory.main.staged WHERE {_WANTED}"
-    )
+def _record(connection: DuckDBPyConnection, load: RawLoad, rows_by_day: Mapping[date, int]) -> None:
+    days = sorted(rows_by_day)
     connection.execute(
         "DELETE FROM warehouse.meta.raw_loads"
         " WHERE object = $object AND entity = $entity AND day IN (SELECT unnest($days::DATE[]))",
         {"object": load.object, "entity": load.entity, "days": days},
     )
     connection.execute(
-        statement("raw_loads", wanted=_WANTED),
+        statement("raw_loads"),
         {
             "object": load.object,
             "entity": load.entity,
@@ -436,6 +468,7 @@ def _replace(bench: Workbench, load: RawLoad, table: str) -> None:
             "dated_by": None if load.snapshot else load.dated_by,
             "first_day": days[0],
             "days": days,
+            "rows": [rows_by_day[day] for day in days],
             "walk_days": len(days),
             "distinct_keys": load.proof.distinct_keys,
             "total_count": load.proof.total_count,

@@ -4,7 +4,7 @@ SELECT
     CAST($object AS VARCHAR) AS object,
     CAST($entity AS VARCHAR) AS entity,
     days.day,
-    count(staged._day) AS rows,
+    days.rows,
     CAST($run_id AS VARCHAR) AS run_id,
     CAST($extracted_at AS TIMESTAMP WITH TIME ZONE) AS extracted_at,
     CAST($takes_older AS BOOLEAN) AND days.day = CAST($first_day AS DATE) AS takes_older,
@@ -15,9 +15,4 @@ SELECT
     CAST($read_until AS TIMESTAMP WITH TIME ZONE) AS read_until,
     CAST($snapshot AS BOOLEAN) AS snapshot,
     CAST($dated_by AS VARCHAR) AS dated_by
-FROM (SELECT unnest($days::DATE[]) AS day) AS days
-LEFT JOIN (
-    SELECT _day FROM memory.main.staged WHERE {{wanted}}
-) AS staged ON staged._day = days.day
-GROUP BY days.day
-ORDER BY days.day
+FROM (SELECT unnest($days::DATE[]) AS day, unnest($rows::BIGINT[]) AS rows) AS days

@@ -1,10 +1,22 @@
--- A row is a row of the stage whose key is there more than once, by its place in the stage: a walk
--- meets the last second of a page again on the next. `wanted` is the latest version of the key.
--- Keys are found by their hash first, so that the memory this takes does not depend on their text.
-CREATE TABLE memory.main.repeats AS
-SELECT
-    file_row_number AS place,
-    row_number() OVER (PARTITION BY {{key}} ORDER BY {{changed}} DESC NULLS LAST, file_row_number DESC) = 1
-        AS wanted
-FROM memory.main.staged
-WHERE hash({{key}}) IN (SELECT hash({{key}}) FROM memory.main.staged GROUP BY 1 HAVING count(*) > 1)
+-- A row is an older version of a key that was loaded more than once: it changed within the window
+-- while the walk read it, and was met at both its places.
+DELETE FROM {{raw}}
+WHERE rowid IN (
+    SELECT place
+    FROM (
+        SELECT
+            rowid AS place,
+            row_number() OVER (PARTITION BY {{key}} ORDER BY {{changed}} DESC NULLS LAST, rowid DESC) AS version
+        FROM {{raw}}
+        WHERE _entity = $entity
+            AND _day IN (SELECT unnest($days::DATE[]))
+            AND hash({{key}}) IN (
+                SELECT hash({{key}})
+                FROM {{raw}}
+                WHERE _entity = $entity AND _day IN (SELECT unnest($days::DATE[]))
+                GROUP BY 1
+                HAVING count(*) > 1
+            )
+    ) AS repeated
+    WHERE version > 1
+)

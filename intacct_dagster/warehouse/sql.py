@@ -7,7 +7,8 @@ from functools import cache
 from importlib.resources import files
 
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-_NARROW = 18  # digits of a decimal in 64 bits
+#: Digits of a decimal in 64 bits.
+NARROW = 18
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -25,11 +26,11 @@ def try_cast(text: str, type: str) -> str:
     """An expression for a text as a DuckDB type, null where it is none of that type."""
     wide = f"TRY_CAST({text} AS {type})"
     decimal = _DECIMAL.fullmatch(type)
-    if decimal is None or int(decimal[1]) <= _NARROW or int(decimal[2]) >= _NARROW:
+    if decimal is None or int(decimal[1]) <= NARROW or int(decimal[2]) >= NARROW:
         return wide
     # Text to a decimal of 128 bits is fifty times slower than to one of 64 (measured, DuckDB 1.5),
     # and nearly all amounts fit into 64: the wide cast runs for those that do not.
-    narrow = f"TRY_CAST({text} AS DECIMAL({_NARROW},{decimal[2]}))"
+    narrow = f"TRY_CAST({text} AS DECIMAL({NARROW},{decimal[2]}))"
     return f"coalesce(CAST({narrow} AS {type}), {wide})"
 
 

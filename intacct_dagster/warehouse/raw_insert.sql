@@ -1,0 +1,16 @@
+-- A row is a row of Intacct's pages, typed, with the partition it belongs to. A value that would not
+-- arrive as it is stops the statement, as does a row without a key or of another entity.
+INSERT INTO {{raw}} BY NAME
+WITH wire AS (
+    SELECT {{typed}}
+    FROM {{pages}}
+)
+SELECT
+    {{columns}},
+    CASE WHEN {{strange}} THEN error('strange row') ELSE {{entity}} END AS _entity,
+    -- what has no change time, or is older than the first day, belongs to the first day
+    -- where the walk took older rows; elsewhere it is outside, and the load is refused
+    {{day}} AS _day,
+    {{run_id}} AS _run_id,
+    CAST({{extracted_at}} AS TIMESTAMP WITH TIME ZONE) AS _extracted_at
+FROM wire
