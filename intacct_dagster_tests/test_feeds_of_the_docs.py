@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,9 +23,12 @@ from intacct_dagster.defs import (
     raw_key,
     reconciled_key,
 )
+from intacct_dagster.intacct import ClientCredentials, Intacct
+from intacct_dagster.post import PostingEngine
 from intacct_dagster.sandbox import LAST_DAY
-from intacct_dagster.warehouse import Entry, Ledger, open_state
+from intacct_dagster.warehouse import Entry, Item, Ledger, open_state
 from intacct_dagster_tests.code_location import PROJECT, CodeLocation, code_location
+from intacct_dagster_tests.posting_world import Clock
 
 TEXT = (PROJECT / "docs/feeds.md").read_text(encoding="utf-8")
 CONFIGURATIONS = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
@@ -93,7 +98,9 @@ def test_every_target_and_every_kind_of_source_has_an_example() -> None:
     }
 
 
-def test_the_examples_are_posted_once_and_read_back(location: CodeLocation) -> None:
+def test_the_examples_are_posted_once_found_again_and_read_back(
+    location: CodeLocation, tmp_path: Path
+) -> None:
     extract(location)
     reconcile_and_post(location)
     assert location.rows("SELECT * FROM feed.quarantine") == []
@@ -112,6 +119,9 @@ def test_the_examples_are_posted_once_and_read_back(location: CodeLocation) -> N
     assert set(posted.values()) == {1}
     assert all(each.read_back_at for each in entries(location))
 
+    for feed in FEEDS:
+        is_found_by_its_key(location, feed, tmp_path / f"{feed}.db")
+
     # Everything once more: Intacct has them all now, as they were sent, and none is sent again.
     extract(location)
     reconcile_and_post(location)
@@ -119,6 +129,53 @@ def test_the_examples_are_posted_once_and_read_back(location: CodeLocation) -> N
         found = location.rows(f"SELECT status, reason, differences FROM reconciled.{feed}")
         assert found == [("matched", None, None)] * 2, feed
     assert created(location) == posted
+
+
+def is_found_by_its_key(location: CodeLocation, feed: str, other: Path) -> None:
+    """Before planning, and after an answer that was lost: another ledger, which knows nothing of
+    what was posted, finds all of it in Intacct."""
+    target, match_on = FEEDS[feed]["object"], FEEDS[feed]["match_on"]
+    posted, keys = sent(location, target)
+    settings, clock = location.settings, Clock()
+    engine = open_state(f"sqlite:///{other}")
+    ledger = Ledger(engine, settings.company, now=clock)
+    grant = ClientCredentials(settings.auth.client_id, settings.auth.client_secret)
+    with Intacct(settings.company, settings.base_url, grant, settings.users) as intacct:
+        posting = PostingEngine(intacct.entity("E110"), ledger, now=clock)
+        planned = posting.plan(feed, target, match_on, posted, run_id="r", chunk_size=500)
+        assert planned.chunks == []
+        assert {id_: list(found) for id_, found in planned.already_there.items()} == {
+            source_id: [key] for source_id, key in keys.items()
+        }
+
+        (chunk,) = ledger.plan(target, "E110", feed, posted, run_id="r")
+        assert ledger.start_sending(chunk.chunk_id)
+        ledger.uncertain(chunk.chunk_id, "no answer")
+        clock.time += timedelta(hours=60)  # too late for the same bytes once more
+        (settled,) = posting.settle(target, match_on)
+        assert settled.posted == len(posted) > 0
+        found = {each.source_id: each.intacct_key for each in ledger.entries(target, "E110")}
+        assert found == keys
+    engine.dispose()
+
+
+def sent(location: CodeLocation, target: str) -> tuple[list[Item], dict[str, str | None]]:
+    """What was posted of an object, and the keys under which Intacct has it."""
+    engine = open_state(location.settings.state)
+    ledger = Ledger(engine, location.settings.company)
+    entries = {each.source_id: each for each in ledger.entries(target, "E110")}
+    chunks = {each.chunk_id for each in entries.values() if each.chunk_id}
+    items = [
+        Item(
+            source_id, entries[source_id].day, entries[source_id].amount, json.dumps(body).encode()
+        )
+        for chunk_id in sorted(chunks)
+        for source_id, body in zip(
+            ledger.source_ids(chunk_id), json.loads(ledger.chunk(chunk_id).body), strict=True
+        )
+    ]
+    engine.dispose()
+    return items, {each.source_id: each.intacct_key for each in entries.values()}
 
 
 def created(location: CodeLocation) -> Counter[tuple[str, str]]:
