@@ -122,12 +122,26 @@ def test_the_examples_are_posted_once_found_again_and_read_back(
     for feed in FEEDS:
         is_found_by_its_key(location, feed, tmp_path / f"{feed}.db")
 
-    # Everything once more: Intacct has them all now, as they were sent, and none is sent again.
+    # Intacct has them all now, as they were sent.
     extract(location)
-    reconcile_and_post(location)
+    assert location.run(
+        [reconciled_key(feed) for feed in FEEDS], entity="E110", first=FIRST
+    ).success
     for feed in FEEDS:
         found = location.rows(f"SELECT status, reason, differences FROM reconciled.{feed}")
         assert found == [("matched", None, None)] * 2, feed
+
+    # A row that changed is a difference, and no second document.
+    path = location.settings.directory / "feeds/accruals/accruals.csv"
+    path.write_text(FILES["feeds/accruals/accruals.csv"].replace("310.40", "311.00"))
+    keys = [key("accruals") for key in (feed_key, reconciled_key, posted_key)]
+    assert location.run(keys, entity="E110", first=FIRST).success
+    found = location.rows("SELECT source_id, status, differences FROM reconciled.accruals")
+    changed = {"source": "311.00", "posted": "310.40"}
+    assert [(id_, status, json.loads(told or "{}")) for id_, status, told in sorted(found)] == [
+        ("ACC-0042", "different", {f"lines[{n}].txnAmount": changed for n in (0, 1)}),
+        ("ACC-0043", "matched", {}),
+    ]
     assert created(location) == posted
 
 

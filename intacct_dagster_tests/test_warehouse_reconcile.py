@@ -20,8 +20,10 @@ from intacct_dagster.warehouse import (
     LedgerState,
     NotMaterialized,
     Partition,
+    PostedPayloads,
     ReconciliationRefused,
     Warehouse,
+    column_for,
     payload_hash,
     payloads,
     read_feed,
@@ -58,9 +60,12 @@ def run(
     warehouse: Warehouse,
     ledger: Sequence[LedgerState] = (),
     partitions: Sequence[Partition] = HERE,
+    posted: PostedPayloads = lambda entity, source_ids: {},
 ) -> dict[tuple[str, int], str]:
     """Reconcile; (source id, occurrence) -> status, proven to agree with the counts."""
-    result = reconcile(warehouse, SALES, INVOICE, partitions, ledger, "run-1", at=READ_AT)
+    result = reconcile(
+        warehouse, SALES, INVOICE, partitions, ledger, "run-1", posted=posted, at=READ_AT
+    )
     with warehouse.connect(read_only=True) as connection:
         found = connection.execute(
             "SELECT _entity, _day, source_id, occurrence, status FROM reconciled.sales_invoices"
@@ -209,16 +214,90 @@ def test_a_refused_document_is_missing_again_once_it_changed(
     assert b'"department":{"id":"D1"}' in again.payload
 
 
-def test_a_document_that_changed_after_posting_says_so(
+def test_a_document_that_changed_after_posting_is_different_and_never_posted_again(
     tmp_path: Path, warehouse: Warehouse
 ) -> None:
-    write_sales(tmp_path / "feed", line("BR-1"))
+    write_sales(tmp_path / "feed", line("BR-1"), line("BR-2"), line("BR-3"), line("BR-4"))
     read(warehouse, tmp_path / "feed")
     load_invoices(warehouse, tmp_path / "pages", [])
-    assert run(warehouse, [LedgerState("E110", "BR-1", "posted", "0" * 64)]) == {
-        ("BR-1", 1): "posted"
+    run(warehouse)
+    before = {each.source_id: each for each in payloads(warehouse, SALES, HERE)}
+    ledger = [
+        LedgerState("E110", each.source_id, "posted", each.payload_hash) for each in before.values()
+    ]
+
+    def posted(entity: str, source_ids: Sequence[str]) -> dict[str, bytes]:
+        assert (entity, set(source_ids)) == ("E110", {"BR-1", "BR-2", "BR-3"})
+        return {source_id: before[source_id].payload for source_id in source_ids}
+
+    # In Intacct by now: all but BR-2; and of BR-3 somebody mended the total there.
+    write_sales(
+        tmp_path / "feed",
+        line("BR-1", description="Gadget"),
+        line("BR-2", department=""),
+        line("BR-3", amount="11.00"),
+        line("BR-4"),
+    )
+    read(warehouse, tmp_path / "feed")
+    rows = [
+        invoice("1", referenceNumber="BR-1"),
+        invoice("3", referenceNumber="BR-3", totalTxnAmount="11.00"),
+        invoice("4", referenceNumber="BR-4"),
+    ]
+    load_invoices(warehouse, tmp_path / "pages", rows)
+    assert run(warehouse, ledger, posted=posted) == {
+        ("BR-1", 1): "different",
+        ("BR-2", 1): "different",
+        ("BR-3", 1): "different",
+        ("BR-4", 1): "matched",
     }
-    assert told(warehouse, "BR-1")[0] == "the source changed after it was posted"
+    assert told(warehouse, "BR-1") == (
+        "the source changed after it was posted: lines[0].memo",
+        {"lines[0].memo": {"source": "Gadget", "posted": "Widget"}},
+        "1",
+    )
+    assert told(warehouse, "BR-2")[1] == {
+        "lines[0].dimensions.department.id": {"source": None, "posted": "D1"}
+    }
+    assert told(warehouse, "BR-3")[1] == {
+        "lines[0].txnAmount": {"source": "11.00", "posted": "10.00"}
+    }
+    assert payloads(warehouse, SALES, HERE, ("missing", "uncertain")) == []
+
+
+def test_what_is_compared_with_intacct_is_judged_by_what_intacct_has_now(
+    tmp_path: Path, warehouse: Warehouse
+) -> None:
+    spec = replace(SALES, compare={"referenceNumber": "invoice_ref", "dueDate": "due_date"})
+    columns = (*COLUMNS, column_for("dueDate", "string", "date"))
+    write_sales(tmp_path / "feed", line("BR-1"))
+    read_feed(warehouse, spec, HERE, ENTITIES, tmp_path / "feed", "run-1", read_at=READ_AT)
+    ledger = [LedgerState("E110", "BR-1", "posted", "0" * 64)]
+
+    def statuses(due: str) -> tuple[str, object]:
+        row = {**invoice("1", referenceNumber="BR-1"), "dueDate": due}
+        load = load_of(tmp_path / "pages", [row], columns=columns)
+        warehouse.load(load)
+        warehouse.refresh_current(INVOICE)
+        reconcile(warehouse, spec, INVOICE, HERE, ledger, "run-1", posted=lambda *_: {"BR-1": sent})
+        with warehouse.connect(read_only=True) as connection:
+            return connection.execute(
+                "SELECT status, differences FROM reconciled.sales_invoices"
+            ).fetchall()[0]
+
+    warehouse.load(load_of(tmp_path / "pages", [], columns=columns))
+    warehouse.refresh_current(INVOICE)
+    reconcile(warehouse, spec, INVOICE, HERE, (), "run-1")
+    with warehouse.connect(read_only=True) as connection:
+        [(now,)] = connection.execute("SELECT payload FROM reconciled.sales_invoices").fetchall()
+    sent = now.replace("2026-11-01", "2026-10-20").encode()
+    assert sent != now.encode()
+    status, differences = statuses("2026-10-20")
+    assert (status, json.loads(str(differences))) == (
+        "different",
+        {"dueDate": {"source": "2026-11-01", "intacct": "2026-10-20"}},
+    )
+    assert statuses("2026-11-01") == ("matched", None), "a person mended it in Intacct"
 
 
 def test_payloads_come_in_a_stable_order_and_are_those_that_were_reconciled(

@@ -50,6 +50,7 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
         days = days_by_entity(context.partition_keys)
+        ledger = warehouse.ledger(settings.company)
         done = plainly(
             settings,
             reconcile,
@@ -57,8 +58,11 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
             spec,
             feed.object,
             partitions_of(days),
-            _ledger_states(warehouse.ledger(settings.company), name, feed.object, days),
+            _ledger_states(ledger, name, feed.object, days),
             context.run.run_id,
+            posted=lambda entity, source_ids: ledger.posted_payloads(
+                feed.object, entity, source_ids
+            ),
         )
         for entity, each in days.items():
             for day in each:

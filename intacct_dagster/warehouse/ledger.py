@@ -414,6 +414,21 @@ class Ledger:
                 for row in connection.execute(query)
             ]
 
+    def posted_payloads(
+        self, object: str, entity: str, source_ids: Sequence[str]
+    ) -> dict[str, bytes]:
+        """The exact JSON objects that were posted, by source id; those of `source_ids` that are."""
+        found: dict[str, bytes] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(source_ids), 500):
+                query = sa.select(_items.c.source_id, _items.c.payload).where(
+                    *self._of(object, entity),
+                    _items.c.state == ItemState.POSTED,
+                    _items.c.source_id.in_(source_ids[start : start + 500]),
+                )
+                found |= {row.source_id: row.payload for row in connection.execute(query)}
+        return found
+
     def read_back(self, object: str, entity: str, source_ids: Sequence[str]) -> None:
         """Notes that Intacct holds these items as they were sent."""
         if not source_ids:

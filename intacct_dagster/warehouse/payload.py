@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import cast
@@ -37,6 +37,26 @@ def payload(spec: FeedSpec, lines: Sequence[Line]) -> bytes:
 def payload_hash(payload: bytes) -> str:
     """The fingerprint of a payload: SHA-256 in hexadecimal."""
     return hashlib.sha256(payload).hexdigest()
+
+
+def payload_changes(before: bytes, after: bytes) -> dict[str, tuple[str | None, str | None]]:
+    """What differs between two payloads: path -> (value before, value after), None for none."""
+    old, new = (dict(_leaves(msgspec.json.decode(each), "")) for each in (before, after))
+    paths = dict.fromkeys((*new, *old))
+    return {
+        path: (old.get(path), new.get(path)) for path in paths if old.get(path) != new.get(path)
+    }
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _leaves(inner, f"{path}[{place}]")
+    else:
+        yield path, value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _object(spec: FeedSpec, form: Fields, lines: Sequence[Line]) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,7 +17,7 @@ from intacct_dagster.warehouse.errors import NotMaterialized, ReconciliationRefu
 from intacct_dagster.warehouse.feed import FEED
 from intacct_dagster.warehouse.feed_spec import FeedSpec
 from intacct_dagster.warehouse.partitions import Partition, delete_partitions, stage_partitions
-from intacct_dagster.warehouse.payload import payload, payload_hash
+from intacct_dagster.warehouse.payload import payload, payload_changes, payload_hash
 from intacct_dagster.warehouse.raw import ENTITY, KEY, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, readable_amount, statement
 from intacct_dagster.warehouse.tables import (
@@ -51,7 +52,11 @@ _COLUMNS = (
     TableColumn("occurrence", "BIGINT", "1 where the document came first, 2 where it came again"),
     TableColumn("status", "VARCHAR", f"One of {', '.join(STATUSES)}"),
     TableColumn("reason", "VARCHAR", "Why it has this status, where that needs saying"),
-    TableColumn("differences", "JSON", 'For each field that differs: {"source": …, "intacct": …}'),
+    TableColumn(
+        "differences",
+        "JSON",
+        'For each field that differs: {"source": …, "intacct" or "posted": …}',
+    ),
     TableColumn("intacct_key", "VARCHAR", "Intacct's key of the one record with this id"),
     TableColumn("amount", AMOUNT, "The document's amount; 0 if the feed has none"),
     TableColumn("file", "VARCHAR", "The file in which it begins"),
@@ -77,6 +82,14 @@ _PAYLOADS = (
     TableColumn("payload", "VARCHAR"),
     TableColumn("payload_hash", "VARCHAR"),
 )
+_CHANGED = (
+    TableColumn("entity", "VARCHAR"),
+    TableColumn("source_id", "VARCHAR"),
+    TableColumn("differences", "VARCHAR"),
+)
+PostedPayloads = Callable[[str, Sequence[str]], Mapping[str, bytes]]
+"""What was posted: (entity, source ids) -> the exact JSON objects, by source id."""
+
 _FETCHED = 10_000  # lines in memory at a time while payloads are built
 
 
@@ -145,12 +158,14 @@ def reconcile(
     ledger: Sequence[LedgerState],
     run_id: str,
     *,
+    posted: PostedPayloads = lambda entity, source_ids: {},
     at: datetime | None = None,
 ) -> ReconcileResult:
     """Give every source document of these partitions its status, in `reconciled.<feed>`.
 
     The partitions are replaced in one transaction. `ledger` holds the states of the documents of
-    this object; at most one for an (entity, source id).
+    this object; at most one for an (entity, source id). `posted` is asked for what was posted of
+    documents that would be sent otherwise now, to tell what changed.
 
     Raises NotMaterialized when the feed or the object was not read, or not every day of it: what
     was never loaded would look missing, and be posted twice. Raises ReconciliationRefused when
@@ -169,6 +184,13 @@ def reconcile(
             "payloads",
             _PAYLOADS,
             _payloads(bench.connection, spec),
+            bench.scratch,
+        )
+        stage_records(
+            bench.connection,
+            "changed",
+            _CHANGED,
+            _changed(bench.connection, spec, posted),
             bench.scratch,
         )
         _replace(bench, spec, run_id, at or datetime.now(UTC))
@@ -362,6 +384,30 @@ def _payloads(connection: DuckDBPyConnection, spec: FeedSpec) -> Iterator[tuple[
         cells = [dict(zip(spec.columns, row[3:], strict=True)) for row in lines]
         document = payload(spec, cells)
         yield entity, day, source_id, 1, document.decode(), payload_hash(document)
+
+
+def _changed(
+    connection: DuckDBPyConnection, spec: FeedSpec, posted: PostedPayloads
+) -> Iterator[tuple[object, ...]]:
+    """(entity, source id, differences) of documents that were posted otherwise than they are now.
+
+    Fields that are compared with Intacct anyway are left to that: what was mended there is mended.
+    """
+    rows = connection.execute(statement("reconcile_changed")).fetchall()
+    for entity, of_entity in groupby(rows, key=lambda row: row[0]):
+        now = {source_id: payload.encode() for _, source_id, payload in of_entity}
+        before = posted(entity, list(now))
+        for source_id, document in now.items():
+            if source_id not in before:
+                yield entity, source_id, "{}"
+                continue
+            changes = {
+                path: {"source": new, "posted": old}
+                for path, (old, new) in payload_changes(before[source_id], document).items()
+                if path not in spec.compare
+            }
+            if changes:
+                yield entity, source_id, json.dumps(changes, ensure_ascii=False)
 
 
 def _line_order(spec: FeedSpec) -> str:

@@ -2,7 +2,9 @@
 --   invalid               it may not be posted: its lines are in quarantine, contradict each other …
 --   duplicate             it came before, equal, and only the first occurrence counts
 --   duplicate_in_intacct  several records in Intacct carry its id
---   matched, different    Intacct has it, equal or not in what is compared
+--   different             Intacct has it, and it is not equal in what is compared; or it was posted
+--                         from here, and the source would send something else now
+--   matched               Intacct has it, equal in what is compared
 --   posted                the ledger says so, and Intacct's copy here is older than that
 --   uncertain             it was sent and nobody knows yet
 --   refused               Intacct refused it, and it has not changed since
@@ -17,6 +19,7 @@ SELECT
         WHEN matched.invalid IS NOT NULL THEN 'invalid'
         WHEN matched.occurrence > 1 THEN 'duplicate'
         WHEN matched.matches > 1 THEN 'duplicate_in_intacct'
+        WHEN changed.source_id IS NOT NULL THEN 'different'
         WHEN matched.matches = 1 AND matched.differences = '{}' THEN 'matched'
         WHEN matched.matches = 1 THEN 'different'
         WHEN matched.state = 'posted' THEN 'posted'
@@ -31,23 +34,41 @@ SELECT
         WHEN 'duplicate_in_intacct'
             THEN concat(matched.matches, ' records in Intacct carry this id: keys ', matched.keys)
         WHEN 'different'
-            THEN concat('differs in ', array_to_string(json_keys(matched.differences), ', '))
-        WHEN 'posted'
-            THEN CASE
-                WHEN matched.posted_hash <> payloads.payload_hash
-                    THEN 'the source changed after it was posted'
-            END
+            THEN concat_ws(
+                '; ',
+                'differs in ' || nullif(array_to_string(json_keys(matched.differences), ', '), ''),
+                CASE
+                    WHEN changed.source_id IS NOT NULL
+                        THEN concat_ws(
+                            ': ',
+                            'the source changed after it was posted',
+                            nullif(array_to_string(json_keys(changed.differences), ', '), '')
+                        )
+                END
+            )
         WHEN 'uncertain' THEN coalesce(matched.ledger_reason, 'it was sent and no answer is known')
         WHEN 'refused' THEN matched.ledger_reason
     END AS reason,
-    nullif(matched.differences, '{}') AS differences,
+    -- both are objects, and have no field in common
+    nullif(
+        concat(
+            '{',
+            concat_ws(
+                ',',
+                nullif(CAST(matched.differences AS VARCHAR)[2:-2], ''),
+                nullif(changed.differences[2:-2], '')
+            ),
+            '}'
+        ),
+        '{}'
+    ) AS differences,
     matched.intacct_key,
     matched.amount,
     matched.file,
     matched.line,
     matched.lines,
-    payloads.payload,
-    payloads.payload_hash,
+    CASE WHEN matched.matches = 0 THEN payloads.payload END AS payload,
+    CASE WHEN matched.matches = 0 THEN payloads.payload_hash END AS payload_hash,
     CAST($run_id AS VARCHAR) AS run_id,
     CAST($at AS TIMESTAMP WITH TIME ZONE) AS reconciled_at
 FROM memory.main.matched
@@ -56,4 +77,8 @@ LEFT JOIN memory.main.payloads
     AND payloads.day = matched._day
     AND payloads.source_id = matched.source_id
     AND payloads.occurrence = matched.occurrence
+LEFT JOIN memory.main.changed
+    ON changed.entity = matched._entity
+    AND changed.source_id = matched.source_id
+    AND matched.occurrence = 1
 ORDER BY matched._entity, matched._day, matched.source_id, matched.occurrence

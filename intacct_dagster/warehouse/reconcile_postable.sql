@@ -1,5 +1,5 @@
--- A row is a line of a document that may be posted and that Intacct does not have; the lines of a
--- document come together, in their order.
+-- A row is a line of a document that may be posted and that Intacct does not have, or that was posted
+-- from here and may have changed since; the lines of a document come together, in their order.
 SELECT
     feed_lines._entity,
     feed_lines._day,
@@ -11,5 +11,5 @@ INNER JOIN memory.main.matched
     AND matched._day = feed_lines._day
     AND matched.source_id = feed_lines.{{source_id}}
     AND matched.occurrence = feed_lines._occurrence
-WHERE matched.invalid IS NULL AND matched.occurrence = 1 AND matched.matches = 0
+WHERE matched.invalid IS NULL AND matched.occurrence = 1 AND (matched.matches = 0 OR matched.state = 'posted')
 ORDER BY feed_lines._entity, feed_lines._day, feed_lines.{{source_id}}, {{line_order}}
