@@ -29,6 +29,9 @@ Made by `intacct-dagster sandbox parity`; do not edit. The rows are in
 *Evidence*: **documented** by Sage (documentation, OpenAPI); **recorded** from the live API;
 **observed** by clients that run against it, or their authors; **guessed**: the sandbox's own
 choice. *Test*: the test that proves it, in `intacct_dagster_tests/`.
+
+Where an object's fields are *documented*, their names are those of Sage's OpenAPI and its examples;
+the type of a field whose example is empty is a guess, and so is a field that no example shows.
 """
 
 
