@@ -157,6 +157,7 @@ _REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"filters": [{"$eq": {"invoiceDate": "2026-W41-2"}}]}, "not a valid date"),
     ({"filters": [{"$gt": {"totalTxnAmount": "much"}}]}, "not a valid decimal"),
     ({"filters": [{"$contains": {"invoiceDate": "2026"}}]}, "$contains cannot be used on"),
+    ({"filters": [{"$contains": {"description": True}}]}, "not a valid string"),
     ({"filters": [{"$between": {"key": ["1"]}}]}, "a lower and an upper value"),
     ({"filters": [{"$gt": {"description": None}}]}, "cannot be used with null"),
     ({"filters": [{"$eq": {"key": "1", "id": "1"}}]}, "A filter is"),

@@ -184,7 +184,7 @@ def _read_filter(operator: str, kind: Kind, given: Json, path: str, *, fold: str
     if operator in _TEXT:
         if kind not in ("string", "enum", "key"):
             raise FilterMistake(f"{operator} cannot be used on {path}, which is a {kind}")
-        test = _TEXT[operator](_text(given, fold))
+        test = _TEXT[operator](read_value("string", given, path, fold=fold))
         of_text: Test = (lambda value: test(str(value))) if kind == "key" else test
         return _present(of_text)
     if kind == "boolean" and operator not in ("$eq", "$ne"):
@@ -264,8 +264,13 @@ def _span(name: str, as_of: date) -> tuple[date, date] | None:
     return None if found is None else found(as_of)
 
 
-def _by_date_name(operator: str, kind: Kind, value: Json, as_of: date) -> Test | None:
-    """The test of a date by name, such as `{"$gte": {"invoiceDate": "currentMonth"}}`."""
+Comparisons: TypeAlias = tuple[bool, tuple[tuple[str, str], ...]]
+"""Operators and days, with whether every one must hold, or any."""
+
+
+def by_days(operator: str, kind: Kind, value: Json, as_of: date) -> Comparisons | None:
+    """What a filter by a date's name, such as `{"$gte": {"invoiceDate": "currentMonth"}}`, comes
+    to; None for any other filter. Raises `FilterMistake`."""
     if kind not in ("date", "date-time") or not isinstance(value, str):
         return None
     try:
@@ -277,22 +282,26 @@ def _by_date_name(operator: str, kind: Kind, value: Json, as_of: date) -> Test |
     first, after = (
         f"{day.isoformat()}T00:00:00Z" if kind == "date-time" else day.isoformat() for day in found
     )
-
-    def test(name: str, limit: str) -> Test:
-        return _read_filter(name, kind, limit, "", fold="")
-
-    begun, not_over = test("$gte", first), test("$lt", after)
     match operator:
         case "$eq":
-            return lambda one: begun(one) and not_over(one)
+            return True, (("$gte", first), ("$lt", after))
         case "$ne":
-            return lambda one: one is not None and not (begun(one) and not_over(one))
+            return False, (("$lt", first), ("$gte", after))
         case "$gte":
-            return begun
+            return True, (("$gte", first),)
         case "$lte":
-            return not_over
+            return True, (("$lt", after),)
         case "$lt":
-            return test("$lt", first)
+            return True, (("$lt", first),)
         case "$gt":
-            return test("$gte", after)
+            return True, (("$gte", after),)
     raise FilterMistake(f"{operator} cannot be used with {value}")
+
+
+def _by_date_name(operator: str, kind: Kind, value: Json, as_of: date) -> Test | None:
+    found = by_days(operator, kind, value, as_of)
+    if found is None:
+        return None
+    joint = all if found[0] else any
+    tests = [_read_filter(name, kind, day, "", fold="") for name, day in found[1]]
+    return lambda one: joint(test(one) for test in tests)
