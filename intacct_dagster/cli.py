@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
@@ -80,6 +81,17 @@ def main() -> None:
     type=click.Choice(["1", "2", "3", "4", "none"]),
     help="Whose limit of requests at a time counts.",
 )
+@click.option(
+    "--size",
+    "named",
+    default="demo",
+    show_default=True,
+    type=click.Choice(["demo", "large"]),
+    help="large: 100 entities, 3 years, 5 million journal entry lines, kept in --state.",
+)
+@click.option("--entities", type=int, help="Entities of a large company.  [default: 100]")
+@click.option("--years", type=int, help="Years of its books.  [default: 3]")
+@click.option("--lines", type=int, help="Its journal entry lines.  [default: 5000000]")
 @click.pass_context
 @_plainly
 def sandbox(
@@ -91,6 +103,10 @@ def sandbox(
     behaviours: tuple[str, ...],
     faults: Path | None,
     tier: str,
+    named: str,
+    entities: int | None,
+    years: int | None,
+    lines: int | None,
 ) -> None:
     """Serve a simulated Sage Intacct company over HTTP.
 
@@ -99,10 +115,49 @@ def sandbox(
     """
     if context.invoked_subcommand is not None:
         return
-    from intacct_dagster.sandbox import read_choices, run
+    from intacct_dagster.sandbox import Size, read_choices, run
 
     chosen = read_choices(behaviours)
-    run(host=host, port=port, seed=seed, state=state, behaviours=chosen, faults=faults, tier=tier)
+    asked = {"entities": entities, "years": years, "lines": lines}
+    given = {name: value for name, value in asked.items() if value is not None}
+    size = Size(**given) if given or named == "large" else None
+    with _generating() as progress:
+        run(
+            host=host,
+            port=port,
+            seed=seed,
+            state=state,
+            behaviours=chosen,
+            faults=faults,
+            tier=tier,
+            size=size,
+            progress=progress,
+        )
+
+
+@contextmanager
+def _generating() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows on standard error how far a large company is generated."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True))
+    tasks: dict[str, Any] = {}
+
+    def tell(what: str, done: int, all_: int) -> None:
+        if not tasks:
+            bars.start()
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=all_)
+        bars.update(tasks[what], completed=done)
+        if what == "arranging" and done == all_:
+            bars.stop()
+
+    try:
+        yield tell
+    finally:
+        bars.stop()
 
 
 @sandbox.command("behaviours")

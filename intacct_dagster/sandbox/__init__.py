@@ -16,6 +16,7 @@ from .parity import render as parity_page
 from .parity import replay_directory
 from .sales_feed import EntityFacts, SalesFeedFacts, write_sales_feed
 from .server import RunningSandbox, run, serve
+from .size import LARGE, Size
 
 __all__ = [
     "BASE_PATH",
@@ -23,6 +24,7 @@ __all__ = [
     "CLIENT_SECRET",
     "COMPANY",
     "DAYS",
+    "LARGE",
     "LAST_DAY",
     "Behaviour",
     "Behaviours",
@@ -32,6 +34,7 @@ __all__ = [
     "RunningSandbox",
     "SalesFeedFacts",
     "SandboxError",
+    "Size",
     "all_behaviours",
     "create_app",
     "parity_page",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from zoneinfo import ZoneInfo
 
 from .behaviours import Behaviours
@@ -22,14 +22,19 @@ from .company import Company
 from .errors import SandboxError
 from .faults import FaultPlan
 from .generator import generate
+from .generator.estate import write_estate
 from .idempotency import Answers, StoredAnswer
 from .journal import Journal
 from .oauth import TokenOffice
 from .referee import Referee
 from .scope import Session
+from .size import Size
 from .tables import Row, Tables
 from .throttle import Throttle
 from .webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from .archive import Archive, Progress
 
 _DOCUMENT_NUMBERS = ("referenceNumber", "invoiceNumber", "billNumber")
 
@@ -135,7 +140,9 @@ class Books:
     """Everything one sandbox knows.
 
     `seed` fixes the generated company, and chance with it. With `state`, a directory, what is
-    written outlives the process; raises `SandboxError` when that directory cannot be used.
+    written outlives the process; raises `SandboxError` when that directory cannot be used. A
+    company of some `size` keeps its journal entries in the state directory, which it cannot do
+    without: they are generated at the first start, and `progress` is told how far that is.
     """
 
     def __init__(
@@ -145,7 +152,13 @@ class Books:
         state: Path | None = None,
         clock: Clock | None = None,
         behaviours: Behaviours | None = None,
+        size: Size | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        if size is not None and state is None:
+            raise SandboxError(
+                f"A company of {size} is kept on disk: say in which directory with --state."
+            )
         self.seed = seed
         self.clock = clock or Clock()
         self.lock = threading.RLock()
@@ -161,13 +174,33 @@ class Books:
         self.answers = Answers()
         self._late: dict[tuple[str, str], datetime] = {}
         self._snapshots: dict[str, Callable[[], None]] = {}
-        self._journal = Journal(state, seed) if state is not None else None
-        self.tables: Tables = generate(seed)
+        self._journal = Journal(state, seed, size) if state is not None else None
+        self._archive: Archive | None = None
+        try:
+            self.tables: Tables = self._generated(size, state, progress)
+        except BaseException:
+            self.close()
+            raise
         self.tokens = TokenOffice(seed, self._keep_token_event, self.behaviours, self.company)
         # Generated anew rather than copied: most sandboxes are never reset.
-        self._as_started = self._remember(None, lambda: generate(seed))
+        self._as_started = self._remember(None, lambda: self._generated(size, state, progress))
         if self._journal is not None:
             self._replay_all(self._journal)
+
+    def _generated(
+        self, size: Size | None, state: Path | None, progress: Progress | None
+    ) -> Tables:
+        tables = generate(self.seed)
+        if size is None or state is None:
+            return tables
+        from .archive import ARCHIVED, Archive, ArchivedTable  # noqa: PLC0415 - only then DuckDB
+
+        estate = write_estate(tables, size, self.seed)
+        if self._archive is None:
+            self._archive = Archive(state, estate, self.seed, progress)
+        for name in ARCHIVED:
+            tables[name] = ArchivedTable(tables[name].type, self.seed, self._archive)
+        return tables
 
     @property
     def journal(self) -> Journal | None:
@@ -400,6 +433,8 @@ class Books:
         return None if entity is None else self.company.entity_keys[entity]
 
     def close(self) -> None:
-        """Give the state directory free. The books stay readable."""
+        """Give the state directory free. Books in memory stay readable."""
+        if self._archive is not None:
+            self._archive.close()
         if self._journal is not None:
             self._journal.close()

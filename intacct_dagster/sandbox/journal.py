@@ -19,6 +19,7 @@ import msgspec
 
 from .catalogue import Json
 from .errors import SandboxError
+from .size import Size
 
 _FORMAT = 2
 
@@ -27,10 +28,10 @@ class Journal:
     """The journal of one state directory, which nobody else may use meanwhile.
 
     Raises `SandboxError` when another sandbox uses the directory, when the journal belongs to a
-    company of another seed, or when it cannot be read.
+    company of another seed or size, or when it cannot be read.
     """
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, size: Size | None = None) -> None:
         self.directory = directory
         self._card = directory / "sandbox.json"
         try:
@@ -48,9 +49,11 @@ class Journal:
             raise SandboxError(self._who_uses_it()) from error
         self._path = directory / "journal.jsonl"
         try:
-            self._entries = self._read(seed)
+            self._entries = self._read(seed, size)
             self._file: io.BufferedWriter | None = self._path.open("ab")
             self._head: dict[str, Json] = {"format": _FORMAT, "seed": seed}
+            if size is not None:
+                self._head["size"] = dict(size.kept())
             if self._path.stat().st_size == 0:
                 self.append(self._head)
         except BaseException:
@@ -68,7 +71,7 @@ class Journal:
             "or choose another directory with --state."
         )
 
-    def _read(self, seed: int) -> list[dict[str, Any]]:
+    def _read(self, seed: int, size: Size | None) -> list[dict[str, Any]]:
         if not self._path.exists():
             return []
         content = self._path.read_bytes()
@@ -97,6 +100,13 @@ class Journal:
                 raise SandboxError(
                     f"The books in {self.directory} belong to seed {head['seed']}, not {seed}: "
                     "start with that seed, or choose another directory with --state."
+                )
+            there = Size(**head["size"]) if "size" in head else None
+            if there != size:
+                shown = f"has {there}: start with them" if there else "is the small one: start it"
+                raise SandboxError(
+                    f"The company in {self.directory} {shown}, or choose another directory with "
+                    "--state."
                 )
         return entries
 

@@ -13,9 +13,13 @@ from decimal import Decimal
 from typing import TypeAlias, cast
 
 from .catalogue import Catalogue, Field, Group, Json, ObjectType, Ref
-from .tables import Row, Tables
+from .tables import Row, Table, Tables
 
 Column: TypeAlias = Callable[[Sequence[Row]], list[Json]]
+
+
+WEB_URL = "https://www.intacct.com/ia/acct/ur.phtml?.r="
+"""What the address of a record in Intacct's pages begins with; a hash of its name follows."""
 
 
 class Reader:
@@ -38,6 +42,23 @@ class Reader:
         if found is None:
             found = self._columns[path] = self._make(path)
         return found
+
+    def table(self, object_: str) -> Table | None:
+        """The records of another object, if the sandbox holds any."""
+        return self._tables.get(object_)
+
+    def of(self, object_: str) -> Reader:
+        """A reader of another object."""
+        return Reader(self.catalogue, self._tables, object_, self._today)
+
+    def version_of(self, object_: str, member: str) -> object:
+        """What is the same as long as a reference shows the same of every record of an object."""
+        table = self._tables[object_]
+        path = self.catalogue[object_].fields.get(member)
+        if path is not None and path.same_as is None and path.computed is None:
+            return table.version
+        everything = (each.version for each in self._tables.values() if not each.is_archived)
+        return (self._today, *everything)
 
     def _make(self, path: str) -> Column:
         if path == "href":
@@ -127,8 +148,7 @@ class Reader:
 
     def _web_url(self, rows: Sequence[Row]) -> list[Json]:
         return [
-            "https://www.intacct.com/ia/acct/ur.phtml?.r="
-            + hashlib.blake2b(f"{self.type.name}:{row['key']}".encode(), digest_size=16).hexdigest()
+            WEB_URL + hashlib.md5(f"{self.type.name}:{row['key']}".encode()).hexdigest()  # noqa: S324
             for row in rows
         ]
 

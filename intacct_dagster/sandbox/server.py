@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,6 +30,10 @@ from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, Company
 from .errors import SandboxError
 from .faults import read_plan
 from .front_door import CUT, FrontDoor
+from .size import Size
+
+if TYPE_CHECKING:
+    from .archive import Progress
 
 _START_LIMIT = 15.0  # seconds
 _STOP_LIMIT = 10
@@ -96,17 +100,28 @@ def serve(
     behaviours: Mapping[str, str] | None = None,
     faults: Path | None = None,
     tier: str = "1",
+    size: Size | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[RunningSandbox]:
     """A sandbox in a thread, stopped when the block ends. Port 0 takes any free one.
 
     `behaviours`: switches that are not to be as by default; `faults`: a YAML file with a fault
-    plan; `tier`: whose limits of concurrency count (`1` to `4`, or `none`). Raises `SandboxError`
-    when one of these cannot be, or the port or the state directory cannot be used.
+    plan; `tier`: whose limits of concurrency count (`1` to `4`, or `none`); `size`: of a company
+    that is kept on disk, in `state`, and of which `progress` is told how far it is generated.
+    Raises `SandboxError` when one of these cannot be, or the port or the state directory cannot
+    be used.
     """
     chosen, plan = Behaviours(behaviours), read_plan(faults) if faults is not None else []
     listener = _listen(host, port)
     try:
-        books = Books(seed=seed, state=state, clock=clock, behaviours=chosen)
+        books = Books(
+            seed=seed,
+            state=state,
+            clock=clock,
+            behaviours=chosen,
+            size=size,
+            progress=progress,
+        )
         books.faults.replace(plan)
         books.throttle.choose({"tier": tier})
     except BaseException:
@@ -193,6 +208,8 @@ def run(
     behaviours: Mapping[str, str] | None = None,
     faults: Path | None = None,
     tier: str = "1",
+    size: Size | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; prints one line of JSON when ready.
 
@@ -214,6 +231,8 @@ def run(
             behaviours=behaviours,
             faults=faults,
             tier=tier,
+            size=size,
+            progress=progress,
         ) as sandbox:
             line = json.dumps(sandbox.info)
             if show is not None:

@@ -23,6 +23,7 @@ from .company import Company
 from .filters import comparable, mask
 
 if TYPE_CHECKING:
+    from .archive.terms import Terms
     from .query import Filter, Query
     from .reading import Reader
 
@@ -63,6 +64,14 @@ class Found:
 
 class Table:
     """The records of one object, found by key, by id, by entity and by owner."""
+
+    terms: Terms | None = None
+    """How fields of the records are told in SQL, where most of the records are on disk."""
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether most of the records are on disk."""
+        return self.terms is not None
 
     def __init__(self, type_: ObjectType, seed: int) -> None:
         self.type = type_
@@ -217,7 +226,7 @@ class Table:
         self, filters: Sequence[Filter], reader: Reader, most: int
     ) -> tuple[int, list[Row]]:
         """How many records of any entity pass all filters, and the first of them, oldest first."""
-        rows = list(self.rows.values())
+        rows = list(self._rows.values())
         for one in filters:
             convert = comparable(one.kind, fold="")
             passing = mask(one.test, [convert(value) for value in reader.column(one.path)(rows)])

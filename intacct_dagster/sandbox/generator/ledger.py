@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from random import Random
+from typing import TypeAlias
 
 from intacct_dagster.sandbox.company import ENTITIES, Entity
 
@@ -13,8 +14,10 @@ from .writer import CALENDAR, Writer, money, period_key, touched
 
 _ENTRIES_A_WEEKDAY = {"E110": 18, "E120": 10, "E130": 6, "E140": 8}
 
-# Journal, what for, accounts that are debited, accounts that are credited.
-_PATTERNS = (
+Pattern: TypeAlias = tuple[str, str, tuple[str, ...], tuple[str, ...]]
+"""Journal, what for, accounts that are debited, accounts that are credited."""
+
+PATTERNS: tuple[Pattern, ...] = (
     ("GJ", "Accrued expenses", ("60310", "60320", "60700", "60720"), ("20100",)),
     ("GJ", "Expense reclassification", ("60500", "60510", "60520"), ("60340", "60400")),
     ("PYRL", "Payroll", ("60100", "60110", "60130"), ("10020", "20200", "20300")),
@@ -24,6 +27,10 @@ _PATTERNS = (
     ("FAJ", "Depreciation", ("61000",), ("15500", "15510", "15520")),
     ("REV", "Revenue recognition", ("21000",), ("40300", "40400", "40600")),
 )
+"""What is entered by hand and by routine."""
+
+DEPARTMENTS = ("310", "320", "400", "500", "600")
+"""What entries are charged to."""
 
 
 def write_entries(writer: Writer, random: Random, masters: Masters) -> None:
@@ -43,7 +50,7 @@ def _shares(random: Random, total: int, parts: int) -> list[int]:
 def _write_entry(
     writer: Writer, random: Random, masters: Masters, entity: Entity, day: date
 ) -> None:
-    journal, what, debits, credits_ = random.choice(_PATTERNS)
+    journal, what, debits, credits_ = random.choice(PATTERNS)
     total = random.randrange(10_000, 2_500_000)
     sides = [
         ("debit", random.choices(debits, k=random.randint(1, 3))),
@@ -89,9 +96,7 @@ def _write_entry(
                     "currency.exchangeRate": 1,
                     "currency.exchangeRateDate": day.isoformat(),
                     "dimensions.location.key": place,
-                    "dimensions.department.key": masters.departments[
-                        random.choice(("310", "320", "400", "500", "600"))
-                    ],
+                    "dimensions.department.key": masters.departments[random.choice(DEPARTMENTS)],
                 },
                 **audit,
             )

@@ -14,6 +14,9 @@ from intacct_dagster.sandbox.tables import Row, Tables
 
 _WORK_BEGINS, _WORK_ENDS = 7 * 3600, 17 * 3600 + 1800  # seconds of the UTC day
 
+WORKING_SECONDS = _WORK_ENDS - _WORK_BEGINS
+"""Of a day, from 07:00 UTC."""
+
 CALENDAR = tuple(FIRST_DAY + timedelta(days=number) for number in range(DAYS))
 """The company's days, oldest first."""
 
@@ -30,7 +33,10 @@ FIRST_PERIOD_YEAR, LAST_PERIOD_YEAR = 2024, 2028
 
 
 def period_key(day: date) -> str:
-    """The key of the reporting period that is the month of a day."""
+    """The key of the reporting period that is the month of a day; of years before the demo
+    company's it is year and month."""
+    if day.year < FIRST_PERIOD_YEAR:
+        return f"{day:%Y%m}"
     return str((day.year - FIRST_PERIOD_YEAR) * 12 + day.month)
 
 
