@@ -37,7 +37,7 @@ soak: $(STAMP)  ## the random worlds in their thousands
 	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/test_post_worlds.py \
 	  intacct_dagster_tests/test_extraction_worlds.py intacct_dagster_tests/test_lines_worlds.py
 
-bench: $(STAMP)  ## how near extraction is to what is possible (LARGE=1: 2 million rows as well)
+bench: $(STAMP)  ## how near extraction is to what is possible (LARGE=1: millions of rows as well)
 	@$(BIN)/python benchmarks
 
 lint: $(STAMP)  ## formatting, types, import contracts
