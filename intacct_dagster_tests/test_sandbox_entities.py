@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from intacct_dagster_tests.sandbox_caller import (
+    CLIENT,
     CUSTOMER,
     INVOICE,
     Caller,
@@ -111,3 +112,37 @@ def test_at_the_top_level_the_entity_of_a_shared_record_is_empty_and_leads_nowhe
     key = caller.query("top@demo", CUSTOMER, ["key"], size=1)["ia::result"][0]["key"]
     record = caller.call("GET", f"/objects/{CUSTOMER}/{key}", user="top@demo").json()["ia::result"]
     assert record["entity"] == {"key": None, "id": None, "name": None}
+
+
+def test_a_user_created_through_the_api_logs_in_where_the_record_says(caller: Caller) -> None:
+    body = {
+        "id": "NEW",
+        "accountEmail": "new@demo.example",
+        "contact": {"id": "Integration, Canada"},
+        "entityAccess": {"allowUnrestrictedAccess": False},
+        "entities": [{"id": "E120"}],
+    }
+
+    def log_in(username: str) -> Any:
+        asked = {**CLIENT, "grant_type": "client_credentials", "username": username}
+        return caller.call("POST", "/oauth2/token", data=asked)
+
+    assert log_in("NEW@demo").status_code == 401
+    made = caller.call("POST", "/objects/company-config/user", user="top@demo", json=body)
+    key = made.json()["ia::result"]["key"]
+    assert log_in("NEW@demo|E110").status_code == 403
+    page = caller.query("NEW@demo", "accounts-receivable/invoice", ["entity.id"], size=1)
+    assert page["ia::result"][0]["entity.id"] == "E120"
+    path = f"/objects/company-config/user/{key}"
+    for change, entity, status in (
+        ({"entityAccess": {"allowTopLevelAccess": True}}, "", 200),
+        ({"entityAccess": {"allowUnrestrictedAccess": True}}, "|E110", 200),
+        ({"webServices": {"isEnabled": False}}, "", 401),
+        ({"webServices": {"isEnabled": True}, "status": "inactive"}, "", 401),
+    ):
+        assert caller.call("PATCH", path, user="top@demo", json=change).status_code == 200
+        assert log_in(f"NEW@demo{entity}").status_code == status
+    # The token from before has died with its user.
+    query = {"object": "accounts-receivable/invoice", "fields": ["key"]}
+    dead = caller.call("POST", "/services/core/query", user="NEW@demo", json=query)
+    assert dead.status_code == 401

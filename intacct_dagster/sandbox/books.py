@@ -27,7 +27,7 @@ from .idempotency import Answers, StoredAnswer
 from .journal import Journal
 from .oauth import TokenOffice
 from .referee import Referee
-from .scope import Session
+from .scope import Session, User
 from .size import Size
 from .tables import Row, Tables
 from .throttle import Throttle
@@ -75,6 +75,7 @@ class Change:
 
 
 _HISTORY = "company-config/audit-history"
+_USERS = "company-config/user"
 _ACTIONS: dict[Operation, str] = {"create": "create", "update": "modify", "delete": "delete"}
 _MOST_DIFFERENCES = 50
 
@@ -181,7 +182,9 @@ class Books:
         except BaseException:
             self.close()
             raise
-        self.tokens = TokenOffice(seed, self._keep_token_event, self.behaviours, self.company)
+        self.tokens = TokenOffice(
+            seed, self._keep_token_event, self.behaviours, self.company, self.user
+        )
         # Generated anew rather than copied: most sandboxes are never reset.
         self._as_started = self._remember(None, lambda: self._generated(size, state, progress))
         if self._journal is not None:
@@ -215,6 +218,28 @@ class Books:
     def today(self) -> date:
         """The sandbox's date, in the company's time zone."""
         return self.clock.now().astimezone(ZoneInfo(self.behaviours["company_time_zone"])).date()
+
+    def user(self, id_: str) -> User | None:
+        """The Web Services user of this id, if there is one who is active. Users who were created
+        through the API may enter what their records say (facts: Sage OpenAPI, entityAccess)."""
+        table = self.tables[_USERS]
+        key = table.key_of(id_)
+        if key is None:
+            return None
+        row = table.rows[key]
+        if row.get("status") != "active" or row.get("webServices.isEnabled") is False:
+            return None
+        return self.company.users.get(id_) or User(id_, key, id_, self._entities_of(row))
+
+    def _entities_of(self, row: Row) -> frozenset[str | None] | None:
+        if row.get("entityAccess.allowUnrestrictedAccess") is not False:
+            return None
+        given = row.get("entities")
+        named = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+        keys = {key: id_ for id_, key in self.company.entity_keys.items()}
+        ids = {str(one.get("id") or keys.get(str(one.get("key")))) for one in named}
+        at_top = row.get("entityAccess.allowTopLevelAccess") is True
+        return frozenset(ids | ({None} if at_top else set()))
 
     # --- going back -----------------------------------------------------------------------
 

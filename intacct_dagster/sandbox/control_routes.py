@@ -77,7 +77,9 @@ def records(door: FrontDoor, request: Request, body: bytes) -> Response:
         filters = [Filter(path, "string", _reads(wanted)) for path, wanted in asked.items()]
         count, rows = books.tables[name].holding(filters, reader, _MOST_SHOWN)
         entities = {key: id_ for id_, key in books.company.entity_keys.items()}
-        users = {user.key: user.id for user in books.company.users.values()}
+        users = {
+            key: str(row["id"]) for key, row in books.tables["company-config/user"].rows.items()
+        }
         shown: list[Json] = [
             {
                 "key": row["key"],

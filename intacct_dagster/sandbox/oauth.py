@@ -109,11 +109,13 @@ class TokenOffice:
         keep: Callable[[dict[str, Json]], None],
         behaviours: Behaviours,
         company: Company,
+        find_user: Callable[[str], User | None],
     ) -> None:
         self._signing_key = hashlib.sha256(f"sandbox company of seed {seed}".encode()).digest()
         self._keep = keep
         self._behaviours = behaviours
         self._company = company
+        self._find_user = find_user
         self._issued = 0
         self._coded = 0
         self._grants: dict[str, Grant] = {}
@@ -157,7 +159,7 @@ class TokenOffice:
     def consent(self, user_id: str, asked: Mapping[str, str], now: datetime) -> str:
         """The code for a consent that `user_id` gave; raises `Refusal` (400, 401)."""
         self.check_consent(asked)
-        if user_id not in self._company.users:
+        if self._find_user(user_id) is None:
             raise refusals.user_unknown(user_id)
         self._codes = {code: one for code, one in self._codes.items() if one.until > now}
         if len(self._codes) >= _MOST_CODES:
@@ -232,7 +234,7 @@ class TokenOffice:
 
     def _log_in_again(self, session_id: str, now: datetime) -> dict[str, Json]:
         user, entity, at = self._sessions.get(_hash(session_id), ("", None, now))
-        if not user or now - at >= SESSION_LIFE:
+        if self._find_user(user) is None or now - at >= SESSION_LIFE:
             raise refusals.session_unknown()
         grant = Grant(self._next_id(), "client_credentials", user, entity, None)
         return self._issue(grant, now, offline=True)
@@ -246,7 +248,7 @@ class TokenOffice:
             raise refusals.gateway(
                 400, "GW-0012", "The username format is invalid (expected user@company)"
             )
-        user = self._company.users.get(user_id)
+        user = self._find_user(user_id)
         if user is None or company != COMPANY:
             raise refusals.user_unknown(username)
         session = enter(user, entity or None, self._company.entity_keys)
@@ -276,7 +278,7 @@ class TokenOffice:
         ]
         if earlier and self._behaviours["second_consent"] == "ends_first":
             self._happen({"event": "ended", "grants": list[Json](earlier)})
-        user = self._company.users[code.user]
+        user = self._user(code.user)
         public = not asked.get("client_secret")
         grant = Grant(
             self._next_id(), "authorization_code", user.id, user.home, None, public=public
@@ -286,7 +288,7 @@ class TokenOffice:
     def _refresh(self, asked: Mapping[str, str], now: datetime) -> dict[str, Json]:
         grant = self._grant_of(_hash(asked.get("refresh_token", "")), now)
         entity = asked.get("entity_id") or grant.entity
-        session = enter(self._company.users[grant.user], entity, self._company.entity_keys)
+        session = enter(self._user(grant.user), entity, self._company.entity_keys)
         return self._issue(replace(grant, entity=session.entity), now, offline=True)
 
     def _grant_of(self, shown: str, now: datetime) -> Grant:
@@ -308,6 +310,13 @@ class TokenOffice:
                     self._happen({"event": "ended", "grants": [grant.id]})
                 raise self._grant_invalid(why)
         raise self._grant_invalid(why)
+
+    def _user(self, id_: str) -> User:
+        """A user who gave a consent; raises `Refusal` if they are no user any more."""
+        user = self._find_user(id_)
+        if user is None:
+            raise self._grant_invalid("The user is not known, or not active")
+        return user
 
     def _grant_invalid(self, why: str) -> Refusal:
         return refusals.grant_invalid(why, self._behaviours["invalid_grant"])
@@ -412,7 +421,7 @@ class TokenOffice:
         claims = self._claims(token.strip())
         if int(claims["exp"]) <= now.timestamp():
             raise refusals.token_expired(self._behaviours["expired_token"])
-        user = self._company.users.get(claims["sub"])
+        user = self._find_user(claims["sub"])
         if user is None or claims["n"] <= self._revoked_up_to.get(user.id, 0):
             raise refusals.token_dead(self._behaviours["dead_token"])
         return user, claims["entity"]
@@ -446,12 +455,12 @@ class TokenOffice:
         self.revoke_user(user)
 
     def session_of(self, user: str, entity: str | None) -> Session:
-        """The session in which a user works in an entity, without asking whether they may."""
-        return Session(self._company.users[user], entity)
+        """The session in which a user worked in an entity, whether or not they still may."""
+        return Session(self._find_user(user) or User(user, "", user, frozenset()), entity)
 
     def user_key(self, user: str | None) -> str | None:
         """The key of a user's record, by their id."""
-        found = self._company.users.get(user or "")
+        found = None if user is None else self._find_user(user)
         return None if found is None else found.key
 
     def introspect(self, token: str, now: datetime) -> dict[str, Json]:

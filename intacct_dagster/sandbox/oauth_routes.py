@@ -29,7 +29,9 @@ def authorize(door: FrontDoor, request: Request, body: bytes) -> Response:
         asked |= _form(body)
     door.books.tokens.check_consent(asked)
     if request.method == "GET":
-        users = [(user.id, user.name) for user in door.books.company.users.values()]
+        books = door.books
+        ids = (str(row["id"]) for row in books.tables["company-config/user"].rows.values())
+        users = [(user.id, user.name) for user in map(books.user, ids) if user is not None]
         return HTMLResponse(_consent_page(COMPANY, users, asked))
     if asked.get("decision", "allow") == "allow":
         with door.books.lock:

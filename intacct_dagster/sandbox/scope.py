@@ -16,12 +16,13 @@ ENTITY_HEADER = "x-ia-api-param-entity"
 
 @dataclass(frozen=True)
 class User:
-    """A Web Services user. `entities` None: every entity and the top level."""
+    """A Web Services user. `entities` None: every entity and the top level; a None among them is
+    the top level."""
 
     id: str
     key: str
     name: str
-    entities: frozenset[str] | None = None
+    entities: frozenset[str | None] | None = None
 
     def may_enter(self, entity: str | None) -> bool:
         """Whether the user may work in this entity; None is the top level."""

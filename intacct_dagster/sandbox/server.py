@@ -81,9 +81,7 @@ def _ready_line(base_url: str, company: Company) -> dict[str, Json]:
             for one in company.entities.values()
         ],
         "users": {
-            user.id: list[Json](
-                sorted(company.entities if user.entities is None else user.entities)
-            )
+            user.id: list[Json](sorted(id_ for id_ in company.entities if user.may_enter(id_)))
             for user in company.users.values()
         },
     }
