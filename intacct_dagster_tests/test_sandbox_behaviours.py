@@ -416,6 +416,9 @@ _SHOWN_BY: dict[str, Callable[[Caller], Any]] = {
         caller.call("GET", f"/objects/{INVOICE}?start=101", user=USER).status_code
     ),
     "error_envelope": _envelope,
+    "hierarchy_fields": lambda caller: (
+        _ask(caller, filterParameters={"includeHierarchyFields": True}).status_code
+    ),
 }
 
 

@@ -5,6 +5,7 @@ import pytest
 from intacct_dagster.sandbox import Behaviours, model_service
 from intacct_dagster.sandbox.catalogue import CatalogueMistake, load_catalogue
 from intacct_dagster.sandbox.catalogue.notation import read_field, read_ref
+from intacct_dagster_tests.sandbox_caller import calling
 
 # Sage's OpenAPI: what a POST must bring.
 _REQUIRED = {
@@ -126,7 +127,7 @@ def test_every_object_tells_when_it_changed_and_whose_it_is() -> None:
 
 def test_a_model_has_the_recorded_shape() -> None:
     answer = model_service.answer(
-        load_catalogue(), Behaviours(), "objects/accounts-receivable/invoice"
+        load_catalogue(), Behaviours(), {"name": "objects/accounts-receivable/invoice"}
     )
     model = answer["ia::result"]
     assert isinstance(model, dict)
@@ -152,7 +153,7 @@ def test_a_model_has_the_recorded_shape() -> None:
 def test_a_model_calls_no_field_required_and_empty_lists_are_an_array() -> None:
     catalogue = load_catalogue()
     for name in catalogue:
-        model = model_service.answer(catalogue, Behaviours(), name)["ia::result"]
+        model = model_service.answer(catalogue, Behaviours(), {"name": name})["ia::result"]
         assert isinstance(model, dict)
         fields = model["fields"]
         assert isinstance(fields, dict)
@@ -161,7 +162,9 @@ def test_a_model_calls_no_field_required_and_empty_lists_are_an_array() -> None:
 
 
 def test_an_unknown_object_has_an_empty_model() -> None:
-    answer = model_service.answer(load_catalogue(), Behaviours(), "accounts-receivable/nothing")
+    answer = model_service.answer(
+        load_catalogue(), Behaviours(), {"name": "accounts-receivable/nothing"}
+    )
     assert answer["ia::result"] == []
     assert answer["ia::meta"] == {"totalCount": 0, "totalSuccess": 0, "totalError": 0}
 
@@ -175,3 +178,24 @@ def test_a_mistake_in_the_catalogue_names_the_field(line: str) -> None:
 def test_a_mistake_in_a_reference_names_it() -> None:
     with pytest.raises(CatalogueMistake, match=r"^customer: "):
         read_ref("customer", "accounts-receivable/customer named", is_owner=False)
+
+
+def test_models_are_chosen_by_type_and_by_a_pattern_of_names() -> None:
+    with calling() as caller:
+
+        def names(**asked: str) -> set[str]:
+            answer = caller.call("GET", "/services/core/model", user="usa@demo", params=asked)
+            assert answer.status_code == 200, answer.text
+            return {one["apiObject"] for one in answer.json()["ia::result"]}
+
+        everything = names()
+        assert names(type="object") == everything
+        assert names(type="rootObject,ownedObject") == everything
+        lines = names(type="ownedObject")
+        assert "accounts-payable/bill-line" in lines
+        assert "accounts-payable/bill" not in lines
+        assert names(filter=r".*company-config\/cla.*") == {"company-config/class"}
+        assert names(type="workflow") == set()
+        for asked in ({"filter": "("}, {"filter": "(a+)+"}, {"version": "v9"}):
+            answer = caller.call("GET", "/services/core/model", user="usa@demo", params=asked)
+            assert answer.status_code == 400

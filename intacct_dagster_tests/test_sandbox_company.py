@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
 
-from intacct_dagster.sandbox.catalogue import load_catalogue
+from intacct_dagster.sandbox.catalogue import Group, LineList, load_catalogue
 from intacct_dagster.sandbox.clock import FIRST_DAY, LAST_DAY, OPENING, wire_time
 from intacct_dagster.sandbox.company import ENTITIES
 from intacct_dagster.sandbox.generator import _generated, generate
@@ -96,12 +97,18 @@ def test_references_lead_to_records(tables: Tables) -> None:
                     assert key is None or key in tables[ref.object].rows, (name, ref.path)
 
 
+def _lists(group: Group) -> Iterator[LineList]:
+    yield from group.lists.values()
+    for below in group.groups.values():
+        yield from _lists(below)
+
+
 def test_values_fit_the_catalogue(tables: Tables) -> None:
     catalogue = load_catalogue()
     for name, table in tables.items():
         type_ = catalogue[name]
         stored = set(type_.fields) | {f"{path}.{m}" for path in type_.refs for m in ("key", "id")}
-        stored |= {one.path for one in type_.root.lists.values() if one.kept}
+        stored |= {one.path for one in _lists(type_.root) if one.kept}
         for row in table.rows.values():
             assert row.keys() <= stored, (name, row.keys() - stored)
             for path, value in row.items():

@@ -181,11 +181,17 @@ def test_a_query_that_makes_no_sense_is_refused_and_told_why(
     assert text in messages(response)
 
 
-def test_what_is_not_simulated_is_refused_and_not_answered_wrongly(caller: Caller) -> None:
-    hierarchy = {"includeHierarchyFields": True}
-    response = _ask(caller, object=INVOICE, fields=["key"], filterParameters=hierarchy)
-    assert response.status_code == 501
-    assert "does not simulate" in messages(response)
+def test_what_waits_for_the_callers_approval_is_nothing(caller: Caller) -> None:
+    for object_ in ("accounts-payable/bill", "accounts-payable/vendor"):
+        mine = {"approvalsForUser": {"submitState": "submitted"}}
+        response = _ask(caller, object=object_, fields=["key"], filterParameters=mine)
+        assert response.json()["ia::meta"]["totalCount"] == 0
+        for wrong in ("x", {"nothing": 1}):
+            asked = {"approvalsForUser": wrong}
+            response = _ask(caller, object=object_, fields=["key"], filterParameters=asked)
+            assert response.status_code == 400
+    response = _ask(caller, object=INVOICE, fields=["key"], filterParameters=mine)
+    assert "Unrecognized key filterParameters.approvalsForUser" in messages(response)
 
 
 # --- against a naive model --------------------------------------------------------------------

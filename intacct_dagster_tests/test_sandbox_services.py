@@ -214,3 +214,68 @@ def test_a_contact_is_written_with_the_vendor_that_has_it(caller: Caller) -> Non
     assert "/colour is not a valid field" in messages(response)
     taken = {"id": "N2", "name": "N2", "contacts": {"default": {"id": first["id"]}}}
     assert caller.call("POST", path, user=USER, json=taken).status_code == 201
+
+
+# --- views ------------------------------------------------------------------------------------
+
+
+def _view(caller: Caller, **asked: Any) -> Any:
+    return caller.call("POST", "/services/core/view", user=USER, json=asked)
+
+
+def test_a_view_is_kept_and_answers_as_its_query_does(caller: Caller) -> None:
+    query = {
+        "object": INVOICE,
+        "fields": ["key", "state"],
+        "filters": [{"$eq": {"state": "paid"}}, {"$eq": {"state": "posted"}}],
+        "filterExpression": "1 or 2",
+        "orderBy": [{"key": "desc"}],
+    }
+    body = {"name": "Paid or posted", "query": query, "metadata": {"columns": [{"id": "state"}]}}
+    made = caller.call("POST", "/objects/core/user-view", user=USER, json=body)
+    assert made.status_code == 201, made.text
+    key = made.json()["ia::result"]["key"]
+    got = caller.call("GET", f"/objects/core/user-view/{key}", user=USER).json()["ia::result"]
+    assert (got["object"], got["query"]["filters"]) == (INVOICE, query["filters"])
+    page = _view(caller, key=key, viewType="user", start=4, size=3).json()
+    asked = {**query, "start": 4, "size": 3}
+    assert page == caller.call("POST", "/services/core/query", user=USER, json=asked).json()
+    assert page["ia::meta"]["previous"] == 1
+    case = {"caseSensitiveComparison": False}
+    assert _view(caller, key=key, filterParameters=case).status_code == 200
+    broken = {"name": "x", "query": {"object": INVOICE, "fields": ["nothing"]}}
+    made = caller.call("POST", "/objects/core/user-view", user=USER, json=broken).json()
+    answer = _view(caller, key=made["ia::result"]["key"])
+    assert "does not exist" in messages(answer)
+
+
+def test_every_object_has_two_views_of_the_system(caller: Caller) -> None:
+    path = "/objects/core/system-view"
+    for object_ in caller.books.catalogue:
+        listed = caller.call("GET", path, user=USER, params={"name": object_}).json()
+        for view in listed["ia::result"]:
+            answer = _view(caller, key=view["key"], viewType="system", size=1)
+            assert answer.status_code == 200, (view, answer.text)
+    one = caller.call("GET", f"{path}?name={INVOICE}::systemfw2", user=USER).json()
+    assert one["ia::result"]["query"]["orderBy"] == [{"audit.modifiedDateTime": "desc"}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"key": "0"}, 404),
+        ({"key": "nothing/there::systemfw1", "viewType": "system"}, 400),
+        ({"key": f"{INVOICE}::other", "viewType": "system"}, 404),
+        ({"key": "1", "viewType": "other"}, 400),
+        ({"key": "1", "colour": "red"}, 400),
+        ({"key": f"{INVOICE}::systemfw1", "viewType": "system", "size": 0}, 400),
+        ({"key": f"{INVOICE}::systemfw1", "viewType": "system", "filterParameters": 5}, 400),
+    ],
+)
+def test_a_view_that_is_not_there_is_told(
+    caller: Caller, asked: dict[str, Any], status: int
+) -> None:
+    assert _view(caller, **asked).status_code == status
+    for name in ("nothing/there", f"{INVOICE}::other", ""):
+        path = f"/objects/core/system-view?name={name}"
+        assert caller.call("GET", path, user=USER).status_code in (400, 404)

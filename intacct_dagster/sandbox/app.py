@@ -72,6 +72,8 @@ def create_app(books: Books) -> Starlette:
             route("/services/delivery/event/count", "events", service_routes.count_events, ["GET"]),
             route("/services/delivery/event/list", "events", service_routes.list_events, ["GET"]),
             route("/services/delivery/event/ack", "events", service_routes.acknowledge, ["POST"]),
+            route("/services/core/view", "view", deferrable(service_routes.ask_view), ["POST"]),
+            route("/objects/core/system-view", "view", service_routes.system_views, ["GET"]),
             route(_OBJECT, "objects", deferrable(object_routes.collection), _ALL),
             route(f"{_OBJECT}/{{keys}}", "objects", deferrable(object_routes.member), _ALL),
             control("/health", control_routes.health, ["GET"]),

@@ -6,6 +6,10 @@ recorded live 2026-03; an unknown object is 200 with nothing (fixture of a clien
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
+from . import refusals
 from .behaviours import Behaviours
 from .catalogue import Catalogue, Field, Group, Json, ObjectType, Ref
 from .envelopes import success
@@ -13,9 +17,21 @@ from .envelopes import success
 _BARE = {"readOnly": False, "writeOnly": False, "required": False, "nullable": True}
 
 
-def answer(catalogue: Catalogue, behaviours: Behaviours, name: str | None) -> dict[str, Json]:
-    """The model of one object, or without a name the list of all."""
-    if name is None:
+def answer(
+    catalogue: Catalogue, behaviours: Behaviours, asked: Mapping[str, str]
+) -> dict[str, Json]:
+    """The model of one object, or without a name the list of all.
+
+    `asked`: the parameters of the request; `type` (`object`, `rootObject`, `ownedObject`, several
+    with commas) and `filter`, a pattern for names, choose from the list (Sage's model guide, by
+    way of a client). Raises `Refusal` (400).
+    """
+    if asked.get("version", "v1") not in ("v1", "1"):
+        raise refusals.version_not_supported()
+    name = asked.get("name")
+    if not name:
+        pattern = _pattern(asked.get("filter", ""))
+        types = frozenset(one.strip() for one in asked.get("type", "").split(",") if one.strip())
         listed: list[Json] = [
             {
                 "apiObject": type_.name,
@@ -23,6 +39,8 @@ def answer(catalogue: Catalogue, behaviours: Behaviours, name: str | None) -> di
                 "httpMethods": ",".join(("OPTIONS", *type_.methods)),
             }
             for type_ in catalogue.values()
+            if not types or types & {"object", _type(type_)}
+            if pattern.search(f"objects/{type_.name}")
         ]
         return success(listed, count=len(listed))
     type_ = catalogue.get(name.removeprefix("objects/"))
@@ -50,6 +68,16 @@ def answer(catalogue: Catalogue, behaviours: Behaviours, name: str | None) -> di
             "href": f"/services/core/model?version=v1&name=objects/{type_.name}",
         }
     )
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    # What could take for ever to match is no name's pattern: no group is repeated in one.
+    if len(text) > 200 or re.search(r"\)\s*[*+{]", text):
+        raise refusals.bad_request("filter must be a short pattern")
+    try:
+        return re.compile(text.replace("\\/", "/"), re.IGNORECASE)
+    except re.error:
+        raise refusals.bad_request("filter must be a pattern of names") from None
 
 
 def _type(type_: ObjectType) -> str:

@@ -62,6 +62,14 @@ _TOKEN: dict[str, Json] = {
 }
 
 
+_TEXT: dict[str, Json] = {"type": "string"}
+_TEXTS: dict[str, Json] = {"type": "array", "minItems": 1, "maxItems": 1000, "items": _TEXT}
+
+
+def _object(required: list[str], **properties: Json) -> dict[str, Json]:
+    return {"type": "object", "required": list[Json](required), "properties": properties}
+
+
 def document(catalogue: Catalogue, base_url: str) -> dict[str, Json]:
     """The document, OpenAPI 3.1."""
     schemas: dict[str, Json] = {"error": _ERROR}
@@ -70,10 +78,47 @@ def document(catalogue: Catalogue, base_url: str) -> dict[str, Json]:
         "/services/core/query": {"post": _operation("query", _body("query"))},
         "/services/core/composite": {"post": _operation("composite", _body("composite"))},
         "/services/core/export": {"post": _operation("export", _body("export"))},
-        "/services/core/model": {"get": _operation("model", parameters=[_parameter("name")])},
+        "/services/core/model": {
+            "get": _operation(
+                "model",
+                parameters=[_parameter(name) for name in ("name", "type", "filter", "version")],
+            )
+        },
+        "/services/core/view": {"post": _operation("view", _body("view"))},
+        "/services/core/allowed-operations/list": {
+            "post": _operation("allowed operations", _body("allowed"))
+        },
+        "/services/core/session/id": {"get": _operation("session id")},
+        "/services/company-config/dimensions/list": {"get": _operation("dimensions")},
+        "/services/core/async/job-status": {
+            "get": _operation("async status", parameters=[_parameter("jobId")])
+        },
+        "/services/bulk/job/status": {
+            "get": _operation("bulk status", parameters=[_parameter("jobId")])
+        },
+        "/services/delivery/event/count": {"get": _operation("count events")},
+        "/services/delivery/event/list": {"get": _operation("list events")},
+        "/services/delivery/event/ack": {"post": _operation("acknowledge", _body("ack"))},
+        "/oauth2/introspect": {
+            "post": _operation("introspect", _body("introspected", form=True), secured=False)
+        },
+        "/oauth2/revoke": {
+            "post": _operation("revoke", _body("revoked", form=True), secured=False)
+        },
     }
+    for name, type_ in catalogue.items():
+        for action in type_.workflows:
+            paths[f"/workflows/{name}/{action}"] = {
+                "post": _operation(f"{action} {name}", _body("step", many=True))
+            }
     schemas |= {
         "token": _TOKEN,
+        "view": _object(["key"], key=_TEXT, viewType={"enum": ["user", "system"]}),
+        "allowed": _object(["object", "keys"], object=_TEXT, keys=_TEXTS),
+        "ack": _object(["ackId"], ackId=_TEXT),
+        "introspected": _object(["token"], token=_TEXT, client_id=_TEXT, client_secret=_TEXT),
+        "revoked": _object(["token", "client_id"], token=_TEXT, client_id=_TEXT),
+        "step": _object(["key"], key=_TEXT, reversedDate={"type": "string", "format": "date"}),
         "query": _QUERY,
         "composite": {"type": "array", "minItems": 2, "maxItems": 10, "items": _STEP},
         "export": {

@@ -133,7 +133,7 @@ def read_query(payload: Json, books: Books) -> Query:
     if name not in catalogue:
         raise refusals.no_such_object(name)
     type_ = catalogue[name]
-    parameters = _parameters(payload.get("filterParameters"))
+    parameters = _parameters(payload.get("filterParameters"), type_, behaviours)
     as_of = parameters.get("asOfDate")
     exact = parameters.get("caseSensitiveComparison", True) is True
     how = Comparison(
@@ -142,6 +142,11 @@ def read_query(payload: Json, books: Books) -> Query:
         null_differs=_DIFFER_FROM_NULL[behaviours["not_equal_null"]],
     )
     filters = _filters(books, type_, payload.get("filters"), how)
+    expression = _expression(books, payload.get("filterExpression"), len(filters))
+    if parameters.keys() & type_.query_parameters.keys():
+        # What waits for the approval of the caller: nothing does in the sandbox's company.
+        nothing: Json = [{"$lt": {"key": "0"}}]
+        expression, filters = every_filter(1), _filters(books, type_, nothing, how)
     fields = _fields(catalogue, type_, payload.get("fields"))
     clamps = behaviours["page_size_limit"] == "clamped"
     start = _whole_number(payload, "start", 1, 1, None)
@@ -160,7 +165,7 @@ def read_query(payload: Json, books: Books) -> Query:
         object=name,
         fields=fields,
         filters=filters,
-        expression=_expression(books, payload.get("filterExpression"), len(filters)),
+        expression=expression,
         order_by=order_by,
         start=start,
         size=_whole_number(payload, "size", 100, 1, LARGEST_PAGE, clamps=clamps),
@@ -192,13 +197,19 @@ def _whole_number(
     return given
 
 
-def _parameters(given: Json) -> Mapping[str, Json]:
+def _parameters(given: Json, type_: ObjectType, behaviours: Behaviours) -> Mapping[str, Json]:
     if given is None:
         return {}
     if not isinstance(given, dict):
         raise refusals.query_invalid("filterParameters must be an object", "/filterParameters")
     for key, value in given.items():
         target = f"/filterParameters/{key}"
+        if key in type_.query_parameters:
+            # Such as approvalsForUser, and what the model says it takes.
+            known = type_.query_parameters[key]["parameters"]
+            if not isinstance(value, dict) or not set(value) <= set(known):
+                raise refusals.query_invalid(f"{key} takes {', '.join(known)}", target)
+            continue
         if key not in _PARAMETERS:
             raise refusals.query_key_unknown(f"filterParameters.{key}")
         if key == "asOfDate":
@@ -208,8 +219,10 @@ def _parameters(given: Json) -> Mapping[str, Json]:
                 raise refusals.query_invalid("asOfDate must be a date", target) from None
         elif not isinstance(value, bool):
             raise refusals.query_invalid(f"{key} must be true or false", target)
-    if given.get("includeHierarchyFields") is True:
-        raise refusals.not_simulated("includeHierarchyFields")
+    refused = behaviours["hierarchy_fields"] == "refused"
+    if given.get("includeHierarchyFields") is True and refused:
+        target = "/filterParameters/includeHierarchyFields"
+        raise refusals.query_invalid("includeHierarchyFields has no effect on this object", target)
     return given
 
 

@@ -12,6 +12,7 @@ from .catalogue import Json, ObjectType
 from .envelopes import Refusal, success
 from .front_door import FrontDoor, as_json, read_json
 from .oauth import SESSION_LIFE
+from .reading import Reader
 from .scope import Session
 
 _MOST_KEYS = 1000  # fact: Sage OpenAPI, allowed-operations
@@ -61,13 +62,110 @@ def _several(door: FrontDoor, session: Session, payloads: list[Json]) -> Respons
     return as_json({"ia::result": pages, "ia::meta": meta}, status=status)
 
 
+def ask_view(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """POST /services/core/view: the rows of a view that a user keeps, or of one that every object
+    has."""
+    session = door.session(request)
+    asked = read_json("POST", body)
+    if not isinstance(asked, dict):
+        raise refusals.bad_json("a view is asked for by an object")
+    strange = [name for name in asked if name not in _VIEW_KEYS]
+    if strange:
+        raise refusals.query_key_unknown(strange[0])
+    key = str(asked.get("key"))
+    if asked.get("viewType", "user") == "system":
+        object_, _, id_ = key.rpartition("::")
+        kept = next((one for one in _system_views(door, object_) if one["id"] == id_), None)
+    elif asked.get("viewType", "user") == "user":
+        kept = _user_view(door, session, key)
+    else:
+        raise refusals.bad_request("viewType must be user or system")
+    if kept is None:
+        raise refusals.key_unknown("core/user-view", key[:100])
+    view = kept["query"]
+    wanted = {name: one for name, one in view.items() if one} if isinstance(view, dict) else {}
+    parameters, more = wanted.pop("filterParameters", None), asked.get("filterParameters")
+    if isinstance(parameters, dict):
+        parameters = {name: one for name, one in parameters.items() if one is not None}
+        if isinstance(more, dict):
+            more = {**parameters, **more}
+    payload: dict[str, Json] = {**wanted, "filterParameters": parameters if more is None else more}
+    payload |= {name: asked[name] for name in ("start", "size") if name in asked}
+    return as_json(_page(door, session, payload))
+
+
+_VIEW_KEYS = ("key", "viewType", "start", "size", "filterParameters")
+
+
+def _user_view(door: FrontDoor, session: Session, key: str) -> dict[str, Json] | None:
+    books = door.books
+    with books.lock:
+        if not books.tables.is_visible("core/user-view", key, books.entity_key(session.entity)):
+            return None
+        reader = Reader(books.catalogue, books.tables, "core/user-view", books.today())
+        return reader.nested(books.tables["core/user-view"].rows[key])
+
+
+def system_views(door: FrontDoor, request: Request, body: bytes) -> Response:
+    """GET /objects/core/system-view?name=APPLICATION/OBJECT[::ID]: the views that every object has.
+    Which fields they show is a guess."""
+    door.session(request)
+    name = request.query_params.get("name", "")
+    if name in door.books.catalogue:
+        views = _system_views(door, name)
+        return as_json(success(list[Json](views), count=len(views)))
+    for view in _system_views(door, name.rpartition("::")[0] or name):
+        if view["key"] == name:
+            return as_json(success(view))
+    raise refusals.key_unknown("core/system-view", name[:100])
+
+
+def _system_views(door: FrontDoor, name: str) -> list[dict[str, Json]]:
+    type_ = door.books.catalogue.get(name)
+    if type_ is None:
+        raise refusals.no_such_object(name[:100])
+    shown = [one.path for one in type_.fields.values() if "." not in one.path]
+    fields = [path for path in shown if path not in ("key", "href") and _plain(type_, path)][:8]
+    changed = "audit.modifiedDateTime"
+    views: list[dict[str, Json]] = []
+    for number, (title, extra, order) in enumerate(
+        (
+            ("IA.ALL", [], {"id": "asc"}),
+            ("IA.RECENTLY_MODIFIED", [changed, "audit.modifiedBy"], {changed: "desc"}),
+        ),
+        start=1,
+    ):
+        key = f"{name}::systemfw{number}"
+        query_: dict[str, Json] = {
+            "fields": list[Json]([*fields, *extra]),
+            "object": name,
+            "orderBy": [dict[str, Json](order)],
+        }
+        views.append(
+            {
+                "contexts": ["__default"],
+                "description": title,
+                "id": f"systemfw{number}",
+                "key": key,
+                "name": title,
+                "object": name,
+                "query": query_,
+                "href": f"/objects/core/system-view?name={key}",
+            }
+        )
+    return views
+
+
+def _plain(type_: ObjectType, path: str) -> bool:
+    field = type_.fields[path]
+    return not field.write_only and not field.deprecated
+
+
 def ask_model(door: FrontDoor, request: Request, body: bytes) -> Response:
     """GET /services/core/model."""
     door.session(request)
     return as_json(
-        model_service.answer(
-            door.books.catalogue, door.books.behaviours, request.query_params.get("name")
-        )
+        model_service.answer(door.books.catalogue, door.books.behaviours, request.query_params)
     )
 
 

@@ -432,6 +432,16 @@ def _write_people_and_rights(shared: _Shared) -> None:
             [{"name": f"scan-{number}.txt", "size": len(text), "data": data}],
         )
     shared.add("company-config/multi-entity-preference/setup", {"id": "1", "rootCurrency": "USD"})
+    shared.add(
+        "core/user-view",
+        {
+            "name": "Active vendors",
+            "query.object": "accounts-payable/vendor",
+            "query.fields": ["id", "name", "status", "href"],
+            "query.filters": [{"$eq": {"status": "active"}}],
+            "query.orderBy": [{"id": "asc"}],
+        },
+    )
 
 
 def _write_banks(shared: _Shared, masters: Masters) -> None:
