@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -23,7 +25,14 @@ from intacct_dagster.warehouse import (
     constant,
     read_feed,
 )
-from intacct_dagster_tests.warehouse_rows import DAY, SALES, invoice, line, load_invoices
+from intacct_dagster_tests.warehouse_rows import (
+    DAY,
+    SALES,
+    invoice,
+    line,
+    load_invoices,
+    write_sales,
+)
 
 PAYMENTS = FeedSpec(
     name="payments",
@@ -407,3 +416,32 @@ def test_a_file_without_line_ends_does_not_come_into_memory(
         (2, "quoting", "a line of more than 100 characters", 100),
         (4, "quoting", "a line of more than 100 characters", 100),
     ]
+
+
+_READ = """
+import resource, sys
+from datetime import date
+from pathlib import Path
+from intacct_dagster.warehouse import Warehouse, read_feed
+from intacct_dagster_tests.warehouse_rows import SALES
+folder = Path(sys.argv[1])
+file = Warehouse(folder / "warehouse.duckdb", memory_limit="150MB")
+result = read_feed(file, SALES, [("E110", date(2026, 10, 1))], ("E110",), folder, "run-1")
+print(sum(result.rows.values()), result.invalid)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_feed(tmp_path: Path) -> None:
+    peaks = {}
+    for documents in (5_000, 60_000):
+        folder = tmp_path / str(documents)
+        lines = [line("{}", n, "40.00", "10.00", description="word " * 9) for n in (1, 2, 3, 4)]
+        document = "".join(lines).replace("{},", "{0},")
+        write_sales(folder, *(document.format(f"BR-{n:07}") for n in range(documents)))
+        command = [sys.executable, "-c", _READ, str(folder)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+        told, peak = ran.stdout.splitlines()
+        assert told == f"{documents * 4} 0"
+        peaks[documents] = int(peak)
+    assert peaks[60_000] < 2 * peaks[5_000], peaks

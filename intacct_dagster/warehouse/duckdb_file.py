@@ -133,6 +133,8 @@ class DuckDBFile:
             connection = duckdb.connect(":memory:")
             try:
                 connection.execute("SET TimeZone = 'UTC'")
+                # It would be among what a command prints, whenever a statement takes two seconds.
+                connection.execute("SET enable_progress_bar = false")
                 connection.execute(f"SET temp_directory = {literal(scratch + '/spill')}")
                 if self._memory_limit is not None:
                     connection.execute(f"SET memory_limit = {literal(self._memory_limit)}")

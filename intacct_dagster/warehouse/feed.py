@@ -171,21 +171,33 @@ def _stage(bench: Workbench, spec: FeedSpec, entities: set[str], folder: Path) -
             reasons=", ".join(f"CASE WHEN {c} THEN {reason} END" for c, _, reason in checks),
         ),
     )
+    by = [spec.source_id, *([] if spec.line_id is None else [spec.line_id])]
     bench.stage(
         "lines",
-        statement("feed_occurrences", columns=", ".join(names), occurrence=_occurrence(spec)),
+        statement(
+            "feed_occurrences",
+            columns=", ".join(names),
+            by=", ".join(map(identifier, by)),
+            again="count(*) > 1"
+            if spec.line_id is not None or spec.one_line_each
+            else "min(_file_order) <> max(_file_order)",
+            occurrence=_occurrence(spec),
+        ),
     )
-    bench.connection.execute(
+    bench.stage(
+        "occurrences",
         statement(
             "feed_documents",
             source_id=source_id,
-            content=", ".join(f"CAST({name} AS VARCHAR)" for name in names),
-            conflicts=", ".join(
-                f"CASE WHEN count(DISTINCT coalesce(CAST({identifier(column)} AS VARCHAR), '')) > 1"
-                f" THEN {literal(column)} END"
-                for column in spec.header_columns
-            ),
+            content=", ".join(names),
+            conflicts=", ".join(_conflict(column) for column in spec.header_columns),
             totals=", ".join(_total_flaw(*pair) for pair in spec.total.items()) or "NULL",
+        ),
+    )
+    bench.connection.execute(
+        statement(
+            "feed_sources",
+            source_id=source_id,
             cannot_be_cut="true" if spec.total or spec.one_line_each else "false",
             spans_files="false" if spec.line_id is None else "true",
         )
@@ -300,6 +312,11 @@ def _occurrence(spec: FeedSpec) -> str:
     return f"row_number() OVER (PARTITION BY {by} ORDER BY _file_order, _line)"
 
 
+def _conflict(column: str) -> str:
+    value = f"hash({identifier(column)})"
+    return f"CASE WHEN min({value}) <> max({value}) THEN {literal(column)} END"
+
+
 def _total_flaw(header: str, line: str) -> str:
     total, added = f"min({identifier(header)})", f"sum({identifier(line)})"
     return (
@@ -334,7 +351,5 @@ def _result(
         "SELECT _kind, count(*) FROM memory.main.checked WHERE _kind IS NOT NULL"
         " GROUP BY ALL ORDER BY ALL"
     ).fetchall()
-    invalid = bench.connection.execute(
-        "SELECT count(*) FROM memory.main.sources WHERE invalid IS NOT NULL"
-    ).fetchall()
+    invalid = bench.connection.execute("SELECT count(*) FROM memory.main.sources").fetchall()
     return FeedResult(rows, elsewhere, files, dict(quarantined), invalid[0][0])

@@ -8,9 +8,8 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from intacct_dagster.warehouse.feed_spec import FeedSpec
 
@@ -36,8 +35,7 @@ class FileUnusable(Exception):
     """Nothing of a file may be used; the message says why. The others go on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record of a file: its cells in the order of `FeedSpec.columns`, or why it has none.
 
     `line` is the physical line it begins on, from 1. `source_id` is the document it belongs to
@@ -216,8 +214,13 @@ class _Reader:
             )
             # the last cell may be cut: it tells no id
             return self._refused(line, raw, "half-written", told, cells[:-1], moved=False)
+        if len(raw) > LONGEST_LINE:
+            told = f"a record of more than {LONGEST_LINE:,} characters"
+            return self._refused(line, raw, "too long", told, cells)
         return Record(
-            line, raw.rstrip(_LINE_ENDS), tuple([cells[place].strip() for place in self._places])
+            line,
+            raw[:_RAW_KEPT].rstrip(_LINE_ENDS),
+            tuple([cells[place].strip() for place in self._places]),
         )
 
     def _broken(self, told: str) -> Record:

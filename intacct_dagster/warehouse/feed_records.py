@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -30,6 +31,8 @@ from intacct_dagster.warehouse.sql import identifier, literal
 
 #: What the records of a query call the file that they are in.
 QUERY = "sql"
+
+_AT_ONCE = 1_000  # records in memory at a time
 
 _ABOUT = {
     "_file": "VARCHAR",
@@ -182,11 +185,10 @@ class _Stage:
         return name, order, line, True, "", kind, reason, None, True, *self._nothing
 
     def _put(self, records: Iterable[tuple[object, ...]]) -> int:
-        count = 0
-        for record in records:
-            self._out.write(self._encoder.encode(record))
-            self._out.write(b"\n")
-            count += 1
+        count, left = 0, iter(records)
+        while part := list(islice(left, _AT_ONCE)):
+            self._out.write(self._encoder.encode_lines(part))
+            count += len(part)
         return count
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ SELECT
     CAST($run_id AS VARCHAR) AS _run_id,
     CAST($read_at AS TIMESTAMP WITH TIME ZONE) AS _read_at
 FROM memory.main.lines AS lines
-INNER JOIN memory.main.sources AS sources ON sources.source_id = lines.{{source_id}}
+LEFT JOIN memory.main.sources AS sources ON sources.source_id = lines.{{source_id}}
 INNER JOIN memory.main.partitions AS partitions
     ON partitions.entity = lines.{{entity}} AND partitions.day = lines.{{date}}
 ORDER BY lines._file_order, lines._line
