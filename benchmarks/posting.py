@@ -28,6 +28,7 @@ from intacct_dagster.defs import (
     build_definitions,
     current_key,
     feed_key,
+    plan_key,
     posted_key,
     raw_key,
     reconciled_key,
@@ -150,6 +151,7 @@ def graph(port: str, items: int, folder: Path) -> dict[str, Any]:
         run(instance, current_key(OBJECT))
         run(instance, feed_key("sales"))
         run(instance, reconciled_key("sales"))
+        run(instance, plan_key("sales"))
         began, cpu = time.perf_counter(), time.process_time()
         result = run(instance, posted_key("sales"))
         seconds = time.perf_counter() - began

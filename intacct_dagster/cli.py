@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -339,6 +341,140 @@ def retry(
     if not source_ids and not everything:
         raise click.UsageError("Name the documents, or say --all.")
     release_items(Chosen(feed, entity, source_ids, reason))
+
+
+_first_day = click.option(
+    "--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="From this day on."
+)
+_last_day = click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Up to this day.")
+_by = click.option("--by", default=getpass.getuser, help="Whose word it is (default: your login).")
+
+
+def _days(first: datetime | None, last: datetime | None) -> tuple[date | None, date | None]:
+    return first and first.date(), last and last.date()
+
+
+@posting.command("plan")
+@_feed
+@_entity
+@_first_day
+@_last_day
+@_plainly
+def show_plan(
+    feed: str | None, entity: str | None, first: datetime | None, last: datetime | None
+) -> None:
+    """Show what would be posted, by partition, and by which hash a person approves it."""
+    from intacct_dagster.ledger_cli import Chosen
+    from intacct_dagster.ledger_cli import show_plan as show
+
+    show(Chosen(feed, entity), _days(first, last))
+
+
+@posting.command()
+@click.argument("plan_hash")
+@_feed
+@_entity
+@_first_day
+@_last_day
+@_by
+@_plainly
+def approve(
+    plan_hash: str,
+    feed: str | None,
+    entity: str | None,
+    first: datetime | None,
+    last: datetime | None,
+    by: str,
+) -> None:
+    """Approve a plan by its hash, where `posting.approval` is required.
+
+    Give the same options as to `posting plan`, which shows the hash. A plan that changed since has
+    another one, and is not approved by this.
+    """
+    from intacct_dagster.ledger_cli import Chosen, approve_plan
+
+    approve_plan(plan_hash, Chosen(feed, entity), _days(first, last), by=by)
+
+
+@posting.command()
+@click.option("--feed", required=True, help="The feed that the documents are of.")
+@click.argument("source_ids", nargs=-1, required=True)
+@_by
+@_plainly
+def allow(feed: str, source_ids: tuple[str, ...], by: str) -> None:
+    """Say of documents that are held as possible duplicates that they are none."""
+    from intacct_dagster.ledger_cli import allow_documents
+
+    allow_documents(feed, source_ids, by=by)
+
+
+@posting.command()
+@_feed
+@_entity
+@click.option("--payload", is_flag=True, help="Also what Intacct was sent.")
+@click.argument("source_id")
+@_plainly
+def show(feed: str | None, entity: str | None, payload: bool, source_id: str) -> None:
+    """Show all that is known of one document, and of the request that it went in."""
+    from intacct_dagster.ledger_cli import Chosen, show_item
+
+    if not show_item(source_id, Chosen(feed, entity), payload=payload):
+        raise SystemExit(1)
+
+
+@posting.command()
+@_feed
+@_entity
+@click.option("--key", help="The key of the record that is the document's, where several carry it.")
+@_source_ids
+@_plainly
+def resolve(
+    feed: str | None, entity: str | None, key: str | None, source_ids: tuple[str, ...]
+) -> None:
+    """Ask Intacct now what became of documents that are uncertain.
+
+    Where Intacct holds a document more than once, look which record is the right one, delete the
+    other there or leave it to an accountant, and name the document with --key.
+    """
+    from intacct_dagster.ledger_cli import Chosen, resolve_items
+
+    if (key is not None) != (len(source_ids) == 1):
+        raise click.UsageError("Name one document with --key, or neither.")
+    if any(sent.uncertain for sent in resolve_items(Chosen(feed, entity, source_ids), key=key)):
+        raise SystemExit(1)
+
+
+@posting.command("reverse-plan")
+@_feed
+@_entity
+@_reason
+@click.option("--run", "run_id", help="Only what was posted by this run (its id or a beginning).")
+@click.option(
+    "--on",
+    type=click.DateTime(["%Y-%m-%d"]),
+    default=lambda: datetime.now(UTC).strftime("%Y-%m-%d"),
+    help="The day of the reversals (default: today, UTC).",
+)
+@click.option("--json", "into", type=click.Path(path_type=Path), help="Write the requests there.")
+@click.option("--all", "everything", is_flag=True, help="All that the other options leave.")
+@_source_ids
+@_plainly
+def reverse_plan(
+    feed: str | None,
+    entity: str | None,
+    reason: str | None,
+    run_id: str | None,
+    on: datetime,
+    into: Path | None,
+    everything: bool,
+    source_ids: tuple[str, ...],
+) -> None:
+    """Show how posted documents would be undone, for an accountant to decide. Sends nothing."""
+    from intacct_dagster.ledger_cli import Chosen, plan_reversal
+
+    if not source_ids and not everything and run_id is None:
+        raise click.UsageError("Name the documents or a --run, or say --all.")
+    plan_reversal(Chosen(feed, entity, source_ids, reason), run_id=run_id, on=on.date(), into=into)
 
 
 if __name__ == "__main__":

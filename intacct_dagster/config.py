@@ -153,9 +153,13 @@ class Reading(_Settings):
 
 
 class Posting(_Settings):
-    """Nothing is posted until someone says so: a plan without leave is a dry run."""
+    """Nothing is posted until someone says so: a plan without leave is a dry run.
+
+    With `approval: required` a person approves each plan, by its hash, before it is posted.
+    """
 
     enabled: bool = False
+    approval: Literal["none", "required"] = "none"
 
 
 class Csv(_Settings):

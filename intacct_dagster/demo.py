@@ -28,6 +28,7 @@ from intacct_dagster.defs import (
     crosswalk_key,
     current_key,
     feed_key,
+    plan_key,
     posted_key,
     raw_key,
     reconciled_key,
@@ -142,6 +143,7 @@ class Summary:
     days: list[str]
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
     documents: dict[str, dict[str, int]] = field(default_factory=dict)
+    held: dict[str, dict[str, int]] = field(default_factory=dict)
     refused: dict[str, dict[str, int]] = field(default_factory=dict)
     lines_in_quarantine: int = 0
     requests: int = 0
@@ -202,6 +204,7 @@ def _run_stages(runner: _Runner, summary: Summary) -> None:
         ("extract", [raw_key(name) for name in objects], entities),
         ("current", [current_key(name) for name in objects], [None]),
         ("reconcile", [feed_key(FEED), reconciled_key(FEED)], entities),
+        ("plan", [plan_key(FEED)], entities),
         ("post", [posted_key(FEED)], entities),
         ("crosswalk", [crosswalk_key(FEED)], [None]),
     ]
@@ -303,7 +306,13 @@ def _collect(summary: Summary, settings: Settings, days: Sequence[date], started
         f"SELECT _entity, status, count(*) FROM reconciled.{FEED}"
         " WHERE _day BETWEEN ? AND ? GROUP BY ALL ORDER BY ALL"
     )
+    held = (
+        f"SELECT _entity, gate, count(*) FROM plan.{FEED}"
+        " WHERE action = 'held' AND _day BETWEEN ? AND ? GROUP BY ALL ORDER BY ALL"
+    )
     with warehouse.connect(read_only=True) as connection:
+        for entity, gate, count in connection.execute(held, bounds).fetchall():
+            summary.held.setdefault(gate, {})[entity] = count
         for name, entity, rows in connection.execute(loads, bounds).fetchall():
             summary.rows.setdefault(name, {})[entity] = rows
         found = connection.execute(statuses, bounds).fetchall()
@@ -314,6 +323,7 @@ def _collect(summary: Summary, settings: Settings, days: Sequence[date], started
         for entity in settings.users:
             entries = ledger.entries(settings.feeds[FEED].object, entity, days=days, feed=FEED)
             counts = {status: count for each, status, count in found if each == entity}
+            counts["held"] = sum(each.get(entity, 0) for each in summary.held.values())
             summary.documents[entity] = _documents(counts, entries, started)
             for entry in entries:
                 if entry.state is ItemState.REJECTED:
@@ -328,10 +338,10 @@ def _documents(
         return [entry for entry in entries if entry.state is state]
 
     return {
-        "source": sum(counts.values()),
+        "source": sum(counts.values()) - counts["held"],
         **{
             status: counts.get(status, 0)
-            for status in ("matched", "different", "duplicate", "invalid")
+            for status in ("matched", "different", "duplicate", "invalid", "held")
         },
         "posted": sum(entry.updated_at >= started for entry in of(ItemState.POSTED)),
         "refused": len(of(ItemState.REJECTED)),
@@ -404,11 +414,12 @@ def _print(console: Console, summary: Summary) -> None:
         counts = [summary.documents[entity][status] for entity in entities]
         documents.add_row(status, *(f"{count:,}" for count in counts), f"{sum(counts):,}")
     documents.add_section()
-    for reason, by_entity in sorted(summary.refused.items()):
-        counts = [by_entity.get(entity, 0) for entity in entities]
-        documents.add_row(
-            f"refused: {reason}", *(f"{count:,}" for count in counts), f"{sum(counts):,}"
-        )
+    for what, reasons in (("held", summary.held), ("refused", summary.refused)):
+        for reason, by_entity in sorted(reasons.items()):
+            counts = [by_entity.get(entity, 0) for entity in entities]
+            documents.add_row(
+                f"{what}: {reason}", *(f"{count:,}" for count in counts), f"{sum(counts):,}"
+            )
     _justify(documents)
     console.print(documents)
 

@@ -264,12 +264,15 @@ class PostingEngine:
             return Sent(chunk_id, chunk.size, uncertain=chunk.size, note=str(error))
         return self._record(chunk, answer, splits)
 
-    def settle(self, object: str, match_on: str) -> list[Sent]:
+    def settle(
+        self, object: str, match_on: str, *, chosen: Mapping[str, str] | None = None
+    ) -> list[Sent]:
         """Finds out what became of every chunk of `object` that was sent and never answered.
 
         Within Sage's 48 hours by the same bytes with the same key, afterwards by asking Intacct
         for the source ids (`match_on` is the field that keeps them). What cannot be proven yet
-        stays uncertain.
+        stays uncertain. `chosen` is a person's word for source ids that Intacct holds more than
+        once: the key of the record that is the document's.
         """
         with self._ledger.turn(object, self._entity):
             chunks = self._ledger.unsettled(object, self._entity)
@@ -281,7 +284,10 @@ class PostingEngine:
             except IntacctError as error:
                 note = f"Intacct cannot be asked: {error}"
                 return [self._still_uncertain(chunk, note) for chunk in chunks]
-            return [self._settle(chunk, match_on, idempotent=idempotent) for chunk in chunks]
+            return [
+                self._settle(chunk, match_on, chosen or {}, idempotent=idempotent)
+                for chunk in chunks
+            ]
 
     def _as_left(self, chunk: Chunk) -> Sent:
         """A chunk that may not be sent from here: what the ledger knows of it."""
@@ -297,7 +303,9 @@ class PostingEngine:
             note="sent before, by another run or an earlier try of this one",
         )
 
-    def _settle(self, chunk: Chunk, match_on: str, *, idempotent: bool) -> Sent:
+    def _settle(
+        self, chunk: Chunk, match_on: str, chosen: Mapping[str, str], *, idempotent: bool
+    ) -> Sent:
         if chunk.first_sent_at is None or chunk.last_sent_at is None:
             raise AssertionError("the database holds that a sent chunk says when")
         now = self._now()
@@ -319,7 +327,7 @@ class PostingEngine:
                 f"under way. Run this partition again after {READ_BACK_AFTER.seconds // 60} min.",
             )
         try:
-            return self._read_back(chunk, match_on)
+            return self._read_back(chunk, match_on, chosen)
         except IntacctError as error:
             return self._still_uncertain(chunk, f"Intacct cannot be asked: {error}")
 
@@ -386,9 +394,12 @@ class PostingEngine:
             note="; ".join(dict.fromkeys(each.note for each in sent if each.note)),
         )
 
-    def _read_back(self, chunk: Chunk, match_on: str) -> Sent:
+    def _read_back(self, chunk: Chunk, match_on: str, chosen: Mapping[str, str]) -> Sent:
         with self._step(Step.READ_BACK):
             found = self._find(chunk.object, match_on, self._ledger.source_ids(chunk.chunk_id))
+        for source_id, key in chosen.items():
+            if right := [each for each in found.get(source_id, ()) if each[0] == key]:
+                found[source_id] = right
         twice = sorted(source_id for source_id, records in found.items() if len(records) > 1)
         if twice:
             return self._still_uncertain(

@@ -36,6 +36,7 @@ class CodeLocation:
         entity: str | None = None,
         first: date = LAST_DAY,
         last: date = LAST_DAY,
+        ops: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Materializes assets, over an entity's days or (None) without a partition."""
         tags: Mapping[str, str] = {}
@@ -49,7 +50,10 @@ class CodeLocation:
             instance=self.instance,
             asset_selection=list(keys),
             tags=tags,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                "ops": dict(ops or {}),
+            },
             raise_on_error=False,
         )
 

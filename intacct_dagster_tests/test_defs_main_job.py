@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from intacct_dagster.defs import (
     crosswalk_key,
     current_key,
     feed_key,
+    plan_key,
     posted_key,
     raw_key,
     reconciled_key,
@@ -26,7 +27,13 @@ from intacct_dagster.defs import (
 from intacct_dagster.extract import Extractor
 from intacct_dagster.intacct import ClientCredentials, Intacct
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
-from intacct_dagster.warehouse import open_state
+from intacct_dagster.warehouse import (
+    SHOWN_HASH,
+    Approvals,
+    open_state,
+    plan_hash,
+    planned_documents,
+)
 from intacct_dagster.warehouse.allowance import Allowance
 from intacct_dagster_tests.code_location import (
     FEED,
@@ -62,7 +69,7 @@ def extract(location: CodeLocation, entity: str = "E110") -> None:
 
 
 def reconcile_and_post(location: CodeLocation, entity: str = "E110") -> dg.ExecuteInProcessResult:
-    keys = [feed_key(FEED), reconciled_key(FEED), posted_key(FEED)]
+    keys = [feed_key(FEED), reconciled_key(FEED), plan_key(FEED), posted_key(FEED)]
     result = location.run(keys, entity=entity, first=FIRST)
     assert result.success
     return result
@@ -121,9 +128,14 @@ def test_every_document_has_one_status_and_what_is_missing_is_posted_once(
     assert len(posted) > 100
     assert books(location) == Counter(source_id for source_id, _, _ in posted)
     assert location.materialized(posted_key(FEED)) == PARTITIONS
+    assert location.rows(
+        "SELECT sum(documents)::BIGINT, bool_and(state = 'answered'), bool_and(http_status < 300)"
+        " FROM posting.chunks"
+    ) == location.rows("SELECT count(chunk), true, true FROM posting.items")
     by_status = dict(location.rows(f"SELECT status, count(*) FROM reconciled.{FEED} GROUP BY ALL"))
     refused = location.rows(f"SELECT * FROM posting.{FEED} WHERE state = 'rejected'")
-    assert by_status["missing"] == len(posted) + len(refused)
+    held = location.rows(f"SELECT * FROM plan.{FEED} WHERE action = 'held'")
+    assert by_status["missing"] == len(posted) + len(refused) + len(held)
     assert {"matched", "different"} <= by_status.keys()
 
     # Everything once more: Intacct has them now, and nothing is posted.
@@ -132,7 +144,7 @@ def test_every_document_has_one_status_and_what_is_missing_is_posted_once(
     assert books(location) == Counter(source_id for source_id, _, _ in posted)
     again = dict(location.rows(f"SELECT status, count(*) FROM reconciled.{FEED} GROUP BY ALL"))
     assert again["matched"] == by_status["matched"] + len(posted)
-    assert "missing" not in again
+    assert again["missing"] == len(held)
     still = location.rows(f"SELECT count(*) FROM posting.{FEED} WHERE state = 'posted'")
     assert still == [(len(posted),)]
 
@@ -254,6 +266,114 @@ def test_without_leave_to_post_the_plan_is_a_dry_run(tmp_path: Path) -> None:
             [*PARTITIONS, None], "SUCCEEDED"
         )
         assert location.rows(f"SELECT DISTINCT state FROM posting.{FEED}") == [("not sent",)]
+
+
+def test_what_a_gate_holds_is_not_sent_and_the_plan_says_why(location: CodeLocation) -> None:
+    extract(location)
+    result = reconcile_and_post(location)
+    held = location.rows(f"SELECT source_id, gate, reason FROM plan.{FEED} WHERE action = 'held'")
+    assert held, "the sandbox's feed has documents for customers that there are not"
+    assert not {source_id for source_id, _, _ in held} & books(location).keys()
+    outcomes = dict(location.rows(f"SELECT source_id, reason FROM posting.{FEED}"))
+    assert all("held by a gate" in outcomes[source_id] for source_id, _, _ in held)
+    evaluations = {
+        each.check_name: each
+        for each in result.get_asset_check_evaluations()
+        if each.asset_key == plan_key(FEED) and each.partition is None
+    }
+    failed = {name for name, each in evaluations.items() if not each.passed}
+    assert failed == {gate for _, gate, _ in held} == {"references_usable"}
+    table = evaluations["references_usable"].metadata["documents_held"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert {record.data["source_id"] for record in table.records} == {each[0] for each in held}
+    assert statuses(location, "every_item_accounted_for") == dict.fromkeys(
+        [*PARTITIONS, None], "SUCCEEDED"
+    )
+
+
+def plan_of(location: CodeLocation) -> dict[tuple[str, date], str]:
+    """The hash of each day's plan."""
+    partitions = [("E110", FIRST), ("E110", LAST_DAY)]
+    planned = planned_documents(location.warehouse, FEED, partitions)
+    return {
+        partition: plan_hash([each for each in planned if (each.entity, each.day) == partition])
+        for partition in partitions
+    }
+
+
+def test_a_plan_waits_for_a_person_and_one_that_changed_is_not_the_one_approved(
+    tmp_path: Path,
+) -> None:
+    posting = Posting(enabled=True, approval="required")
+    with code_location(tmp_path, days=2, start_date=FIRST, posting=posting) as location:
+        extract(location)
+        reconcile_and_post(location)
+        assert books(location) == Counter(), "nobody approved it"
+        assert statuses(location, "every_item_accounted_for")[None] == "SUCCEEDED"
+        reasons = location.rows(f"SELECT DISTINCT reason FROM posting.{FEED} ORDER BY reason")
+        assert ("to be posted when a person has approved the plan",) in reasons
+
+        engine = open_state(location.settings.state)
+        Approvals(engine, COMPANY).approve(FEED, plan_of(location), by="an accountant")
+        engine.dispose()
+        # A document of the last day changes, and with it the plan of that day.
+        (file,) = location.settings.directory.rglob(f"sales_{LAST_DAY}.csv")
+        text = file.read_text(encoding="utf-8")
+        ((source_id,),) = location.rows(
+            f"SELECT min(source_id) FROM plan.{FEED} WHERE action = 'create' AND _day = ?", LAST_DAY
+        )
+        due = (LAST_DAY + timedelta(days=1)).isoformat()
+        changed = [
+            ",".join([*each.split(",")[:5], due, *each.split(",")[6:]])
+            if each.startswith(f"{source_id},")
+            else each
+            for each in text.splitlines()
+        ]
+        file.write_text("\n".join(changed) + "\n", encoding="utf-8")
+        reconcile_and_post(location)
+
+        posted = {
+            day
+            for (day,) in location.rows(
+                f"SELECT DISTINCT _day FROM posting.{FEED} WHERE state = 'posted'"
+            )
+        }
+        assert posted == {FIRST}
+        assert max(books(location).values()) == 1
+
+
+def test_in_the_launchpad_a_plan_is_approved_by_its_hash_and_no_other(tmp_path: Path) -> None:
+    posting = Posting(enabled=True, approval="required")
+    with code_location(tmp_path, days=1, posting=posting) as location:
+        assert location.run(RAW, entity="E110").success
+        assert location.run(CURRENT).success
+        keys = [feed_key(FEED), reconciled_key(FEED), plan_key(FEED)]
+        assert location.run(keys, entity="E110").success
+        planned = planned_documents(location.warehouse, FEED, [("E110", LAST_DAY)])
+        plan = plan_hash(planned)[:SHOWN_HASH]
+
+        def post(approve: str) -> dg.ExecuteInProcessResult:
+            steps = {f"{FEED}_plan_chunks": {"config": {"approve": approve}}}
+            ops = {f"posting__{FEED}": {"ops": steps}}
+            return location.run([posted_key(FEED)], entity="E110", ops=ops)
+
+        told = failure(post("0123456789ab"))
+        assert told.startswith(f"The plan of these partitions is {plan}, and 0123456789ab was")
+        assert books(location) == Counter()
+
+        assert post(plan).success
+        creates = {each.source_id for each in planned if not each.held}
+        refused = location.rows(f"SELECT source_id FROM posting.{FEED} WHERE state = 'rejected'")
+        assert books(location).keys() == creates - {source_id for (source_id,) in refused}
+
+
+def test_what_was_reconciled_anew_since_the_plan_is_not_sent(location: CodeLocation) -> None:
+    extract(location)
+    keys = [feed_key(FEED), reconciled_key(FEED)]
+    assert location.run(keys, entity="E110", first=FIRST).success
+    assert location.run([posted_key(FEED)], entity="E110", first=FIRST).success
+    assert books(location) == Counter(), "there is no plan yet"
+    assert statuses(location, "every_item_accounted_for")[None] == "FAILED"
 
 
 def test_an_object_that_does_not_exist_is_told_before_anything_is_read(tmp_path: Path) -> None:

@@ -310,3 +310,28 @@ def test_many_documents_are_looked_for_among_what_changed_since_the_copy(world: 
     assert sum(chunk.size for chunk in planned.chunks) == len(items) - 1
     asked = [json.loads(body) for _, body in world.weather.reads]
     assert not any("$in" in str(query.get("filters")) for query in asked), "by change, not by id"
+
+
+def test_a_person_may_say_which_of_two_records_is_the_documents(world: World) -> None:
+    chunk = world.chunk(world.item("S1"), world.item("S2"))
+    world.weather.storm = once_each(world.weather.lose_request)
+    world.engine.send(chunk.chunk_id)
+    # Somebody enters S1 by hand, and somebody else does so too.
+    keys = []
+    for number in range(2):
+        other = Ledger(world.state, f"by hand {number}", now=world.clock)
+        engine = PostingEngine(world.intacct.entity("E110"), other, now=world.clock)
+        (entered,) = other.plan(INVOICE, "E110", "sales", [world.item("S1")], run_id="hand")
+        engine.send(entered.chunk_id)
+        keys += [each.intacct_key for each in other.entries(INVOICE, "E110")]
+    world.clock.time += REPLAY_WITHIN
+
+    (unsure,) = world.settle()
+    assert unsure.uncertain == 2
+    assert "S1 more than once" in unsure.note
+    (settled,) = world.engine.settle(INVOICE, "referenceNumber", chosen={"S1": str(keys[1])})
+
+    assert settled.uncertain == 0
+    entries = {each.source_id: each for each in world.entries()}
+    assert entries["S1"].intacct_key == keys[1]
+    assert entries["S2"].state is ItemState.PLANNED, "it was never created, and goes out anew"

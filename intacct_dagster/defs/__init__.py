@@ -10,6 +10,7 @@ from intacct_dagster.defs.crosswalk import crosswalk_asset, crosswalk_key
 from intacct_dagster.defs.current import current_assets, current_key
 from intacct_dagster.defs.deletes import deletes_assets, deletes_key
 from intacct_dagster.defs.feed import feed_asset, feed_key
+from intacct_dagster.defs.plan import plan_asset, plan_key
 from intacct_dagster.defs.posting import posted_key, posting_asset
 from intacct_dagster.defs.raw import raw_assets, raw_key, sage_intacct
 from intacct_dagster.defs.reconcile import reconciled_asset, reconciled_key
@@ -27,6 +28,7 @@ __all__ = [
     "current_key",
     "deletes_key",
     "feed_key",
+    "plan_key",
     "posted_key",
     "raw_key",
     "reconciled_key",
@@ -43,7 +45,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         feeds = [
             build(settings, name, feed)
             for name, feed in settings.feeds.items()
-            for build in (feed_asset, reconciled_asset, posting_asset, crosswalk_asset)
+            for build in (feed_asset, reconciled_asset, plan_asset, posting_asset, crosswalk_asset)
         ]
         return dg.Definitions(
             assets=[

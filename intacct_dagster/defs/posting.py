@@ -1,16 +1,15 @@
 """Posting: what is missing in Intacct goes there in chunks, and checks say what became of it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
-from typing import TypeVar
 
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
+from intacct_dagster.defs.entities import counted, for_each
 from intacct_dagster.defs.failures import in_words, plainly
 from intacct_dagster.defs.partitions import (
     days_by_entity,
@@ -18,27 +17,32 @@ from intacct_dagster.defs.partitions import (
     partition_key,
     partitions_of,
 )
-from intacct_dagster.defs.reconcile import reconciled_key
+from intacct_dagster.defs.plan import PLANNED, plan_key
 from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation, table_of
-from intacct_dagster.defs.verdicts import Fate, PostingCheck, posting_checks
-from intacct_dagster.intacct import IntacctClient, IntacctError
+from intacct_dagster.defs.verdicts import POSTING_CHECKS, Fate, PostingCheck
+from intacct_dagster.intacct import IntacctError
 from intacct_dagster.post import Planned, PostingEngine, Sent
 from intacct_dagster.read_back import Difference, ReadBack, read_back
 from intacct_dagster.warehouse import (
+    SHOWN_HASH,
+    Approvals,
     Item,
     ItemState,
     Ledger,
+    Partition,
+    PlannedDocument,
+    Request,
     Warehouse,
+    payload_hash,
     payloads,
+    plan_hash,
+    planned_documents,
     reconciled_documents,
 )
 
 GROUP = "posted"
 
-#: What reconciliation says of a document that may be planned. What is uncertain may turn out, when
-#: it is settled, never to have arrived; the ledger leaves alone what it must.
-PLANNED = ("missing", "uncertain")
 #: What reconciliation says of a document whose place is in the ledger.
 IN_LEDGER = (*PLANNED, "posted", "refused")
 
@@ -56,8 +60,11 @@ _CHUNKS = {
     "note": "string",
 }
 
-Partition = tuple[str, date]
-R = TypeVar("R")
+
+class Approval(dg.Config):
+    """A person's leave to post: the hash of the plan of the run's partitions, from plan/<feed>."""
+
+    approve: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,55 +89,83 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
     partitions = entity_days(settings)
 
     spec = feed.spec(name)
-    checks = posting_checks(live=settings.posting.enabled)
     in_flight = settings.limits.concurrency
-
-    @contextmanager
-    def counted(
-        intacct: IntacctResource, warehouse: WarehouseResource, run_id: str, entity: str
-    ) -> Iterator[IntacctClient]:
-        """A client whose requests are put to the month's account, whatever becomes of them."""
-        client = intacct.entity(entity)
-        try:
-            yield client
-        finally:
-            warehouse.allowance(settings.company).spend(
-                at=datetime.now(UTC),
-                run_id=run_id,
-                entity=entity,
-                object=feed.object,
-                requests=client.usage.requests,
-                transactions=client.usage.transactions,
-            )
 
     @contextmanager
     def engine_of(
         intacct: IntacctResource, warehouse: WarehouseResource, run_id: str, entity: str
     ) -> Iterator[PostingEngine]:
-        with counted(intacct, warehouse, run_id, entity) as client:
+        with counted(settings, intacct, warehouse, run_id, entity, feed.object) as client:
             ledger = warehouse.ledger(settings.company)
             yield PostingEngine(client, ledger, in_flight=in_flight)
 
+    def set_aside(
+        planned: Sequence[PlannedDocument], warehouse: WarehouseResource
+    ) -> dict[tuple[str, str], str]:
+        """(entity, source id) of what is not to be sent, and why: held, or without leave yet."""
+        plans = {partition: plan_hash(each) for partition, each in _by_partition(planned).items()}
+        approved = warehouse.approvals(settings.company).approved(name, plans)
+        aside: dict[tuple[str, str], str] = {}
+        for each in planned:
+            if each.held:
+                why = "held by a gate, see the checks of the plan"
+            elif not settings.posting.enabled:
+                why = "would be posted: a dry run, posting.enabled is false"
+            elif settings.posting.approval == "required" and (
+                (each.entity, each.day) not in approved
+            ):
+                why = "to be posted when a person has approved the plan"
+            else:
+                continue
+            aside[each.entity, each.source_id] = why
+        return aside
+
     @dg.op(
         name=f"{name}_plan_chunks",
-        ins={"reconciled": dg.In(dg.Nothing)},
+        ins={"plan": dg.In(dg.Nothing)},
         out=dg.DynamicOut(list),
         pool="intacct_api",
-        description="Settles what was left unanswered, then writes what is missing in the ledger.",
+        description=(
+            "Settles what was left unanswered, then writes the plan's documents in the ledger."
+        ),
     )
     def plan_chunks(
-        context: dg.OpExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
+        context: dg.OpExecutionContext,
+        config: Approval,
+        intacct: IntacctResource,
+        warehouse: WarehouseResource,
     ) -> Iterator[dg.DynamicOutput[list[PlannedChunk]]]:
         if not settings.posting.enabled:
             context.log.info("posting.enabled is false in intacct.yaml: a dry run, nothing is sent")
             return
         days = days_by_entity(context.partition_keys)
+        plan_of_run = plainly(
+            settings, planned_documents, warehouse.warehouse, name, partitions_of(days)
+        )
+        if config.approve:
+            _approve(warehouse.approvals(settings.company), name, plan_of_run, config.approve)
+        aside = set_aside(plan_of_run, warehouse)
+        leave = {
+            (each.entity, each.source_id): each.payload_hash
+            for each in plan_of_run
+            if (each.entity, each.source_id) not in aside
+        }
         documents: dict[str, list[Item]] = {entity: [] for entity in days}
+        changed = 0
         for document in plainly(
             settings, payloads, warehouse.warehouse, spec, partitions_of(days), PLANNED
         ):
-            documents[document.entity].append(
-                Item(document.source_id, document.day, str(document.amount), document.payload)
+            who = document.entity, document.source_id
+            if leave.get(who) == payload_hash(document.payload):
+                documents[document.entity].append(
+                    Item(document.source_id, document.day, str(document.amount), document.payload)
+                )
+            elif who not in aside:
+                changed += 1
+        if changed:
+            context.log.warning(
+                f"{changed:,} documents are not in the plan as they are now: materialize "
+                f"plan/{name} for these partitions; they are not sent"
             )
 
         def plan(entity: str) -> tuple[list[Sent], Planned]:
@@ -148,7 +183,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 )
 
         chunks: list[PlannedChunk] = []
-        for entity, (settled, planned) in plainly(settings, _for_each, plan, days, in_flight):
+        for entity, (settled, planned) in plainly(settings, for_each, plan, days, in_flight):
             for each in settled:
                 context.log.warning(f"{entity}: left unanswered by an earlier run: {_told(each)}")
             for source_id, keys in planned.already_there.items():
@@ -192,7 +227,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                     told=lambda sent: context.log.info(f"{entity}: {_told(sent)}"),
                 )
 
-        done = dict(plainly(settings, _for_each, post, by_entity, in_flight))
+        done = dict(plainly(settings, for_each, post, by_entity, in_flight))
         context.add_output_metadata(
             {
                 "documents": sum(sent.items for each in done.values() for sent in each),
@@ -213,7 +248,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
 
     @dg.op(
         name=f"{name}_collect",
-        out={"result": dg.Out(dg.Nothing), **{check.name: dg.Out() for check in checks}},
+        out={"result": dg.Out(dg.Nothing), **{check.name: dg.Out() for check in POSTING_CHECKS}},
         description="Puts the fates in the warehouse, and judges every partition.",
     )
     def collect(
@@ -231,7 +266,8 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 return engine.settle(feed.object, feed.match_on)
 
         def prove(entity: str) -> ReadBack | str:
-            with counted(intacct, warehouse, context.run.run_id, entity) as client:
+            run_id = context.run.run_id
+            with counted(settings, intacct, warehouse, run_id, entity, feed.object) as client:
                 try:
                     return read_back(client, ledger, feed.object, in_flight=in_flight)
                 except IntacctError as error:
@@ -239,17 +275,21 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                     return in_words(error, settings)
 
         posted_to = {chunk.entity for each in sent for chunk in each}
-        for entity, left in plainly(settings, _for_each, settle, sorted(posted_to), in_flight):
+        for entity, left in plainly(settings, for_each, settle, sorted(posted_to), in_flight):
             for asked in left:
                 context.log.warning(f"{entity}: asked what became of a chunk: {_told(asked)}")
         found: list[Difference] = []
-        for entity, proof in plainly(settings, _for_each, prove, days, in_flight):
+        for entity, proof in plainly(settings, for_each, prove, days, in_flight):
             if isinstance(proof, ReadBack):
                 found += proof.differences
             else:
                 context.log.warning(f"{entity}: not read back: {proof}")
+        aside = set_aside(
+            plainly(settings, planned_documents, warehouse.warehouse, name, partitions_of(days)),
+            warehouse,
+        )
         fates = plainly(
-            settings, _fates, warehouse.warehouse, ledger, name, feed.object, days, found
+            settings, _fates, warehouse.warehouse, ledger, name, feed.object, days, found, aside
         )
         plainly(
             settings,
@@ -258,6 +298,17 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             partitions_of(days),
             [_outcome(partition, fate) for partition, each in fates.items() for fate in each],
         )
+        plainly(
+            settings,
+            warehouse.warehouse.replace_chunks,
+            name,
+            days.keys(),
+            [
+                _request(name, entity, feed.object, request)
+                for entity in days
+                for request in ledger.requests(feed.object, entity, feed=name)
+            ],
+        )
         for partition, each in fates.items():
             context.add_asset_metadata(
                 _counts(each), asset_key=key, partition_key=partition_key(*partition)
@@ -265,7 +316,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         # The asset's own output first: then the checks know which materialization they judge.
         yield dg.Output(None, "result", metadata={"chunks": sum(map(len, sent))})
         everything = [fate for each in fates.values() for fate in each]
-        for check in checks:
+        for check in POSTING_CHECKS:
             if not context.has_partition_key:
                 # The result of a ranged run has no partition: each key needs its own evaluation.
                 for partition, each in fates.items():
@@ -282,13 +333,13 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
 
     @dg.graph_asset(
         key=key,
-        ins={"reconciled": dg.AssetIn(key=reconciled_key(name), dagster_type=dg.Nothing)},
+        ins={"plan": dg.AssetIn(key=plan_key(name), dagster_type=dg.Nothing)},
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,
         kinds={"intacct"},
         description=(
-            f"`{name}` in Intacct's `{feed.object}`: what was missing is posted in chunks of at "
+            f"`{name}` in Intacct's `{feed.object}`: what the plan says is posted in chunks of at "
             f"most {settings.limits.chunk_size}, each document once. The table has a row for each "
             "document, with its key in Intacct or the reason why it was refused."
         ),
@@ -297,25 +348,43 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             dg.AssetCheckSpec(
                 check.name, asset=key, description=check.promise, partitions_def=partitions
             )
-            for check in checks
+            for check in POSTING_CHECKS
         ],
     )
-    def posted(reconciled: None) -> dict[str, object]:
-        outputs = collect(plan_chunks(reconciled).map(post_chunks).collect())
+    def posted(plan: None) -> dict[str, object]:
+        outputs = collect(plan_chunks(plan).map(post_chunks).collect())
         graph = key.to_python_identifier()
         return {
             "result": outputs.result,
-            **{f"{graph}_{check.name}": getattr(outputs, check.name) for check in checks},
+            **{f"{graph}_{check.name}": getattr(outputs, check.name) for check in POSTING_CHECKS},
         }
 
     return posted
 
 
-def _for_each(do: Callable[[str], R], entities: Iterable[str], at_once: int) -> list[tuple[str, R]]:
-    """What `do` makes of each entity, in their order; the first that fails is raised at the end."""
-    names = list(entities)
-    with ThreadPoolExecutor(at_once) as threads:
-        return list(zip(names, threads.map(do, names), strict=True))
+def _by_partition(
+    documents: Iterable[PlannedDocument],
+) -> dict[Partition, list[PlannedDocument]]:
+    parts: dict[Partition, list[PlannedDocument]] = {}
+    for each in documents:
+        parts.setdefault((each.entity, each.day), []).append(each)
+    return parts
+
+
+def _approve(
+    approvals: Approvals, feed: str, planned: Sequence[PlannedDocument], said: str
+) -> None:
+    """Takes a person's word in the launchpad, if it is about this very plan. Raises Failure."""
+    found = plan_hash(planned)
+    if len(said) < SHOWN_HASH or not found.startswith(said):
+        raise dg.Failure(
+            f"The plan of these partitions is {found[:SHOWN_HASH] or 'empty'}, and {said} was "
+            f"approved: nothing is sent. Look at the plan as it is now (plan/{feed}), and approve "
+            "that one.",
+            allow_retries=False,
+        )
+    plans = {partition: plan_hash(each) for partition, each in _by_partition(planned).items()}
+    approvals.approve(feed, plans, by="the launchpad")
 
 
 def _fates(
@@ -325,6 +394,7 @@ def _fates(
     object: str,
     days: Mapping[str, Sequence[date]],
     differences: Sequence[Difference],
+    aside: Mapping[tuple[str, str], str],
 ) -> dict[Partition, list[Fate]]:
     """What became of each document that was to be posted, by partition; none is an empty list."""
     fates: dict[Partition, list[Fate]] = {
@@ -342,8 +412,9 @@ def _fates(
         entry = entries.pop((row.entity, row.source_id), None)
         if entry is not None or row.status in IN_LEDGER:
             wrong = tuple(differing.get(row.source_id, ()))
+            why = aside.get((row.entity, row.source_id))
             fates[row.entity, row.day].append(
-                Fate(row.source_id, row.amount, row.file, row.line, entry, wrong)
+                Fate(row.source_id, row.amount, row.file, row.line, entry, wrong, why)
             )
     for entry in entries.values():
         # The source has it no longer on this day; what became of it in Intacct stays told.
@@ -362,6 +433,7 @@ def _outcome(partition: Partition, fate: Fate) -> dict[str, object]:
         "source_id": fate.source_id,
         "state": "not sent",
         "amount": fate.amount,
+        "reason": fate.aside,
     }
     if fate.entry is not None:
         entry = fate.entry
@@ -379,6 +451,25 @@ def _outcome(partition: Partition, fate: Fate) -> dict[str, object]:
             "at": entry.updated_at,
         }
     return outcome
+
+
+def _request(feed: str, entity: str, object: str, request: Request) -> tuple[object, ...]:
+    return (
+        feed,
+        entity,
+        object,
+        request.chunk_id,
+        request.state.value,
+        request.size,
+        request.bytes,
+        request.planned_at,
+        request.first_sent_at,
+        request.last_sent_at,
+        request.answered_at,
+        request.http_status,
+        request.note,
+        request.run_id,
+    )
 
 
 def _counts(fates: Sequence[Fate]) -> dict[str, int]:

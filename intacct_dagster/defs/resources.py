@@ -8,20 +8,15 @@ import dagster as dg
 import sqlalchemy as sa
 from pydantic import PrivateAttr
 
+from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
-from intacct_dagster.intacct import (
-    AuthorizationCode,
-    ClientCredentials,
-    Intacct,
-    IntacctClient,
-)
+from intacct_dagster.intacct import Intacct, IntacctClient
 from intacct_dagster.warehouse import (
     Allowance,
-    EncryptedTokenStore,
+    Approvals,
     Ledger,
     Warehouse,
     open_state,
-    token_key,
 )
 
 
@@ -54,22 +49,15 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["IntacctResource"]:
         """Opens the company for the length of a run, and closes its connections afterwards."""
         engine = open_state(self.state)
-        tokens = EncryptedTokenStore(engine, token_key(_state_folder(engine)))
-        grant = (
-            ClientCredentials(client_id=self.client_id, client_secret=self.client_secret)
-            if self.grant == "client_credentials"
-            else AuthorizationCode(
-                client_id=self.client_id,
-                client_secret=self.client_secret,
-                redirect_uri=self.redirect_uri,
-            )
-        )
-        with Intacct(
+        with open_company(
+            engine,
             self.company,
             self.base_url,
-            grant,
             {each.entity: each.user for each in self.users},
-            tokens=tokens,
+            grant=self.grant,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            redirect_uri=self.redirect_uri,
             concurrency=self.concurrency,
         ) as intacct:
             self._intacct = intacct
@@ -120,6 +108,12 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
             raise RuntimeError("WarehouseResource is used outside a run")
         return Allowance(self._engine, company)
 
+    def approvals(self, company: str) -> Approvals:
+        """What people said about the plans of `company`. Only while a run holds the resource."""
+        if self._engine is None:
+            raise RuntimeError("WarehouseResource is used outside a run")
+        return Approvals(self._engine, company)
+
     def ledger(self, company: str) -> Ledger:
         """The posting ledger of `company`. Only while a run holds the resource."""
         if self._engine is None:
@@ -154,7 +148,3 @@ def _secret(settings: Settings) -> str:
     # secret is printed in the documentation; a real one must never be shown.
     variable = settings.auth.secret_variable
     return settings.auth.client_secret if settings.is_sandbox else dg.EnvVar(variable or "")
-
-
-def _state_folder(engine: sa.Engine) -> Path:
-    return Path(engine.url.database).parent if engine.url.database else Path()

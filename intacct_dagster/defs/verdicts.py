@@ -1,5 +1,6 @@
 """What the checks of a posting say about the fates of its documents."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -43,7 +44,8 @@ class Fate:
     """A document that was to be posted, and its entry in the ledger (None if it has none).
 
     `file` and `line` are None where the source no longer has it. `differences` are fields that
-    Intacct holds otherwise than they were sent.
+    Intacct holds otherwise than they were sent. `aside` says why it was not to be sent at all: a
+    gate holds it, or it waits for leave to post.
     """
 
     source_id: str
@@ -52,6 +54,7 @@ class Fate:
     line: int | None
     entry: Entry | None
     differences: tuple[Difference, ...] = ()
+    aside: str | None = None
 
     @property
     def state(self) -> ItemState | None:
@@ -81,69 +84,23 @@ class PostingCheck:
     judge: Judge
 
 
-def posting_checks(*, live: bool) -> tuple[PostingCheck, ...]:
-    """The checks of a posting. Not `live` is a dry run, in which nothing is sent and all passes."""
-    checks = (
-        PostingCheck(
-            ACCOUNTED_FOR,
-            "Every document that was to be posted has a known fate.",
-            _accounted_for,
-        ),
-        PostingCheck(
-            NONE_REFUSED,
-            "Intacct took every document. A warning while at most one in ten is refused, an error "
-            "above that.",
-            _none_refused,
-        ),
-        PostingCheck(
-            NOTHING_UNCERTAIN,
-            "No document was sent without an answer that can be trusted.",
-            _nothing_uncertain,
-        ),
-        PostingCheck(
-            READ_BACK_AGREES,
-            "Every posted document was read back, and Intacct holds each field as it was sent.",
-            _read_back_agrees,
-        ),
-        PostingCheck(
-            CONTROL_TOTAL,
-            "The amounts to post equal the amounts posted, refused and uncertain, to the cent.",
-            _control_total,
-        ),
-    )
-    return checks if live else tuple(_dry(check) for check in checks)
-
-
-def _dry(check: PostingCheck) -> PostingCheck:
-    def judge(fates: Sequence[Fate]) -> Verdict:
-        waiting = [fate for fate in fates if fate.state not in _KNOWN]
-        if len(waiting) < len(fates):
-            # Something was posted before the switch was turned off: that is judged as ever.
-            judged = check.judge([fate for fate in fates if fate.state in _KNOWN])
-        else:
-            judged = Verdict(True, dg.AssetCheckSeverity.WARN, "", {})
-        return Verdict(
-            judged.passed,
-            judged.severity,
-            f"Dry run: {_documents(waiting)} would be posted. {judged.description}".strip(),
-            judged.metadata,
-        )
-
-    return PostingCheck(check.name, check.promise, judge)
-
-
 def _accounted_for(fates: Sequence[Fate]) -> Verdict:
-    lost = [fate for fate in fates if fate.state not in _KNOWN]
+    lost = [fate for fate in fates if fate.state not in _KNOWN and fate.aside is None]
+    aside = Counter(fate.aside for fate in fates if fate.state not in _KNOWN and fate.aside)
+    told = (
+        f"{_documents(lost)} were to be posted and were not sent. Plan and run the partition "
+        "again; if they came into Intacct meanwhile, extract first."
+        if lost
+        else f"The fate of {_documents(fates)} is known."
+    )
     return Verdict(
         not lost,
         dg.AssetCheckSeverity.ERROR,
-        f"{_documents(lost)} were to be posted and were not sent. Run the partition again; if they "
-        f"came into Intacct meanwhile, extract first."
-        if lost
-        else f"The fate of {_documents(fates)} is known.",
+        " ".join([told, *(f"{count:,} {why}." for why, count in sorted(aside.items()))]),
         {
             "documents": dg.MetadataValue.int(len(fates)),
             "not_sent": dg.MetadataValue.int(len(lost)),
+            "not_to_be_sent": dg.MetadataValue.int(sum(aside.values())),
             **({"documents_not_sent": table_of(map(_place, lost), _WHERE)} if lost else {}),
         },
     )
@@ -153,7 +110,7 @@ def _none_refused(fates: Sequence[Fate]) -> Verdict:
     refused = [fate for fate in fates if fate.state is ItemState.REJECTED]
     return Verdict(
         not refused,
-        _severity(len(refused), len(fates)),
+        severity(len(refused), len(fates)),
         f"Intacct refused {_documents(refused)} of {len(fates):,}: {_by_reason(refused)}."
         if refused
         else f"Intacct took {_documents(fates)}.",
@@ -225,13 +182,15 @@ def _control_total(fates: Sequence[Fate]) -> Verdict:
         )
         for state in _KNOWN
     }
-    difference = to_post - sum(by_state.values(), Decimal())
+    aside = sum((f.amount for f in fates if f.state not in _KNOWN and f.aside), Decimal())
+    difference = to_post - sum(by_state.values(), Decimal()) - aside
     return Verdict(
         difference == 0,
         dg.AssetCheckSeverity.ERROR,
         f"To post {to_post:,.2f} = posted {by_state[ItemState.POSTED]:,.2f} "
         f"+ refused {by_state[ItemState.REJECTED]:,.2f} "
         f"+ uncertain {by_state[ItemState.UNCERTAIN]:,.2f}"
+        + (f" + not to be sent {aside:,.2f}" if aside else "")
         + (f", which leaves {difference:,.2f} without a fate." if difference else "."),
         {
             "to_post": dg.MetadataValue.text(f"{to_post:.2f}"),
@@ -239,11 +198,13 @@ def _control_total(fates: Sequence[Fate]) -> Verdict:
                 state.value: dg.MetadataValue.text(f"{amount:.2f}")
                 for state, amount in by_state.items()
             },
+            "not_to_be_sent": dg.MetadataValue.text(f"{aside:.2f}"),
         },
     )
 
 
-def _severity(refused: int, documents: int) -> dg.AssetCheckSeverity:
+def severity(refused: int, documents: int) -> dg.AssetCheckSeverity:
+    """How bad it is that so many of the documents were refused, or held."""
     if documents and Decimal(refused) / documents > TOLERATED_SHARE:
         return dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckSeverity.WARN
@@ -286,3 +247,35 @@ def _refusal(fate: Fate) -> dict[str, object]:
         "error_id": entry.error_id,
         "support_id": entry.support_id,
     }
+
+
+#: The checks of a posting, in the order in which the UI shows them.
+POSTING_CHECKS = (
+    PostingCheck(
+        ACCOUNTED_FOR,
+        "Every document that was to be posted has a known fate.",
+        _accounted_for,
+    ),
+    PostingCheck(
+        NONE_REFUSED,
+        "Intacct took every document. A warning while at most one in ten is refused, an error "
+        "above that.",
+        _none_refused,
+    ),
+    PostingCheck(
+        NOTHING_UNCERTAIN,
+        "No document was sent without an answer that can be trusted.",
+        _nothing_uncertain,
+    ),
+    PostingCheck(
+        READ_BACK_AGREES,
+        "Every posted document was read back, and Intacct holds each field as it was sent.",
+        _read_back_agrees,
+    ),
+    PostingCheck(
+        CONTROL_TOTAL,
+        "The amounts to post equal the amounts posted, refused, uncertain, and not to be sent, to "
+        "the cent.",
+        _control_total,
+    ),
+)

@@ -10,6 +10,7 @@ from intacct_dagster.intacct.batch import (
     Refused,
 )
 from intacct_dagster.intacct.client import KEYS_IN_A_GET, Intacct, IntacctClient
+from intacct_dagster.intacct.documents import DocumentFacts, document_facts
 from intacct_dagster.intacct.errors import (
     AccessDenied,
     AnswerNotUnderstood,
@@ -45,6 +46,7 @@ __all__ = [
     "ClientCredentials",
     "Consent",
     "Created",
+    "DocumentFacts",
     "ErrorDetail",
     "Filter",
     "Grant",
@@ -72,5 +74,6 @@ __all__ = [
     "WalkResult",
     "Window",
     "WrongEntity",
+    "document_facts",
     "explain",
 ]

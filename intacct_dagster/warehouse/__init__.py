@@ -5,6 +5,7 @@ posting ledger's states, and keeps tables that analysts read.
 """
 
 from intacct_dagster.warehouse.allowance import Allowance
+from intacct_dagster.warehouse.approvals import Approvals
 from intacct_dagster.warehouse.catalogue import (
     CatalogueField,
     read_catalogue,
@@ -40,10 +41,20 @@ from intacct_dagster.warehouse.ledger import (
     LedgerError,
     Posted,
     Rejected,
+    Request,
 )
 from intacct_dagster.warehouse.lines import LinesOfDocuments, Parents, join_lines
 from intacct_dagster.warehouse.partitions import Partition
 from intacct_dagster.warehouse.payload import amount_text, payload, payload_hash
+from intacct_dagster.warehouse.plan import (
+    SHOWN_HASH,
+    Mark,
+    PlannedDocument,
+    find_twins,
+    plan_hash,
+    planned_documents,
+    replace_plan,
+)
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, WalkProof, table_name
 from intacct_dagster.warehouse.reconcile import (
     STATUSES,
@@ -70,9 +81,11 @@ from intacct_dagster.warehouse.turns import TurnTimeout
 from intacct_dagster.warehouse.wire import Column, column_for, column_name, column_type
 
 __all__ = [
+    "SHOWN_HASH",
     "STATUSES",
     "Accepted",
     "Allowance",
+    "Approvals",
     "CatalogueField",
     "Chunk",
     "ChunkState",
@@ -101,9 +114,11 @@ __all__ = [
     "LinesOfDocuments",
     "LoadRefused",
     "LoadResult",
+    "Mark",
     "NotMaterialized",
     "Parents",
     "Partition",
+    "PlannedDocument",
     "Posted",
     "PostedPayloads",
     "RawLoad",
@@ -111,6 +126,7 @@ __all__ = [
     "Reconciled",
     "ReconciliationRefused",
     "Rejected",
+    "Request",
     "SchemaChanged",
     "StateStoreUnusable",
     "SweepFindings",
@@ -130,6 +146,7 @@ __all__ = [
     "column_type",
     "compare_keys",
     "constant",
+    "find_twins",
     "join_lines",
     "join_records",
     "kept_loads",
@@ -137,6 +154,8 @@ __all__ = [
     "payload",
     "payload_hash",
     "payloads",
+    "plan_hash",
+    "planned_documents",
     "quarantined_lines",
     "read_catalogue",
     "read_feed",
@@ -144,6 +163,7 @@ __all__ = [
     "reconcile",
     "reconciled_documents",
     "refresh_crosswalk",
+    "replace_plan",
     "store_catalogue",
     "store_sweep",
     "table_name",

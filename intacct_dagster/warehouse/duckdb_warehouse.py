@@ -7,7 +7,7 @@ from datetime import datetime
 
 from intacct_dagster.warehouse.current import CurrentView, refresh_current
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile
-from intacct_dagster.warehouse.outcomes import replace_outcomes
+from intacct_dagster.warehouse.outcomes import replace_chunks, replace_outcomes
 from intacct_dagster.warehouse.partitions import Partition
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, known_until, load_raw
 
@@ -40,3 +40,9 @@ class Warehouse(DuckDBFile):
     ) -> int:
         """Replace partitions of `posting.<feed>`; see `replace_outcomes`."""
         return replace_outcomes(self, feed, partitions, rows)
+
+    def replace_chunks(
+        self, feed: str, entities: Collection[str], rows: Sequence[Sequence[object]]
+    ) -> None:
+        """Replace a feed's requests in `posting.chunks`; see `replace_chunks`."""
+        replace_chunks(self, feed, entities, rows)

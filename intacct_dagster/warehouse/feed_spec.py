@@ -124,9 +124,9 @@ class FeedSpec:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise self._refusal((), f"{self.name!r} is no name for a table", "Use a-z, 0-9 and _.")
-        if self.name == "quarantine":
+        if self.name in ("quarantine", "items", "chunks"):
             raise self._refusal(
-                (), "the table of that name holds the quarantine", "Choose another name."
+                (), "the warehouse has a table of that name", "Choose another name."
             )
         self._check_source()
         places: dict[str, Place] = {column: ("columns", column) for column in self.computed}

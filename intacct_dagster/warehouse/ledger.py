@@ -218,6 +218,24 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Request:
+    """What is known of the request that a chunk is, without what was in it."""
+
+    chunk_id: str
+    idempotency_key: str
+    state: ChunkState
+    size: int
+    bytes: int
+    run_id: str
+    planned_at: datetime
+    first_sent_at: datetime | None
+    last_sent_at: datetime | None
+    answered_at: datetime | None
+    http_status: int | None
+    note: str | None
+
+
+@dataclass(frozen=True)
 class Entry:
     """An item's row, without its payload."""
 
@@ -386,6 +404,53 @@ class Ledger:
         )
         with self._engine.connect() as connection:
             return {ItemState(state): count for state, count in connection.execute(query)}
+
+    def requests(
+        self, object: str, entity: str, *, feed: str | None = None, chunk_id: str | None = None
+    ) -> list[Request]:
+        """The requests of an object and entity, in the order of planning; of one feed or chunk."""
+        query = sa.select(
+            *(c for c in _chunks.c if c.name != "body"),
+            sa.func.length(_chunks.c.body).label("bytes"),
+        ).where(
+            _chunks.c.company == self._company,
+            _chunks.c.object == object,
+            _chunks.c.entity == entity,
+        )
+        if feed is not None:
+            query = query.where(_chunks.c.feed == feed)
+        if chunk_id is not None:
+            query = query.where(_chunks.c.chunk_id == chunk_id)
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                query.order_by(_chunks.c.planned_at, _chunks.c.chunk_id)
+            ).all()
+        return [
+            Request(
+                chunk_id=row.chunk_id,
+                idempotency_key=row.idempotency_key,
+                state=ChunkState(row.state),
+                size=row.size,
+                bytes=row.bytes,
+                run_id=row.run_id,
+                planned_at=datetime.fromisoformat(row.planned_at),
+                first_sent_at=_time(row.first_sent_at),
+                last_sent_at=_time(row.last_sent_at),
+                answered_at=_time(row.answered_at),
+                http_status=row.http_status,
+                note=row.note,
+            )
+            for row in rows
+        ]
+
+    def payload(self, object: str, entity: str, source_id: str) -> bytes | None:
+        """The exact JSON object that an item was, or will be, sent as."""
+        query = sa.select(_items.c.payload).where(
+            *self._of(object, entity), _items.c.source_id == source_id
+        )
+        with self._engine.connect() as connection:
+            value: bytes | None = connection.scalar(query)
+        return value
 
     def source_ids(self, chunk_id: str) -> list[str]:
         """The source ids of a chunk, in the order in which they were sent."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from duckdb import DuckDBPyConnection
+
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
-from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
-from intacct_dagster.warehouse.partitions import Partition, delete_partitions, stage_partitions
-from intacct_dagster.warehouse.sql import identifier
+from intacct_dagster.warehouse.partitions import Partition, replace_rows
+from intacct_dagster.warehouse.sql import identifier, literal
 from intacct_dagster.warehouse.tables import (
     AMOUNT,
     TIME,
@@ -35,6 +36,24 @@ _COLUMNS = (
     TableColumn("run_id", "VARCHAR"),
     TableColumn("recorded_at", TIME, "When its state was recorded"),
 )
+_CHUNKS = (
+    TableColumn("feed", "VARCHAR", "The feed that the documents are of"),
+    TableColumn("entity", "VARCHAR", "The entity that they were posted to"),
+    TableColumn("object", "VARCHAR", "The object that they were posted as"),
+    TableColumn("chunk", "VARCHAR", "The request; posting.items names it for each document"),
+    TableColumn("state", "VARCHAR", "ready, superseded, sending, uncertain or answered"),
+    TableColumn("documents", "BIGINT", "How many documents were in it"),
+    TableColumn("bytes", "BIGINT", "How long its body was"),
+    TableColumn("planned_at", TIME, "When it was written down"),
+    TableColumn("first_sent_at", TIME, "When it went out first; null if it never did"),
+    TableColumn("last_sent_at", TIME, "When the same bytes went out last, under the same key"),
+    TableColumn("answered_at", TIME, "When the fate of each document in it was known"),
+    TableColumn("http_status", "BIGINT", "The status of the answer"),
+    TableColumn("note", "VARCHAR", "What should be known of it"),
+    TableColumn("run_id", "VARCHAR"),
+)
+#: Tables of `posting` that are not a feed's.
+ITEMS, CHUNKS = "items", "chunks"
 # `at` would have to be quoted in every query: it is a word of DuckDB's SQL
 _NAMES = {"_entity": "entity", "_day": "day", "recorded_at": "at"}
 
@@ -56,18 +75,50 @@ def replace_outcomes(
     names = [_NAMES.get(column.name, column.name) for column in _COLUMNS]
     records = ([row.get(name) for name in names] for row in rows)
     about = f"What became of the documents of feed {feed}. A row is a document that was posted."
-    with file.workbench() as bench:
-        stage_partitions(bench.connection, partitions)
-        stage_records(bench.connection, "outcomes", _COLUMNS, records, bench.scratch)
-        with bench.transaction() as connection:
-            try:
-                ensure_table(connection, CATALOG, POSTING, feed, _COLUMNS, about)
-            except SchemaChanged as error:
-                raise FeedError(feed, error.reason, error.remedy) from error
-            table = identifier(CATALOG, POSTING, feed)
-            delete_partitions(connection, table)
-            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM memory.main.outcomes")
+    replace_rows(file, POSTING, feed, _COLUMNS, about, partitions, records)
     return len(rows)
+
+
+def replace_chunks(
+    file: DuckDBFile, feed: str, entities: Collection[str], rows: Sequence[Sequence[object]]
+) -> None:
+    """Replaces a feed's requests of these entities in `posting.chunks`; rows are as its columns.
+
+    Makes the view `posting.items` too, which shows the documents of all feeds together.
+    """
+    about = "A row is a request that was planned, of at most 500 documents; never what was in it."
+    with file.workbench() as bench:
+        stage_records(bench.connection, "fresh", _CHUNKS, rows, bench.scratch)
+        with bench.transaction() as connection:
+            ensure_table(connection, CATALOG, POSTING, CHUNKS, _CHUNKS, about)
+            table = identifier(CATALOG, POSTING, CHUNKS)
+            connection.execute(
+                f"DELETE FROM {table} WHERE feed = $feed AND list_contains($entities, entity)",
+                {"feed": feed, "entities": sorted(entities)},
+            )
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM memory.main.fresh")
+            _show_items(connection)
+
+
+def _show_items(connection: DuckDBPyConnection) -> None:
+    feeds = connection.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?"
+        " AND table_name <> ? ORDER BY table_name",
+        [CATALOG, POSTING, CHUNKS],
+    ).fetchall()
+    if feeds:
+        connection.execute(f"USE {CATALOG}")
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {identifier(CATALOG, POSTING, ITEMS)} AS "
+            + " UNION ALL BY NAME ".join(
+                f"SELECT {literal(feed)} AS feed, * FROM {identifier(POSTING, feed)}"
+                for (feed,) in feeds
+            )
+        )
+        connection.execute(
+            f"COMMENT ON VIEW {identifier(CATALOG, POSTING, ITEMS)} IS"
+            " 'A row is a document that was to be posted, of whichever feed.'"
+        )
 
 
 def _check(partitions: Collection[Partition], rows: Sequence[Mapping[str, object]]) -> None:

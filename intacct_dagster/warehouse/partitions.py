@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 
 from duckdb import DuckDBPyConnection
+
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
+from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
+from intacct_dagster.warehouse.sql import identifier
+from intacct_dagster.warehouse.tables import TableColumn, ensure_table, stage_records
 
 Partition = tuple[str, date]
 """(entity id, day)."""
@@ -30,3 +35,30 @@ def delete_partitions(connection: DuckDBPyConnection, table: str) -> None:
         f"DELETE FROM {table} AS emptied USING memory.main.partitions AS partitions"
         " WHERE emptied._entity = partitions.entity AND emptied._day = partitions.day"
     )
+
+
+def replace_rows(
+    file: DuckDBFile,
+    schema: str,
+    feed: str,
+    columns: Sequence[TableColumn],
+    about: str,
+    partitions: Collection[Partition],
+    records: Iterable[Sequence[object]],
+) -> None:
+    """Replaces these partitions of `<schema>.<feed>` with the records, in one transaction.
+
+    The records are in the order of `columns`, of which `_entity` and `_day` are the partition.
+    Raises FeedError if the table has other columns.
+    """
+    with file.workbench() as bench:
+        stage_partitions(bench.connection, partitions)
+        stage_records(bench.connection, "fresh", columns, records, bench.scratch)
+        with bench.transaction() as connection:
+            try:
+                ensure_table(connection, CATALOG, schema, feed, columns, about)
+            except SchemaChanged as error:
+                raise FeedError(feed, error.reason, error.remedy) from error
+            table = identifier(CATALOG, schema, feed)
+            delete_partitions(connection, table)
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM memory.main.fresh")

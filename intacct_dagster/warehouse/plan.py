@@ -1,0 +1,213 @@
+"""The plan of a feed: which documents would be posted, which are held and why: `plan.<feed>`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from intacct_dagster.warehouse.current import INTACCT
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
+from intacct_dagster.warehouse.partitions import Partition, replace_rows, stage_partitions
+from intacct_dagster.warehouse.raw import ENTITY, KEY, table_name
+from intacct_dagster.warehouse.sql import identifier, literal, statement
+from intacct_dagster.warehouse.tables import (
+    AMOUNT,
+    TIME,
+    TableColumn,
+    existing_columns,
+    stage_records,
+)
+from intacct_dagster.warehouse.wire import column_name
+
+PLAN = "plan"
+
+#: Of the hash of a plan, as much as a person is shown and has to type.
+SHOWN_HASH = 12
+
+_COLUMNS = (
+    TableColumn("_entity", "VARCHAR", "The document's entity: half the partition"),
+    TableColumn("_day", "DATE", "The document's date: the partition's other half"),
+    TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
+    TableColumn("action", "VARCHAR", "create: it is to be posted; held: a gate keeps it back"),
+    TableColumn("gate", "VARCHAR", "The first gate that holds it"),
+    TableColumn("reason", "VARCHAR", "Why it is held: all reasons of all gates"),
+    TableColumn("what_to_do", "VARCHAR", "What a person does about the first of them"),
+    TableColumn("amount", AMOUNT, "The document's amount; 0 if the feed has none"),
+    TableColumn("payload_hash", "VARCHAR", "SHA-256 of what Intacct would be sent"),
+    TableColumn("plan", "VARCHAR", "The plan of the whole partition, by what it would create"),
+    TableColumn("run_id", "VARCHAR"),
+    TableColumn("planned_at", TIME),
+)
+_DOCUMENTS = (
+    TableColumn("source_id", "VARCHAR"),
+    TableColumn("entity", "VARCHAR"),
+    TableColumn("party", "VARCHAR"),
+    TableColumn("amount", AMOUNT),
+    TableColumn("dated", "VARCHAR"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDocument:
+    """A document of a plan. `gate`, `reason` and `what_to_do` are of one that is held."""
+
+    entity: str
+    day: date
+    source_id: str
+    amount: Decimal
+    payload_hash: str
+    gate: str | None = None
+    reason: str | None = None
+    what_to_do: str | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether a gate keeps it back."""
+        return self.gate is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a document is known by besides its id: whom it is with, how much, and of which day."""
+
+    source_id: str
+    entity: str
+    party: str
+    amount: Decimal
+    dated: str
+
+
+def plan_hash(documents: Iterable[PlannedDocument]) -> str:
+    """The name of a plan: of what it would create, whatever else is held.
+
+    A document more or less, or another payload, makes another plan. A plan that creates nothing
+    has the empty name.
+    """
+    digest = hashlib.sha256()
+    creates = sorted(
+        (each.entity, each.day.isoformat(), each.source_id, each.payload_hash)
+        for each in documents
+        if not each.held
+    )
+    for create in creates:
+        for part in create:
+            digest.update(f"{len(part)}:{part}".encode())
+    return digest.hexdigest() if creates else ""
+
+
+def replace_plan(
+    file: DuckDBFile,
+    feed: str,
+    partitions: Collection[Partition],
+    documents: Sequence[PlannedDocument],
+    *,
+    run_id: str,
+    at: datetime,
+) -> dict[Partition, str]:
+    """Replaces these partitions of `plan.<feed>` in one transaction; the hash of each."""
+    by_partition: dict[Partition, list[PlannedDocument]] = {each: [] for each in partitions}
+    for document in documents:
+        by_partition[document.entity, document.day].append(document)
+    hashes = {partition: plan_hash(each) for partition, each in by_partition.items()}
+    records = (
+        (
+            each.entity,
+            each.day,
+            each.source_id,
+            "held" if each.held else "create",
+            each.gate,
+            each.reason,
+            each.what_to_do,
+            each.amount,
+            each.payload_hash,
+            hashes[each.entity, each.day],
+            run_id,
+            at,
+        )
+        for each in documents
+    )
+    about = f"Feed {feed}. A row is a document that is to be posted, or is held back by a gate."
+    replace_rows(file, PLAN, feed, _COLUMNS, about, partitions, records)
+    return hashes
+
+
+def planned_documents(
+    file: DuckDBFile, feed: str, partitions: Collection[Partition]
+) -> list[PlannedDocument]:
+    """The plan of these partitions as materialized last; empty if the feed was never planned."""
+    with file.workbench() as bench:
+        stage_partitions(bench.connection, partitions)
+        with bench.attached(read_only=True) as connection:
+            if not existing_columns(connection, CATALOG, PLAN, feed):
+                return []
+            rows = connection.execute(
+                "SELECT _entity, _day, source_id, amount, payload_hash, gate, reason, what_to_do"
+                f" FROM {identifier(CATALOG, PLAN, feed)}"
+                " INNER JOIN memory.main.partitions"
+                " ON partitions.entity = _entity AND partitions.day = _day"
+                " ORDER BY _entity, _day, source_id"
+            ).fetchall()
+    return [PlannedDocument(*row) for row in rows]
+
+
+def find_twins(
+    file: DuckDBFile,
+    object: str,
+    match_on: str,
+    documents: Sequence[Mark],
+    *,
+    party: str,
+    total: str | None,
+    dated: str,
+    numbers: Sequence[str],
+) -> list[tuple[str, str, str]]:
+    """Records of the copy that look like a document and do not carry its id.
+
+    (source id, Intacct's key, why): of the same party with the source id in another field of
+    `numbers`, or of the same party, `total` and `dated`, with nothing in `match_on`. The paths are
+    Intacct's; what the copy does not have is not looked at.
+    """
+    table = table_name(object)
+    with file.workbench() as bench:
+        records = (
+            (each.source_id, each.entity, each.party, each.amount, each.dated) for each in documents
+        )
+        stage_records(bench.connection, "documents", _DOCUMENTS, records, bench.scratch)
+        with bench.attached(read_only=True) as connection:
+            there = {each.name for each in existing_columns(connection, CATALOG, INTACCT, table)}
+            if not {column_name(party), column_name(match_on), column_name(ENTITY)} <= there:
+                return []
+            alike = [
+                (
+                    f"intacct.{identifier(column_name(path))} = documents.source_id",
+                    f"a record of the same party has its id in {path}",
+                )
+                for path in numbers
+                if path != match_on and column_name(path) in there
+            ]
+            if total is not None and {column_name(total), column_name(dated)} <= there:
+                same = (
+                    f"coalesce(intacct.{identifier(column_name(match_on))}, '') = ''"
+                    f" AND intacct.{identifier(column_name(total))} = documents.amount"
+                    f" AND CAST(intacct.{identifier(column_name(dated))} AS VARCHAR)"
+                    " = documents.dated"
+                )
+                why = "a record of the same party, amount and date is there without an id"
+                alike.append((same, why))
+            if not alike:
+                return []
+            connection.execute(f"USE {CATALOG}")
+            return connection.execute(
+                statement(
+                    "plan_twins",
+                    current=identifier(CATALOG, INTACCT, table),
+                    key=identifier(column_name(KEY)),
+                    entity=identifier(column_name(ENTITY)),
+                    party=identifier(column_name(party)),
+                    match_on=identifier(column_name(match_on)),
+                    why=" ".join(f"WHEN {test} THEN {literal(why)}" for test, why in alike),
+                )
+            ).fetchall()
