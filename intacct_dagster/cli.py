@@ -159,7 +159,8 @@ def _generating() -> Iterator[Callable[[str, int, int], None]]:
     try:
         yield tell
     finally:
-        bars.stop()
+        if tasks:
+            bars.stop()
 
 
 @sandbox.command("behaviours")

@@ -231,6 +231,5 @@ def _looked_up(find: Callable[[], dict[Json, Json]], otherwise: Json) -> Column:
 
 def reference(type_: ObjectType, key: str, tables: Tables) -> dict[str, Json]:
     """`{key, id, href}`: how lists and writes name a record."""
-    row = tables[type_.name].rows[key]
-    id_ = row["id"] if type_.kind == "master" else key
+    id_ = tables[type_.name].rows[key]["id"] if type_.kind == "master" else key
     return {"key": key, "id": id_, "href": f"/objects/{type_.name}/{key}"}

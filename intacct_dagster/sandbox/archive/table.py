@@ -39,6 +39,7 @@ from .shelf import Archive
 from .terms import Joins, Term, Terms, joined, name, object_of, seen_through, text
 
 _MOST_GROUPS = 200_000
+_MOST_RECENT = 1_000
 _KEY = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _NOISES = 1 << 32
 _EVERYTHING = Sight(None, include_private=True, shuffle=None)
@@ -60,6 +61,8 @@ class ArchivedTable(Table):
         self._archive = archive
         self.terms = Terms(archive, type_)
         self._gone: set[int] = set()
+        # Most requests look at a record several times. What the archive has does not change.
+        self._recent: dict[str, Row | None] = {}
         self._base = archive.number(f"SELECT count(*) FROM {self._from(None)}")
         self._last = archive.number(f"SELECT max(key) FROM {self._from(None)}")
         self.next_key = self._last + 1
@@ -106,9 +109,13 @@ class ArchivedTable(Table):
 
     def archived(self, key: str) -> Row | None:
         """A generated record that nobody wrote since."""
-        if _KEY.fullmatch(key) is None:
+        if _KEY.fullmatch(key) is None or int(key) in self._gone:
             return None
-        return next(self._stored(f"{name('key')} = {key}"), None)
+        if key not in self._recent:
+            if len(self._recent) >= _MOST_RECENT:
+                self._recent.clear()
+            self._recent[key] = next(self._stored(f"{name('key')} = {key}"), None)
+        return self._recent[key]
 
     def archived_keys(self) -> Iterator[str]:
         """The keys of all generated records that nobody wrote since, oldest first."""
