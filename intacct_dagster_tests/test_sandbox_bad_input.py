@@ -201,6 +201,10 @@ def test_dates_at_the_end_of_time_are_refused(caller: Caller) -> None:
 def test_paths_and_methods_that_are_not_there_are_told_so(caller: Caller) -> None:
     for method, path, status in (
         ("GET", "/services/core/nothing", 404),
+        ("POST", "/services/reports/general-ledger/trial-balance", 501),
+        ("GET", "/services/reports/status?reportId=1", 501),
+        ("POST", "/services/company-config/document-sequence/generate-next-value", 501),
+        ("POST", f"/workflows/{INVOICE}/generate-pdf", 501),
         ("PUT", f"/objects/{INVOICE}", 405),
         ("GET", "/services/core/query", 405),
         ("POST", f"/objects/{INVOICE}/1", 405),

@@ -296,6 +296,8 @@ class FrontDoor:
                 if gone
                 else refusals.method_not_allowed(request.method, path)
             )
+        elif (service := _NOT_SERVED.match(path.removeprefix(BASE_PATH))) is not None:
+            response = self.refuse(refusals.not_simulated(f"/{service[1]}"))
         elif isinstance(error, HTTPException) and error.status_code == 405:
             response = self.refuse(refusals.method_not_allowed(request.method, path))
         else:
@@ -332,6 +334,10 @@ class FrontDoor:
 
 
 _OTHER_VERSION = re.compile(r"/ia/api/(?!v1(/|$))[^/]+")
+# What Sage documents and the sandbox does not have.
+_NOT_SERVED = re.compile(
+    r"/(services/reports|objects/reports|services/company-config/document-sequence)(/|$)"
+)
 _SLASHES = re.compile("/{2,}")
 
 

@@ -19,6 +19,7 @@ from .scope import Session
 from .tables import Sight
 
 _LONGEST_LIST = 100
+_READS = ("GET", "HEAD")
 
 Write = Callable[[Work], "str | None"]
 
@@ -28,7 +29,7 @@ def collection(door: FrontDoor, request: Request, body: bytes) -> Response:
     session, type_ = _enter(door, request)
     if request.method == "OPTIONS":
         return _options(type_)
-    if request.method == "GET":
+    if request.method in _READS:
         if door.books.behaviours["list_parameters"] == "refused":
             for name in request.query_params:
                 raise refusals.list_takes_no(name[:100])
@@ -49,7 +50,7 @@ def member(door: FrontDoor, request: Request, body: bytes) -> Response:
         raise refusals.bad_request(
             f"At most {batches.MOST_ITEMS} keys are taken, and these are {len(keys)}"
         )
-    if request.method == "GET":
+    if request.method in _READS:
         return _get(door, session, type_, keys)
     plan = partial(_member_writes, request, body, type_, keys)
     return batches.once(door, request, body, session, lambda work: _do(door, request, work, plan))
@@ -63,7 +64,7 @@ def _enter(door: FrontDoor, request: Request) -> tuple[Session, ObjectType]:
     type_ = single if single is not None and single.singleton else door.books.catalogue.get(name)
     if type_ is None:
         raise refusals.no_such_object(name)
-    if request.method != "OPTIONS" and request.method not in type_.methods:
+    if request.method not in ("OPTIONS", *_READS[1:], *type_.methods):
         raise refusals.method_not_allowed(request.method, f"objects/{name}")
     return session, type_
 

@@ -20,6 +20,18 @@ from .envelopes import Detail
 from .front_door import FrontDoor, read_json
 from .reading import reference
 
+# Documented by Sage, and not here.
+_NOT_SIMULATED = frozenset(
+    (
+        *("accounts-payable/vendor/approve", "accounts-payable/vendor/decline"),
+        *("accounts-payable/bill-line/release", "accounts-payable/payment/print"),
+        *("accounts-receivable/invoice/generate-pdf", "accounts-receivable/invoice/reclassify"),
+        *("accounts-receivable/customer-refund/reverse", "accounts-receivable/advance/reverse"),
+        *("purchasing/document/approve", "purchasing/document/decline"),
+        *("purchasing/document/submit", "cash-management/bank-reconciliation/reopen"),
+        *("cash-management/bank-transaction/ignore", "cash-management/other-receipt/reverse"),
+    )
+)
 _STEPS = ("notes", "memo", "reversedDate")
 
 
@@ -30,6 +42,9 @@ def act(door: FrontDoor, request: Request, body: bytes) -> Response:
     type_ = books.catalogue.get(f"{parts['application']}/{parts['object']}")
     transition = type_.workflows.get(parts["action"]) if type_ is not None else None
     if type_ is None or transition is None:
+        named = "/".join((parts["application"], parts["object"], parts["action"]))
+        if named in _NOT_SIMULATED:
+            raise refusals.not_simulated(f"the workflow {named}")
         raise refusals.no_such_path(request.method, request.url.path[:200])
     payload = read_json(request.method, body)
     asked = payload if isinstance(payload, list) else [payload]
