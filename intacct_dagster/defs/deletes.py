@@ -7,7 +7,7 @@ import dagster as dg
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.failures import plainly
 from intacct_dagster.defs.raw import extractor_of, raw_key
-from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
+from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.extract import Swept
 from intacct_dagster.intacct import Usage
 from intacct_dagster.warehouse import table_name
@@ -47,7 +47,7 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
         partitions_def=dg.StaticPartitionsDefinition([each.id for each in settings.entities]),
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
-        pool="intacct_api",
+        pool=POOL,
     )
     def sweep(
         context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource

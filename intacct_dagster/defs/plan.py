@@ -20,7 +20,7 @@ from intacct_dagster.defs.partitions import (
     partitions_of,
 )
 from intacct_dagster.defs.reconcile import reconciled_key
-from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
+from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation, table_of
 from intacct_dagster.defs.verdicts import Verdict, severity
 from intacct_dagster.gates import Candidate, Gate, Gates, Held, Judged, Twin, known_by
@@ -120,7 +120,7 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,
         kinds={"intacct", "duckdb"},
-        pool="intacct_api",
+        pool=POOL,
         description=(
             f"What would be posted of `{name}` to Intacct's `{feed.object}`. Each document passes "
             "the gates first; what fails one is held, and told why. Nothing is sent."

@@ -18,7 +18,7 @@ from intacct_dagster.defs.partitions import (
     partitions_of,
 )
 from intacct_dagster.defs.plan import PLANNED, plan_key
-from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
+from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation, table_of
 from intacct_dagster.defs.verdicts import POSTING_CHECKS, Fate, PostingCheck
 from intacct_dagster.intacct import IntacctError
@@ -124,7 +124,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         name=f"{name}_plan_chunks",
         ins={"plan": dg.In(dg.Nothing)},
         out=dg.DynamicOut(list),
-        pool="intacct_api",
+        pool=POOL,
         description=(
             "Settles what was left unanswered, then writes the plan's documents in the ledger."
         ),
@@ -201,7 +201,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
 
     @dg.op(
         name=f"{name}_post_chunks",
-        pool="intacct_api",
+        pool=POOL,
         # Only what certainly never arrived is raised, so sending again cannot double anything.
         retry_policy=dg.RetryPolicy(
             max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
@@ -250,6 +250,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         name=f"{name}_collect",
         out={"result": dg.Out(dg.Nothing), **{check.name: dg.Out() for check in POSTING_CHECKS}},
         description="Puts the fates in the warehouse, and judges every partition.",
+        pool=POOL,
     )
     def collect(
         context: dg.AssetExecutionContext,

@@ -11,7 +11,7 @@ import dagster as dg
 from intacct_dagster.config import ObjectSettings, Settings
 from intacct_dagster.defs.failures import in_words
 from intacct_dagster.defs.partitions import days_by_entity, entity_days, partition_key
-from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
+from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import column_schema, relation
 from intacct_dagster.extract import Extracted, Extractor
 from intacct_dagster.intacct import IntacctError, Usage
@@ -51,7 +51,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
-        pool="intacct_api",
+        pool=POOL,
     )
     def extract(
         context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource

@@ -19,6 +19,33 @@ from intacct_dagster.warehouse import (
     open_state,
 )
 
+#: The pool of all ops that talk to Intacct. Its limit (dagster.yaml, or Deployment > Concurrency in
+#: the UI) is how many of them may at once, over all processes of the instance.
+POOL = "intacct_api"
+
+
+def in_flight(instance: dg.DagsterInstance | None, concurrency: int) -> int:
+    """How many requests one op may have in flight: its share of what the company's plan allows.
+
+    As many ops as the pool lets in divide `concurrency` among them, so that it holds over all
+    processes of the instance. Without a limit on the pool, it holds in each process. Raises Failure
+    where the pool lets in more ops than there may be requests.
+    """
+    if instance is None:
+        return concurrency
+    limits = {each.name: each.limit for each in instance.event_log_storage.get_pool_limits()}
+    ops = limits.get(POOL, instance.get_concurrency_config().pool_config.default_pool_limit)
+    if not ops:
+        return concurrency
+    if ops > concurrency:
+        raise dg.Failure(
+            f"The pool {POOL} lets {ops} ops talk to Intacct at once, and `limits: concurrency` "
+            f"allows {concurrency} requests in flight.\n"
+            f"Set the pool's limit to {concurrency} or less, in dagster.yaml or in the UI.",
+            allow_retries=False,
+        )
+    return concurrency // ops
+
 
 class EntityUser(dg.Config):
     """A legal entity and the Sage user whose sessions read and post its books."""
@@ -58,7 +85,7 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
             client_id=self.client_id,
             client_secret=self.client_secret,
             redirect_uri=self.redirect_uri,
-            concurrency=self.concurrency,
+            concurrency=in_flight(context.instance, self.concurrency),
         ) as intacct:
             self._intacct = intacct
             try:
