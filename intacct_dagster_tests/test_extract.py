@@ -76,6 +76,9 @@ class Company(httpx.BaseTransport):
             found = self.models.get(name, []) if name else listed
             return httpx.Response(200, json={"ia::result": found, "ia::meta": {"totalCount": 1}})
         query = json.loads(request.content)
+        if query["object"] not in self.models:
+            error = {"code": "invalidRequest", "message": "no such object", "errorId": "REST-1"}
+            return httpx.Response(400, json={"ia::result": {"ia::error": error}})
         if self.down_after is not None and len(self.asked) >= self.down_after:
             return httpx.Response(500)
         self.asked.append(query)

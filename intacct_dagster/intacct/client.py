@@ -22,6 +22,7 @@ from intacct_dagster.intacct.batch import BatchAnswer, check_batch, read_batch_a
 from intacct_dagster.intacct.envelope import read_records, read_result
 from intacct_dagster.intacct.errors import (
     About,
+    AccessDenied,
     AnswerNotUnderstood,
     NotReached,
     RequestRefused,
@@ -46,6 +47,13 @@ KEYS_IN_A_GET: Final = 500
 _SPREAD: Final = 32
 _KEYS_OF_A_COUNT: Final = 4
 _TRIES_OF_AN_ANSWER: Final = 5
+
+#: Objects whose records are of an entity in nearly every company: they tell whose a session is.
+_MOSTLY_PRIVATE: Final = (
+    "general-ledger/journal-entry",
+    "accounts-receivable/invoice",
+    "accounts-payable/bill",
+)
 
 # An unknown header is silently ignored and the answer is of the whole company (observed live), so
 # the name is spelled in one place. It is the form with three hyphens that works.
@@ -294,16 +302,16 @@ class IntacctClient:
         A session at the top level (a header that is ignored, a token of another scope) is shown
         only what the company shares, and a day of the entity looks empty. `includePrivate` tells
         them apart: it adds what is private to entities at the top level, and nothing within one
-        (Sage's OpenAPI, core-query). Where it adds nothing, nothing was hidden from the walk.
+        (Sage's OpenAPI, core-query). Where it adds nothing, nothing was hidden from the walk, or
+        the session is in an entity: in which one is told by any private row that it sees, be it of
+        another object.
         """
         if self._session.proven:
             return
         private: tuple[Filter, ...] = ({"$ne": {"entity.id": None}},) if fenced else ()
         everything = Query(object, ("key",), private, size=1, parameters={"includePrivate": True})
         there = self.ask(everything).total_count
-        if not there:
-            return
-        seen = self.ask(replace(everything, parameters={})).total_count
+        seen = self.ask(replace(everything, parameters={})).total_count if there else 0
         if seen < there:
             raise WrongEntity(
                 f"{About(self.entity_id, object)}: the session is at the top level of the company, "
@@ -313,7 +321,32 @@ class IntacctClient:
                 entity=self.entity_id,
                 object=object,
             )
-        self._session.proven = fenced
+        others = () if self._session.asked_whose else _MOSTLY_PRIVATE
+        self._session.asked_whose = True
+        for each in dict.fromkeys((*([object] if fenced and there else []), *others)):
+            owner = self._owner_of_any(each)
+            if owner not in (None, self.entity_id):
+                raise WrongEntity(
+                    f"{About(self.entity_id, object)}: the session sees what belongs to entity "
+                    f"{owner}; nothing of it was kept.",
+                    remedy=f"The session is not bound to {self.entity_id}: check the user that is "
+                    f"configured for {self.entity_id}, and that no proxy drops or renames "
+                    f"{_ENTITY_HEADER}.",
+                    entity=self.entity_id,
+                    object=object,
+                )
+            if owner is not None:
+                self._session.proven = True
+                return
+
+    def _owner_of_any(self, object: str) -> str | None:
+        """The entity of some row of `object` that is private to one, as this session sees it."""
+        private: Filter = {"$ne": {"entity.id": None}}
+        try:
+            page = self.ask(Query(object, ("key", "entity.id"), (private,), size=1))
+        except (RequestRefused, AccessDenied):  # not in this company, or not for this user
+            return None
+        return next((str(row["entity.id"]) for row in page.rows if row.get("entity.id")), None)
 
     def existing(self, object: str, keys: Sequence[str]) -> set[str]:
         """Those of at most 3,900 `keys` that `object` still has, as this session sees it."""

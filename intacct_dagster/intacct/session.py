@@ -74,6 +74,8 @@ class Session:
         self._token: Token | None = None
         #: rows have shown that the token in use is bound to `entity`
         self.proven = False
+        #: whether it was looked for in other objects, which need not be done for each
+        self.asked_whose = False
         self._renewing = threading.Lock()
 
     def access_token(self) -> str:
@@ -93,7 +95,7 @@ class Session:
                 or not stored.is_fresh(self._now(), self._jitter)
             ):
                 stored = self._replace(stored)
-            self._token, self.proven = stored, False
+            self._token, self.proven, self.asked_whose = stored, False, False
             return stored.access_token
 
     def _replace(self, stored: Token | None) -> Token:
