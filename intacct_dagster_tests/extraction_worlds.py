@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -80,6 +81,51 @@ _MODEL = {
     "refs": {"entity": {"fields": {"id": {"type": "string", **_FIELD}}}},
     "lists": [],
 }
+
+
+class Shuffled:
+    """Lanes in which any of the waiting calls may be the next, as the seed has it."""
+
+    def __init__(self, number: int, chance: random.Random) -> None:
+        self.number = number
+        self._chance = chance
+        self._waiting: dict[Future[Any], Callable[[], Any]] = {}
+
+    def rank(self) -> int:
+        """Of no meaning here."""
+        return 0
+
+    def submit(self, rank: int, call: Callable[[], Any]) -> Future[Any]:
+        """Made when somebody waits for this call or another one."""
+        future = _Deferred(self)
+        self._waiting[future] = call
+        return future
+
+    def run_until(self, wanted: Future[Any]) -> None:
+        """Makes calls in any order until one is done."""
+        while not wanted.done():
+            future = self._chance.choice(list(self._waiting))
+            call = self._waiting.pop(future)
+            if future.cancelled():
+                continue
+            try:
+                future.set_result(call())
+            except Exception as error:
+                future.set_exception(error)
+
+    def close(self) -> None:
+        """Nothing waits any more."""
+        self._waiting.clear()
+
+
+class _Deferred(Future[Any]):
+    def __init__(self, lanes: Shuffled) -> None:
+        super().__init__()
+        self._lanes = lanes
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._lanes.run_until(self)
+        return super().result(timeout)
 
 
 @dataclass
@@ -283,6 +329,8 @@ def extract_world(
             transport=world,
             now=lambda: world.now,
         ) as intacct:
+            lanes = random.Random(world.seed * 1000 + number)
+            intacct._lanes = Shuffled(1 + world.seed % 6, lanes)  # type: ignore[assignment]
             extractor = Extractor(
                 intacct,
                 warehouse,

@@ -91,5 +91,14 @@ def test_with_offset_paging_a_world_goes_wrong(
     assert _red(tmp_path) is not None
 
 
+def test_taking_pages_read_ahead_as_they_come_a_world_goes_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Attempt, "_follows", lambda self, rows: bool(rows))
+    monkeypatch.setattr(_Attempt, "_proven", lambda self, beginnings: self._at.distinct)
+    monkeypatch.setattr(_Attempt, "_look_again", lambda self, segment: None)
+    assert _red(tmp_path) is not None
+
+
 def test_without_the_settle_time_a_world_goes_wrong(tmp_path: Path) -> None:
     assert _red(tmp_path, settle=0) is not None

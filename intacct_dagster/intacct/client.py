@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import random
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +31,7 @@ from intacct_dagster.intacct.errors import (
     WrongEntity,
 )
 from intacct_dagster.intacct.grants import AuthorizationCode, Consent, Grant, ask_consent
+from intacct_dagster.intacct.lanes import Lanes
 from intacct_dagster.intacct.model import ObjectModel, object_names, read_model
 from intacct_dagster.intacct.pace import Pace
 from intacct_dagster.intacct.query import LARGEST_PAGE, Filter, Query, QueryPage, Scalar, read_page
@@ -91,6 +94,7 @@ class Intacct:
         self._users = dict(users)
         self._tokens = tokens if tokens is not None else MemoryTokenStore()
         self._transport = Transport(base_url, transport, Pace(concurrency))
+        self._lanes = Lanes(concurrency)
         self._now = now
         self._meter = Meter()
         self._sessions: dict[tuple[str, str | None], Session] = {}
@@ -109,6 +113,7 @@ class Intacct:
 
     def close(self) -> None:
         """Closes the connections. Sessions stay valid in their store."""
+        self._lanes.close()
         self._transport.close()
 
     @property
@@ -122,7 +127,7 @@ class Intacct:
         Each call gives a client that counts its own usage; the session behind them is one.
         """
         return IntacctClient(
-            self._session(self._user(entity), entity), self._transport, self._meter
+            self._session(self._user(entity), entity), self._transport, self._meter, self._lanes
         )
 
     def top_level(self, user: str) -> IntacctClient:
@@ -130,7 +135,7 @@ class Intacct:
 
         It sees what is private to entities as well.
         """
-        return IntacctClient(self._session(user, None), self._transport, self._meter)
+        return IntacctClient(self._session(user, None), self._transport, self._meter, self._lanes)
 
     def ask_consent(self, entity: str) -> Consent:
         """The page on which the user of an entity consents, for authorization_code."""
@@ -178,10 +183,11 @@ class IntacctClient:
     RequestRefused, ServerFailed, AnswerNotUnderstood.
     """
 
-    def __init__(self, session: Session, transport: Transport, total: Meter) -> None:
+    def __init__(self, session: Session, transport: Transport, total: Meter, lanes: Lanes) -> None:
         self._session = session
         self._transport = transport
         self._meter = Meter(total)
+        self._lanes = lanes
         self._asked = itertools.count(random.randrange(_SPREAD))  # noqa: S311
         self._largest_page = LARGEST_PAGE
 
@@ -273,8 +279,13 @@ class IntacctClient:
         WrongEntity besides, also where no row tells but the session is not in the entity; then
         nothing is left in it.
         """
+        rank = self._lanes.rank()
+
+        def submit(query: Query) -> Future[QueryPage]:
+            return self._lanes.submit(rank, functools.partial(self.ask, query))
+
         result = walk(
-            self.ask,
+            lambda query: submit(query).result(),
             object,
             fields,
             window,
@@ -284,6 +295,9 @@ class IntacctClient:
             parameters=self._parameters(),
             changed=changed,
             filters=filters,
+            submit=submit,
+            # one more than can be in flight, so that none is idle while a page is looked at
+            ahead=self._lanes.number + 1 if self._lanes.number > 1 else 0,
         )
         self._meter.add(Usage(rows=result.proof.distinct_keys))
         if self.entity_id is not None and not result.proof.own_rows:

@@ -8,7 +8,10 @@ import json
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,6 +90,7 @@ class WalkResult:
 
 
 Ask = Callable[[Query], QueryPage]
+Submit = Callable[[Query], "Future[QueryPage]"]
 
 
 _Key = Annotated[str, msgspec.Meta(min_length=1)]
@@ -186,6 +190,10 @@ class _Progress(msgspec.Struct):
     second_from: int = 0
 
 
+#: How often an attempt begins to read ahead. Where pages often do not follow each other, rows leave
+#: so fast that it is cheaper to read one page after the other.
+_BEGINNINGS_AHEAD: Final = 4
+
 _ANY_JSON: Final = json.JSONDecoder()
 _NOT_SPACE: Final = re.compile(r"\S")
 _LIKELY_ROW: Final = 16 * 1024  # bytes
@@ -206,10 +214,14 @@ def walk(
     parameters: Mapping[str, Scalar],
     changed: str = CHANGED,
     filters: Sequence[Filter] = (),
+    submit: Submit | None = None,
+    ahead: int = 0,
 ) -> WalkResult:
     """Reads `window` of `object` into files under `into`; None reads all rows, by key.
 
     `changed` is the path of the change time that the window is of; `filters` narrow what is read.
+    With `submit`, which begins to `ask` and gives what will be the page, up to `ahead` pages are
+    asked for before it is their turn.
 
     Pages cannot be got at before they are proven. A walk that was interrupted, by what `ask`
     raises or by the end of the process, goes on from its last whole page when it is asked for
@@ -234,9 +246,11 @@ def walk(
     while progress.attempt <= ATTEMPTS:
         folder = into / f"walk-{progress.attempt}"
         folder.mkdir(exist_ok=True)
-        attempt = _Attempt(ask, query, window, changed, about, folder, progress)
+        early = _Ahead(submit, ahead, page_size)
+        attempt = _Attempt(ask, early, query, window, changed, about, folder, progress)
         try:
-            total_count = attempt.run()
+            with closing(early):
+                total_count = attempt.run()
         except _NotProven as not_proven:
             reason = str(not_proven)
             discard(into)
@@ -294,6 +308,101 @@ def discard(into: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class _Early:
+    """A page that was asked for before the one in front of it had come."""
+
+    bound: datetime
+    start: int
+    #: its place among the rows, as far as that could be known
+    place: int
+    page: Future[QueryPage]
+
+
+class _Ahead:
+    """Asks for pages before it is known where they begin: at a place behind those that are known.
+
+    A place is an offset from a row that was read lately, so that offsets stay small however many
+    rows there are. What comes is nothing but a page: whether it follows what was read is for the
+    walk to see. If it does not, it is forgotten with all that were asked for behind it, the next
+    page is asked for by its change time, and this begins again, a few times.
+    """
+
+    def __init__(self, submit: Submit | None, most: int, size: int) -> None:
+        self._submit = submit
+        self._most = most if submit is not None else 0
+        self._patience = _BEGINNINGS_AHEAD
+        # A page may be a little shorter than it was asked for, and rows in front of it may leave.
+        self._longest_step = size - min(32, size // 8)
+        self._overlap = min(8, max(1, size // 8))
+        self._early: deque[_Early] = deque()
+        self._next = self._place = self._bound_place = 0
+        self._bound: datetime | None = None
+
+    def begin(self, bound: datetime, size: int) -> None:
+        """A page has come that begins at the first row of `bound`: places count from there."""
+        self._bound, self._place, self._bound_place = bound, 0, 0
+        self._next = min(size, self._longest_step) - self._overlap
+
+    def follow(
+        self,
+        ask: Callable[[datetime, int], Query],
+        rows: Sequence[_Row | _Undated],
+        behind: int,
+        size: int,
+    ) -> int:
+        """Asks for pages behind one of `rows` that is followed by `behind` more; how many."""
+        end = self._place + len(rows)
+        self._count_from(rows)
+        step = min(size, self._longest_step) - self._overlap
+        asked = 0
+        while (
+            self._submit is not None
+            and self._bound is not None
+            and self._patience
+            and len(self._early) < self._most
+            and step > 0
+            and self._next + self._overlap < end + behind
+        ):
+            start = self._next - self._bound_place + 1
+            page = self._submit(ask(self._bound, start))
+            self._early.append(_Early(self._bound, start, self._next, page))
+            self._next += step
+            asked += 1
+        return asked
+
+    def _count_from(self, rows: Sequence[_Row | _Undated]) -> None:
+        """Counts places from the last second that begins on this page and before the next one."""
+        at = min(self._next - self._place, len(rows) - 1)
+        while at > 0 and rows[at - 1].second == rows[at].second:
+            at -= 1
+        if at > 0:
+            self._bound, self._bound_place = rows[at].second, self._place + at
+
+    def take(self) -> _Early | None:
+        """The next page in order, if it was asked for."""
+        if not self._early:
+            return None
+        early = self._early.popleft()
+        self._place = early.place
+        return early
+
+    def forget(self) -> int:
+        """Gives up all that is on its way; how many were not even sent."""
+        unsent = sum(early.page.cancel() for early in self._early)
+        self._early.clear()
+        return unsent
+
+    def failed(self) -> int:
+        """The same, because a page did not follow."""
+        self._patience -= 1
+        return self.forget()
+
+    def close(self) -> None:
+        """The same, because the walk has ended."""
+        self.forget()
+
+
 class _Attempt:
     """One attempt to read a window.
 
@@ -335,7 +444,15 @@ class _Attempt:
     do: a row that was read may leave, and so make up for one that was hidden. To ask for their keys
     costs the same.)
 
-    What it keeps in memory is a page and the keys of its last second, however many rows there are.
+    Pages are also asked for before it is their turn, at an offset from a second that was read a
+    moment ago (see _Ahead). Such a page is taken only if it begins within what was read: before our
+    last second, or in it with a row that we have. A page is one evaluation, so it has all between
+    its first row and its last; so nothing is between the two. Its count is held against the chain
+    like any other, in both directions, for it may have been counted before the page in front of it:
+    where they differ, the keys on both sides are asked for again.
+
+    What it keeps in memory is a page and the keys of its last second, however many rows there are,
+    and the few pages that came early.
     An object without change times is read like a single second: by key, with the overlap.
 
     Every loop here ends: the number of pages is bounded by the number of rows they brought.
@@ -344,6 +461,7 @@ class _Attempt:
     def __init__(
         self,
         ask: Ask,
+        ahead: _Ahead,
         query: Query,
         window: Window | None,
         changed: str,
@@ -352,6 +470,7 @@ class _Attempt:
         progress: _Progress,
     ) -> None:
         self._ask = ask
+        self._ahead = ahead
         self._query = query
         self._window = window
         self._about = about
@@ -363,6 +482,7 @@ class _Attempt:
         self._order = ({changed: "asc"}, {"key": "asc"}) if window else ({"key": "asc"},)
         self._second: datetime | None = None
         self._keys_of_second: set[str] = set()
+        self._last_page: dict[str, datetime | None] = {}
 
     def file(self, number: int) -> Path:
         """The file of a page, counted from 1."""
@@ -382,7 +502,8 @@ class _Attempt:
             at.bound = beginnings[at.beginning] if at.beginning < len(beginnings) else None
             at.start, at.anchor, at.expected = 1, None, None
             at.dropped, at.closed, at.segment_from = False, None, at.files + 1
-            self._second, self._keys_of_second = None, set()
+            self._second, self._keys_of_second, self._last_page = None, set(), {}
+            at.requests -= self._ahead.forget()
         return self._proven(beginnings)
 
     def _beginnings(self) -> list[datetime | None]:
@@ -408,14 +529,19 @@ class _Attempt:
         """Reads from where the progress is to the end of this beginning."""
         at = self._at
         while True:
-            page, rows = self._page(at.bound, at.start)
+            early, page, rows = self._next_page()
+            start = early.start if early is not None else at.start
             if at.expected is None:
                 at.count_before += page.total_count
+            elif early is not None:
+                behind = at.expected - len(self._keys_of_second)
+                if page.total_count - (start - 1) - self._read_before(rows) != behind:
+                    self._doubt()
             elif page.total_count < at.expected:
                 self._doubt()
             if at.anchor is None or (rows and rows[0].key == at.anchor):
                 self._keep(page, rows)
-                if at.start - 1 + len(rows) == page.total_count:
+                if start - 1 + len(rows) == page.total_count:
                     if at.dropped:
                         self._look_again(_Segment(at.bound, None, at.segment_from, at.files))
                     return
@@ -424,15 +550,53 @@ class _Attempt:
                     at.expected = page.total_count
                     at.start, at.anchor = at.start + len(rows) - 1, last.key
                 else:
-                    passed = len(rows) - len(_tail(rows))
-                    at.expected = page.total_count - (at.start - 1) - passed
+                    in_second = len(_tail(rows))
+                    at.expected = page.total_count - (start - 1) - len(rows) + in_second
                     at.start, at.anchor = 1, None
                     self._close_segment(last.second)
+                    if early is None and start == 1 and at.bound is not None:
+                        self._ahead.begin(at.bound, self._size)
+                    self._read_ahead(page, rows, start)
                 at.bound = last.second
             else:
                 at.expected = None if at.expected is None else page.total_count
                 at.start, at.anchor = 1, None
             self._save()
+
+    def _next_page(self) -> tuple[_Early | None, QueryPage, Sequence[_Row | _Undated]]:
+        """The next page: one that was asked for early, if it follows what was read."""
+        early = self._ahead.take() if self._at.anchor is None and self._at.start == 1 else None
+        if early is not None:
+            page = early.page.result()
+            rows = self._received(page, early.bound, early.start)
+            if self._follows(rows):
+                return early, page, rows
+            self._at.requests -= self._ahead.failed()
+        page, rows = self._page(self._at.bound, self._at.start)
+        return None, page, rows
+
+    def _follows(self, rows: Sequence[_Row | _Undated]) -> bool:
+        """Whether a page begins within what was read, and goes on behind it.
+
+        All that was before our last second has been read, and of that second all up to our last
+        row. The page has all that is between its first row and its last. So nothing is between them
+        if it begins before that second, or in it with a row that we have.
+        """
+        if not rows or self._second is None:
+            return False
+        first, last = rows[0].second, rows[-1].second
+        if first is None or last is None or last <= self._second:
+            return False
+        return first < self._second or (
+            first == self._second and rows[0].key in self._keys_of_second
+        )
+
+    def _read_ahead(self, page: QueryPage, rows: Sequence[_Row | _Undated], start: int) -> None:
+        behind = page.total_count - (start - 1) - len(rows)
+        self._at.requests += self._ahead.follow(self._asked_at, rows, behind, self._size)
+
+    def _asked_at(self, bound: datetime | None, start: int) -> Query:
+        return replace(self._query, filters=self._filters(bound), order_by=self._order, start=start)
 
     def _doubt(self) -> None:
         """Fewer rows remain than should: what the last page closed is looked at again at once."""
@@ -506,16 +670,20 @@ class _Attempt:
         self, bound: datetime | None, start: int
     ) -> tuple[QueryPage, Sequence[_Row | _Undated]]:
         """One page whose length, order and bounds are as asked for. Raises _NotProven."""
+        self._at.requests += 1
+        page = self._ask(self._asked_at(bound, start))
+        return page, self._received(page, bound, start)
+
+    def _received(
+        self, page: QueryPage, bound: datetime | None, start: int
+    ) -> Sequence[_Row | _Undated]:
         self._spend_a_page()
-        page = self._ask(
-            replace(self._query, filters=self._filters(bound), order_by=self._order, start=start)
-        )
         self._size = min(self._size, page.page_size)
         rows = self._decode(page, self._decoder)
         self._check_length(page, rows, start)
         if self._window is not None:
             self._check_times(bound, rows, self._window.until)
-        return page, rows
+        return rows
 
     def _check_length(self, page: QueryPage, rows: Sequence[_Row | _Undated], start: int) -> None:
         left = page.total_count - (start - 1)
@@ -538,7 +706,6 @@ class _Attempt:
         if at.distinct > 2 * at.count_before + 16 * self._query.size:
             raise _NotProven(f"{at.distinct:,} rows came where Intacct counted {at.count_before:,}")
         at.pages += 1
-        at.requests += 1
 
     def _decode(self, page: QueryPage, decoder: _Decoder) -> Sequence[_Row | _Undated]:
         try:
@@ -603,21 +770,25 @@ class _Attempt:
                 file.write(part)
 
     def _read_before(self, rows: Sequence[_Row | _Undated]) -> int:
-        """How many of the first rows were on a page before; they can only be of its last second."""
-        count = 0
-        if rows[0].second == self._second:
-            for row in rows:
-                if row.second != self._second or row.key not in self._keys_of_second:
-                    break
-                count += 1
-        return count
+        """How many of the first rows were on a page before."""
+        for count, row in enumerate(rows):
+            if not self._known(row):
+                return count
+        return len(rows)
+
+    def _known(self, row: _Row | _Undated) -> bool:
+        return (row.second == self._second and row.key in self._keys_of_second) or (
+            row.second is not None and self._last_page.get(row.key) == row.second
+        )
 
     def _count_keys(self, rows: Sequence[_Row | _Undated]) -> None:
-        """Counts the keys that are new; only rows of the last second can have been read before."""
+        """Counts the keys that are new; only the last page's and the last second's can be old."""
         at = self._at
         fresh = {row.key for row in rows}
         if rows[0].second == self._second:
             fresh -= self._keys_of_second
+        elif self._second is not None:
+            fresh -= {row.key for row in rows if self._known(row)}
         at.distinct += len(fresh)
         if rows[-1].second == self._second:
             self._keys_of_second |= fresh
@@ -625,6 +796,7 @@ class _Attempt:
             self._second = rows[-1].second
             self._keys_of_second = {row.key for row in _tail(rows)}
             at.second_from = at.files
+        self._last_page = {row.key: row.second for row in rows}
 
     def _count_from(self, beginning: datetime | None) -> int:
         return self._count(self._filters(beginning))
