@@ -95,6 +95,27 @@ def test_a_chunk_is_sent_once(ledger: Ledger) -> None:
     assert states(ledger) == {"A": "sending"}
 
 
+def test_what_may_be_in_intacct_is_told_of_every_entity_and_what_was_posted_byte_for_byte(
+    ledger: Ledger,
+) -> None:
+    (sent,) = plan(ledger, item("A"), item("B", payload="2.00"))
+    plan(ledger, item("C"))
+    (other,) = ledger.plan(INVOICE, "E120", "sales", [item("D"), item("E")], run_id="run")
+    ledger.plan(INVOICE, "E120", "another feed", [item("F")], run_id="run")
+    for chunk in (sent, other):
+        ledger.start_sending(chunk.chunk_id)
+    ledger.record(sent.chunk_id, [Accepted(0, "7"), refused(1)], http_status=207)
+
+    assert sorted(ledger.sent_for(INVOICE, "sales")) == [
+        ("E110", "A", ItemState.POSTED),
+        ("E120", "D", ItemState.SENDING),
+        ("E120", "E", ItemState.SENDING),
+    ]
+    assert ledger.posted_payloads(INVOICE, "E110", ["A", "B", "C", "D"]) == {
+        "A": b'{"amount":"1.00"}'
+    }
+
+
 def test_who_plans_again_takes_the_chunk_away_from_who_planned_before(ledger: Ledger) -> None:
     (first,) = plan(ledger, item("A"), item("B"))
     (second,) = plan(ledger, item("A"), item("B", payload="2.00"))

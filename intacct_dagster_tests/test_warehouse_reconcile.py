@@ -182,15 +182,21 @@ def test_what_the_ledger_knows_is_never_planned_again(tmp_path: Path, warehouse:
         LedgerState("E110", f"BR-{state}", state, hashes[f"BR-{state}"], f"why {state}")
         for state in states
     ]
-    other_entity = LedgerState("E120", "BR-new", "posted", "x")
-    assert run(warehouse, [*ledger, other_entity]) == {
+    # An id belongs to the feed, not to an entity: what moved is the same document all the same,
+    # unless Intacct refused it where it was.
+    moved = LedgerState("E120", "BR-new", "posted", "x")
+    refused = LedgerState("E120", "BR-planned", "rejected", "x", "no such entity")
+    assert run(warehouse, [*ledger, moved, refused]) == {
         ("BR-planned", 1): "missing",
         ("BR-sending", 1): "uncertain",
         ("BR-posted", 1): "posted",
         ("BR-rejected", 1): "refused",
         ("BR-uncertain", 1): "uncertain",
-        ("BR-new", 1): "missing",
+        ("BR-new", 1): "different",
     }
+    assert told(warehouse, "BR-new")[0] == (
+        "it was sent for E120 before; the source has it in E110 now"
+    )
     assert told(warehouse, "BR-rejected")[0] == "why rejected"
     assert told(warehouse, "BR-uncertain")[0] == "why uncertain"
 

@@ -79,8 +79,13 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
 def _ledger_states(
     ledger: Ledger, feed: str, object: str, days: Mapping[str, Sequence[date]]
 ) -> list[LedgerState]:
-    # All days of an entity: a source id that moved to another day is still the same document.
-    return [
+    # All days of an entity, and other entities: a source id that moved is still the same document.
+    elsewhere = [
+        LedgerState(entity, source_id, state.value)
+        for entity, source_id, state in ledger.sent_for(object, feed)
+        if entity not in days
+    ]
+    return elsewhere + [
         LedgerState(
             entity=entry.entity,
             source_id=entry.source_id,

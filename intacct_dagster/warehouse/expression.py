@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import duckdb
@@ -46,6 +46,12 @@ def expression_type(expression: str, columns: Mapping[str, str]) -> str:
     Raises ExpressionRefused for a syntax error, an unknown column, and all that is not a scalar
     expression over the columns.
     """
+    return _type_of(expression, tuple(columns.items()))
+
+
+@lru_cache(maxsize=1_000)  # every asset of a feed asks for the same ones
+def _type_of(expression: str, named: tuple[tuple[str, str], ...]) -> str:
+    columns = dict(named)
     connection = duckdb.connect(":memory:")
     try:
         node = _parse(connection, expression)

@@ -479,6 +479,21 @@ class Ledger:
                 for row in connection.execute(query)
             ]
 
+    def sent_for(self, object: str, feed: str) -> list[tuple[str, str, ItemState]]:
+        """(entity, source id, state) of every item of a feed that may be in Intacct, wherever."""
+        arrived = (ItemState.POSTED, ItemState.SENDING, ItemState.UNCERTAIN)
+        query = sa.select(_items.c.entity, _items.c.source_id, _items.c.state).where(
+            _items.c.company == self._company,
+            _items.c.object == object,
+            _items.c.feed == feed,
+            _items.c.state.in_(arrived),
+        )
+        with self._engine.connect() as connection:
+            return [
+                (row.entity, row.source_id, ItemState(row.state))
+                for row in connection.execute(query)
+            ]
+
     def posted_payloads(
         self, object: str, entity: str, source_ids: Sequence[str]
     ) -> dict[str, bytes]:

@@ -3,7 +3,8 @@
 --   duplicate             it came before, equal, and only the first occurrence counts
 --   duplicate_in_intacct  several records in Intacct carry its id
 --   different             Intacct has it, and it is not equal in what is compared; or it was posted
---                         from here, and the source would send something else now
+--                         from here, and the source would send something else now, or for another
+--                         entity
 --   matched               Intacct has it, equal in what is compared
 --   posted                the ledger says so, and Intacct's copy here is older than that
 --   uncertain             it was sent and nobody knows yet
@@ -20,6 +21,7 @@ SELECT
         WHEN matched.occurrence > 1 THEN 'duplicate'
         WHEN matched.matches > 1 THEN 'duplicate_in_intacct'
         WHEN changed.source_id IS NOT NULL THEN 'different'
+        WHEN matched.matches = 0 AND matched.elsewhere IS NOT NULL THEN 'different'
         WHEN matched.matches = 1 AND matched.differences = '{}' THEN 'matched'
         WHEN matched.matches = 1 THEN 'different'
         WHEN matched.state = 'posted' THEN 'posted'
@@ -44,6 +46,11 @@ SELECT
                             'the source changed after it was posted',
                             nullif(array_to_string(json_keys(changed.differences), ', '), '')
                         )
+                    WHEN matched.matches = 0
+                        THEN concat(
+                            'it was sent for ', matched.elsewhere, ' before; the source has it in ',
+                            matched._entity, ' now'
+                        )
                 END
             )
         WHEN 'uncertain' THEN coalesce(matched.ledger_reason, 'it was sent and no answer is known')
@@ -67,8 +74,8 @@ SELECT
     matched.file,
     matched.line,
     matched.lines,
-    CASE WHEN matched.matches = 0 THEN payloads.payload END AS payload,
-    CASE WHEN matched.matches = 0 THEN payloads.payload_hash END AS payload_hash,
+    CASE WHEN matched.matches = 0 AND status <> 'different' THEN payloads.payload END AS payload,
+    CASE WHEN payload IS NOT NULL THEN payloads.payload_hash END AS payload_hash,
     CAST($run_id AS VARCHAR) AS run_id,
     CAST($at AS TIMESTAMP WITH TIME ZONE) AS reconciled_at
 FROM memory.main.matched

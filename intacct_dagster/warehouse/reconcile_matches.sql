@@ -24,7 +24,16 @@ SELECT
     CASE WHEN intacct.key IS NOT NULL THEN {{differences}} END AS differences,
     ledger.state,
     ledger.payload_hash AS posted_hash,
-    ledger.reason AS ledger_reason
+    ledger.reason AS ledger_reason,
+    -- an id belongs to the feed: another entity for which it was sent, and may have arrived
+    (
+        SELECT min(other.entity)
+        FROM memory.main.ledger AS other
+        WHERE other.source_id = documents.source_id
+            AND other.entity <> documents._entity
+            AND other.state IN ('posted', 'sending', 'uncertain')
+            AND coalesce(ledger.state, '') NOT IN ('posted', 'sending', 'uncertain')
+    ) AS elsewhere
 FROM memory.main.documents
 LEFT JOIN found
     ON found._entity = documents._entity AND found.source_id = documents.source_id
