@@ -55,6 +55,38 @@ def refused(*details: str, message: str = WRAPPER, support_id: str | None = None
             "the accounting period of its date is closed",
             "Ask the controller",
         ),
+        (
+            "Invalid Project '10064' specified. [Support ID: x]",
+            "Project does not exist in this entity, or is not active",
+            "Create or reactivate Project 10064 in Intacct",
+        ),
+        (
+            "Another Class with the given value(s) UT01  already exists",
+            "a record with this number already exists",
+            "Look it up by its number",
+        ),
+        ("The Date Due field is missing a value.", "a required field is missing", "Fill Date Due"),
+        ("Enter a Bill number, and try again.", "a document number is missing", "Map the Bill"),
+        (
+            "Employee Contact info cannot be empty",
+            "the contact information is missing",
+            "Give Employee a contact",
+        ),
+        (
+            "Transaction 'B-7' is already paid and can't be deleted.",
+            "it is paid already, and cannot be changed",
+            "Void the payment of B-7",
+        ),
+        (
+            "User is not authorized to perform this operation",
+            "the Sage user of this entity may not do that",
+            "Company > Admin > Users",
+        ),
+        (
+            "Remove the extra line item in the request, then reclassify the bill.",
+            "a line has no amount that counts",
+            "txnAmount",
+        ),
         ("Transactions do not balance for Place ,", "debits and credits are not equal", "balance"),
         (
             "Direct posting to the Account 12000 is not allowed",

@@ -22,7 +22,7 @@ from intacct_dagster.defs.partitions import (
 from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation, table_of
-from intacct_dagster.defs.verdicts import Verdict, severity
+from intacct_dagster.defs.verdicts import Verdict, evaluation, result, severity
 from intacct_dagster.gates import Candidate, Gate, Gates, Held, Judged, Twin, known_by
 from intacct_dagster.intacct import document_facts
 from intacct_dagster.warehouse import (
@@ -174,16 +174,10 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         for gate in Gate:
             if not context.has_partition_key:
                 for partition, each in by_partition.items():
-                    context.log_event(_evaluation(key, gate, each, partition_key(*partition)))
-            verdict = _verdict(gate, planned)
-            yield dg.AssetCheckResult(
-                asset_key=key,
-                check_name=gate.value,
-                passed=verdict.passed,
-                severity=verdict.severity,
-                description=verdict.description,
-                metadata=verdict.metadata,
-            )
+                    context.log_event(
+                        evaluation(key, gate.value, _verdict(gate, each), partition_key(*partition))
+                    )
+            yield result(key, gate.value, _verdict(gate, planned))
 
     return plan
 
@@ -347,18 +341,3 @@ def _by_reason(held: Iterator[Held]) -> str:
     told = Counter(each.reason for each in held).most_common()
     shown = "; ".join(f"{reason} ({count})" for reason, count in told[:3])
     return f"{shown}; and {len(told) - 3} other reasons" if len(told) > 3 else shown
-
-
-def _evaluation(
-    key: dg.AssetKey, gate: Gate, planned: _Planned, partition: str
-) -> dg.AssetCheckEvaluation:
-    verdict = _verdict(gate, planned)
-    return dg.AssetCheckEvaluation(
-        asset_key=key,
-        check_name=gate.value,
-        partition=partition,
-        passed=verdict.passed,
-        severity=verdict.severity,
-        description=verdict.description,
-        metadata=verdict.metadata,
-    )

@@ -20,7 +20,7 @@ from intacct_dagster.defs.partitions import (
 from intacct_dagster.defs.plan import PLANNED, plan_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation, table_of
-from intacct_dagster.defs.verdicts import POSTING_CHECKS, Fate, PostingCheck
+from intacct_dagster.defs.verdicts import POSTING_CHECKS, Fate, evaluation, result
 from intacct_dagster.intacct import IntacctError
 from intacct_dagster.post import Planned, PostingEngine, Sent
 from intacct_dagster.read_back import Difference, ReadBack, read_back
@@ -321,16 +321,10 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             if not context.has_partition_key:
                 # The result of a ranged run has no partition: each key needs its own evaluation.
                 for partition, each in fates.items():
-                    context.log_event(_evaluation(key, check, each, partition_key(*partition)))
-            verdict = check.judge(everything)
-            yield dg.AssetCheckResult(
-                asset_key=key,
-                check_name=check.name,
-                passed=verdict.passed,
-                severity=verdict.severity,
-                description=verdict.description,
-                metadata=verdict.metadata,
-            )
+                    context.log_event(
+                        evaluation(key, check.name, check.judge(each), partition_key(*partition))
+                    )
+            yield result(key, check.name, check.judge(everything))
 
     @dg.graph_asset(
         key=key,
@@ -481,21 +475,6 @@ def _counts(fates: Sequence[Fate]) -> dict[str, int]:
             for state in (ItemState.POSTED, ItemState.REJECTED, ItemState.UNCERTAIN)
         },
     }
-
-
-def _evaluation(
-    key: dg.AssetKey, check: PostingCheck, fates: Sequence[Fate], partition: str
-) -> dg.AssetCheckEvaluation:
-    verdict = check.judge(fates)
-    return dg.AssetCheckEvaluation(
-        asset_key=key,
-        check_name=check.name,
-        partition=partition,
-        passed=verdict.passed,
-        severity=verdict.severity,
-        description=verdict.description,
-        metadata=verdict.metadata,
-    )
 
 
 def _told(sent: Sent) -> str:

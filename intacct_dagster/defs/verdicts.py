@@ -72,6 +72,33 @@ class Verdict:
     metadata: Mapping[str, dg.MetadataValue]
 
 
+def evaluation(
+    key: dg.AssetKey, check: str, verdict: Verdict, partition: str
+) -> dg.AssetCheckEvaluation:
+    """A verdict on one partition of a run that has several: its result has no partition."""
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=check,
+        partition=partition,
+        passed=verdict.passed,
+        severity=verdict.severity,
+        description=verdict.description,
+        metadata=verdict.metadata,
+    )
+
+
+def result(key: dg.AssetKey, check: str, verdict: Verdict) -> dg.AssetCheckResult:
+    """A verdict on all that a run was about."""
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=check,
+        passed=verdict.passed,
+        severity=verdict.severity,
+        description=verdict.description,
+        metadata=verdict.metadata,
+    )
+
+
 Judge = Callable[[Sequence[Fate]], Verdict]
 
 

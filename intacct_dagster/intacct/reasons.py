@@ -43,12 +43,17 @@ _CATALOGUE = (
         "Create or reactivate {0} {1} in Intacct, or correct it in the source.",
     ),
     _known(
+        r"Invalid (\w[\w ]*?) '?(.+?)'? (?:specified|is specified)",
+        "{0} does not exist in this entity, or is not active",
+        "Create or reactivate {0} {1} in Intacct, or correct it in the source.",
+    ),
+    _known(
         r"missing the (.+?) dimension for the Account (\S+)",
         "a line has no {0}, and its account needs one",
         "Account {1} needs a {0}: add it to the line, or post to an account that needs none.",
     ),
     _known(
-        r"Another record with the value(?: '.*')? already exists",
+        r"Another [\w ]+ with the (?:given )?value(?:\(s\))?(?: .*)? already exists",
         "a record with this number already exists in Intacct",
         "Look it up by its number: if it is the same, leave this one out; if not, renumber it.",
     ),
@@ -89,6 +94,42 @@ _CATALOGUE = (
         "Fill {0} in the source, or map it in the feed's payload.",
     ),
     _known(
+        r"The (.+?) field is missing a value",
+        "a required field is missing",
+        "Fill {0} in the source, or map it in the feed's payload; for a due date, the terms of the "
+        "vendor or customer in Intacct may give it.",
+    ),
+    _known(
+        r"Enter a (.+?) number,? and try again",
+        "a document number is missing",
+        "Map the {0} number in the feed's payload, or have Intacct number these documents.",
+    ),
+    _known(
+        r"(\w[\w ]*?) Contact info cannot be empty",
+        "the contact information is missing",
+        "Give {0} a contact in Intacct.",
+    ),
+    _known(
+        r"'?(\S+?)'? is already paid and can(?:'|no)t be (\w+)",
+        "it is paid already, and cannot be changed",
+        "Void the payment of {0} in Intacct first, if the change is right.",
+    ),
+    _known(
+        r"(?:not authorized|do(?:es)? not have permission|insufficient privileges)",
+        "the Sage user of this entity may not do that",
+        "Give the user the permission in Intacct: Company > Admin > Users, its roles.",
+    ),
+    _known(
+        r"Remove the extra line item",
+        "a line has no amount that counts",
+        "Give each line its transaction amount (txnAmount) in the feed's payload.",
+    ),
+    _known(
+        r"exchange rate",
+        "there is no exchange rate for this currency and day",
+        "Enter the rate in Intacct (Company > Exchange rates), or send one with the document.",
+    ),
+    _known(
         r"AR account override",
         "this account may not replace the receivables account",
         "Use another account in the source, or allow the override in Accounts Receivable's setup.",
@@ -108,7 +149,7 @@ _CATALOGUE = (
 # Wrappers: they say that something failed, and the details say what.
 _WRAPPER = re.compile(
     r"^(Payload contains errors|(POST|PATCH) request on .* was unsuccessful"
-    r"|Could not create \w+ record)\.?$",
+    r"|Could not create \w+ record|Currently, we can't create the transaction ?\.?.*)[.!]?$",
     re.IGNORECASE,
 )
 _HOLE = re.compile(r"\{(\d)\}")
