@@ -226,6 +226,26 @@ def test_a_query_is_answered_on_disk_as_in_memory(
     _same(both, query, data.draw(st.sampled_from([None, None, "E110", "E130", "E1001"])))
 
 
+@pytest.mark.parametrize("entity", [None, "E110"])
+@pytest.mark.parametrize("more", [[], [{"$lt": {"audit.modifiedDateTime": "2026-08-01"}}]])
+def test_every_page_of_a_walk_tells_what_is_left(
+    both: tuple[Caller, Caller], entity: str | None, more: list[Any]
+) -> None:
+    """Forwards, and back: what a page counts does not depend on which was asked for before."""
+    rows = _all(both[1], LINE, ["audit.modifiedDateTime"])["ia::result"]
+    times = sorted({row["audit.modifiedDateTime"] for row in rows})[::9]
+    for since in [*times, *times[::-5], "2026-03-01T12:00:00.5Z", "0001-01-01T00:00:00Z"]:
+        query = {
+            "object": LINE,
+            "fields": ["key"],
+            "filters": [{"$gte": {"audit.modifiedDateTime": since}}, *more],
+            "orderBy": [{"audit.modifiedDateTime": "asc"}, {"key": "asc"}],
+            "size": 3,
+            "filterParameters": PRIVATE,
+        }
+        _same(both, query, entity)
+
+
 # --- what is written ----------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 
@@ -121,10 +121,15 @@ def _literal(value: str | bool | datetime) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, datetime):
-        return f"TIMESTAMP '{value.replace(tzinfo=None).isoformat(sep=' ')}'"
+        return moment(value)
     if "\0" in value:
         raise _CannotSay
     return text(value)
+
+
+def moment(value: datetime) -> str:
+    """An aware time as a literal."""
+    return f"TIMESTAMP '{value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' ')}'"
 
 
 def _units(value: Decimal, decimals: int) -> Fraction:

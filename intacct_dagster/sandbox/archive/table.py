@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import lru_cache
 from random import Random
 from typing import cast
 
@@ -17,8 +16,8 @@ import msgspec
 
 from intacct_dagster.sandbox import refusals
 from intacct_dagster.sandbox.catalogue import Json, Kind, ObjectType
-from intacct_dagster.sandbox.filter_expression import Expression
-from intacct_dagster.sandbox.filters import Comparison, comparable
+from intacct_dagster.sandbox.filter_expression import Expression, every_filter
+from intacct_dagster.sandbox.filters import Comparison, by_days, comparable, read_value
 from intacct_dagster.sandbox.grouping import (
     Group,
     Groups,
@@ -34,12 +33,14 @@ from intacct_dagster.sandbox.query import Aggregate, Filter, Query, matching, sh
 from intacct_dagster.sandbox.reading import Reader
 from intacct_dagster.sandbox.tables import Found, Row, Sight, Table
 
-from .conditions import condition
+from .conditions import condition, moment
 from .shelf import Archive
 from .terms import Joins, Term, Terms, joined, name, object_of, seen_through, text
 
 _MOST_GROUPS = 200_000
 _MOST_RECENT = 1_000
+_MOST_COUNTS = 1_000
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _KEY = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _NOISES = 1 << 32
 _EVERYTHING = Sight(None, include_private=True, shuffle=None)
@@ -63,6 +64,8 @@ class ArchivedTable(Table):
         self._gone: set[int] = set()
         # Most requests look at a record several times. What the archive has does not change.
         self._recent: dict[str, Row | None] = {}
+        # By statement; of a statement without the time from which on it asks, for that time.
+        self._counted: dict[str, tuple[datetime, int]] = {}
         self._base = archive.number(f"SELECT count(*) FROM {self._from(None)}")
         self._last = archive.number(f"SELECT max(key) FROM {self._from(None)}")
         self.next_key = self._last + 1
@@ -199,7 +202,7 @@ class ArchivedTable(Table):
                 every_group = shown_groups(query, groups)
                 part = every_group[query.start - 1 : query.start - 1 + query.size]
                 return Found(part, len(part), len(every_group))
-            there = self._count(look.counting())
+            there = self._count(look)
             total = there + len(written)
             if written:
                 merged = self._merged(look, written, null_first=null_first)
@@ -238,8 +241,28 @@ class ArchivedTable(Table):
         rows = ordered(query, look.reader, rows, first=null_first)
         return rows[wanted - first : wanted - first + query.size]
 
-    def _count(self, sql: str) -> int:
-        return _counted(self._archive, sql)
+    def _count(self, look: _Look) -> int:
+        """How many archived records there are. What is in the archive does not change, and what
+        hides part of it is part of the statement: nothing is counted twice. The pages of a walk
+        differ in the time from which on they ask; of each, only what was passed since the page
+        before is counted."""
+        if len(self._counted) >= _MOST_COUNTS:
+            self._counted.clear()
+        if look.since is None:
+            sql = look.counting()
+            if sql not in self._counted:
+                self._counted[sql] = (_NEVER, self._archive.number(sql))
+            return self._counted[sql][1]
+        changed, rest = name("audit.modifiedDateTime"), look.counting_all()
+        began, count = self._counted.get(rest, (_NEVER, 0))
+        since = f"{changed} >= {moment(look.since)}"
+        if _NEVER < began <= look.since:
+            passed = f"{changed} >= {moment(began)} AND {changed} < {moment(look.since)}"
+            count -= self._archive.number(f"{rest} AND {passed}")
+        else:
+            count = self._archive.number(f"{rest} AND {since}")
+        self._counted[rest] = (look.since, count)
+        return count
 
     def holding(
         self, filters: Sequence[Filter], reader: Reader, most: int
@@ -268,6 +291,7 @@ class ArchivedTable(Table):
             conditions += self._outdated(look)
             if query.filters:
                 parts = [self._filter(one, query.how, look) for one in query.filters]
+                self._part(look, conditions, parts)
                 conditions.append(_joined(query.expression, parts))
             look.where = self._where(conditions, sight)
             look.counted = look.joins.source(look.source)
@@ -275,6 +299,22 @@ class ArchivedTable(Table):
         finally:
             for table in look.put_aside:
                 self._archive.drop(table)
+
+    def _part(self, look: _Look, conditions: list[str], parts: list[str]) -> None:
+        """Tell the time from which on a query asks from its other conditions."""
+        query = look.query
+        begins = [
+            number
+            for number, one in enumerate(query.filters)
+            if (one.path, one.operator) == ("audit.modifiedDateTime", "$gte")
+            and by_days("$gte", one.kind, one.given, query.how.as_of) is None
+        ]
+        alone = len(parts) == 1
+        if len(begins) == 1 and (alone or query.expression == every_filter(len(parts))):
+            begin = query.filters[begins[0]]
+            others = [part for number, part in enumerate(parts) if number != begins[0]]
+            look.since = read_value(begin.kind, begin.given, begin.path, fold="")
+            look.but_since = self._where([*conditions, *others], look.sight)
 
     def _scope(self, sight: Sight) -> str:
         # Every record of the archive belongs to an entity.
@@ -398,13 +438,6 @@ def _sums(found: dict[str, Json], aggregate: Aggregate) -> Sums:
     )
 
 
-@lru_cache(maxsize=256)
-def _counted(archive: Archive, sql: str) -> int:
-    """What is in the archive does not change, and what hides part of it is part of the
-    statement."""
-    return archive.number(sql)
-
-
 def _joined(expression: Expression | None, parts: Sequence[str]) -> str:
     if expression is None:
         return f"({' AND '.join(parts)})"
@@ -433,6 +466,10 @@ class _Look:
     reader: Reader
     sight: Sight
     where: str = ""
+    since: datetime | None = None
+    """The time from which on the query asks, if that is one of conditions that all must hold;
+    `but_since` are the others."""
+    but_since: str = ""
     counted: str = ""
     """The source with what the conditions need."""
     joins: Joins = field(default_factory=Joins)
@@ -447,6 +484,10 @@ class _Look:
     def counting(self) -> str:
         """How many records there are."""
         return f"SELECT count(*) FROM {self.counted} WHERE {self.where}"
+
+    def counting_all(self) -> str:
+        """The same, since ever."""
+        return f"SELECT count(*) FROM {self.counted} WHERE {self.but_since}"
 
     def rows(self, query: Query, *, null_first: bool) -> str:
         """The records of a page, as they are kept."""
