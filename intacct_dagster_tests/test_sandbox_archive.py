@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -499,6 +500,16 @@ def test_a_file_of_another_company_is_refused(
     shutil.copy(folder / "company.duckdb", tmp_path)
     with pytest.raises(SandboxError, match=r"of seed 1 with 6 entities, 1 years, 2,401 lines"):
         Books(size=Size(7, 1, 2_401), state=tmp_path)
+
+
+def test_a_file_of_another_version_is_refused(
+    folder: Path, both: tuple[Caller, Caller], tmp_path: Path
+) -> None:
+    shutil.copy(folder / "company.duckdb", tmp_path)
+    with duckdb.connect(str(tmp_path / "company.duckdb")) as connection:
+        connection.execute("UPDATE identity SET identity = '{\"format\": 0}'")
+    with pytest.raises(SandboxError, match=r"not of this version of the sandbox: remove"):
+        Books(size=SIZE, state=tmp_path)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

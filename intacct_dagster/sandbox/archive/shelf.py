@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -13,11 +14,42 @@ import duckdb
 from intacct_dagster.sandbox.errors import SandboxError
 from intacct_dagster.sandbox.generator.estate import Estate
 
-from .building import Progress, build
+from .building import ARCHIVED, Progress, build
 
-_FORMAT = 1
+_FORMAT = 2
 _MEMORY = "300MB"
 _AT_A_TIME = 4_000
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What the archive keeps of one object."""
+
+    columns: Mapping[str, bool]
+    """The paths that are kept of its records, with whether no record is without a value."""
+    records: int
+    last_key: int
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, object_: str) -> None:
+    """Write down what would take reading all of it to find out."""
+    table = f'"{object_} by time"'
+    names = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]
+    paths = [name for name in names if name != "noise"]
+    filled = ", ".join(f'count(*) = count("{path}")' for path in paths)
+    found = connection.execute(f"SELECT count(*), max(key), {filled} FROM {table}").fetchall()[0]
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS kept (object VARCHAR, records BIGINT, last_key BIGINT)"
+    )
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS kept_columns (object VARCHAR, path VARCHAR, is_filled BOOLEAN)"
+    )
+    connection.execute(f"INSERT INTO kept VALUES ('{object_}', {found[0]}, {found[1]})")
+    columns = ", ".join(
+        f"('{object_}', '{path}', {is_filled})"
+        for path, is_filled in zip(paths, found[2:], strict=True)
+    )
+    connection.execute(f"INSERT INTO kept_columns VALUES {columns}")
 
 
 class Archive:
@@ -46,6 +78,8 @@ class Archive:
         try:
             build(fresh, estate, seed, progress)
             with duckdb.connect(str(fresh)) as connection:
+                for object_ in ARCHIVED:
+                    _describe(connection, object_)
                 identity = json.dumps(self._identity)
                 connection.execute(f"CREATE TABLE identity AS SELECT '{identity}' AS identity")
             fresh.replace(self._file)
@@ -75,6 +109,9 @@ class Archive:
             raise SandboxError(
                 f"{self._file} cannot be read ({str(error).splitlines()[0]}): {remedy}"
             ) from error
+        if identity.get("format") != _FORMAT:
+            connection.close()
+            raise SandboxError(f"{self._file} is not of this version of the sandbox: {remedy}")
         if identity != self._identity:
             connection.close()
             there = {name: value for name, value in identity.items() if name != "format"}
@@ -89,14 +126,14 @@ class Archive:
     def _quoted_file(self) -> str:
         return str(self._file).replace("'", "''")
 
-    def columns(self, object_: str) -> dict[str, str]:
-        """The paths that are kept of an object's records, with the types that DuckDB gives them."""
-        rows = self.rows(f'DESCRIBE archive."{object_} by time"')
-        return {str(name): str(type_) for name, type_, *_ in rows if name != "noise"}
-
-    def rows(self, sql: str) -> list[tuple[object, ...]]:
-        """What a statement answers, all of it."""
-        return self._connection.execute(sql).fetchall()
+    def shelf(self, object_: str) -> Shelf:
+        """What is kept of an object."""
+        columns = self._connection.execute(
+            f"SELECT path, is_filled FROM archive.kept_columns WHERE object = '{object_}'"
+        ).fetchall()
+        records = self.number(f"SELECT records FROM archive.kept WHERE object = '{object_}'")
+        last = self.number(f"SELECT last_key FROM archive.kept WHERE object = '{object_}'")
+        return Shelf(dict(columns), records, last)
 
     def texts(self, sql: str) -> list[str]:
         """The first column of what a statement answers."""

@@ -66,8 +66,8 @@ class ArchivedTable(Table):
         self._recent: dict[str, Row | None] = {}
         # By statement; of a statement without the time from which on it asks, for that time.
         self._counted: dict[str, tuple[datetime, int]] = {}
-        self._base = archive.number(f"SELECT count(*) FROM {self._from(None)}")
-        self._last = archive.number(f"SELECT max(key) FROM {self._from(None)}")
+        shelf = archive.shelf(type_.name)
+        self._base, self._last = shelf.records, shelf.last_key
         self.next_key = self._last + 1
 
     def _from(self, entity: str | None) -> str:

@@ -108,13 +108,12 @@ class Terms:
     def __init__(self, archive: Archive, type_: ObjectType) -> None:
         self._archive = archive
         self.type = type_
-        self.columns = archive.columns(type_.name)
+        shelf = archive.shelf(type_.name)
+        self.columns = tuple(shelf.columns)
         self._seen: dict[tuple[str, str], tuple[object, str]] = {}
         self._texts: dict[tuple[str, str], tuple[object, Mapping[str, str]]] = {}
         self.table = f'archive."{type_.name} by time"'
-        filled = ", ".join(f"count(*) = count({name(path)})" for path in self.columns)
-        ((*are_filled,),) = archive.rows(f"SELECT {filled} FROM {self.table} AS t")
-        self._filled = {path for path, is_ in zip(self.columns, are_filled, strict=True) if is_}
+        self._filled = {path for path, is_filled in shelf.columns.items() if is_filled}
 
     def reference(self, path: str) -> tuple[Ref, str] | None:
         """The reference through which a field is seen, and which field of the other record."""
