@@ -29,7 +29,7 @@ from .oauth import TokenOffice
 from .referee import Referee
 from .scope import Session, User
 from .size import Size
-from .tables import Row, Tables
+from .tables import Row, Table, Tables
 from .throttle import Throttle
 from .webhooks import Webhooks
 
@@ -177,6 +177,7 @@ class Books:
         self._snapshots: dict[str, Callable[[], None]] = {}
         self._journal = Journal(state, seed, size) if state is not None else None
         self._archive: Archive | None = None
+        self._untouched: dict[str, Table] = {}
         try:
             self.tables: Tables = self._generated(size, state, progress)
         except BaseException:
@@ -201,8 +202,10 @@ class Books:
         estate = write_estate(tables, size, self.seed)
         if self._archive is None:
             self._archive = Archive(state, estate, self.seed, progress)
-        for name in ARCHIVED:
-            tables[name] = ArchivedTable(tables[name].type, self.seed, self._archive)
+            for name in ARCHIVED:
+                table = ArchivedTable(tables[name].type, self.seed, self._archive)
+                self._untouched[name] = table
+        tables.update((name, table.copy()) for name, table in self._untouched.items())
         return tables
 
     @property

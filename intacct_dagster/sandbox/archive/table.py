@@ -55,12 +55,14 @@ class ArchivedTable(Table):
 
     terms: Terms
 
-    def __init__(self, type_: ObjectType, seed: int, archive: Archive) -> None:
+    def __init__(
+        self, type_: ObjectType, seed: int, archive: Archive, terms: Terms | None = None
+    ) -> None:
         super().__init__(type_, seed)
         if type_.kind == "master" or type_.unique or type_.unasked_column:
             raise ValueError(f"{type_.name} cannot be archived: only its key tells records apart")
         self._archive = archive
-        self.terms = Terms(archive, type_)
+        self.terms = terms or Terms(archive, type_)
         self._gone: set[int] = set()
         # Most requests look at a record several times. What the archive has does not change.
         self._recent: dict[str, Row | None] = {}
@@ -79,7 +81,7 @@ class ArchivedTable(Table):
         return _Rows(self, self._rows)
 
     def copy(self) -> ArchivedTable:
-        other = ArchivedTable(self.type, self._seed, self._archive)
+        other = ArchivedTable(self.type, self._seed, self._archive, self.terms)
         other._gone = set(self._gone)
         for row in self._rows.values():
             Table.put(other, row)
