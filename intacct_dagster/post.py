@@ -181,9 +181,10 @@ class PostingEngine:
 
         Reconciliation judged by a copy that is hours old: of what changed until `known_until`
         (None: nobody says). What somebody entered since is left out of the plan: the next
-        extraction will see it, and reconciliation compare it. Raises IntacctError; nothing is
-        planned then.
+        extraction will see it, and reconciliation compare it. Raises IntacctError, WrongEntity for
+        a session that is not in its entity; nothing is planned then.
         """
+        self._client.prove_scope(object)
         with self._ledger.turn(object, self._entity):
             with self._step(Step.LOOK):
                 there = self._look(
@@ -213,8 +214,9 @@ class PostingEngine:
         `told` hears of each when it is recorded, in no certain order; the answer is in the order of
         the chunks. A chunk that another run sent meanwhile is reported as that run left it.
 
-        Raises NotReached, Throttled, AuthenticationRefused or AccessDenied if a request certainly
-        did nothing: its chunk is ready as before, and so are those that were not begun; those that
+        Raises WrongEntity before anything is sent in a session that is not in its entity. Raises
+        NotReached, Throttled, AuthenticationRefused or AccessDenied if a request certainly did
+        nothing: its chunk is ready as before, and so are those that were not begun; those that
         were under way are recorded first. `send` may be called again. Raises RequestRefused if
         there is nothing at the object's address: the documents are to be planned again. An answer
         that does not come, or does not add up, leaves a chunk uncertain; nothing is raised for it.
@@ -233,6 +235,7 @@ class PostingEngine:
                 raise
 
         target = self._ledger.chunk(chunk_ids[0]).object
+        self._client.prove_scope(target)
         # Two threads more than requests: they write in the ledger while the others wait.
         size = self._in_flight + 2 if self._in_flight > 1 else 1
         with self._ledger.turn(target, self._entity), ThreadPoolExecutor(size) as threads:

@@ -11,7 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from intacct_dagster.intacct import NotReached, RequestRefused
+from intacct_dagster.intacct import (
+    ClientCredentials,
+    Intacct,
+    NotReached,
+    RequestRefused,
+    WrongEntity,
+)
 from intacct_dagster.post import (
     IDS_IN_A_QUERY,
     MOST_SPLITS,
@@ -20,9 +26,10 @@ from intacct_dagster.post import (
     PostingEngine,
     Sent,
 )
-from intacct_dagster.sandbox import serve
+from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 from intacct_dagster.warehouse import ItemState, Ledger
 from intacct_dagster_tests.posting_world import INVOICE, NOBODY, World, once_each
+from intacct_dagster_tests.test_extract_strangers import Strange
 
 
 @pytest.fixture
@@ -310,6 +317,28 @@ def test_many_documents_are_looked_for_among_what_changed_since_the_copy(world: 
     assert sum(chunk.size for chunk in planned.chunks) == len(items) - 1
     asked = [json.loads(body) for _, body in world.weather.reads]
     assert not any("$in" in str(query.get("filters")) for query in asked), "by change, not by id"
+
+
+@pytest.mark.parametrize("scope", ["|E120", ""], ids=["another entity", "the top level"])
+def test_a_session_that_is_not_in_its_entity_posts_nothing(world: World, scope: str) -> None:
+    (chunk,) = world.plan(world.item("S1"))
+    elsewhere = Intacct(
+        COMPANY,
+        world.base_url,
+        ClientCredentials(CLIENT_ID, CLIENT_SECRET),
+        {"E110": "top"},
+        transport=Strange(world.weather, scope),
+    )
+    engine = PostingEngine(elsewhere.entity("E110"), world.ledger, now=world.clock)
+    with pytest.raises(WrongEntity):
+        engine.send(chunk.chunk_id)
+    with pytest.raises(WrongEntity):
+        engine.plan(
+            "sales", INVOICE, "referenceNumber", [world.item("S2")], run_id="run", chunk_size=500
+        )
+    elsewhere.close()
+    assert world.weather.writes == []
+    assert world.states() == {"S1": ItemState.PLANNED}
 
 
 def test_a_person_may_say_which_of_two_records_is_the_documents(world: World) -> None:

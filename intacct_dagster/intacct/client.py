@@ -310,6 +310,16 @@ class IntacctClient:
             self._session.proven = True
         return result
 
+    def prove_scope(self, object: str) -> None:
+        """That this session is in its entity, before `object` is written there. Costs once.
+
+        A record goes to the entity of the session that creates it, whatever was meant. Raises
+        WrongEntity; at the top level, and where nothing in the company is private, it proves
+        nothing.
+        """
+        if self.entity_id is not None:
+            self._prove_scope(object, fenced=True)
+
     def _prove_scope(self, object: str, *, fenced: bool) -> None:
         """That this session is in its entity, where the rows of a walk do not show it.
 
