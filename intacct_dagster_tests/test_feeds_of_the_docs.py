@@ -19,6 +19,7 @@ from intacct_dagster.defs import (
     crosswalk_key,
     current_key,
     feed_key,
+    plan_key,
     posted_key,
     raw_key,
     reconciled_key,
@@ -27,7 +28,7 @@ from intacct_dagster.intacct import ClientCredentials, Intacct
 from intacct_dagster.post import PostingEngine
 from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster.warehouse import Entry, Item, Ledger, open_state
-from intacct_dagster_tests.code_location import PROJECT, CodeLocation, code_location
+from intacct_dagster_tests.code_location import PROJECT, CodeLocation, code_location, failure
 from intacct_dagster_tests.posting_world import Clock
 
 TEXT = (PROJECT / "docs/feeds.md").read_text(encoding="utf-8")
@@ -36,6 +37,7 @@ FILES = dict(re.findall(r"```csv (\S+)\n(.*?)```", TEXT, re.DOTALL))
 FEEDS: Mapping[str, Any] = {
     name: feed for text in CONFIGURATIONS for name, feed in yaml.safe_load(text).items()
 }
+STAGES = (feed_key, reconciled_key, plan_key, posted_key)
 FIRST = LAST_DAY - timedelta(days=1)  # a Monday, when a week of the timesheets begins
 #: what is there before the payments, whose feeds ask for its keys
 PAID = ("customers", "vendors", "invoices", "bills", "accruals", "hours")
@@ -78,9 +80,9 @@ def extract(location: CodeLocation) -> None:
 
 def reconcile_and_post(location: CodeLocation) -> None:
     for feeds in (PAID, [feed for feed in FEEDS if feed not in PAID]):
-        keys = [key(feed) for feed in feeds for key in (feed_key, reconciled_key, posted_key)]
+        keys = [key(feed) for feed in feeds for key in STAGES]
         result = location.run(keys, entity="E110", first=FIRST)
-        assert result.success
+        assert result.success, failure(result)
         failed = [each for each in result.get_asset_check_evaluations() if not each.passed]
         assert not failed, [(each.asset_key, each.description) for each in failed]
         assert location.run([crosswalk_key(feed) for feed in feeds]).success
@@ -134,7 +136,7 @@ def test_the_examples_are_posted_once_found_again_and_read_back(
     # A row that changed is a difference, and no second document.
     path = location.settings.directory / "feeds/accruals/accruals.csv"
     path.write_text(FILES["feeds/accruals/accruals.csv"].replace("310.40", "311.00"))
-    keys = [key("accruals") for key in (feed_key, reconciled_key, posted_key)]
+    keys = [key("accruals") for key in STAGES]
     assert location.run(keys, entity="E110", first=FIRST).success
     found = location.rows("SELECT source_id, status, differences FROM reconciled.accruals")
     changed = {"source": "311.00", "posted": "310.40"}

@@ -109,6 +109,18 @@ def test_a_byte_order_mark_says_more_than_the_configuration(
     assert stored(warehouse) == {("Ä-1", "a.csv", 2): None}
 
 
+def test_a_byte_that_the_encoding_does_not_have_costs_its_line(
+    warehouse: Warehouse, folder: Path
+) -> None:
+    text = HEADER.encode() + f"P-1,E110,{DAY},7,1\nP-".encode() + b"\x81,E110,2026-10-01,7,1\n"
+    (folder / "a.csv").write_bytes(text)
+    read(warehouse, folder, replace(PAYMENTS, csv=CsvForm(encoding="cp1252")))
+    assert stored(warehouse) == {("P-1", "a.csv", 2): None}
+    assert rows(warehouse, "SELECT line, reason, raw FROM feed.quarantine") == [
+        (3, "the line is not CP1252", "P-\\x81,E110,2026-10-01,7,1")
+    ]
+
+
 @pytest.mark.parametrize(
     ("cells", "kind"),
     [
