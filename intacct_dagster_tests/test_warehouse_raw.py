@@ -182,7 +182,7 @@ def test_a_row_of_another_entity_is_refused_and_nothing_of_the_load_stays(
 ) -> None:
     warehouse.load(load_of(tmp_path / "pages", [invoice("1")]))
     rows = [invoice("2"), invoice("3", **{"entity.id": "E120"})]
-    with pytest.raises(LoadRefused, match="key 3 belongs to entity E120") as refusal:
+    with pytest.raises(LoadRefused, match="key 3 on page 1 belongs to entity E120") as refusal:
         warehouse.load(load_of(tmp_path / "pages", rows))
     assert (refusal.value.object, refusal.value.entity) == (INVOICE, "E110")
     assert "X-IA-API-Param-Entity" in str(refusal.value)
@@ -319,7 +319,7 @@ def test_a_row_without_a_key_is_refused(
 ) -> None:
     page = json.dumps([invoice("1"), {**invoice("2"), "key": key}])
     load = load_of(tmp_path / "pages", page, distinct_keys=2)
-    with pytest.raises(LoadRefused, match="a row has no key"):
+    with pytest.raises(LoadRefused, match="a row on page 1 has no key"):
         warehouse.load(load)
 
 

@@ -671,7 +671,11 @@ class _Attempt:
     ) -> tuple[QueryPage, Sequence[_Row | _Undated]]:
         """One page whose length, order and bounds are as asked for. Raises _NotProven."""
         self._at.requests += 1
-        page = self._ask(self._asked_at(bound, start))
+        try:
+            page = self._ask(self._asked_at(bound, start))
+        except AnswerNotUnderstood as error:
+            told = f"Page {self._at.pages + 1}: {error.what}"
+            raise self._not_understood(told, error.remedy) from None
         return page, self._received(page, bound, start)
 
     def _received(
@@ -711,12 +715,14 @@ class _Attempt:
         try:
             return decoder.decode(page.raw)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise AnswerNotUnderstood(
-                f"Page {self._at.pages} of {self._about} is not understood: {error}",
-                remedy="Nothing of the walk was kept.",
-                entity=self._about.entity,
-                object=self._about.object,
-            ) from None
+            told = f"Page {self._at.pages} of {self._about} is not understood: {error}"
+            told += f"{_key_at(error, page)}."
+            raise self._not_understood(told, "Nothing of the walk was kept.") from None
+
+    def _not_understood(self, told: str, remedy: str) -> AnswerNotUnderstood:
+        return AnswerNotUnderstood(
+            told, remedy=remedy, entity=self._about.entity, object=self._about.object
+        )
 
     def _check_times(
         self, bound: datetime | None, rows: Sequence[_Row | _Undated], until: datetime
@@ -747,8 +753,8 @@ class _Attempt:
             if owners - {ours}:
                 other = next(row for row in rows if row.entity and row.entity != ours)
                 raise WrongEntity(
-                    f"{self._about} came with key {other.key}, which belongs to entity "
-                    f"{other.entity}; nothing of it was kept.",
+                    f"Page {at.pages} of {self._about} came with key {other.key}, which belongs "
+                    f"to entity {other.entity}; nothing of it was kept.",
                     remedy=f"The session is not bound to {ours}: check the user that is "
                     f"configured for {ours}, and that no proxy drops X-IA-API-Param-Entity.",
                     entity=ours,
@@ -833,6 +839,15 @@ def _without_first(page: msgspec.Raw, count: int) -> tuple[bytes | memoryview, .
         elements = msgspec.json.decode(page, type=list[msgspec.Raw])[count:]
         return (b"[", b",".join(elements), b"]")
     return (b"[", whole[len(head[: at + 1].encode()) :])
+
+
+def _key_at(error: Exception, page: QueryPage) -> str:
+    """The key of the row that a decoder names by its place ("$[3].key"), in words."""
+    place = re.search(r"\$\[(\d+)\]", str(error))
+    try:
+        return f", in the row with key {page.rows[int(place[1])].get('key')}" if place else ""
+    except (AnswerNotUnderstood, IndexError):
+        return ""
 
 
 def _tail(rows: Sequence[_Row | _Undated]) -> Sequence[_Row | _Undated]:

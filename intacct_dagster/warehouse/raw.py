@@ -259,13 +259,14 @@ def _day(load: RawLoad) -> str:
     return f"greatest(coalesce({day}, {first}), {first})"
 
 
-def _pages(load: RawLoad, *, exact: bool) -> str:
-    """The rows of the pages as a relation, each value as it came."""
+def _pages(load: RawLoad, *, exact: bool, file: str = "") -> str:
+    """The rows of the pages as a relation, each value as it came; `file` names one for the page."""
     if not load.files:
         return wire.no_rows(load.columns)
+    named = f" filename = {literal(file)}," if file else ""
     return (
         f"read_json([{', '.join(literal(str(file)) for file in load.files)}],"
-        f" format = 'array', records = true, maximum_object_size = {_LARGEST_ROW},"
+        f" format = 'array', records = true, maximum_object_size = {_LARGEST_ROW},{named}"
         f" columns = {wire.read_columns(load.columns, exact=exact)})"
     )
 
@@ -349,12 +350,14 @@ def _refuse_flaws(file: DuckDBFile, load: RawLoad) -> None:
         "raw_flaws",
         typed=", ".join(f"{wire.typed(c)} AS {identifier(c.name)}" for c in load.columns),
         flaw=f"CASE {' '.join(checks)} END" if checks else "CAST(NULL AS VARCHAR)",
-        pages=_pages(load, exact=True),
+        pages=_pages(load, exact=True, file="_file"),
         key=key,
         entity=entity,
         changed=_name_of(load, load.dated_by),
         day=_day(load),
     )
+    if not load.files:
+        return
     with file.workbench() as bench:
         try:
             found = bench.connection.execute(
@@ -370,18 +373,19 @@ def _refuse_flaws(file: DuckDBFile, load: RawLoad) -> None:
             ) from error
     if not found:
         return
-    row_key, row_entity, flaw, moment = found[0]
+    row_key, row_entity, flaw, moment, file_name = found[0]
+    page = f" on page {[str(each) for each in load.files].index(file_name) + 1}"
     if not row_key:
         raise _refused(
             load,
-            "a row has no key",
+            f"a row{page} has no key",
             "Read the object again; report it to Sage support if it comes back.",
             column=KEY,
         )
     if row_entity not in {None, "", load.entity}:
         raise _refused(
             load,
-            f"the row with key {row_key} belongs to entity {row_entity}",
+            f"the row with key {row_key}{page} belongs to entity {row_entity}",
             f"Check that the session is bound to {load.entity}: the user's entity access, and the "
             "X-IA-API-Param-Entity header.",
             column=ENTITY,
@@ -391,7 +395,7 @@ def _refuse_flaws(file: DuckDBFile, load: RawLoad) -> None:
         when = f"was changed at {moment}" if moment is not None else "has no change time"
         raise _refused(
             load,
-            f"the row with key {row_key} {when}, outside the days {min(load.days)} to "
+            f"the row with key {row_key}{page} {when}, outside the days {min(load.days)} to "
             f"{max(load.days)}",
             "Read the object again for these days; the answer holds more than was asked for.",
             column=load.dated_by,
@@ -401,8 +405,8 @@ def _refuse_flaws(file: DuckDBFile, load: RawLoad) -> None:
     column = next(c for c in load.columns if c.name == name)
     raise _refused(
         load,
-        f"column {name} ({column.path}) of the row with key {row_key} holds {_shorten(shown)}, "
-        f"which is not exactly a {column.type}",
+        f"column {name} ({column.path}) of the row with key {row_key}{page} holds "
+        f"{_shorten(shown)}, which is not exactly a {column.type}",
         "Leave the field out of the object's `fields:` in intacct.yaml, or give it another type.",
         column=name,
         key=row_key,
