@@ -567,7 +567,7 @@ class _Attempt:
         """The next page: one that was asked for early, if it follows what was read."""
         early = self._ahead.take() if self._at.anchor is None and self._at.start == 1 else None
         if early is not None:
-            page = early.page.result()
+            page = self._understood(early.page.result)
             rows = self._received(page, early.bound, early.start)
             if self._follows(rows):
                 return early, page, rows
@@ -671,12 +671,15 @@ class _Attempt:
     ) -> tuple[QueryPage, Sequence[_Row | _Undated]]:
         """One page whose length, order and bounds are as asked for. Raises _NotProven."""
         self._at.requests += 1
+        page = self._understood(lambda: self._ask(self._asked_at(bound, start)))
+        return page, self._received(page, bound, start)
+
+    def _understood(self, get: Callable[[], QueryPage]) -> QueryPage:
         try:
-            page = self._ask(self._asked_at(bound, start))
+            return get()
         except AnswerNotUnderstood as error:
             told = f"Page {self._at.pages + 1}: {error.what}"
             raise self._not_understood(told, error.remedy) from None
-        return page, self._received(page, bound, start)
 
     def _received(
         self, page: QueryPage, bound: datetime | None, start: int
