@@ -13,7 +13,7 @@ from .chart_of_accounts import BILLED_EXPENSES
 from .masters import Masters
 from .names import PURCHASES
 from .receivables import quiet
-from .writer import CALENDAR, Writer, money, touched
+from .writer import CALENDAR, Writer, amounts, money, touched
 
 _BILLS_A_WEEKDAY = {"E110": 16, "E120": 9, "E130": 6, "E140": 8}
 
@@ -36,7 +36,6 @@ def _write_bill(
     total = sum(cents for *_, cents in lines)
     made, changed = touched(random, day)
     paid = (LAST_DAY - day).days > 25 and random.random() < 0.6
-    due_amount = "0.00" if paid else money(total)
     vendor = random.choice(masters.vendors[entity.key])
     values: dict[str, Json] = {
         "billNumber": f"{random.choice('ABCDEFGH')}{random.randrange(10**6):06d}",
@@ -46,20 +45,8 @@ def _write_bill(
         "description": lines[0][1],
         "vendor.key": vendor,
         "state": "paid" if paid else "posted",
-        "currency.baseCurrency": entity.currency,
-        "currency.txnCurrency": entity.currency,
-        "currency.exchangeRate.rate": 1,
-        "currency.exchangeRate.date": day.isoformat(),
-        "term.key": "1",
-        "totalBaseAmount": money(total),
-        "totalBaseAmountDue": due_amount,
-        "totalTxnAmount": money(total),
-        "totalTxnAmountDue": due_amount,
-        "paymentInformation.totalBaseAmountPaid": money(total) if paid else "0.00",
-        "paymentInformation.totalTxnAmountPaid": money(total) if paid else "0.00",
+        **amounts(entity.currency, day, total, changed[:10] if paid else None),
     }
-    if paid:
-        values["paymentInformation.fullyPaidDate"] = changed[:10]
     audit = {
         "entity": entity.key,
         "made": made,

@@ -13,7 +13,7 @@ from intacct_dagster.sandbox.company import ENTITIES, Entity
 from .chart_of_accounts import DELIVERING_DEPARTMENTS, REVENUE_WITH_DEPARTMENT, REVENUE_WITHOUT
 from .masters import Masters
 from .names import SERVICES
-from .writer import CALENDAR, Writer, money, touched
+from .writer import CALENDAR, Writer, amounts, money, touched
 
 INVOICES_A_WEEKDAY = {"E110": 54, "E120": 29, "E130": 19, "E140": 23}
 """How many each entity writes; on a day of the weekend two fifths of it."""
@@ -75,7 +75,6 @@ def _write_invoice(
     due = day + timedelta(days=30)
     paid = (LAST_DAY - day).days > 21 and random.random() < 0.4
     key = writer.tables["accounts-receivable/invoice"].take_key()
-    due_amount = "0.00" if paid else money(total)
     values: dict[str, Json] = {
         "invoiceNumber": f"INV-{int(key):06d}",
         "invoiceDate": day.isoformat(),
@@ -84,20 +83,8 @@ def _write_invoice(
         "description": lines[0][2],
         "customer.key": random.choice(masters.customers[entity.key]),
         "state": "paid" if paid else "posted",
-        "currency.baseCurrency": entity.currency,
-        "currency.txnCurrency": entity.currency,
-        "currency.exchangeRate.rate": 1,
-        "currency.exchangeRate.date": day.isoformat(),
-        "term.key": "1",
-        "totalBaseAmount": money(total),
-        "totalBaseAmountDue": due_amount,
-        "totalTxnAmount": money(total),
-        "totalTxnAmountDue": due_amount,
-        "paymentInformation.totalBaseAmountPaid": money(total) if paid else "0.00",
-        "paymentInformation.totalTxnAmountPaid": money(total) if paid else "0.00",
+        **amounts(entity.currency, day, total, changed[:10] if paid else None),
     }
-    if paid:
-        values["paymentInformation.fullyPaidDate"] = changed[:10]
     if billing:
         values["referenceNumber"] = billing
     audit = {"entity": entity.key, "made": made, "changed": changed, "by": by}

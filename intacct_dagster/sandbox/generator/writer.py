@@ -57,6 +57,26 @@ def touched(random: Random, day: date) -> tuple[str, str]:
     return made, max(made, moment(random, later))
 
 
+def amounts(currency: str, day: date, total: int, paid_on: str | None) -> Row:
+    """What an invoice or a bill of so many cents says of its money: all of it is paid on one day,
+    or none. In the entity's own currency, at the rate 1."""
+    due, paid = (money(total), "0.00") if paid_on is None else ("0.00", money(total))
+    values: Row = {
+        "currency.baseCurrency": currency,
+        "currency.txnCurrency": currency,
+        "currency.exchangeRate.rate": 1,
+        "currency.exchangeRate.date": day.isoformat(),
+        "term.key": "1",
+        "totalBaseAmount": money(total),
+        "totalBaseAmountDue": due,
+        "totalTxnAmount": money(total),
+        "totalTxnAmountDue": due,
+        "paymentInformation.totalBaseAmountPaid": paid,
+        "paymentInformation.totalTxnAmountPaid": paid,
+    }
+    return values if paid_on is None else values | {"paymentInformation.fullyPaidDate": paid_on}
+
+
 class Writer:
     """Adds records one after another; keys count from 1 in each object."""
 
