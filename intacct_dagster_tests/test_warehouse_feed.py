@@ -355,7 +355,8 @@ def test_a_column_that_changed_its_type_is_refused(warehouse: Warehouse, folder:
     ("changes", "told"),
     [
         ({"name": "Sales Invoices"}, "no name for a table"),
-        ({"name": "quarantine"}, "holds the quarantine"),
+        ({"name": "quarantine"}, "has a table of that name"),
+        ({"name": "chunks"}, "has a table of that name"),
         ({"files": []}, "names no files"),
         ({"source_id": "_ref"}, "cannot name a column"),
         ({"types": {"Amount": "text"}}, "differ only in case"),
