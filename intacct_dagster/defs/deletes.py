@@ -8,6 +8,7 @@ from intacct_dagster.config import Settings
 from intacct_dagster.defs.failures import plainly
 from intacct_dagster.defs.raw import extractor_of, raw_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
+from intacct_dagster.defs.tables import spent
 from intacct_dagster.extract import Swept
 from intacct_dagster.intacct import Usage
 from intacct_dagster.warehouse import table_name
@@ -75,6 +76,5 @@ def _metadata(done: list[Swept]) -> dict[str, dg.MetadataValue]:
         "covers": dg.MetadataValue.text(
             f"changes since {done[0].since:%Y-%m-%d}" if done[0].since else "all records"
         ),
-        "requests": dg.MetadataValue.int(usage.requests),
-        "api_transactions": dg.MetadataValue.int(usage.transactions),
+        **spent(usage),
     }

@@ -12,7 +12,7 @@ from intacct_dagster.config import ObjectSettings, Settings
 from intacct_dagster.defs.failures import in_words
 from intacct_dagster.defs.partitions import days_by_entity, entity_days, partition_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
-from intacct_dagster.defs.tables import column_schema, relation
+from intacct_dagster.defs.tables import column_schema, relation, spent
 from intacct_dagster.extract import Extracted, Extractor
 from intacct_dagster.intacct import IntacctError, Usage
 from intacct_dagster.warehouse import KeptPages, WarehouseError, table_name
@@ -175,11 +175,9 @@ class _Landed:
     def metadata(self) -> dict[str, dg.MetadataValue]:
         return {
             "rows_read": dg.MetadataValue.int(sum(each.rows for each in self.done)),
-            "pages": dg.MetadataValue.int(self._usage.pages),
-            "requests": dg.MetadataValue.int(self._usage.requests),
-            "retries": dg.MetadataValue.int(self._usage.retries),
-            "seconds_waited": dg.MetadataValue.float(round(self._usage.seconds_waited, 3)),
-            "api_transactions": dg.MetadataValue.int(self._usage.transactions),
+            # What follows is of all these partitions together: their days are one walk.
+            "partitions": dg.MetadataValue.int(sum(len(rows) for rows in self.rows.values())),
+            **spent(self._usage),
             "read_by": dg.MetadataValue.text(self.done[-1].shape.read_by),
             "rows_looked_back": dg.MetadataValue.int(sum(e.looked_back for e in self.done)),
             **self._unusual(),
@@ -226,7 +224,7 @@ def _fail(
                     dg.AssetMaterialization(
                         key,
                         partition=partition_key(entity, day),
-                        metadata={"dagster/partition_row_count": count},
+                        metadata={**each.metadata(), "dagster/partition_row_count": count},
                     )
                 )
     told = dict.fromkeys(in_words(each, settings) for each in failures)

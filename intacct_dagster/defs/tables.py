@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from intacct_dagster.config import Settings
+from intacct_dagster.intacct import Usage
 from intacct_dagster.warehouse import Column, TableColumn
 
 #: More rows than this do not help a reader, and the event log keeps them for ever.
@@ -35,6 +36,17 @@ def column_schema(
             ]
         )
     )
+
+
+def spent(usage: Usage) -> dict[str, dg.MetadataValue]:
+    """What was asked of the API, as metadata: the same names on every asset."""
+    return {
+        "pages": dg.MetadataValue.int(usage.pages),
+        "requests": dg.MetadataValue.int(usage.requests),
+        "retries": dg.MetadataValue.int(usage.retries),
+        "seconds_waited": dg.MetadataValue.float(round(usage.seconds_waited, 3)),
+        "api_transactions": dg.MetadataValue.int(usage.transactions),
+    }
 
 
 def table_of(
