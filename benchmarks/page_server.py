@@ -129,7 +129,18 @@ class Pages(asyncio.Protocol):
         if len(body) < length:
             return
         self._got = b""
+        entity = next(
+            (
+                line[23:].strip()
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"x-ia-api-param-entity:")
+            ),
+            ENTITY.encode(),
+        )
         answer = self._answer(head.split(b" ")[1], body)
+        if entity != ENTITY.encode():
+            mine = b'"entity.id":"%s"' % ENTITY.encode()
+            answer = [part.replace(mine, b'"entity.id":"%s"' % entity) for part in answer]
         asyncio.get_running_loop().call_later(self._latency, self._send, answer)
 
     def _send(self, parts: list[bytes]) -> None:

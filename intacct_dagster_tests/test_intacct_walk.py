@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import random
 import tempfile
@@ -132,6 +133,7 @@ def read(
         parameters={},
         submit=lambda query: lanes.submit(0, functools.partial(world, query)),
         ahead=ahead,
+        clock=itertools.count().__next__,
     )
 
 
@@ -638,6 +640,7 @@ def test_what_is_asked_for_at_once_is_as_much_as_was_allowed(tmp_path: Path) -> 
         parameters={},
         submit=submit,
         ahead=4,
+        clock=itertools.count().__next__,
     )
     assert max(waiting) == 4
 

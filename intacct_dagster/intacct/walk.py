@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Final
 
 import msgspec
@@ -193,6 +194,8 @@ class _Progress(msgspec.Struct):
 #: How often an attempt begins to read ahead. Where pages often do not follow each other, rows leave
 #: so fast that it is cheaper to read one page after the other.
 _BEGINNINGS_AHEAD: Final = 4
+#: What looking at a page takes at most. Pages that come as fast need not lie in memory.
+_SECONDS_A_PAGE: Final = 0.03
 
 _ANY_JSON: Final = json.JSONDecoder()
 _NOT_SPACE: Final = re.compile(r"\S")
@@ -216,12 +219,13 @@ def walk(
     filters: Sequence[Filter] = (),
     submit: Submit | None = None,
     ahead: int = 0,
+    clock: Callable[[], float] = monotonic,
 ) -> WalkResult:
     """Reads `window` of `object` into files under `into`; None reads all rows, by key.
 
     `changed` is the path of the change time that the window is of; `filters` narrow what is read.
     With `submit`, which begins to `ask` and gives what will be the page, up to `ahead` pages are
-    asked for before it is their turn.
+    asked for before it is their turn: fewer where they come in less time (seconds of `clock`).
 
     Pages cannot be got at before they are proven. A walk that was interrupted, by what `ask`
     raises or by the end of the process, goes on from its last whole page when it is asked for
@@ -246,7 +250,7 @@ def walk(
     while progress.attempt <= ATTEMPTS:
         folder = into / f"walk-{progress.attempt}"
         folder.mkdir(exist_ok=True)
-        early = _Ahead(submit, ahead, page_size)
+        early = _Ahead(submit, ahead, page_size, clock)
         attempt = _Attempt(ask, early, query, window, changed, about, folder, progress)
         try:
             with closing(early):
@@ -328,9 +332,13 @@ class _Ahead:
     page is asked for by its change time, and this begins again, a few times.
     """
 
-    def __init__(self, submit: Submit | None, most: int, size: int) -> None:
+    def __init__(
+        self, submit: Submit | None, most: int, size: int, clock: Callable[[], float]
+    ) -> None:
+        self.clock = clock
         self._submit = submit
         self._most = most if submit is not None else 0
+        self._enough = 0
         self._patience = _BEGINNINGS_AHEAD
         # A page may be a little shorter than it was asked for, and rows in front of it may leave.
         self._longest_step = size - min(32, size // 8)
@@ -339,8 +347,12 @@ class _Ahead:
         self._next = self._place = self._bound_place = 0
         self._bound: datetime | None = None
 
-    def begin(self, bound: datetime, size: int) -> None:
-        """A page has come that begins at the first row of `bound`: places count from there."""
+    def begin(self, bound: datetime, size: int, seconds: float) -> None:
+        """A page has come that begins at the first row of `bound`: places count from there.
+
+        It took `seconds`: while it came, so many pages could have been looked at.
+        """
+        self._enough = min(self._most, 2 + int(seconds / _SECONDS_A_PAGE))
         self._bound, self._place, self._bound_place = bound, 0, 0
         self._next = min(size, self._longest_step) - self._overlap
 
@@ -360,7 +372,7 @@ class _Ahead:
             self._submit is not None
             and self._bound is not None
             and self._patience
-            and len(self._early) < self._most
+            and len(self._early) < self._enough
             and step > 0
             and self._next + self._overlap < end + behind
         ):
@@ -483,6 +495,7 @@ class _Attempt:
         self._second: datetime | None = None
         self._keys_of_second: set[str] = set()
         self._last_page: dict[str, datetime | None] = {}
+        self._seconds = 0.0
 
     def file(self, number: int) -> Path:
         """The file of a page, counted from 1."""
@@ -555,7 +568,7 @@ class _Attempt:
                     at.start, at.anchor = 1, None
                     self._close_segment(last.second)
                     if early is None and start == 1 and at.bound is not None:
-                        self._ahead.begin(at.bound, self._size)
+                        self._ahead.begin(at.bound, self._size, self._seconds)
                     self._read_ahead(page, rows, start)
                 at.bound = last.second
             else:
@@ -671,7 +684,9 @@ class _Attempt:
     ) -> tuple[QueryPage, Sequence[_Row | _Undated]]:
         """One page whose length, order and bounds are as asked for. Raises _NotProven."""
         self._at.requests += 1
+        began = self._ahead.clock()
         page = self._understood(lambda: self._ask(self._asked_at(bound, start)))
+        self._seconds = self._ahead.clock() - began
         return page, self._received(page, bound, start)
 
     def _understood(self, get: Callable[[], QueryPage]) -> QueryPage:
