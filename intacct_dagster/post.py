@@ -94,6 +94,7 @@ class Step(StrEnum):
     The process may die before and after each; a test kills it there and looks what came of it.
     """
 
+    SCOPE = "prove that the session is in its entity"
     LOOK = "ask Intacct for the source ids before planning"
     PLAN = "write the plan"
     CLAIM = "claim a chunk for sending"
@@ -184,7 +185,8 @@ class PostingEngine:
         extraction will see it, and reconciliation compare it. Raises IntacctError, WrongEntity for
         a session that is not in its entity; nothing is planned then.
         """
-        self._client.prove_scope(object)
+        with self._step(Step.SCOPE):
+            self._client.prove_scope(object)
         with self._ledger.turn(object, self._entity):
             with self._step(Step.LOOK):
                 there = self._look(
@@ -235,7 +237,8 @@ class PostingEngine:
                 raise
 
         target = self._ledger.chunk(chunk_ids[0]).object
-        self._client.prove_scope(target)
+        with self._step(Step.SCOPE):
+            self._client.prove_scope(target)
         # Two threads more than requests: they write in the ledger while the others wait.
         size = self._in_flight + 2 if self._in_flight > 1 else 1
         with self._ledger.turn(target, self._entity), ThreadPoolExecutor(size) as threads:
