@@ -342,6 +342,31 @@ def test_a_plan_waits_for_a_person_and_one_that_changed_is_not_the_one_approved(
         assert max(books(location).values()) == 1
 
 
+def test_each_day_of_a_plan_shows_its_own_hash_and_totals(location: CodeLocation) -> None:
+    extract(location)
+    reconcile_and_post(location)
+    for day in (FIRST, LAST_DAY):
+        found = location.instance.fetch_materializations(
+            dg.AssetRecordsFilter(plan_key(FEED), asset_partitions=[f"{day}|E110"]), limit=1
+        )
+        materialization = found.records[0].asset_materialization
+        assert materialization is not None
+        shown = materialization.metadata
+        assert shown["plan"].value == plan_of(location)["E110", day][:SHOWN_HASH]
+        ((count, amount),) = location.rows(
+            f"SELECT count(*), sum(amount) FROM plan.{FEED} WHERE action = 'create' AND _day = ?",
+            day,
+        )
+        assert (shown["to_create"].value, shown["amount_to_create"].value) == (
+            count,
+            f"{amount:,.2f}",
+        )
+        totals = shown["totals"]
+        assert isinstance(totals, dg.TableMetadataValue)
+        by_account = [Decimal(str(each.data["amount"]).replace(",", "")) for each in totals.records]
+        assert sum(by_account) == amount
+
+
 def test_in_the_launchpad_a_plan_is_approved_by_its_hash_and_no_other(tmp_path: Path) -> None:
     posting = Posting(enabled=True, approval="required")
     with code_location(tmp_path, days=1, posting=posting) as location:

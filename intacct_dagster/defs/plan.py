@@ -169,8 +169,10 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         )
         by_partition = planned.by_partition(partitions_of(days))
         for partition, each in by_partition.items():
-            context.add_asset_metadata(_counts(each), partition_key=partition_key(*partition))
-        yield dg.MaterializeResult(metadata=_shown(planned))
+            # Of each partition its own: what a run yields stands in the events of all of them.
+            context.add_asset_metadata(_shown(each), partition_key=partition_key(*partition))
+        context.log.info(_told(planned))
+        yield dg.MaterializeResult()
         for gate in Gate:
             if not context.has_partition_key:
                 for partition, each in by_partition.items():
@@ -234,16 +236,10 @@ def _planned(documents: Sequence[Document], judged: Mapping[str, Judged]) -> _Pl
     )
 
 
-def _counts(planned: _Planned) -> dict[str, object]:
+def _told(planned: _Planned) -> str:
     held = sum(each.held for each in planned.documents)
-    create = [each for each in planned.documents if not each.held]
-    return {
-        "dagster/partition_row_count": len(planned.documents),
-        "to_create": len(create),
-        "held": held,
-        "amount_to_create": f"{sum((each.amount for each in create), Decimal()):.2f}",
-        "plan": plan_hash(planned.documents)[:SHOWN_HASH] or "nothing to create",
-    }
+    plan = plan_hash(planned.documents)[:SHOWN_HASH] or "nothing to create"
+    return f"plan {plan}: {len(planned.documents) - held:,} to create, {held:,} held"
 
 
 def _shown(planned: _Planned) -> dict[str, dg.MetadataValue]:
@@ -256,6 +252,7 @@ def _shown(planned: _Planned) -> dict[str, dg.MetadataValue]:
             lines, total = totals.get((source.entity, account), (0, Decimal()))
             totals[source.entity, account] = (lines + 1, total + amount)
     return {
+        "dagster/partition_row_count": dg.MetadataValue.int(len(planned.documents)),
         "plan": dg.MetadataValue.text(
             plan_hash(planned.documents)[:SHOWN_HASH] or "nothing to create"
         ),
