@@ -141,13 +141,19 @@ class Desk:
     folder: Path
     reading: Reading = field(default_factory=Reading)
     now: datetime = NOW
+    concurrency: int = 6
 
     def __post_init__(self) -> None:
         self.warehouse = Warehouse(self.folder / "warehouse.duckdb")
         self.allowance = Allowance(open_state(f"sqlite:///{self.folder}/state.db"), "demo")
         grant = ClientCredentials("id", "secret")
         self._intacct = Intacct(
-            "demo", "http://company.test/ia/api/v1", grant, {"E110": "usa"}, transport=self.company
+            "demo",
+            "http://company.test/ia/api/v1",
+            grant,
+            {"E110": "usa"},
+            transport=self.company,
+            concurrency=self.concurrency,
         )
 
     @property
@@ -395,7 +401,7 @@ def test_the_allowance_warns_before_it_is_used_up(spent: int, passed: bool) -> N
 
 def test_an_outage_does_not_cost_the_pages_that_were_read(tmp_path: Path) -> None:
     company = invoices(*range(1, 5))
-    desk = Desk(company, tmp_path)
+    desk = Desk(company, tmp_path, concurrency=1)
     what = ObjectSettings(name=INVOICE)
     desk.extractor.prepare([what], "E110")
     company.asked.clear()
@@ -416,7 +422,7 @@ from pathlib import Path
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster_tests.test_extract import INVOICE, Desk, days, invoices
 company = invoices(*range(1, 5))
-desk = Desk(company, Path(sys.argv[1]))
+desk = Desk(company, Path(sys.argv[1]), concurrency=1)  # one page after the other
 answer = company.handle_request
 def die(request):
     if len(company.asked) == 4:
