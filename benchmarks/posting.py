@@ -35,7 +35,7 @@ from intacct_dagster.defs import (
 )
 from intacct_dagster.intacct import ClientCredentials, Intacct
 from intacct_dagster.post import PostingEngine
-from intacct_dagster.warehouse import Item, Ledger, open_state
+from intacct_dagster.warehouse import Item, Ledger, Warehouse, open_state
 
 HERE = Path(__file__).parent
 DAY = date(2026, 1, 1)
@@ -158,6 +158,10 @@ def graph(port: str, items: int, folder: Path) -> dict[str, Any]:
         cpu = time.process_time() - cpu
     checks = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
     assert all(checks.values()), checks
+    posted = Warehouse(settings.warehouse).frame(
+        "SELECT count(*) AS posted FROM posting.sales WHERE state = 'posted'"
+    )
+    assert posted["posted"][0] == items, "a posting that posts nothing is soon done"
     steps: dict[str, float] = {}
     for event in result.all_events:
         if event.is_step_success:

@@ -10,26 +10,44 @@ import asyncio
 import json
 import sys
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
 OBJECT = "accounts-receivable/invoice"
+LINE = "accounts-receivable/invoice-line"
 _FIELD = {"type": "string", "readOnly": False, "writeOnly": False, "nullable": True}
+_DATE = {**_FIELD, "format": "date"}
 _DECIMAL = {**_FIELD, "format": "decimal-precision-2"}
-_MODEL = {
-    "fields": {
-        **dict.fromkeys(("key", "id", "referenceNumber", "state"), _FIELD),
-        "totalTxnAmount": _DECIMAL,
+
+
+def _reference(object: str) -> dict[str, Any]:
+    return {"apiObject": object, "fields": {"key": _FIELD, "id": _FIELD}}
+
+
+_MODELS: dict[str, dict[str, Any]] = {
+    OBJECT: {
+        "fields": {
+            **dict.fromkeys(("key", "id", "referenceNumber", "state"), _FIELD),
+            **dict.fromkeys(("invoiceDate", "dueDate"), _DATE),
+            "totalTxnAmount": _DECIMAL,
+        },
+        "groups": {
+            "audit": {"fields": {"modifiedDateTime": {**_FIELD, "format": "date-time"}}},
+        },
+        "refs": {
+            "customer": _reference("accounts-receivable/customer"),
+            "entity": _reference("company-config/entity"),
+        },
+        "lists": {"lines": {"apiObject": LINE}},
+        "idempotenceSupported": True,
     },
-    "groups": {
-        "audit": {"fields": {"modifiedDateTime": {**_FIELD, "format": "date-time"}}},
-        "customer": {"fields": {"id": _FIELD}},
-        "entity": {"fields": {"id": _FIELD}},
+    LINE: {
+        "fields": {"key": _FIELD, "txnAmount": _DECIMAL},
+        "groups": {"dimensions": {"refs": {"location": _reference("company-config/location")}}},
+        "refs": {"glAccount": _reference("general-ledger/account")},
+        "lists": [],
     },
-    "refs": {},
-    "lists": [],
-    "idempotenceSupported": True,
 }
 
 
@@ -46,11 +64,14 @@ class Books:
             token = {"token_type": "Bearer", "access_token": "a", "expires_in": 43200}
             return 200, json.dumps(token).encode()
         if path.endswith("/services/core/model"):
-            return 200, _result(_MODEL, {"totalCount": 1})
+            name = parse_qs(urlsplit(target).query)["name"][0]
+            return 200, _result(_MODELS[name], {"totalCount": 1})
         if path.endswith("/services/core/query"):
             asked = json.loads(body)
+            rows = _master_data(asked)
             page = {"start": asked.get("start", 1), "pageSize": asked.get("size", 100)}
-            return 200, _result([], {"totalCount": 0, **page, "next": None, "previous": None})
+            meta = {"totalCount": len(rows), **page, "next": None, "previous": None}
+            return 200, _result(rows, meta)
         if method == "GET":
             keys = unquote(path.rpartition("/")[2]).split(",")
             records = b",".join(self._records[key] for key in keys)
@@ -68,6 +89,23 @@ class Books:
             created.append({"key": key, "id": key, "href": f"/objects/{OBJECT}/{key}"})
         meta = {"totalCount": len(created), "totalSuccess": len(created), "totalError": 0}
         return _result(created, meta)
+
+
+def _master_data(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Whatever master data is asked for by id is there and active; of the rest there is nothing."""
+    if asked["object"] == OBJECT:
+        return []
+    ids = [
+        name
+        for condition in asked.get("filters", [])
+        for operand in condition.values()
+        for name in (operand.get("id") or ())
+        if isinstance(operand.get("id"), list)
+    ]
+    opened = {"openBooksStartDate": "2020-01-01", "baseCurrency.id": "USD"}
+    if asked["object"] == "company-config/entity":
+        ids = [condition["$eq"]["id"] for condition in asked["filters"] if "$eq" in condition]
+    return [{"id": name, "key": name, "status": "active", **opened} for name in ids]
 
 
 def _result(result: Any, meta: dict[str, Any]) -> bytes:
