@@ -11,13 +11,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from page_server import make_rows
-from posting import posting_results
+from posting import posting_results, served_by
 from rich.console import Console
 from rich.table import Table
 from rivals import rival
@@ -31,20 +31,9 @@ ROWS_OF_A_BACKFILL = 20_000
 RIVALS = {"dlt": "dlt's rest_api source", "sdk": "sageintacctrestsdk + pandas"}
 
 
-@contextmanager
-def served(folder: Path, rows: int, latency: float) -> Iterator[str]:
+def served(folder: Path, rows: int, latency: float) -> AbstractContextManager[str]:
     """The port of a page server, for the length of the block."""
-    process = subprocess.Popen(
-        [sys.executable, str(HERE / "page_server.py"), str(folder), str(rows), str(latency)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait(10)
+    return served_by("page_server.py", folder, rows, latency)
 
 
 def measured(*arguments: object) -> dict[str, Any]:
@@ -73,7 +62,10 @@ def write_pages(data: Path, rows: int, into: Path) -> None:
 
 def at_zero_latency(data: Path, rows: int) -> dict[str, Any]:
     """(a), (b): REST to DuckDB against the bare reading of the same bytes from disk."""
-    with tempfile.TemporaryDirectory(dir=data) as scratch, served(data, rows, 0.0) as port:
+    with (
+        tempfile.TemporaryDirectory(dir=data) as scratch,
+        served(data, rows, 0.0) as port,
+    ):
         folder = Path(scratch)
         write_pages(data, rows, folder / "pages")
         limit = measured("bare", folder / "pages", folder)
@@ -92,7 +84,10 @@ def against_rivals(data: Path, rows: int) -> list[dict[str, Any]]:
     """(a): dlt and the SDK at the same rows, against ours in the same minutes."""
     results = []
     for which, target in (("dlt", 30), ("sdk", 4)):
-        with tempfile.TemporaryDirectory(dir=data) as scratch, served(data, rows, 0.0) as port:
+        with (
+            tempfile.TemporaryDirectory(dir=data) as scratch,
+            served(data, rows, 0.0) as port,
+        ):
             theirs = rival(data, which, port, rows, Path(scratch))
             ours = measured("extract", port, rows, 1, Path(scratch))
         results.append(
@@ -140,7 +135,10 @@ def through_dagster(data: Path, entities: int, days: int) -> dict[str, Any]:
 
 def at_real_latency(data: Path, rows: int, objects: int) -> dict[str, Any]:
     """(c): wall time at 300 ms a request and six in flight against requests x latency / 6."""
-    with tempfile.TemporaryDirectory(dir=data) as scratch, served(data, rows, LATENCY) as port:
+    with (
+        tempfile.TemporaryDirectory(dir=data) as scratch,
+        served(data, rows, LATENCY) as port,
+    ):
         ours = measured("extract", port, rows, objects, Path(scratch))
     ideal = ours["requests"] * LATENCY / IN_FLIGHT
     return {

@@ -183,9 +183,10 @@ def _write_feed(folder: Path, items: int) -> None:
 
 
 @contextmanager
-def _served(latency: float) -> Iterator[str]:
+def served_by(server: str, *arguments: object) -> Iterator[str]:
+    """The port that a server of this folder prints first, for the length of the block."""
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "posting_server.py"), str(latency)],
+        [sys.executable, str(HERE / server), *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -202,7 +203,10 @@ def posting_results(data: Path, items: int = 100_000) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     posts = -(-items // CHUNK)
     for what, target in (("engine", 1.15), ("graph", 1.5)):
-        with tempfile.TemporaryDirectory(dir=data) as folder, _served(LATENCY) as port:
+        with (
+            tempfile.TemporaryDirectory(dir=data) as folder,
+            served_by("posting_server.py", LATENCY) as port,
+        ):
             done = subprocess.run(
                 [sys.executable, __file__, what, port, str(items), folder],
                 check=True,
