@@ -27,8 +27,10 @@ from intacct_dagster.warehouse import (
     Partition,
     PlannedDocument,
     Warehouse,
+    by_partition,
     open_state,
     plan_hash,
+    plan_hashes,
     planned_documents,
 )
 
@@ -158,15 +160,8 @@ class _Plan:
     documents: tuple[PlannedDocument, ...]
 
     @property
-    def partitions(self) -> dict[Partition, list[PlannedDocument]]:
-        parts: dict[Partition, list[PlannedDocument]] = {}
-        for each in self.documents:
-            parts.setdefault((each.entity, each.day), []).append(each)
-        return parts
-
-    @property
     def hashes(self) -> dict[Partition, str]:
-        return {partition: plan_hash(each) for partition, each in self.partitions.items()}
+        return plan_hashes(self.documents)
 
 
 def _plans(settings: Settings, chosen: Chosen, days: Days) -> list[_Plan]:
@@ -203,7 +198,7 @@ def show_plan(chosen: Chosen, days: Days) -> None:
                     settings, ledger, Chosen(plan.feed, chosen.entity), ItemState.POSTED
                 )
             }
-            for (entity, day), documents in sorted(plan.partitions.items()):
+            for (entity, day), documents in sorted(by_partition(plan.documents).items()):
                 create = [each for each in documents if not each.held]
                 table.add_row(
                     entity,

@@ -1,6 +1,6 @@
 """Posting: what is missing in Intacct goes there in chunks, and checks say what became of it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -37,6 +37,7 @@ from intacct_dagster.warehouse import (
     payload_hash,
     payloads,
     plan_hash,
+    plan_hashes,
     planned_documents,
     reconciled_documents,
 )
@@ -103,8 +104,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         planned: Sequence[PlannedDocument], warehouse: WarehouseResource
     ) -> dict[tuple[str, str], str]:
         """(entity, source id) of what is not to be sent, and why: held, or without leave yet."""
-        plans = {partition: plan_hash(each) for partition, each in _by_partition(planned).items()}
-        approved = warehouse.approvals(settings.company).approved(name, plans)
+        approved = warehouse.approvals(settings.company).approved(name, plan_hashes(planned))
         aside: dict[tuple[str, str], str] = {}
         for each in planned:
             if each.held:
@@ -357,15 +357,6 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
     return posted
 
 
-def _by_partition(
-    documents: Iterable[PlannedDocument],
-) -> dict[Partition, list[PlannedDocument]]:
-    parts: dict[Partition, list[PlannedDocument]] = {}
-    for each in documents:
-        parts.setdefault((each.entity, each.day), []).append(each)
-    return parts
-
-
 def _approve(
     approvals: Approvals, feed: str, planned: Sequence[PlannedDocument], said: str
 ) -> None:
@@ -378,8 +369,7 @@ def _approve(
             "that one.",
             allow_retries=False,
         )
-    plans = {partition: plan_hash(each) for partition, each in _by_partition(planned).items()}
-    approvals.approve(feed, plans, by="the launchpad")
+    approvals.approve(feed, plan_hashes(planned), by="the launchpad")
 
 
 def _fates(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
+from typing import Any
 
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
 from intacct_dagster.warehouse.sql import identifier
-from intacct_dagster.warehouse.tables import TableColumn, ensure_table, stage_records
+from intacct_dagster.warehouse.tables import (
+    TableColumn,
+    ensure_table,
+    existing_columns,
+    stage_records,
+)
 
 Partition = tuple[str, date]
 """(entity id, day)."""
@@ -62,3 +68,29 @@ def replace_rows(
             table = identifier(CATALOG, schema, feed)
             delete_partitions(connection, table)
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM memory.main.fresh")
+
+
+def rows_of(
+    file: DuckDBFile,
+    schema: str,
+    feed: str,
+    columns: Sequence[str],
+    partitions: Collection[Partition],
+    *,
+    where: str = "true",
+) -> list[tuple[Any, ...]]:
+    """The rows of these partitions of `<schema>.<feed>`, by (entity, day, source id).
+
+    Empty where there is no such table yet. `columns` and `where` are SQL.
+    """
+    with file.workbench() as bench:
+        stage_partitions(bench.connection, partitions)
+        with bench.attached(read_only=True) as connection:
+            if not existing_columns(connection, CATALOG, schema, feed):
+                return []
+            return connection.execute(
+                f"SELECT {', '.join(columns)} FROM {identifier(CATALOG, schema, feed)}"
+                " INNER JOIN memory.main.partitions"
+                " ON partitions.entity = _entity AND partitions.day = _day"
+                f" WHERE {where} ORDER BY _entity, _day, source_id"
+            ).fetchall()

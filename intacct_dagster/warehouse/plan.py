@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from intacct_dagster.warehouse.current import INTACCT
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
-from intacct_dagster.warehouse.partitions import Partition, replace_rows, stage_partitions
+from intacct_dagster.warehouse.partitions import Partition, replace_rows, rows_of
 from intacct_dagster.warehouse.raw import ENTITY, KEY, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import (
@@ -98,6 +98,21 @@ def plan_hash(documents: Iterable[PlannedDocument]) -> str:
     return digest.hexdigest() if creates else ""
 
 
+def by_partition(
+    documents: Iterable[PlannedDocument],
+) -> dict[Partition, list[PlannedDocument]]:
+    """The documents of each partition that has any."""
+    parts: dict[Partition, list[PlannedDocument]] = {}
+    for each in documents:
+        parts.setdefault((each.entity, each.day), []).append(each)
+    return parts
+
+
+def plan_hashes(documents: Iterable[PlannedDocument]) -> dict[Partition, str]:
+    """The hash of the plan of each partition that has documents."""
+    return {partition: plan_hash(each) for partition, each in by_partition(documents).items()}
+
+
 def replace_plan(
     file: DuckDBFile,
     feed: str,
@@ -107,11 +122,13 @@ def replace_plan(
     run_id: str,
     at: datetime,
 ) -> dict[Partition, str]:
-    """Replaces these partitions of `plan.<feed>` in one transaction; the hash of each."""
-    by_partition: dict[Partition, list[PlannedDocument]] = {each: [] for each in partitions}
-    for document in documents:
-        by_partition[document.entity, document.day].append(document)
-    hashes = {partition: plan_hash(each) for partition, each in by_partition.items()}
+    """Replaces these partitions of `plan.<feed>` in one transaction; the hash of each.
+
+    Raises ValueError for a document of another partition.
+    """
+    hashes = dict.fromkeys(partitions, "") | plan_hashes(documents)
+    if len(hashes) != len(set(partitions)):
+        raise ValueError(f"feed {feed}: a planned document is of a partition that is not replaced")
     records = (
         (
             each.entity,
@@ -138,19 +155,11 @@ def planned_documents(
     file: DuckDBFile, feed: str, partitions: Collection[Partition]
 ) -> list[PlannedDocument]:
     """The plan of these partitions as materialized last; empty if the feed was never planned."""
-    with file.workbench() as bench:
-        stage_partitions(bench.connection, partitions)
-        with bench.attached(read_only=True) as connection:
-            if not existing_columns(connection, CATALOG, PLAN, feed):
-                return []
-            rows = connection.execute(
-                "SELECT _entity, _day, source_id, amount, payload_hash, gate, reason, what_to_do"
-                f" FROM {identifier(CATALOG, PLAN, feed)}"
-                " INNER JOIN memory.main.partitions"
-                " ON partitions.entity = _entity AND partitions.day = _day"
-                " ORDER BY _entity, _day, source_id"
-            ).fetchall()
-    return [PlannedDocument(*row) for row in rows]
+    columns = ("_entity", "_day", "source_id", "amount", "payload_hash")
+    held = ("gate", "reason", "what_to_do")
+    return [
+        PlannedDocument(*row) for row in rows_of(file, PLAN, feed, (*columns, *held), partitions)
+    ]
 
 
 def find_twins(

@@ -16,7 +16,12 @@ from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
 from intacct_dagster.warehouse.errors import NotMaterialized, ReconciliationRefused, SchemaChanged
 from intacct_dagster.warehouse.feed import FEED
 from intacct_dagster.warehouse.feed_spec import FeedSpec
-from intacct_dagster.warehouse.partitions import Partition, delete_partitions, stage_partitions
+from intacct_dagster.warehouse.partitions import (
+    Partition,
+    delete_partitions,
+    rows_of,
+    stage_partitions,
+)
 from intacct_dagster.warehouse.payload import payload, payload_changes, payload_hash
 from intacct_dagster.warehouse.raw import ENTITY, KEY, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, readable_amount, statement
@@ -243,18 +248,8 @@ def reconciled_documents(
 
     Each once: what came again is left out. Empty when the feed was not reconciled yet.
     """
-    with file.workbench() as bench:
-        stage_partitions(bench.connection, partitions)
-        with bench.attached(read_only=True) as connection:
-            if not existing_columns(connection, CATALOG, RECONCILED, feed):
-                return []
-            rows = connection.execute(
-                "SELECT source_id, _entity, _day, status, amount, file, line"
-                f" FROM {identifier(CATALOG, RECONCILED, feed)}"
-                " INNER JOIN memory.main.partitions"
-                " ON partitions.entity = _entity AND partitions.day = _day"
-                " WHERE occurrence = 1 ORDER BY _entity, _day, source_id"
-            ).fetchall()
+    columns = ("source_id", "_entity", "_day", "status", "amount", "file", "line")
+    rows = rows_of(file, RECONCILED, feed, columns, partitions, where="occurrence = 1")
     return [Reconciled(*row) for row in rows]
 
 
