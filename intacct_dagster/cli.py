@@ -245,6 +245,30 @@ def dev(host: str, port: int) -> None:
 
 
 @main.command()
+@click.argument("statement")
+@click.option("--csv", "form", flag_value="csv", help="As CSV, all rows.")
+@click.option("--json", "form", flag_value="json", help="As JSON, all rows; amounts are text.")
+@click.option(
+    "--rows",
+    default=100,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Rows of a table; 0 shows all.",
+)
+@_plainly
+def sql(statement: str, form: str | None, rows: int) -> None:
+    """Ask the warehouse, in SQL.
+
+    Reads the copy for analysts, so no run waits for it. `-` reads the statement from standard
+    input. docs/questions.md has ten questions to begin with.
+    """
+    from intacct_dagster.sql_cli import read_statement, run_sql
+
+    asked: Any = form or "table"
+    run_sql(read_statement(statement), form=asked, rows=rows, out=sys.stdout, told=sys.stderr)
+
+
+@main.command()
 @click.option("--object", "objects", multiple=True, help="Only this object; may be repeated.")
 @click.option("--entity", "entities", multiple=True, help="Only this entity; may be repeated.")
 @click.option(

@@ -13,6 +13,7 @@ from intacct_dagster.defs.feed import feed_asset, feed_key
 from intacct_dagster.defs.plan import plan_asset, plan_key
 from intacct_dagster.defs.posting import posted_key, posting_asset
 from intacct_dagster.defs.raw import raw_assets, raw_key, sage_intacct
+from intacct_dagster.defs.reader import reader_asset
 from intacct_dagster.defs.reconcile import reconciled_asset, reconciled_key
 from intacct_dagster.defs.resources import (
     IntacctResource,
@@ -47,6 +48,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             for name, feed in settings.feeds.items()
             for build in (feed_asset, reconciled_asset, plan_asset, posting_asset, crosswalk_asset)
         ]
+        reads = settings.reader.enabled
         return dg.Definitions(
             assets=[
                 sage_intacct(settings),
@@ -54,9 +56,18 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 deletes_assets(settings),
                 current_assets(settings),
                 *feeds,
+                *([reader_asset(settings, _for_analysts(settings))] if reads else []),
             ],
             asset_checks=[allowance_check(settings)],
             resources=build_resources(settings),
             # One process a run: steps are short, and each process would pay seconds of imports.
             executor=dg.in_process_executor,
         )
+
+
+def _for_analysts(settings: Settings) -> list[dg.AssetKey]:
+    """What analysts find in their copy."""
+    return [
+        *(current_key(each.name) for each in settings.objects),
+        *(crosswalk_key(name) for name in settings.feeds),
+    ]

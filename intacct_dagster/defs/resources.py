@@ -15,7 +15,10 @@ from intacct_dagster.warehouse import (
     Allowance,
     Approvals,
     Ledger,
+    Published,
+    ReaderCopy,
     Warehouse,
+    WarehouseError,
     open_state,
 )
 
@@ -45,6 +48,29 @@ def in_flight(instance: dg.DagsterInstance | None, concurrency: int) -> int:
             allow_retries=False,
         )
     return concurrency // ops
+
+
+#: The readers' copy of the warehouse, as an asset.
+READER = dg.AssetKey(["reader", "warehouse"])
+
+
+def published(done: Published) -> dict[str, dg.MetadataValue]:
+    """What is told of a copy that was made."""
+    return {
+        "path": dg.MetadataValue.path(str(done.path)),
+        "as_of": dg.MetadataValue.timestamp(done.as_of),
+        "bytes": dg.MetadataValue.int(done.bytes),
+        "seconds": dg.MetadataValue.float(round(done.seconds, 3)),
+        "seconds_warehouse_held": dg.MetadataValue.float(round(done.seconds_held, 3)),
+    }
+
+
+def _awaited(instance: dg.DagsterInstance | None) -> bool:
+    """Whether a run will come that is not at work yet: it will see to the copy when it ends."""
+    waiting = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING]
+    return instance is not None and bool(
+        instance.get_run_records(dg.RunsFilter(statuses=waiting), limit=1)
+    )
 
 
 class EntityUser(dg.Config):
@@ -107,11 +133,17 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
 
 
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
-    """The DuckDB warehouse at `path`, and the state store at the URL `state`."""
+    """The DuckDB warehouse at `path`, and the state store at the URL `state`.
+
+    When a run ends, however it does, the readers' copy is made anew if the run wrote anything, and
+    `READER` is told of it. While other runs are under way that is done at most every
+    `reader_seconds` seconds; None leaves it alone.
+    """
 
     path: str
     state: str
     lock_timeout: float = 60.0
+    reader_seconds: float | None = None
     _engine: sa.Engine | None = PrivateAttr(default=None)
 
     @contextmanager
@@ -119,10 +151,34 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         """Opens the state store; the warehouse is opened only for the moments it is needed."""
         self._engine = open_state(self.state)
         try:
-            yield self
+            with self._published_afterwards(context):
+                yield self
         finally:
             self._engine.dispose()
             self._engine = None
+
+    @contextmanager
+    def _published_afterwards(self, context: dg.InitResourceContext) -> Iterator[None]:
+        if self.reader_seconds is None or context.run is None:
+            yield
+            return
+        copy = ReaderCopy(self.warehouse)
+        with copy.working() as work:
+            try:
+                yield
+            finally:
+                nobody_else = work.done() and not _awaited(context.instance)
+                try:
+                    done = copy.publish(unless_within=0 if nobody_else else self.reader_seconds)
+                except WarehouseError as error:
+                    # What the run did is done; the age of the copy stays visible.
+                    if context.log is not None:
+                        context.log.warning(f"The copy for readers was not made: {error}")
+                else:
+                    if done is not None and context.instance is not None:
+                        context.instance.report_runless_asset_event(
+                            dg.AssetMaterialization(READER, metadata=published(done))
+                        )
 
     @property
     def warehouse(self) -> Warehouse:
@@ -166,6 +222,7 @@ def build_resources(settings: Settings) -> dict[str, object]:
             path=str(settings.warehouse),
             state=settings.state,
             lock_timeout=settings.limits.lock_timeout,
+            reader_seconds=settings.reader.seconds_between if settings.reader.enabled else None,
         ),
     }
 

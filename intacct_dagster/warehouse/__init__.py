@@ -58,6 +58,7 @@ from intacct_dagster.warehouse.plan import (
     replace_plan,
 )
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, WalkProof, table_name
+from intacct_dagster.warehouse.reader import Published, ReaderCopy, reader_path
 from intacct_dagster.warehouse.reconcile import (
     STATUSES,
     Document,
@@ -123,7 +124,9 @@ __all__ = [
     "PlannedDocument",
     "Posted",
     "PostedPayloads",
+    "Published",
     "RawLoad",
+    "ReaderCopy",
     "ReconcileResult",
     "Reconciled",
     "ReconciliationRefused",
@@ -163,6 +166,7 @@ __all__ = [
     "quarantined_lines",
     "read_catalogue",
     "read_feed",
+    "reader_path",
     "rebuild",
     "reconcile",
     "reconciled_documents",

@@ -7,6 +7,8 @@ nothing), and the file is attached for the moment in which rows move from one to
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import re
 import tempfile
@@ -33,6 +35,7 @@ CATALOG = "warehouse"
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.5
+_SETTLED_WITHIN = 3  # attempts to find the file without a write-ahead log
 # What DuckDB says of a file that somebody holds, and by whom (where it can find out).
 _HELD = re.compile(r"Could not set lock on file|used by another process", re.IGNORECASE)
 _HELD_IN_THIS_PROCESS = "Unique file handle conflict"
@@ -50,6 +53,24 @@ class _Turn:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.owner: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Who holds the file, as far as is known."""
+
+    pid: int | None = None
+    program: str | None = None
+    in_this_process: bool = False
+
+
+def _share(descriptor: int) -> _Holder | None:
+    """Takes the lock that DuckDB takes to read: others may read too, and nobody may write."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return _Holder()
+    return None
 
 
 _turns: dict[Path, _Turn] = {}
@@ -191,6 +212,33 @@ class DuckDBFile:
                 self._detach(connection)
 
     @contextmanager
+    def still(self) -> Iterator[int]:
+        """A descriptor of the file as it was last committed; nobody writes until the block ends.
+
+        Others may read meanwhile. Nothing else may open the file in the block: it would let go the
+        lock. Raises WarehouseLocked, and WarehouseUnreadable where there is no file.
+        """
+        log = self.path.with_name(f"{self.path.name}.wal")
+        with self._my_turn():
+            for _ in range(_SETTLED_WITHIN):
+                try:
+                    descriptor = os.open(self.path, os.O_RDONLY)
+                except OSError as error:
+                    raise self._unreadable(error, read_only=True) from error
+                try:
+                    self._when_free(lambda held=descriptor: _share(held))  # type: ignore[misc]
+                    if not log.exists() or log.stat().st_size == 0:
+                        yield descriptor
+                        return
+                finally:
+                    os.close(descriptor)
+                self._settle()
+        raise WarehouseError(
+            f"{log} comes back each time it was written into the warehouse.\n"
+            "See what else opens that file and dies; nothing was changed."
+        )
+
+    @contextmanager
     def _my_turn(self) -> Iterator[None]:
         turn = _turn(self.path)
         if turn.owner == threading.get_ident():
@@ -215,9 +263,8 @@ class DuckDBFile:
                 raise self._unreadable(error, read_only=False) from error
         mode = " (READ_ONLY)" if read_only else ""
         attach = f"ATTACH {literal(str(self.path))} AS {CATALOG}{mode}"
-        started = self._clock()
-        pause = _FIRST_PAUSE
-        while True:
+
+        def take() -> _Holder | None:
             try:
                 connection.execute(attach)
             except duckdb.Error as error:  # its class differs between DuckDB 1 and 2
@@ -225,22 +272,44 @@ class DuckDBFile:
                 in_this_process = _HELD_IN_THIS_PROCESS in told
                 if not in_this_process and not _HELD.search(told):
                     raise self._unreadable(error, read_only=read_only) from error
-                waited = self._clock() - started
-                if waited >= self.lock_timeout:
-                    holder = _HOLDER.search(told)
-                    program = holder["program"] if holder else None
-                    raise WarehouseLocked(
-                        self.path,
-                        waited,
-                        pid=int(holder["pid"]) if holder else None,
-                        program=Path(program).name if program else None,
-                        in_this_process=in_this_process,
-                    ) from None
-            else:
-                return
+                found = _HOLDER.search(told)
+                program = found["program"] if found else None
+                return _Holder(
+                    int(found["pid"]) if found else None,
+                    Path(program).name if program else None,
+                    in_this_process,
+                )
+            return None
+
+        self._when_free(take)
+
+    def _when_free(self, take: Callable[[], _Holder | None]) -> None:
+        """Calls `take` until it says that nobody holds the file. Raises WarehouseLocked."""
+        started = self._clock()
+        pause = _FIRST_PAUSE
+        while (holder := take()) is not None:
+            waited = self._clock() - started
+            if waited >= self.lock_timeout:
+                raise WarehouseLocked(
+                    self.path,
+                    waited,
+                    pid=holder.pid,
+                    program=holder.program,
+                    in_this_process=holder.in_this_process,
+                ) from None
             # Jitter, so that processes that began to wait together do not ask together.
             self._sleep(min(pause * random.uniform(0.5, 1.5), self.lock_timeout - waited))  # noqa: S311
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _settle(self) -> None:
+        """Brings into the file what a process that died left in the write-ahead log beside it."""
+        connection = duckdb.connect(":memory:")
+        try:
+            self._attach(connection, read_only=False)
+            connection.execute(f"CHECKPOINT {CATALOG}")
+            self._detach(connection)
+        finally:
+            connection.close()
 
     def _detach(self, connection: DuckDBPyConnection) -> None:
         with suppress(duckdb.TransactionException):  # committed, or never begun

@@ -1,0 +1,41 @@
+"""The readers' copy as an asset: made by itself as runs end, and at any time by a person."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.resources import READER, WarehouseResource, published
+from intacct_dagster.warehouse import ReaderCopy, reader_path
+
+GROUP = "analysts"
+
+
+def reader_asset(settings: Settings, shows: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """Makes the copy now; `shows` is what analysts find in it."""
+    path = reader_path(settings.warehouse)
+
+    @dg.asset(
+        key=READER,
+        deps=shows,
+        group_name=GROUP,
+        kinds={"duckdb", "file"},
+        description=(
+            f"`{path.name}`: the warehouse for analysts, who may keep it open as long as they "
+            "like. Runs replace it as they end, so nobody has to materialize it; `as_of` says of "
+            "when it is, and so does `meta.published` in it. Open it read-only."
+        ),
+    )
+    def warehouse_reader(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+        copy = ReaderCopy(warehouse.warehouse)
+        done = plainly(settings, copy.publish)
+        if done is not None:
+            return dg.MaterializeResult(metadata=published(done))
+        if copy.as_of is None:
+            raise dg.Failure("There is no warehouse to copy yet: materialize a raw asset first.")
+        return dg.MaterializeResult(
+            metadata={"path": dg.MetadataValue.path(str(copy.path)), "as_of": copy.as_of}
+        )
+
+    return warehouse_reader

@@ -1,0 +1,80 @@
+"""The readers' copy under Dagster: it comes by itself, and its age shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from intacct_dagster.config import Reader
+from intacct_dagster.defs import raw_key
+from intacct_dagster.defs.resources import READER
+from intacct_dagster.warehouse import ReaderCopy, reader_path
+from intacct_dagster_tests.code_location import OBJECTS, CodeLocation, code_location
+
+RAW = [raw_key(name) for name in OBJECTS]
+COUNTS = "SELECT _entity, count(*) FROM raw.accounts_receivable_invoice GROUP BY ALL ORDER BY ALL"
+
+
+@pytest.fixture
+def location(tmp_path: Path) -> Iterator[CodeLocation]:
+    with code_location(tmp_path) as location:
+        yield location
+
+
+def copied(location: CodeLocation) -> list[tuple[object, ...]]:
+    path = reader_path(location.settings.warehouse)
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute(COUNTS).fetchall()
+
+
+def told(location: CodeLocation) -> list[dg.AssetMaterialization]:
+    found = location.instance.fetch_materializations(READER, limit=100).records
+    return [each.asset_materialization for each in found if each.asset_materialization]
+
+
+def test_a_run_leaves_a_copy_of_what_it_loaded_and_says_so(location: CodeLocation) -> None:
+    for entity in ("E110", "E120"):
+        assert location.run(RAW, entity=entity).success
+        assert copied(location) == location.rows(COUNTS)
+    assert len(copied(location)) == 2
+    events = told(location)
+    assert len(events) == 2
+    metadata = events[0].metadata
+    as_of = ReaderCopy(location.warehouse).as_of
+    assert as_of is not None
+    assert datetime.fromtimestamp(float(str(metadata["as_of"].value)), UTC) == as_of
+    assert metadata["bytes"].value == reader_path(location.settings.warehouse).stat().st_size
+
+
+def test_a_run_that_fails_leaves_a_copy_of_what_it_loaded(location: CodeLocation) -> None:
+    assert location.run(RAW, entity="E110").success
+    # E120 cannot log in; in the same run nothing else is loaded, and the copy stays as it was.
+    location.settings = location.settings.model_copy(update={"base_url": "http://127.0.0.1:9/ia"})
+    assert not location.run(RAW, entity="E120").success
+    assert copied(location) == location.rows(COUNTS)
+    assert len(told(location)) == 1
+
+
+def test_while_others_are_at_work_a_copy_is_made_seldom_and_the_last_makes_it(
+    location: CodeLocation,
+) -> None:
+    copy = ReaderCopy(location.warehouse)
+    with copy.working():  # another run, which takes long
+        assert location.run(RAW, entity="E110").success
+        assert len(copied(location)) == 1, "the first one there is"
+        assert location.run(RAW, entity="E120").success
+        assert len(copied(location)) == 1
+    assert location.run([READER]).success
+    assert len(copied(location)) == 2
+
+
+def test_no_copy_is_made_where_the_settings_want_none(tmp_path: Path) -> None:
+    with code_location(tmp_path, reader=Reader(enabled=False)) as location:
+        assert location.run(RAW, entity="E110").success
+        assert not reader_path(location.settings.warehouse).exists()
+        assert told(location) == []
