@@ -16,6 +16,7 @@ import msgspec
 
 OBJECT = "accounts-receivable/invoice"
 LINE = "accounts-receivable/invoice-line"
+_FIRST = 100_000  # the first key
 _FIELD = {"type": "string", "readOnly": False, "writeOnly": False, "nullable": True}
 _DATE = {**_FIELD, "format": "date"}
 _DECIMAL = {**_FIELD, "format": "decimal-precision-2"}
@@ -45,17 +46,22 @@ _MODELS: dict[str, dict[str, Any]] = {
     LINE: {
         "fields": {"key": _FIELD, "txnAmount": _DECIMAL},
         "groups": {"dimensions": {"refs": {"location": _reference("company-config/location")}}},
-        "refs": {"glAccount": _reference("general-ledger/account")},
+        "refs": {
+            "glAccount": _reference("general-ledger/account"),
+            "invoice": {**_reference(OBJECT), "isOwner": True},
+        },
         "lists": [],
     },
 }
 
 
 class Books:
-    """What was created: records as JSON, by key."""
+    """What was created, as JSON: whole records by key, and the rows that a query shows of them."""
 
     def __init__(self) -> None:
         self._records: dict[str, bytes] = {}
+        self._rows: dict[str, list[bytes]] = {OBJECT: [], LINE: []}
+        self._lines_until: list[int] = []  # how many lines the records up to one have
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
         """The status and body of the answer to a request."""
@@ -65,30 +71,64 @@ class Books:
             return 200, json.dumps(token).encode()
         if path.endswith("/services/core/model"):
             name = parse_qs(urlsplit(target).query)["name"][0]
-            return 200, _result(_MODELS[name], {"totalCount": 1})
+            return 200, _result(json.dumps(_MODELS[name]).encode(), {"totalCount": 1})
         if path.endswith("/services/core/query"):
-            asked = json.loads(body)
-            rows = _master_data(asked)
-            page = {"start": asked.get("start", 1), "pageSize": asked.get("size", 100)}
-            meta = {"totalCount": len(rows), **page, "next": None, "previous": None}
-            return 200, _result(rows, meta)
+            return 200, self._page(json.loads(body))
         if method == "GET":
             keys = unquote(path.rpartition("/")[2]).split(",")
             records = b",".join(self._records[key] for key in keys)
             meta = {"totalCount": len(keys), "totalSuccess": len(keys), "totalError": 0}
-            return 200, b'{"ia::result":[%s],"ia::meta":%s}' % (records, json.dumps(meta).encode())
+            return 200, _result(b"[%s]" % records, meta)
         return 201, self._create(body)
+
+    def _page(self, asked: dict[str, Any]) -> bytes:
+        start, size = asked.get("start", 1), asked.get("size", 100)
+        bounds = [
+            int(next(iter(condition[operator].values()))) - _FIRST
+            for operator in ("$gte", "$lte")
+            for condition in asked.get("filters", [])
+            if operator in condition and asked["object"] in self._rows
+            if next(iter(condition[operator])).endswith("key")
+        ]
+        if len(bounds) == 2:
+            first, last = bounds
+            if asked["object"] == LINE:
+                first = self._lines_until[first - 1] if first else 0
+                last = self._lines_until[last] - 1
+            rows = self._rows[asked["object"]][first : last + 1]
+        else:
+            rows = [json.dumps(row).encode() for row in _master_data(asked)]
+        meta = {"totalCount": len(rows), "start": start, "pageSize": size, "next": None}
+        return _result(b"[%s]" % b",".join(rows[start - 1 : start - 1 + size]), meta)
 
     def _create(self, body: bytes) -> bytes:
         created = []
         for document in msgspec.json.decode(body, type=list[msgspec.Raw]):
-            key = str(100_000 + len(self._records))
+            key = str(_FIRST + len(self._records))
             self._records[key] = b'{"key":"%s","id":"%s",' % (key.encode(), key.encode()) + bytes(
                 document
             ).lstrip(b"{")
+            sent = msgspec.json.decode(document)
+            lines = sent.pop("lines")
+            self._rows[OBJECT].append(msgspec.json.encode({"key": key, **_flat(sent)}))
+            for line in lines:
+                place = {"key": str(len(self._rows[LINE])), "invoice.key": key}
+                self._rows[LINE].append(msgspec.json.encode({**place, **_flat(line)}))
+            self._lines_until.append(len(self._rows[LINE]))
             created.append({"key": key, "id": key, "href": f"/objects/{OBJECT}/{key}"})
         meta = {"totalCount": len(created), "totalSuccess": len(created), "totalError": 0}
-        return _result(created, meta)
+        return _result(json.dumps(created).encode(), meta)
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """As the rows of a query are: a dotted path stays one key."""
+    row: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            row |= _flat(value, f"{prefix}{name}.")
+        else:
+            row[prefix + name] = value
+    return row
 
 
 def _master_data(asked: dict[str, Any]) -> list[dict[str, Any]]:
@@ -108,8 +148,8 @@ def _master_data(asked: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"id": name, "key": name, "status": "active", **opened} for name in ids]
 
 
-def _result(result: Any, meta: dict[str, Any]) -> bytes:
-    return json.dumps({"ia::result": result, "ia::meta": meta}).encode()
+def _result(result: bytes, meta: dict[str, Any]) -> bytes:
+    return b'{"ia::result":%s,"ia::meta":%s}' % (result, json.dumps(meta).encode())
 
 
 class Requests(asyncio.Protocol):

@@ -1,23 +1,46 @@
-"""What Intacct holds of a document, compared with what it was sent: the proof after posting."""
+"""What Intacct holds of a document, compared with what it was sent: the proof after posting.
+
+Documents are read by whole records, 500 to a request, or by query, 4,000 to a page, whichever takes
+fewer requests. A page can only say that a document agrees: what it does not show so, or not at all,
+is read as a whole record, and that decides.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from types import TracebackType
 from typing import Any
 
 import msgspec
 
-from intacct_dagster.intacct import KEYS_IN_A_GET, IntacctClient
+from intacct_dagster.intacct import (
+    KEYS_IN_A_GET,
+    LARGEST_PAGE,
+    AccessDenied,
+    IntacctClient,
+    IntacctError,
+    ObjectModel,
+    Query,
+    RequestRefused,
+)
 from intacct_dagster.warehouse import Ledger, Posted
+
+#: Groups of documents that are read at the same time; what is in flight at once is bounded
+#: elsewhere.
+_GROUPS_AT_ONCE = 3
+
+_KEY = "key"
 
 
 @dataclass(frozen=True)
 class Difference:
     """A field that Intacct holds otherwise than it was sent; an empty `field` is the record."""
 
+    entity: str
     source_id: str
     intacct_key: str
     field: str
@@ -34,50 +57,359 @@ class ReadBack:
     differences: tuple[Difference, ...]
 
 
-def read_back(
-    client: IntacctClient, ledger: Ledger, object: str, *, in_flight: int = 1
-) -> ReadBack:
-    """Reads every document that was posted and not yet compared, and compares each field sent.
+class Reader:
+    """Reads the posted documents of an object back, and compares each field sent.
 
     Documents that agree are noted in the ledger and not read again; a difference comes again until
-    it is mended. Costs a request for 500 documents, `in_flight` of them at once. Raises
-    IntacctError; what was read until then is noted.
+    it is mended. At most `in_flight` requests are under way at once.
     """
-    if client.entity_id is None:
-        raise ValueError("documents are posted to an entity, not to the top level")
-    entity = client.entity_id
-    posted = ledger.not_read_back(object, entity)
-    parts = [posted[n : n + KEYS_IN_A_GET] for n in range(0, len(posted), KEYS_IN_A_GET)]
 
-    def read(part: Sequence[Posted]) -> Mapping[str, Mapping[str, Any]]:
-        return client.get(object, [each.intacct_key for each in part])
+    def __init__(
+        self, client: IntacctClient, ledger: Ledger, object: str, *, in_flight: int = 1
+    ) -> None:
+        if client.entity_id is None:
+            raise ValueError("documents are posted to an entity, not to the top level")
+        self._client = client
+        self._entity = client.entity_id
+        self._ledger = ledger
+        self._object = object
+        self.in_flight = in_flight
+        self._models: dict[str, ObjectModel | None] = {}
+        self._models_lock = threading.Lock()
+        self._pages_help = True
 
-    differences: list[Difference] = []
-    not_shown = 0
-    with ThreadPoolExecutor(in_flight) as threads:
-        for part, found in zip(parts, threads.map(read, parts), strict=True):
-            agreeing: list[str] = []
-            for document in part:
-                fields = list(_compare(document, found.get(document.intacct_key)))
-                wrong = [each for each in fields if each is not None]
+    def read_back(self) -> ReadBack:
+        """Reads every document that was posted and not yet compared.
+
+        Raises IntacctError; what was read until then is noted.
+        """
+        groups: list[list[str]] = []
+        room = 0
+        for chunk_id, documents in self._ledger.not_read_back(self._object, self._entity):
+            if documents > room:
+                groups.append([])
+                room = LARGEST_PAGE
+            groups[-1].append(chunk_id)
+            room -= documents
+        with (
+            ThreadPoolExecutor(self.in_flight) as requests,
+            ThreadPoolExecutor(_GROUPS_AT_ONCE) as at_once,
+        ):
+            parts = list(at_once.map(lambda group: self.read(group, requests), groups))
+        return ReadBack(
+            sum(each.compared for each in parts),
+            sum(each.not_shown for each in parts),
+            tuple(one for each in parts for one in each.differences),
+        )
+
+    def alongside(self) -> Alongside:
+        """Reads back what is being posted; see there."""
+        return Alongside(self)
+
+    def read(self, chunk_ids: Sequence[str], requests: ThreadPoolExecutor) -> ReadBack:
+        """Reads the documents of these chunks, whose number is that of a page at most."""
+        posted = self._ledger.posted(chunk_ids)
+        documents = [_Document(each) for each in posted]
+        agreed: dict[str, int] = {}  # by source id: the fields that are not shown
+        for run in _runs(documents):
+            if (questions := self._questions(run)) is not None:
+                try:
+                    agreed |= self._by_query(run, questions, requests)
+                except (RequestRefused, AccessDenied):
+                    self._pages_help = False
+        left = [each for each in documents if each.posted.source_id not in agreed]
+        differences: list[Difference] = []
+        agreeing = [each.posted for each in documents if each.posted.source_id in agreed]
+        not_shown = sum(agreed.values())
+        parts = [left[n : n + KEYS_IN_A_GET] for n in range(0, len(left), KEYS_IN_A_GET)]
+        for part, found in zip(parts, requests.map(self._get, parts), strict=True):
+            for each in part:
+                fields = list(_compare(each, found.get(each.posted.intacct_key), self._entity))
+                wrong = [one for one in fields if one is not None]
                 not_shown += len(fields) - len(wrong)
                 differences += wrong
                 if not wrong:
-                    agreeing.append(document.source_id)
-            ledger.read_back(object, entity, agreeing)
-    return ReadBack(len(posted), not_shown, tuple(differences))
+                    agreeing.append(each.posted)
+        self._ledger.agreed(agreeing)
+        return ReadBack(len(posted), not_shown, tuple(differences))
+
+    def _get(self, part: Sequence[_Document]) -> Mapping[str, Mapping[str, Any]]:
+        return self._client.get(self._object, [each.posted.intacct_key for each in part])
+
+    # -- by query -----------------------------------------------------------------------------
+
+    def _questions(self, run: Sequence[_Document]) -> list[_Question] | None:
+        """What to ask for these documents, the document first; None where records are cheaper."""
+        lists = {path for each in run for path in each.lists}
+        expected = {path: sum(len(each.lists.get(path, ())) for each in run) for path in lists}
+        pages = sum(-(-number // LARGEST_PAGE) for number in (len(run), *expected.values()))
+        if not self._pages_help or pages >= -(-len(run) // KEYS_IN_A_GET):
+            return None
+        if not all(each.flat for each in run):
+            return None
+        model = self._model(self._object)
+        if model is None:
+            return None
+        header = _asked(model, {path for each in run for path in each.fields})
+        questions = [_Question(self._object, "", _KEY, len(run), *header)] if header else []
+        for path in sorted(lists):
+            lines = self._model(model.lists.get(path, ""))
+            owner = None if lines is None else _owner(lines, self._object)
+            if lines is None or owner is None:
+                return None
+            wanted = {name for each in run for line in each.lists.get(path, ()) for name in line}
+            if (asked := _asked(lines, wanted)) is None:
+                return None
+            questions.append(_Question(lines.name, path, owner, expected[path], *asked))
+        return questions if header else None
+
+    def _model(self, object: str) -> ObjectModel | None:
+        with self._models_lock:
+            if object not in self._models:
+                try:
+                    self._models[object] = self._client.model(object) if object else None
+                except (RequestRefused, AccessDenied):
+                    self._models[object] = None
+            return self._models[object]
+
+    def _by_query(
+        self,
+        run: Sequence[_Document],
+        questions: Sequence[_Question],
+        requests: ThreadPoolExecutor,
+    ) -> dict[str, int]:
+        """The source ids of the documents that pages show to agree, and what they do not show."""
+        between = (run[0].posted.intacct_key, run[-1].posted.intacct_key)
+        answers = list(requests.map(lambda each: self._rows(each, between), questions))
+        if any(rows is None for rows in answers):
+            return {}
+        held: list[dict[str, list[dict[str, Any]]]] = []
+        for question, rows in zip(questions, answers, strict=True):
+            by_document: dict[str, list[dict[str, Any]]] = {}
+            for row in rows or ():
+                by_document.setdefault(str(row.get(question.by)), []).append(row)
+            held.append(by_document)
+        agreed: dict[str, int] = {}
+        for each in run:
+            not_shown = 0
+            for question, by_document in zip(questions, held, strict=True):
+                sent = each.lists.get(question.list, []) if question.list else [each.fields]
+                found = by_document.get(each.posted.intacct_key, [])
+                if not _all_there(sent, found, question.not_shown):
+                    break
+                not_shown += sum(name in question.not_shown for one in sent for name in one)
+            else:
+                agreed[each.posted.source_id] = not_shown
+        if not agreed:
+            # e.g. where Intacct adds lines of its own, of taxes: only records tell them apart
+            self._pages_help = False
+        return agreed
+
+    def _rows(self, question: _Question, between: tuple[str, str]) -> list[dict[str, Any]] | None:
+        """The rows of a question, or None where there are so many others among them that whole
+        records are cheaper."""
+        rows: list[dict[str, Any]] = []
+        first, last = between
+        while True:
+            page = self._client.query(
+                Query(
+                    question.object,
+                    tuple(dict.fromkeys((question.by, _KEY, *question.fields))),
+                    ({"$gte": {question.by: first}}, {"$lte": {question.by: last}}),
+                    order_by=({_KEY: "asc"},),
+                    start=len(rows) + 1,
+                    size=LARGEST_PAGE,
+                )
+            )
+            if page.total_count > 2 * max(question.expected, LARGEST_PAGE):
+                return None
+            got = page.rows
+            rows += got
+            if not got or len(rows) >= page.total_count:
+                return rows
 
 
-def _compare(document: Posted, record: Mapping[str, Any] | None) -> Iterator[Difference | None]:
+class Alongside:
+    """Reads back what was posted while more is being posted, whenever there is enough for a page.
+
+    What is left at the end, and what could not be read, `Reader.read_back` reads. Use it in a
+    `with`, which waits for what was begun.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._threads = ThreadPoolExecutor(_GROUPS_AT_ONCE)
+        self._requests = ThreadPoolExecutor(reader.in_flight)
+        self._waiting: list[str] = []
+        self._documents = 0
+        self._begun: list[Future[ReadBack]] = []
+
+    def __enter__(self) -> Alongside:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._threads.shutdown(cancel_futures=error is not None)
+        self._requests.shutdown()
+        for each in self._begun:
+            failed = None if each.cancelled() else each.exception()
+            # what Intacct would not say now is asked again, and told then
+            if failed is not None and error is None and not isinstance(failed, IntacctError):
+                raise failed
+
+    def posted(self, chunk_id: str, documents: int) -> None:
+        """So many documents of this chunk were posted, and are in the ledger as posted."""
+        if not documents:
+            return
+        if self._documents + documents > LARGEST_PAGE:
+            self._begin()
+        self._waiting.append(chunk_id)
+        self._documents += documents
+        if self._documents == LARGEST_PAGE:
+            self._begin()
+
+    def _begin(self) -> None:
+        chunk_ids, self._waiting, self._documents = self._waiting, [], 0
+        if chunk_ids:
+            self._begun.append(self._threads.submit(self._reader.read, chunk_ids, self._requests))
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What pages are asked for: an object's `fields` of the rows whose `by` is within a range.
+
+    `list` is where a document has these rows, empty for the document itself; `expected` is how many
+    of them there are. `not_shown` are fields that can only be sent.
+    """
+
+    object: str
+    list: str
+    by: str
+    expected: int
+    fields: tuple[str, ...]
+    not_shown: frozenset[str]
+
+
+_Flat = dict[str, Any]
+
+
+class _Document:
+    """What was sent, as the flat rows of which pages consist: its own, and those of its lists.
+
+    `flat` says whether it can be told so at all.
+    """
+
+    __slots__ = ("fields", "flat", "lists", "posted", "sent")
+
+    def __init__(self, posted: Posted) -> None:
+        self.posted = posted
+        self.sent: dict[str, Any] = msgspec.json.decode(posted.payload)
+        self.fields: _Flat = {}
+        self.lists: dict[str, list[_Flat]] = {}
+        self.flat = _flatten("", self.sent, self.fields, self.lists)
+
+
+def _flatten(
+    prefix: str, group: Mapping[str, Any], row: _Flat, lists: dict[str, list[_Flat]] | None
+) -> bool:
+    """Puts the fields of a group into a row, and the rows of its lists into `lists` if there may
+    be any; False if it cannot be told so."""
+    flat = True
+    for name, value in group.items():
+        path = prefix + name
+        if isinstance(value, dict):
+            flat = _flatten(path + ".", value, row, lists) and flat
+        elif not isinstance(value, list):
+            if lists is None or path not in _PROGRESS:
+                row[path] = value
+        elif lists is None:
+            return False
+        else:
+            rows = lists[path] = []
+            for each in value:
+                one: _Flat = {}
+                rows.append(one)
+                flat = isinstance(each, dict) and _flatten("", each, one, None) and flat
+    return flat
+
+
+def _runs(documents: Sequence[_Document]) -> list[list[_Document]]:
+    """The documents by keys of one length, in their order.
+
+    Whether Intacct compares keys as numbers or as texts is documented nowhere: with digits only and
+    of one length that is the same.
+    """
+    by_length: dict[int, list[_Document]] = {}
+    for each in documents:
+        key = each.posted.intacct_key
+        if key.isascii() and key.isdigit():
+            by_length.setdefault(len(key), []).append(each)
+    for run in by_length.values():
+        run.sort(key=lambda each: each.posted.intacct_key)
+    return list(by_length.values())
+
+
+def _asked(model: ObjectModel, wanted: set[str]) -> tuple[tuple[str, ...], frozenset[str]] | None:
+    """Of the wanted fields, those that a query shows and those that nothing shows; None if there
+    are others."""
+    shown = {each.path for each in model.fields} & wanted
+    not_shown = frozenset(each.path for each in model.write_only) & wanted
+    return None if wanted - shown - not_shown else (tuple(sorted(shown)), not_shown)
+
+
+def _owner(lines: ObjectModel, document: str) -> str | None:
+    """Where a line has the key of its document; None if its model does not say."""
+    owners = [each for each in lines.references if each.is_owner and each.object == document]
+    key = f"{owners[0].path}.{_KEY}" if len(owners) == 1 else None
+    return key if key in {each.path for each in lines.fields} else None
+
+
+def _all_there(
+    sent: Sequence[_Flat], held: Sequence[Mapping[str, Any]], not_shown: frozenset[str]
+) -> bool:
+    """Whether these rows are what was sent, in whichever order; no order is documented."""
+    if len(sent) != len(held):
+        return False
+    if all(_row_agrees(one, other, not_shown) for one, other in zip(sent, held, strict=True)):
+        return True
+    left = list(held)
+    for one in sent:
+        place = next((n for n, row in enumerate(left) if _row_agrees(one, row, not_shown)), None)
+        if place is None:
+            return False
+        del left[place]
+    return True
+
+
+def _row_agrees(sent: _Flat, held: Mapping[str, Any], not_shown: frozenset[str]) -> bool:
+    # mostly Intacct gives back the very texts that it was sent (and 1 is no True, though equal)
+    texts = all(type(value) is str for value in sent.values())
+    return (texts and sent.items() <= held.items()) or all(
+        name in not_shown or (name in held and _same(value, held[name]))
+        for name, value in sent.items()
+    )
+
+
+# -- by whole records -----------------------------------------------------------------------------
+
+
+def _compare(
+    document: _Document, record: Mapping[str, Any] | None, entity: str
+) -> Iterator[Difference | None]:
     """The fields that differ; None for one that cannot be compared."""
+    source_id, key = document.posted.source_id, document.posted.intacct_key
     if record is None:
-        yield Difference(document.source_id, document.intacct_key, "", "a record", "no record")
+        yield Difference(entity, source_id, key, "", "a record", "no record")
         return
-    for field, sent, held in _leaves(msgspec.json.decode(document.payload), record, ""):
+    for field, sent, held in _leaves(document.sent, record, ""):
         if held is _NOT_SHOWN:
             yield None
         elif not _same(sent, held):
-            yield Difference(document.source_id, document.intacct_key, field, str(sent), str(held))
+            yield Difference(entity, source_id, key, field, str(sent), str(held))
 
 
 _NOT_SHOWN = object()
@@ -134,7 +466,7 @@ def _same(sent: Any, held: Any) -> bool:
     if isinstance(sent, bool) or isinstance(held, bool):
         # some flags are texts, "true" and "false" (fact: Sage's OpenAPI)
         return str(sent).lower() == str(held).lower()
-    if str(sent) == str(held):
+    if sent == held or str(sent) == str(held):
         return True
     try:
         # "12.5" and "12.50" are one amount. Null is none.

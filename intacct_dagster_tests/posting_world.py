@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from intacct_dagster.intacct import ClientCredentials, Intacct, IntacctError, Query
+from intacct_dagster.intacct import ClientCredentials, Intacct, IntacctClient, IntacctError, Query
 from intacct_dagster.post import READ_BACK_AFTER, PostingEngine, Watch
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 from intacct_dagster.warehouse import Chunk, Entry, Item, ItemState, Ledger, open_state
@@ -172,16 +172,20 @@ class World:
         )
         client = self.intacct.entity("E110")
         self.engine = engine(client, self.ledger, now=self.clock, watch=watch)
+        self.customer, self.other_customer = self._two_customers(client)
+
+    @staticmethod
+    def _two_customers(client: IntacctClient) -> list[str]:
         page = client.query(
             Query(
                 "accounts-receivable/customer",
                 ("id",),
                 ({"$eq": {"status": "active"}},),
                 order_by=({"id": "asc"},),
-                size=1,
+                size=2,
             )
         )
-        self.customer = str(page.rows[0]["id"])
+        return [str(row["id"]) for row in page.rows]
 
     def close(self) -> None:
         self.intacct.close()

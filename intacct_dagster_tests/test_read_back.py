@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from intacct_dagster.read_back import Difference, _compare, read_back
+from intacct_dagster.read_back import Difference, Reader, _compare, _Document
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 from intacct_dagster.warehouse import Posted
 from intacct_dagster_tests.posting_world import INVOICE, World
@@ -25,7 +26,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def compared(world: World) -> tuple[int, tuple[Difference, ...]]:
-    done = read_back(world.intacct.entity("E110"), world.ledger, INVOICE)
+    done = Reader(world.intacct.entity("E110"), world.ledger, INVOICE).read_back()
     assert done.not_shown == 0
     return done.compared, done.differences
 
@@ -91,10 +92,87 @@ def test_amounts_are_compared_as_amounts(world: World) -> None:
     assert compared(world) == (1, ())
 
 
+@pytest.fixture
+def by_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Six documents of two lines, posted; a page is cheaper than the records of two."""
+    monkeypatch.setattr("intacct_dagster.read_back.KEYS_IN_A_GET", 2)
+    items = []
+    for n in range(6):
+        item = world.item(f"S{n}")
+        payload = json.loads(item.payload)
+        payload["lines"].append({**payload["lines"][0], "txnAmount": f"{n}.5"})
+        items.append(replace(item, payload=json.dumps(payload).encode()))
+    world.post(items, size=3)
+    world.weather.reads.clear()
+    return world
+
+
+def test_many_documents_are_read_by_pages(by_pages: World) -> None:
+    client = by_pages.intacct.entity("E110")
+    before = client.usage
+
+    done = Reader(client, by_pages.ledger, INVOICE).read_back()
+
+    assert (done.compared, done.not_shown, done.differences) == (6, 0, ())
+    spent = client.usage - before
+    assert len(by_pages.weather.reads) == 2, "the documents, and their lines"
+    assert spent.transactions == 2, "no whole record was needed"
+    assert compared(by_pages) == (0, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "found"),
+    [
+        ({"dueDate": "2026-12-24"}, "dueDate", "2026-12-24"),
+        ({"customer": {"id": "another"}}, "customer.id", "another"),
+        ({"lines": [{"key": 1, "txnAmount": "4.00"}]}, "lines[1].txnAmount", "4.00"),
+        ({"lines": [{"key": 0, "glAccount": {"id": "40300"}}]}, "lines[0].glAccount.id", "40300"),
+        ({"lines": [{"key": 1, "ia::operation": "delete"}]}, "lines", "1 lines"),
+    ],
+)
+def test_what_a_page_does_not_show_as_sent_a_record_decides(
+    by_pages: World, change: dict[str, Any], field: str, found: str
+) -> None:
+    key = dict(by_pages.books())["S3"]
+    record = by_pages.intacct.entity("E110").get(INVOICE, [key])[key]
+    for line in change.get("lines", ()):
+        line["key"] = record["lines"][line["key"]]["key"]
+    if "customer" in change:
+        found = by_pages.other_customer
+        change = {"customer": {"id": found}}
+    by_hand(by_pages, "PATCH", "S3", **change)
+    by_hand(by_pages, "DELETE", "S5")
+
+    assert [(each.source_id, each.field, each.found) for each in compared(by_pages)[1]] == [
+        ("S3", field, found),
+        ("S5", "", "no record"),
+    ]
+    assert {each.source_id for each in by_pages.entries() if each.read_back_at is None} == {
+        "S3",
+        "S5",
+    }
+
+
+def test_what_was_posted_is_read_back_while_more_is_being_posted(by_pages: World) -> None:
+    (chunk, _), *_ = by_pages.ledger.not_read_back(INVOICE, "E110")
+    first, *_, last = by_pages.ledger.posted([chunk])
+    by_hand(by_pages, "DELETE", first.source_id)
+    client = by_pages.intacct.entity("E110")
+
+    with Reader(client, by_pages.ledger, INVOICE).alongside() as proof:
+        proof.posted(chunk, 3)
+        proof.posted("another", 3_998)
+
+    read = {each.source_id for each in by_pages.entries() if each.read_back_at}
+    assert last.source_id in read
+    assert len(read) == 2, "the third is gone, and those of other chunks were not asked for"
+
+
 def difference(sent: object, held: object) -> list[tuple[str, str, str]]:
     """(field, sent, found) of what differs between a payload and a record."""
-    document = Posted("S1", "7", json.dumps(sent).encode())
-    found = (each for each in _compare(document, {"key": "7", **held}) if each is not None)  # type: ignore[dict-item]
+    document = _Document(Posted("S1", "7", json.dumps(sent).encode(), "chunk"))
+    record = {"key": "7", **held}  # type: ignore[dict-item]
+    found = (each for each in _compare(document, record, "E110") if each is not None)
     return [(each.field, each.sent, each.found) for each in found]
 
 

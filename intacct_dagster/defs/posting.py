@@ -23,7 +23,7 @@ from intacct_dagster.defs.tables import relation, table_of
 from intacct_dagster.defs.verdicts import POSTING_CHECKS, Fate, evaluation, result
 from intacct_dagster.intacct import IntacctError
 from intacct_dagster.post import Planned, PostingEngine, Sent
-from intacct_dagster.read_back import Difference, ReadBack, read_back
+from intacct_dagster.read_back import Difference, ReadBack, Reader
 from intacct_dagster.warehouse import (
     SHOWN_HASH,
     Approvals,
@@ -93,12 +93,16 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
     in_flight = settings.limits.concurrency
 
     @contextmanager
-    def engine_of(
+    def at(
         intacct: IntacctResource, warehouse: WarehouseResource, run_id: str, entity: str
-    ) -> Iterator[PostingEngine]:
+    ) -> Iterator[tuple[PostingEngine, Reader]]:
+        """What posts to an entity, and what reads it back."""
         with counted(settings, intacct, warehouse, run_id, entity, feed.object) as client:
             ledger = warehouse.ledger(settings.company)
-            yield PostingEngine(client, ledger, in_flight=in_flight)
+            yield (
+                PostingEngine(client, ledger, in_flight=in_flight),
+                Reader(client, ledger, feed.object, in_flight=in_flight),
+            )
 
     def set_aside(
         planned: Sequence[PlannedDocument], warehouse: WarehouseResource
@@ -169,7 +173,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             )
 
         def plan(entity: str) -> tuple[list[Sent], Planned]:
-            with engine_of(intacct, warehouse, context.run.run_id, entity) as engine:
+            with at(intacct, warehouse, context.run.run_id, entity) as (engine, _):
                 settled = engine.settle(feed.object, feed.match_on)
                 return settled, engine.plan(
                     name,
@@ -221,11 +225,15 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             by_entity.setdefault(chunk.entity, []).append(chunk.chunk_id)
 
         def post(entity: str) -> list[Sent]:
-            with engine_of(intacct, warehouse, context.run.run_id, entity) as engine:
-                return engine.send(
-                    *by_entity[entity],
-                    told=lambda sent: context.log.info(f"{entity}: {_told(sent)}"),
-                )
+            def told(sent: Sent) -> None:
+                context.log.info(f"{entity}: {_told(sent)}")
+                proof.posted(sent.chunk_id, sent.posted)
+
+            with (
+                at(intacct, warehouse, context.run.run_id, entity) as (engine, reader),
+                reader.alongside() as proof,
+            ):
+                return engine.send(*by_entity[entity], told=told)
 
         done = dict(plainly(settings, for_each, post, by_entity, in_flight))
         context.add_output_metadata(
@@ -263,14 +271,13 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
 
         def settle(entity: str) -> list[Sent]:
             # An answer that was lost on the way a moment ago can often be had now.
-            with engine_of(intacct, warehouse, context.run.run_id, entity) as engine:
+            with at(intacct, warehouse, context.run.run_id, entity) as (engine, _):
                 return engine.settle(feed.object, feed.match_on)
 
         def prove(entity: str) -> ReadBack | str:
-            run_id = context.run.run_id
-            with counted(settings, intacct, warehouse, run_id, entity, feed.object) as client:
+            with at(intacct, warehouse, context.run.run_id, entity) as (_, reader):
                 try:
-                    return read_back(client, ledger, feed.object, in_flight=in_flight)
+                    return reader.read_back()
                 except IntacctError as error:
                     # What was posted is posted; that it could not be read is for a check to say.
                     return in_words(error, settings)
@@ -390,13 +397,13 @@ def _fates(
         for entity in days
         for entry in ledger.entries(object, entity, feed=feed)
     }
-    differing: dict[str, list[Difference]] = {}
+    differing: dict[tuple[str, str], list[Difference]] = {}
     for each in differences:
-        differing.setdefault(each.source_id, []).append(each)
+        differing.setdefault((each.entity, each.source_id), []).append(each)
     for row in reconciled_documents(warehouse, feed, set(fates)):
         entry = entries.pop((row.entity, row.source_id), None)
         if entry is not None or row.status in IN_LEDGER:
-            wrong = tuple(differing.get(row.source_id, ()))
+            wrong = tuple(differing.get((row.entity, row.source_id), ()))
             why = aside.get((row.entity, row.source_id))
             fates[row.entity, row.day].append(
                 Fate(row.source_id, row.amount, row.file, row.line, entry, wrong, why)

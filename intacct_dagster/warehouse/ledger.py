@@ -25,8 +25,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from intacct_dagster.warehouse.errors import WarehouseError
+from intacct_dagster.warehouse.given import given_at, given_rows
 from intacct_dagster.warehouse.payload import payload_hash
-from intacct_dagster.warehouse.state import METADATA
+from intacct_dagster.warehouse.state import METADATA, reading, writing
 from intacct_dagster.warehouse.turns import turn
 
 #: How long one run waits for another that posts to the same object of the same entity.
@@ -265,6 +266,7 @@ class Posted:
     source_id: str
     intacct_key: str
     payload: bytes
+    chunk_id: str
 
 
 @dataclass(frozen=True)
@@ -336,7 +338,7 @@ class Ledger:
             query = query.where(_items.c.day.in_(sorted(day.isoformat() for day in days)))
         if feed is not None:
             query = query.where(_items.c.feed == feed)
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(_items.c.day, _items.c.source_id)).all()
         return [
             Entry(
@@ -363,7 +365,7 @@ class Ledger:
 
     def chunk(self, chunk_id: str) -> Chunk:
         """A chunk by its id. Raises LedgerError where there is none."""
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return self._chunk(connection, chunk_id)
 
     def halves(self, chunk_id: str) -> list[Chunk]:
@@ -375,7 +377,7 @@ class Ledger:
             .group_by(_chunks.c.chunk_id)
             .order_by(sa.func.min(_items.c.day), sa.func.min(_items.c.source_id))
         )
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [self._chunk(connection, each) for each in connection.scalars(query).all()]
 
     def unsettled(self, object: str, entity: str) -> list[Chunk]:
@@ -390,7 +392,7 @@ class Ledger:
             )
             .order_by(_chunks.c.first_sent_at, _chunks.c.chunk_id)
         )
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [
                 self._chunk(connection, chunk_id) for chunk_id in connection.scalars(query).all()
             ]
@@ -402,7 +404,7 @@ class Ledger:
             .where(_items.c.chunk_id == chunk_id)
             .group_by(_items.c.state)
         )
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return {ItemState(state): count for state, count in connection.execute(query)}
 
     def requests(
@@ -421,7 +423,7 @@ class Ledger:
             query = query.where(_chunks.c.feed == feed)
         if chunk_id is not None:
             query = query.where(_chunks.c.chunk_id == chunk_id)
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(
                 query.order_by(_chunks.c.planned_at, _chunks.c.chunk_id)
             ).all()
@@ -448,7 +450,7 @@ class Ledger:
         query = sa.select(_items.c.payload).where(
             *self._of(object, entity), _items.c.source_id == source_id
         )
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             value: bytes | None = connection.scalar(query)
         return value
 
@@ -459,25 +461,41 @@ class Ledger:
             .where(_items.c.chunk_id == chunk_id)
             .order_by(_items.c.position)
         )
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return list(connection.scalars(query))
 
-    def not_read_back(self, object: str, entity: str) -> list[Posted]:
-        """Posted items that were not yet compared with what Intacct holds, by source id."""
+    def not_read_back(self, object: str, entity: str) -> list[tuple[str, int]]:
+        """Chunks with posted items that were not yet compared with what Intacct holds; how many.
+
+        In the order in which they were planned.
+        """
         query = (
-            sa.select(_items.c.source_id, _items.c.intacct_key, _items.c.payload)
+            sa.select(_items.c.chunk_id, sa.func.count())
+            .join(_chunks, _chunks.c.chunk_id == _items.c.chunk_id)
             .where(
                 *self._of(object, entity),
                 _items.c.state == ItemState.POSTED,
                 _items.c.read_back_at.is_(None),
             )
-            .order_by(_items.c.source_id)
+            .group_by(_items.c.chunk_id)
+            .order_by(sa.func.min(_chunks.c.planned_at), _items.c.chunk_id)
         )
-        with self._engine.connect() as connection:
-            return [
-                Posted(row.source_id, row.intacct_key, row.payload)
-                for row in connection.execute(query)
-            ]
+        with reading(self._engine) as connection:
+            return [(chunk_id, count) for chunk_id, count in connection.execute(query)]
+
+    def posted(self, chunk_ids: Sequence[str]) -> list[Posted]:
+        """The posted items of these chunks that were not yet compared with what Intacct holds."""
+        query = (
+            sa.select(_items.c.source_id, _items.c.intacct_key, _items.c.payload, _items.c.chunk_id)
+            .where(
+                _items.c.chunk_id.in_(chunk_ids),
+                _items.c.state == ItemState.POSTED,
+                _items.c.read_back_at.is_(None),
+            )
+            .order_by(_items.c.chunk_id, _items.c.position)
+        )
+        with reading(self._engine) as connection:
+            return [Posted(*row) for row in connection.execute(query)]
 
     def sent_for(self, object: str, feed: str) -> list[tuple[str, str, ItemState]]:
         """(entity, source id, state) of every item of a feed that may be in Intacct, wherever."""
@@ -488,7 +506,7 @@ class Ledger:
             _items.c.feed == feed,
             _items.c.state.in_(arrived),
         )
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [
                 (row.entity, row.source_id, ItemState(row.state))
                 for row in connection.execute(query)
@@ -499,7 +517,7 @@ class Ledger:
     ) -> dict[str, bytes]:
         """The exact JSON objects that were posted, by source id; those of `source_ids` that are."""
         found: dict[str, bytes] = {}
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             for start in range(0, len(source_ids), 500):
                 query = sa.select(_items.c.source_id, _items.c.payload).where(
                     *self._of(object, entity),
@@ -509,17 +527,25 @@ class Ledger:
                 found |= {row.source_id: row.payload for row in connection.execute(query)}
         return found
 
-    def read_back(self, object: str, entity: str, source_ids: Sequence[str]) -> None:
+    def agreed(self, posted: Iterable[Posted]) -> None:
         """Notes that Intacct holds these items as they were sent."""
-        if not source_ids:
+        by_chunk: dict[str, list[str]] = {}
+        for each in posted:
+            by_chunk.setdefault(each.chunk_id, []).append(each.source_id)
+        if not by_chunk:
             return
-        with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(_items)
-                .where(*self._of(object, entity), _items.c.source_id == sa.bindparam("b_id"))
-                .values(read_back_at=self._stamp()),
-                [{"b_id": source_id} for source_id in source_ids],
-            )
+        with writing(self._engine) as connection:
+            for chunk_id, source_ids in by_chunk.items():
+                # of this very chunk: what was sent anew since is another payload
+                connection.execute(
+                    sa.update(_items)
+                    .where(
+                        _items.c.chunk_id == chunk_id,
+                        _items.c.state == ItemState.POSTED,
+                        _items.c.source_id.in_(source_ids),
+                    )
+                    .values(read_back_at=self._stamp())
+                )
 
     # -- planning -----------------------------------------------------------------------------
 
@@ -548,7 +574,7 @@ class Ledger:
         ordered = sorted(items, key=lambda item: (item.day, item.source_id))
         if len({item.source_id for item in ordered}) != len(ordered):
             raise LedgerError(f"{feed}: a source id of {entity} comes twice in one plan.")
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             known = self._known(connection, object, entity, ordered)
             attempts = {
                 item.source_id: attempt
@@ -569,31 +595,15 @@ class Ledger:
                 chunk_id = self._write_chunk(
                     connection, object, entity, feed, part, attempts, run_id
                 )
-                rows = [
-                    {
-                        "company": self._company,
-                        "object": object,
-                        "entity": entity,
-                        "source_id": item.source_id,
-                        "feed": feed,
-                        "day": item.day.isoformat(),
-                        "amount": item.amount,
-                        "payload": item.payload,
-                        "payload_sha256": item.sha256,
-                        "state": ItemState.PLANNED,
-                        "attempt": attempts[item.source_id],
-                        **_NOT_SENT_YET,
-                        "chunk_id": chunk_id,
-                        "position": position,
-                        "run_id": run_id,
-                        "updated_at": self._stamp(),
-                    }
-                    for position, item in enumerate(part)
-                ]
-                if fresh := [row for row in rows if row["source_id"] not in known]:
-                    connection.execute(sa.insert(_items), fresh)
-                if again := [row for row in rows if row["source_id"] in known]:
-                    self._plan_again(connection, again)
+                placed = [(item, position) for position, item in enumerate(part)]
+                if fresh := [each for each in placed if each[0].source_id not in known]:
+                    self._plan_first(
+                        connection, object, entity, feed, chunk_id, fresh, run_id=run_id
+                    )
+                if again := [each for each in placed if each[0].source_id in known]:
+                    self._plan_again(
+                        connection, object, entity, feed, chunk_id, again, attempts, run_id=run_id
+                    )
                 chunk_ids.append(chunk_id)
             return [self._chunk(connection, chunk_id) for chunk_id in chunk_ids]
 
@@ -616,15 +626,87 @@ class Ledger:
             )
         }
 
-    def _plan_again(self, connection: sa.Connection, rows: Sequence[Mapping[str, object]]) -> None:
+    def _plan_first(
+        self,
+        connection: sa.Connection,
+        object: str,
+        entity: str,
+        feed: str,
+        chunk_id: str,
+        placed: Sequence[tuple[Item, int]],
+        *,
+        run_id: str,
+    ) -> None:
+        """Writes items that the ledger does not know, at their positions of a chunk."""
+        source_id, day, amount, payload, sha256, position = given_rows(
+            connection,
+            [
+                (i.source_id, i.day.isoformat(), i.amount, i.payload.decode(), i.sha256, position)
+                for i, position in placed
+            ],
+            (sa.Text, sa.Text, sa.Text, sa.LargeBinary, sa.Text, sa.Integer),
+        )
+        values: dict[str, Any] = {
+            "company": sa.literal(self._company),
+            "object": sa.literal(object),
+            "entity": sa.literal(entity),
+            "source_id": source_id,
+            "feed": sa.literal(feed),
+            "day": day,
+            "amount": amount,
+            "payload": payload,
+            "payload_sha256": sha256,
+            "state": sa.literal(ItemState.PLANNED.value),
+            "attempt": sa.literal(1),
+            "chunk_id": sa.literal(chunk_id),
+            "position": position,
+            "run_id": sa.literal(run_id),
+            "updated_at": sa.literal(self._stamp()),
+        }
+        connection.execute(sa.insert(_items).from_select(list(values), sa.select(*values.values())))
+
+    def _plan_again(
+        self,
+        connection: sa.Connection,
+        object: str,
+        entity: str,
+        feed: str,
+        chunk_id: str,
+        placed: Sequence[tuple[Item, int]],
+        attempts: Mapping[str, int],
+        *,
+        run_id: str,
+    ) -> None:
+        """Plans items anew that the ledger knows, at their positions of another chunk."""
         for before in (ItemState.PLANNED, ItemState.REJECTED):
             _check_way(before, ItemState.PLANNED)
-        key = ("company", "object", "entity", "source_id")
+        changing = ("day", "amount", "payload", "payload_sha256", "attempt", "position")
         connection.execute(
             sa.update(_items)
-            .where(*(_items.c[name] == sa.bindparam(f"b_{name}") for name in key))
-            .values({name: sa.bindparam(f"b_{name}") for name in rows[0] if name not in key}),
-            [{f"b_{name}": value for name, value in row.items()} for row in rows],
+            .where(*self._of(object, entity), _items.c.source_id == sa.bindparam("b_source_id"))
+            .values(
+                {
+                    **_NOT_SENT_YET,
+                    **{name: sa.bindparam(f"b_{name}") for name in changing},
+                    "feed": feed,
+                    "state": ItemState.PLANNED,
+                    "chunk_id": chunk_id,
+                    "run_id": run_id,
+                    "updated_at": self._stamp(),
+                }
+            ),
+            [
+                {
+                    "b_source_id": item.source_id,
+                    "b_day": item.day.isoformat(),
+                    "b_amount": item.amount,
+                    "b_payload": item.payload,
+                    "b_payload_sha256": item.sha256,
+                    "b_attempt": attempts[item.source_id],
+                    "b_position": position,
+                }
+                for item, position in placed
+            ],
         )
 
     def _supersede(self, connection: sa.Connection, chunk_ids: Iterable[str]) -> None:
@@ -696,7 +778,7 @@ class Ledger:
         """
         wanted = sorted(set(source_ids))
         _check_way(ItemState.REJECTED, ItemState.PLANNED)
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             query = sa.select(_items.c.source_id).where(
                 *self._of(object, entity), _items.c.state == ItemState.REJECTED
             )
@@ -729,7 +811,7 @@ class Ledger:
         False says that it may not be sent from here: superseded, or someone else sent it.
         """
         stamp = self._stamp()
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             claimed = connection.execute(
                 sa.update(_chunks)
                 .where(_chunks.c.chunk_id == chunk_id, _chunks.c.state == ChunkState.READY)
@@ -747,7 +829,7 @@ class Ledger:
         be mistaken for a request that never arrived. False if its fate is known by now.
         """
         self.uncertain(chunk_id, "whoever sent it left no answer")
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             noted = connection.execute(
                 sa.update(_chunks)
                 .where(_chunks.c.chunk_id == chunk_id, _chunks.c.state == ChunkState.UNCERTAIN)
@@ -763,7 +845,7 @@ class Ledger:
         False if another process recorded it before. Raises LedgerError, and changes nothing, if
         the fates are not exactly one for each position.
         """
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             chunk = self._chunk(connection, chunk_id)
             if chunk.state is ChunkState.ANSWERED:
                 return False
@@ -779,7 +861,7 @@ class Ledger:
 
     def uncertain(self, chunk_id: str, note: str) -> None:
         """The chunk was sent and nobody knows what became of it; `note` says why."""
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             moved = connection.execute(
                 sa.update(_chunks)
                 .where(_chunks.c.chunk_id == chunk_id, _chunks.c.state == ChunkState.SENDING)
@@ -794,7 +876,7 @@ class Ledger:
         The caller answers for the proof (no connection was made, or Intacct refused the request
         before it looked at it). Only the first sending of a chunk can be taken back this way.
         """
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             moved = connection.execute(
                 sa.update(_chunks)
                 .where(_chunks.c.chunk_id == chunk_id, _chunks.c.state == ChunkState.SENDING)
@@ -810,7 +892,7 @@ class Ledger:
         The answer is the proof that nothing of it was created. The halves are ready, under keys
         of their own; their items are on another attempt. Raises LedgerError for a single item.
         """
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             chunk = self._chunk(connection, chunk_id)
             if chunk.size < 2:
                 raise LedgerError(f"Chunk {chunk_id} is one item and cannot be split.")
@@ -870,7 +952,7 @@ class Ledger:
 
         The caller answers for the proof that nothing of the chunk was created.
         """
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             chunk = self._chunk(connection, chunk_id)
             if chunk.state is not ChunkState.ANSWERED:
                 self._nothing_created(connection, chunk, http_status=http_status, note=note)
@@ -888,7 +970,7 @@ class Ledger:
         What was found is posted; what was not is planned anew under another attempt, hence
         another key. The caller answers for the proof that nothing is still under way.
         """
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             chunk = self._chunk(connection, chunk_id)
             if chunk.state is ChunkState.SENDING:
                 self._move_all(connection, chunk_id, ItemState.SENDING, ItemState.UNCERTAIN)
@@ -965,42 +1047,29 @@ class Ledger:
         before = ItemState(chunk.state)
         _check_way(before, ItemState.POSTED)
         _check_way(before, ItemState.REJECTED)
-        accepted, rejected = [], []
-        for fate in fates:
-            if isinstance(fate, Accepted):
-                accepted.append({"b_position": fate.position, "b_key": fate.key, "b_id": fate.id})
-            else:
-                rejected.append(
-                    {
-                        "b_position": fate.position,
-                        "b_error_id": fate.error_id,
-                        "b_reason": fate.reason,
-                        "b_what_to_do": fate.what_to_do,
-                        "b_field": fate.field,
-                        "b_support_id": fate.support_id,
-                    }
-                )
-        here = (
-            _items.c.chunk_id == chunk.chunk_id,
-            _items.c.position == sa.bindparam("b_position"),
-            _items.c.state == before,
-        )
+        accepted = {fate.position: fate for fate in fates if isinstance(fate, Accepted)}
+        rejected = [fate for fate in fates if isinstance(fate, Rejected)]
+        here = (_items.c.chunk_id == chunk.chunk_id, _items.c.state == before)
         if accepted:
+            # in one statement, for all positions at once
+            keys = {position: fate.key for position, fate in accepted.items()}
+            ids = {position: fate.id for position, fate in accepted.items()}
+            places = range(chunk.size)
+            key = given_at(_items.c.position, [keys.get(place) for place in places])
             connection.execute(
                 sa.update(_items)
-                .where(*here)
+                .where(*here, key.is_not(None))
                 .values(
                     state=ItemState.POSTED,
-                    intacct_key=sa.bindparam("b_key"),
-                    intacct_id=sa.bindparam("b_id"),
+                    intacct_key=key,
+                    intacct_id=given_at(_items.c.position, [ids.get(place) for place in places]),
                     updated_at=stamp,
-                ),
-                accepted,
+                )
             )
         if rejected:
             connection.execute(
                 sa.update(_items)
-                .where(*here)
+                .where(*here, _items.c.position == sa.bindparam("b_position"))
                 .values(
                     state=ItemState.REJECTED,
                     error_id=sa.bindparam("b_error_id"),
@@ -1010,7 +1079,17 @@ class Ledger:
                     support_id=sa.bindparam("b_support_id"),
                     updated_at=stamp,
                 ),
-                rejected,
+                [
+                    {
+                        "b_position": fate.position,
+                        "b_error_id": fate.error_id,
+                        "b_reason": fate.reason,
+                        "b_what_to_do": fate.what_to_do,
+                        "b_field": fate.field,
+                        "b_support_id": fate.support_id,
+                    }
+                    for fate in rejected
+                ],
             )
         unanswered = connection.scalar(
             sa.select(sa.func.count())

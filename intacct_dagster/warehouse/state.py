@@ -6,6 +6,10 @@ SQLAlchemy Core so that PostgreSQL can take its place by a URL.
 
 from __future__ import annotations
 
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,13 @@ from sqlalchemy.exc import DBAPIError
 from intacct_dagster.warehouse.errors import WarehouseError
 
 METADATA = sa.MetaData()
+
+# Execution option of a connection that only reads.
+_READS = "intacct_reads"
+
+# Threads of one process wait for each other here: SQLite would have each of them sleep, up to a
+# tenth of a second at a time, until it happens to find the database free.
+_writers: weakref.WeakKeyDictionary[sa.Engine, threading.Lock] = weakref.WeakKeyDictionary()
 
 #: A writer waits this long for another process's transaction. Transactions take milliseconds.
 BUSY_TIMEOUT_SECONDS = 30
@@ -46,6 +57,20 @@ def open_state(url: str) -> sa.Engine:
             "Check that its folder exists and may be written to."
         ) from None
     return engine
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that writes, on disk when the block is over; nothing of it if it fails."""
+    with _writers.setdefault(engine, threading.Lock()), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection that only reads, and waits for nobody who writes."""
+    with engine.execution_options(**{_READS: True}).connect() as connection:
+        yield connection
 
 
 def _add_new_columns(connection: sa.Connection) -> None:
@@ -84,6 +109,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     def _begin(connection: sa.Connection) -> None:
         # IMMEDIATE: who reads in order to write holds the write lock from the start, so two
         # processes that plan the same partition take turns instead of failing half-way.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = _READS in connection.get_execution_options()
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
