@@ -24,6 +24,7 @@ from rich.table import Table
 
 from intacct_dagster.config import ConfigError, Settings, load_settings
 from intacct_dagster.defs import (
+    analyst_keys,
     build_definitions,
     crosswalk_key,
     current_key,
@@ -206,7 +207,7 @@ def _run_stages(runner: _Runner, summary: Summary) -> None:
         ("reconcile", [feed_key(FEED), reconciled_key(FEED)], entities),
         ("plan", [plan_key(FEED)], entities),
         ("post", [posted_key(FEED)], entities),
-        ("crosswalk", [crosswalk_key(FEED)], [None]),
+        ("crosswalk", [crosswalk_key(FEED), *analyst_keys(runner.settings)], [None]),
     ]
     for stage, assets, each in stages:
         summary.seconds[stage] = runner.run(stage, assets, each)

@@ -6,6 +6,7 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.allowance import allowance_check
+from intacct_dagster.defs.analysts import analyst_assets, analyst_keys
 from intacct_dagster.defs.crosswalk import crosswalk_asset, crosswalk_key
 from intacct_dagster.defs.current import current_assets, current_key
 from intacct_dagster.defs.deletes import deletes_assets, deletes_key
@@ -24,6 +25,7 @@ from intacct_dagster.defs.resources import (
 __all__ = [
     "IntacctResource",
     "WarehouseResource",
+    "analyst_keys",
     "build_definitions",
     "crosswalk_key",
     "current_key",
@@ -56,6 +58,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 deletes_assets(settings),
                 current_assets(settings),
                 *feeds,
+                *analyst_assets(settings),
                 *([reader_asset(settings, _for_analysts(settings))] if reads else []),
             ],
             asset_checks=[allowance_check(settings)],
@@ -70,4 +73,5 @@ def _for_analysts(settings: Settings) -> list[dg.AssetKey]:
     return [
         *(current_key(each.name) for each in settings.objects),
         *(crosswalk_key(name) for name in settings.feeds),
+        *analyst_keys(settings),
     ]

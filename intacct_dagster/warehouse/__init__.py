@@ -5,6 +5,7 @@ posting ledger's states, and keeps tables that analysts read.
 """
 
 from intacct_dagster.warehouse.allowance import Allowance
+from intacct_dagster.warehouse.analysts import ANALYST_VIEWS, AnalystView, refresh_analysts
 from intacct_dagster.warehouse.approvals import Approvals
 from intacct_dagster.warehouse.catalogue import (
     CatalogueField,
@@ -84,10 +85,12 @@ from intacct_dagster.warehouse.turns import TurnTimeout
 from intacct_dagster.warehouse.wire import Column, column_for, column_name, column_type
 
 __all__ = [
+    "ANALYST_VIEWS",
     "SHOWN_HASH",
     "STATUSES",
     "Accepted",
     "Allowance",
+    "AnalystView",
     "Approvals",
     "CatalogueField",
     "Chunk",
@@ -170,6 +173,7 @@ __all__ = [
     "rebuild",
     "reconcile",
     "reconciled_documents",
+    "refresh_analysts",
     "refresh_crosswalk",
     "replace_plan",
     "store_catalogue",

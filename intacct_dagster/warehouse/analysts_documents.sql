@@ -1,0 +1,25 @@
+-- A row is a document of the source, and what became of it: what reconciling found wrong comes first,
+-- then what the posting ledger knows, then what a gate says.
+SELECT
+    {{named}} AS feed,
+    reconciled._entity AS entity_id,
+    reconciled._day AS day,
+    reconciled.amount,
+    CASE
+        WHEN reconciled.status IN ('different', 'invalid', 'duplicate', 'duplicate_in_intacct')
+            THEN reconciled.status
+        WHEN posted.state = 'posted' THEN 'posted'
+        WHEN posted.state = 'rejected' THEN 'refused'
+        WHEN posted.state = 'uncertain' THEN 'uncertain'
+        WHEN reconciled.status = 'missing' AND planned.action = 'held' THEN 'held'
+        ELSE reconciled.status
+    END AS outcome
+FROM reconciled.{{feed}} AS reconciled
+LEFT JOIN posting.{{feed}} AS posted
+    ON posted._entity = reconciled._entity
+    AND posted._day = reconciled._day
+    AND posted.source_id = reconciled.source_id
+LEFT JOIN plan.{{feed}} AS planned
+    ON planned._entity = reconciled._entity
+    AND planned._day = reconciled._day
+    AND planned.source_id = reconciled.source_id

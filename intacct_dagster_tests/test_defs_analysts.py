@@ -1,0 +1,276 @@
+"""What analysts find: the views, against the same worked out in Python, and the guide's answers."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from intacct_dagster.config import load_settings
+from intacct_dagster.defs import (
+    analyst_keys,
+    build_definitions,
+    crosswalk_key,
+    current_key,
+    feed_key,
+    plan_key,
+    posted_key,
+    raw_key,
+    reconciled_key,
+)
+from intacct_dagster.sandbox import LAST_DAY, SalesFeedFacts, write_sales_feed
+from intacct_dagster.warehouse import (
+    ANALYST_VIEWS,
+    NotMaterialized,
+    SchemaChanged,
+    Warehouse,
+    reader_path,
+    refresh_analysts,
+)
+from intacct_dagster_tests.code_location import FEED, PROJECT, CodeLocation, code_location
+
+DAYS = 4
+FIRST = LAST_DAY - timedelta(days=DAYS - 1)
+ENTITIES = ("E110", "E120")
+QUESTIONS = (PROJECT / "docs/questions.md").read_text(encoding="utf-8")
+NOT_IN_BOOKS = {"draft", "submitted", "partiallyApproved", "approved", "declined"}
+
+
+@dataclass
+class Books:
+    """Some days of two entities, read, posted, and in the readers' copy."""
+
+    location: CodeLocation
+    facts: SalesFeedFacts
+
+    def ask(self, sql: str) -> list[dict[str, Any]]:
+        """Rows from the readers' copy, as an analyst gets them."""
+        path = str(reader_path(self.location.settings.warehouse))
+        with duckdb.connect(path, read_only=True) as connection:
+            cursor = connection.execute(sql)
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
+    folder = tmp_path_factory.mktemp("books")
+    facts = write_sales_feed(folder / "facts", seed=1, days=DAYS)
+    settings = load_settings(PROJECT / "intacct.yaml")
+    objects = [each.name for each in settings.objects]
+    with code_location(folder, days=DAYS, start_date=FIRST, objects=settings.objects) as location:
+        feed = [feed_key(FEED), reconciled_key(FEED), plan_key(FEED), posted_key(FEED)]
+        for entity in ENTITIES:
+            assert location.run(list(map(raw_key, objects)), entity=entity, first=FIRST).success
+        assert location.run(list(map(current_key, objects))).success
+        for entity in ENTITIES:
+            assert location.run(feed, entity=entity, first=FIRST).success
+        last = [crosswalk_key(FEED), *analyst_keys(location.settings)]
+        assert location.run(last).success
+        yield Books(location, facts)
+
+
+def test_the_general_ledger_has_every_line_in_the_books_once_and_signed(books: Books) -> None:
+    entries = {each["key"]: each for each in books.ask("FROM intacct.general_ledger_journal_entry")}
+    expected = {}
+    for line in books.ask("FROM intacct.general_ledger_journal_entry_line"):
+        entry = entries[line["journal_entry_key"]]
+        if entry["state"] not in NOT_IN_BOOKS:
+            sign = 1 if line["txn_type"] == "debit" else -1
+            expected[line["key"]] = (
+                entry["posting_date"],
+                entry["gl_journal_id"],
+                line["gl_account_id"],
+                sign * line["base_amount"],
+                sign * line["txn_amount"],
+            )
+    ledger = books.ask("FROM intacct.general_ledger")
+    assert len(expected) > 100
+    assert len(ledger) == len(expected)
+    for row in ledger:
+        where = ("posting_date", "journal_id", "account_id", "amount", "txn_amount")
+        assert tuple(row[name] for name in where) == expected[row["line_key"]]
+        assert row["debit"] - row["credit"] == row["amount"]
+        assert isinstance(row["amount"], Decimal)
+        assert row["account_type"] in ("balanceSheet", "incomeStatement")
+
+
+def test_the_trial_balance_adds_up_by_day_and_on_any_day(books: Books) -> None:
+    by_day: dict[tuple[str, str, date], Decimal] = defaultdict(Decimal)
+    for row in books.ask("FROM intacct.general_ledger"):
+        by_day[row["entity_id"], row["account_id"], row["posting_date"]] += row["amount"]
+    days = sorted({day for _, _, day in by_day})
+
+    def balance(entity: str, account: str, until: date) -> Decimal:
+        return sum(
+            (
+                amount
+                for (its, number, day), amount in by_day.items()
+                if (its, number) == (entity, account) and day <= until
+            ),
+            Decimal(),
+        )
+
+    trial = books.ask("FROM intacct.trial_balance")
+    assert {
+        (row["entity_id"], row["account_id"], row["day"]): row["net"] for row in trial
+    } == by_day
+    for row in trial:
+        assert row["balance"] == balance(row["entity_id"], row["account_id"], row["day"])
+    middle = days[len(days) // 2]
+    on = books.ask(f"FROM intacct.trial_balance_on('{middle}')")
+    assert on
+    for row in on:
+        assert row["balance"] == balance(row["entity_id"], row["account_id"], middle)
+    assert sum((row["balance"] for row in on), Decimal()) == 0
+
+
+@pytest.mark.parametrize(
+    ("which", "table", "party", "dated"),
+    [
+        ("ar", "accounts_receivable_invoice", "customer", "invoice_date"),
+        ("ap", "accounts_payable_bill", "vendor", "created_date"),
+    ],
+)
+@pytest.mark.parametrize("later", [-1, 0, 45, 200])
+def test_ageing_puts_what_is_due_into_the_bucket_of_its_day(
+    books: Books, which: str, table: str, party: str, dated: str, later: int
+) -> None:
+    on = LAST_DAY + timedelta(days=later)
+    expected: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    for row in books.ask(f"FROM intacct.{table}"):
+        paid = row["payment_information_fully_paid_date"]
+        due = row["total_base_amount" if paid and paid > on else "total_base_amount_due"]
+        if row[dated] > on or row["state"] not in ("posted", "paid", "partiallyPaid") or not due:
+            continue
+        late = (on - row["due_date"]).days
+        bucket = "not_due" if late <= 0 else "over_90_days"
+        for name, most in (("days_61_90", 90), ("days_31_60", 60), ("days_1_30", 30)):
+            if 0 < late <= most:
+                bucket = name
+        of = expected[row["entity_id"], row[f"{party}_id"]]
+        of[bucket] += due
+        of["due"] += due
+    found = books.ask(f"FROM intacct.{which}_ageing_on('{on}')")
+    assert found
+    names = ("not_due", "days_1_30", "days_31_60", "days_61_90", "over_90_days", "due")
+    assert {
+        (row["entity_id"], row[f"{party}_id"]): {name: row[name] for name in names} for row in found
+    } == {who: {name: amounts[name] for name in names} for who, amounts in expected.items()}
+    if later == 0:
+        assert sorted(map(repr, found)) == sorted(
+            map(repr, books.ask(f"FROM intacct.{which}_ageing"))
+        ), "the view is of the last day that was read"
+
+
+def test_posted_against_source_tells_what_became_of_every_document(books: Books) -> None:
+    rows = books.ask("FROM intacct.posted_against_source")
+    assert {row["day"] for row in rows} == {FIRST + timedelta(days=day) for day in range(DAYS)}
+    outcomes = (
+        *("posted", "matched", "different", "refused", "held", "uncertain", "to_post"),
+        *("invalid", "duplicate"),
+    )
+    for entity in ENTITIES:
+        facts = books.facts.entities[entity]
+        mine = [row for row in rows if row["entity_id"] == entity]
+        total = {name: sum(row[name] for row in mine) for name in (*outcomes, "documents")}
+        assert total["documents"] == facts.documents == sum(total[name] for name in outcomes)
+        assert total["posted"] == facts.missing_good
+        assert total["matched"] == facts.matched
+        assert total["different"] == facts.different
+        assert total["duplicate"] == facts.duplicate
+        assert total["invalid"] == facts.invalid
+        assert total["refused"] + total["held"] == sum(facts.refused.values())
+    for row in rows:
+        assert row["amount"] == row["amount_in_intacct"] + row["amount_open"]
+
+
+def test_every_column_is_explained_and_its_lineage_leads_to_columns_that_exist(
+    books: Books,
+) -> None:
+    columns = {
+        (f"{row['schema_name']}/{row['table_name']}", row["column_name"]): row["comment"]
+        for row in books.ask("SELECT * FROM duckdb_columns() WHERE NOT internal")
+    }
+    for view in ANALYST_VIEWS:
+        mine = {
+            name: told for (table, name), told in columns.items() if table == f"intacct/{view.name}"
+        }
+        assert list(mine) == [column.name for column in view.columns]
+        assert all(mine.values())
+    views = books.ask("SELECT comment FROM duckdb_views() WHERE schema_name = 'intacct'")
+    assert all(row["comment"] for row in views)
+    macros = books.ask(
+        "SELECT comment FROM duckdb_functions() WHERE function_type = 'table_macro'"
+        " AND schema_name = 'intacct'"
+    )
+    assert len(macros) == sum(len(view.macros) for view in ANALYST_VIEWS)
+    assert all(row["comment"] for row in macros)
+    for key in analyst_keys(books.location.settings):
+        event = books.location.instance.get_latest_materialization_event(key)
+        assert event is not None
+        assert event.asset_materialization is not None
+        metadata = event.asset_materialization.metadata
+        assert int(str(metadata["dagster/row_count"].value)) > 0
+        lineage = metadata["dagster/column_lineage"].value
+        assert isinstance(lineage, dg.TableColumnLineage)
+        deps = [dep for deps in lineage.deps_by_column.values() for dep in deps]
+        assert deps
+        for dep in deps:
+            assert (dep.asset_key.to_user_string(), dep.column_name) in columns
+
+
+def test_a_view_without_its_objects_is_not_made_and_says_what_it_needs(tmp_path: Path) -> None:
+    with code_location(tmp_path) as location:
+        definitions = build_definitions(location.settings)
+    specs = {each.key.to_user_string(): each for each in definitions.resolve_all_asset_specs()}
+    told = str(specs["intacct/trial_balance"].description)
+    assert told.startswith("Not made: it needs general-ledger/journal-entry-line, ")
+    assert "Not made" not in str(specs["intacct/ar_ageing"].description)
+    keys = {key.to_user_string() for key in analyst_keys(location.settings)}
+    assert keys == {"intacct/ar_ageing", "intacct/posted_against_source"}
+    assert (
+        not definitions.resolve_asset_graph()
+        .get(dg.AssetKey(["intacct", "trial_balance"]))
+        .is_executable
+    )
+
+
+def test_a_view_says_which_table_or_field_is_not_there(tmp_path: Path) -> None:
+    ageing = next(view for view in ANALYST_VIEWS if view.name == "ap_ageing")
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+    with pytest.raises(NotMaterialized, match="accounts_payable_bill, which is not there"):
+        refresh_analysts(warehouse, ageing)
+    with warehouse.connect() as connection:
+        connection.execute(
+            "CREATE SCHEMA intacct; CREATE TABLE intacct.accounts_payable_bill (entity_id VARCHAR)"
+        )
+    with pytest.raises(SchemaChanged, match="widen `fields` of accounts-payable/bill"):
+        refresh_analysts(warehouse, ageing)
+
+
+STATEMENTS = dict(
+    re.findall(r"^## (\d+\. .*?)\n.*?^```sql\n(.*?)^```", QUESTIONS, re.DOTALL | re.MULTILINE)
+)
+
+
+def test_there_are_ten_questions_and_each_has_its_statement() -> None:
+    assert len(STATEMENTS) == 10
+    assert list(STATEMENTS) == re.findall(r"^## (.*)$", QUESTIONS, re.MULTILINE)
+
+
+@pytest.mark.parametrize("question", STATEMENTS)
+def test_a_question_of_the_guide_has_an_answer(books: Books, question: str) -> None:
+    rows = books.ask(STATEMENTS[question])
+    assert rows
+    for row in rows:
+        assert not any(isinstance(value, float) for value in row.values())
