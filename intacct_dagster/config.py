@@ -10,10 +10,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import (
@@ -26,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from intacct_dagster import timetable
 from intacct_dagster.warehouse import Computed, CsvForm, FeedError, FeedSpec, Kind, constant
 
 CONFIG_VARIABLE = "INTACCT_CONFIG"
@@ -73,10 +75,14 @@ class Auth(_Settings):
 
 
 class Entity(_Settings):
-    """A legal entity, and the Sage user whose sessions read and post its books."""
+    """A legal entity, and the Sage user whose sessions read and post its books.
+
+    One that is `retired` keeps its partitions and their history, and nothing runs for it by itself.
+    """
 
     id: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)]
     user: NonEmpty
+    retired: bool = False
 
     @field_validator("id")
     @classmethod
@@ -171,6 +177,89 @@ class Posting(_Settings):
 
     enabled: bool = False
     approval: Literal["none", "required"] = "none"
+
+
+class Schedules(_Settings):
+    """What runs by itself, and when; docs/operations.md tells what each does.
+
+    Nothing does until `running` is true, or a person switches it on in the UI. Times are of
+    `time_zone`; partitions are UTC days, because Intacct's change times are UTC.
+    """
+
+    running: bool = False
+    time_zone: str = "UTC"
+    #: yesterday, and what is missing before it, of each entity
+    nightly: str = "02:00"
+    weekly_sweep: str = "sun 04:00"
+    monthly_closing: str = "3 06:00"
+    #: windows of the week in which nothing asks Intacct, such as "sat 20:00 - sun 02:00"
+    maintenance: tuple[str, ...] = ()
+    #: days that are made up for by themselves; what is missing before is for a backfill
+    catch_up_days: int = Field(default=31, ge=1, le=366)
+    #: runs that were launched by themselves and have not ended
+    runs_at_once: int = Field(default=20, ge=1, le=1000)
+    #: seconds between two looks at a feed's folder
+    feed_seconds: int = Field(default=30, ge=5, le=86_400)
+    #: minutes between two looks at what changed in Intacct; a look costs a transaction for each
+    #: object and entity
+    changes_minutes: int = Field(default=60, ge=5, le=1440)
+    #: the objects that are looked at; default: those that feeds post to
+    watch: tuple[str, ...] | None = None
+
+    @field_validator("nightly", "weekly_sweep", "monthly_closing", mode="before")
+    @classmethod
+    def _minutes_are_a_time(cls, value: object) -> object:
+        # YAML 1.1 reads 12:30 as a number of base 60.
+        return f"{value // 60:02}:{value % 60:02}" if isinstance(value, int) else value
+
+    @field_validator("nightly")
+    @classmethod
+    def _is_time_of_day(cls, value: str) -> str:
+        timetable.daily(value)
+        return value
+
+    @field_validator("weekly_sweep")
+    @classmethod
+    def _is_time_of_week(cls, value: str) -> str:
+        timetable.weekly(value)
+        return value
+
+    @field_validator("monthly_closing")
+    @classmethod
+    def _is_time_of_month(cls, value: str) -> str:
+        timetable.monthly(value)
+        return value
+
+    @field_validator("maintenance", mode="before")
+    @classmethod
+    def _one_is_enough(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("maintenance")
+    @classmethod
+    def _are_windows(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            timetable.window(each)
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"'{value}' is not a time zone such as Europe/London") from None
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the times."""
+        return ZoneInfo(self.time_zone)
+
+    def maintenance_at(self, at: datetime) -> str | None:
+        """The window, as it was written, that the aware moment lies in; None outside of all."""
+        windows = map(timetable.window, self.maintenance)
+        return next((each.text for each in windows if each.holds(at, self.zone)), None)
 
 
 class Csv(_Settings):
@@ -285,6 +374,8 @@ class Settings(_Settings):
     entities: tuple[Entity, ...] = Field(min_length=1)
     start_date: date
     end_date: date | None = None
+    #: 0: the last partition is yesterday; 1: today, which is not over, has one as well
+    end_offset: int = Field(default=0, ge=0, le=1)
     objects: tuple[ObjectSettings, ...] = Field(min_length=1)
     warehouse: Path = Path("data/warehouse.duckdb")
     state: str = "data/state.db"
@@ -295,6 +386,7 @@ class Settings(_Settings):
     feeds: dict[str, Feed] = Field(default_factory=dict)
     posting: Posting = Posting()
     reader: Reader = Reader()
+    schedules: Schedules = Schedules()
     #: the directory that relative paths are relative to: where the file lies
     directory: Path = Path()
 
@@ -334,6 +426,9 @@ class Settings(_Settings):
         if self.auth.grant == "authorization_code":
             # Sage ends the first refresh token when one user consents a second time.
             _no_duplicates("entities (user)", [entity.user for entity in self.entities])
+        watched = self.schedules.watch or ()
+        for name in sorted(set(watched) - {each.name for each in self.objects}):
+            raise ValueError(f"schedules.watch: {name} is not among the objects: add it there")
         for name, feed in self.feeds.items():
             if not _NAME.match(name):
                 raise ValueError(f"feed '{name}': a name is lower case, like sales_invoices")
@@ -390,6 +485,23 @@ class Settings(_Settings):
     def users(self) -> dict[str, str]:
         """Entity id to Sage user id."""
         return {entity.id: entity.user for entity in self.entities}
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Ids of the entities for which something runs by itself."""
+        return tuple(each.id for each in self.entities if not each.retired)
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Objects whose changes in Intacct are looked for."""
+        if self.schedules.watch is not None:
+            return self.schedules.watch
+        return tuple(dict.fromkeys(feed.object for feed in self.feeds.values()))
+
+    @property
+    def inbox(self) -> Path:
+        """Where copies of a feed's files lie that are elsewhere."""
+        return self.warehouse.parent / "inbox"
 
     @property
     def pages(self) -> Path:
@@ -559,6 +671,7 @@ def _known_keys(where: Sequence[str | int], values: Mapping[str, Any]) -> list[s
         "feeds": Feed,
         "posting": Posting,
         "reader": Reader,
+        "schedules": Schedules,
     }
     model: type[BaseModel] = parts.get(str(where[0]), Settings) if where else Settings
     if len(where) > 2 and where[0] == "feeds":

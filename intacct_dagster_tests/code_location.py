@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 
 from intacct_dagster.config import Settings, load_settings
 from intacct_dagster.defs import build_definitions
+from intacct_dagster.defs.automation import launched_by_themselves
 from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.sandbox import LAST_DAY, serve, write_sales_feed
 from intacct_dagster.warehouse import Warehouse
@@ -21,6 +25,38 @@ FEED = "sales_invoices"
 OBJECTS = ("accounts-receivable/invoice", "accounts-receivable/customer")
 
 
+#: A moment at which all days of the sandbox company are over.
+AFTER = datetime.combine(LAST_DAY + timedelta(days=2), time(12), tzinfo=UTC)
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What a sensor or a schedule launched at a moment, and why it did or did not."""
+
+    requests: Sequence[dg.RunRequest]
+    told: str
+    job: str | None = None
+
+    @property
+    def ranges(self) -> list[str]:
+        """The partitions of each run, as "entity first..last"."""
+        found = []
+        for each in self.requests:
+            first, entity = each.tags["dagster/asset_partition_range_start"].split("|")
+            last, same = each.tags["dagster/asset_partition_range_end"].split("|")
+            assert entity == same == each.tags["intacct/entity"]
+            found.append(f"{entity} {first}..{last}")
+        return found
+
+
+class _Told(MemoryHandler):
+    """Keeps what a tick logs."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=1000)
+
+
 class CodeLocation:
     """Settings, the definitions that they make, and an instance that remembers runs."""
 
@@ -28,6 +64,8 @@ class CodeLocation:
         self.settings = settings
         self.instance = instance
         self.warehouse = Warehouse(settings.warehouse)
+        self.now = AFTER
+        self._cursors: dict[str, str | None] = {}
 
     def run(
         self,
@@ -50,12 +88,53 @@ class CodeLocation:
             instance=self.instance,
             asset_selection=list(keys),
             tags=tags,
-            run_config={
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                "ops": dict(ops or {}),
-            },
+            run_config={**_QUIET, "ops": dict(ops or {})},
             raise_on_error=False,
         )
+
+    def tick(self, sensor: str, *, now: datetime | None = None) -> Tick:
+        """Evaluates a sensor at a moment, with what it remembered the last time."""
+        launched = launched_by_themselves(self.settings, now=lambda: now or self.now)
+        (found,) = [each for each in launched.sensors if each.name == sensor]
+        context = dg.build_sensor_context(self.instance, cursor=self._cursors.get(sensor))
+        told = _Told()
+        context.log.addHandler(told)
+        done = found.evaluate_tick(context)
+        self._cursors[sensor] = done.cursor
+        said = [each.getMessage() for each in told.buffer]
+        job = found.job_name if found.targets else None
+        return Tick(list(done.run_requests or ()), "\n".join([*said, done.skip_message or ""]), job)
+
+    def launch(self, tick: Tick) -> list[dg.ExecuteInProcessResult]:
+        """Runs what a tick launched, in this process and in its order."""
+        definitions = build_definitions(self.settings)
+        return [
+            definitions.resolve_job_def(str(each.job_name or tick.job)).execute_in_process(
+                instance=self.instance,
+                asset_selection=list(each.asset_selection) if each.asset_selection else None,
+                partition_key=each.partition_key,
+                tags=each.tags,
+                run_config=_QUIET,
+                raise_on_error=False,
+            )
+            for each in tick.requests
+        ]
+
+    def begin(self, tick: Tick) -> None:
+        """Has what a tick launched be under way."""
+        for each in tick.requests:
+            run = dg.DagsterRun(
+                job_name=each.job_name or str(tick.job),
+                run_id=str(uuid4()),
+                status=dg.DagsterRunStatus.STARTED,
+                tags=each.tags,
+            )
+            self.instance.add_run(run)
+
+    def end(self) -> None:
+        """What was under way is over."""
+        for run in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            self.instance.delete_run(run.run_id)
 
     def materialized(self, key: dg.AssetKey) -> set[str]:
         """The partitions that Dagster calls materialized."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from intacct_dagster import timetable
 from intacct_dagster.config import ConfigError, Settings, load_settings, read_settings
 
 PROJECT = Path(__file__).parent.parent
@@ -235,3 +236,70 @@ def test_what_a_feed_cannot_compute_is_told_with_file_line_and_key(
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such file"):
         load_settings(tmp_path / "intacct.yaml")
+
+
+SCHEDULES = """\
+schedules:
+  nightly: 23:30
+  maintenance: [sat 20:00 - sun 02:00]
+  time_zone: America/New_York
+"""
+
+
+def test_times_are_read_as_they_are_written_and_nothing_runs_by_itself_unless_it_is_said() -> None:
+    schedules = read(BASE + SCHEDULES).schedules
+    assert not schedules.running
+    assert schedules.nightly == "23:30"
+    assert timetable.daily(schedules.nightly) == "30 23 * * *"
+    assert timetable.weekly(schedules.weekly_sweep) == "0 4 * * 0"
+    assert timetable.monthly(schedules.monthly_closing) == "0 6 3 * *"
+
+
+@pytest.mark.parametrize(
+    ("at", "inside"),
+    [
+        ("2026-10-17T19:59-04:00", False),
+        ("2026-10-18T00:00+00:00", True),  # sat 20:00 in New York
+        ("2026-10-18T01:59-04:00", True),
+        ("2026-10-18T02:00-04:00", False),
+    ],
+)
+def test_a_window_of_maintenance_may_span_the_end_of_a_week(at: str, inside: bool) -> None:
+    window = "sat 20:00 - sun 02:00"
+    found = read(BASE + SCHEDULES).schedules.maintenance_at(datetime.fromisoformat(at))
+    assert found == (window if inside else None)
+
+
+def test_a_window_of_maintenance_may_begin_in_one_week_and_end_in_the_next() -> None:
+    over = timetable.window("sun 20:00 - mon 02:00")
+    monday = datetime(2026, 10, 19, tzinfo=UTC)
+    hours = [hour for hour in range(-6, 6) if over.holds(monday + timedelta(hours=hour), UTC)]
+    assert hours == [-4, -3, -2, -1, 0, 1]
+
+
+def test_a_time_that_is_none_is_told_with_its_line() -> None:
+    wrong = {
+        "nightly: 23:30": "nightly: 25:00",
+        "sat 20:00 - sun 02:00": "saturday night",
+        "America/New_York": "Gotham",
+    }
+    text = SCHEDULES
+    for right, mistaken in wrong.items():
+        text = text.replace(right, mistaken)
+    assert errors(BASE + text + "  watch: [general-ledger/acount]\n") == [
+        f"{FILE}:13: schedules.nightly: '25:00' is not a time of day such as 02:00",
+        (
+            f"{FILE}:14: schedules.maintenance: 'saturday night' is not a window such as "
+            "sat 20:00 - sun 02:00"
+        ),
+        f"{FILE}:15: schedules.time_zone: 'Gotham' is not a time zone such as Europe/London",
+    ]
+    (told,) = errors(BASE + SCHEDULES + "  watch: [general-ledger/acount]\n")
+    assert "schedules.watch: general-ledger/acount is not among the objects" in told
+
+
+def test_a_retired_entity_stays_and_is_not_active() -> None:
+    text = BASE.replace("{id: E110, user: usa}", "{id: E110, user: usa, retired: true}")
+    settings = read(text.replace("start_date", "  - {id: E120, user: can}\nstart_date"))
+    assert settings.users.keys() == {"E110", "E120"}
+    assert settings.active == ("E120",)

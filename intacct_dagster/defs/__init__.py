@@ -7,6 +7,7 @@ import dagster as dg
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.allowance import allowance_check
 from intacct_dagster.defs.analysts import analyst_assets, analyst_keys
+from intacct_dagster.defs.automation import launched_by_themselves
 from intacct_dagster.defs.crosswalk import crosswalk_asset, crosswalk_key
 from intacct_dagster.defs.current import current_assets, current_key
 from intacct_dagster.defs.deletes import deletes_assets, deletes_key
@@ -51,6 +52,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             for build in (feed_asset, reconciled_asset, plan_asset, posting_asset, crosswalk_asset)
         ]
         reads = settings.reader.enabled
+        launched = launched_by_themselves(settings)
         return dg.Definitions(
             assets=[
                 sage_intacct(settings),
@@ -62,6 +64,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 *([reader_asset(settings, _for_analysts(settings))] if reads else []),
             ],
             asset_checks=[allowance_check(settings)],
+            jobs=launched.jobs,
+            schedules=launched.schedules,
+            sensors=launched.sensors,
             resources=build_resources(settings),
             # One process a run: steps are short, and each process would pay seconds of imports.
             executor=dg.in_process_executor,

@@ -14,7 +14,13 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
-from intacct_dagster.warehouse import quarantined_lines, read_feed, table_name, tables_of
+from intacct_dagster.warehouse import (
+    FeedFolder,
+    quarantined_lines,
+    read_feed,
+    table_name,
+    tables_of,
+)
 
 GROUP = "feeds"
 NO_BAD_LINE = "no_line_in_quarantine"
@@ -30,10 +36,14 @@ def feed_key(feed: str) -> dg.AssetKey:
     return dg.AssetKey(["feed", feed])
 
 
+def folder_of(settings: Settings, name: str, feed: Feed) -> FeedFolder:
+    """Where the feed's files lie."""
+    return FeedFolder(feed.spec(name), settings.directory, settings.inbox)
+
+
 def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
     """Reads a feed's files into the partitions of a run; what is malformed goes to quarantine."""
     key = feed_key(name)
-    spec = feed.spec(name)
     entities = set(settings.users)
 
     @dg.asset(
@@ -60,14 +70,15 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
     def read(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
+        brought, folder = plainly(settings, folder_of(settings, name, feed).fetch)
         done = plainly(
             settings,
             read_feed,
             warehouse.warehouse,
-            spec,
+            brought,
             partitions_of(days_by_entity(context.partition_keys)),
             entities,
-            settings.directory,
+            folder,
             context.run.run_id,
         )
         bad = plainly(settings, quarantined_lines, warehouse.warehouse, name, limit=SHOWN_ROWS)

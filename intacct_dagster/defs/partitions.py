@@ -1,7 +1,7 @@
 """Entity by day: one partition is what one legal entity changed (or was sold) on one UTC day."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -14,7 +14,8 @@ ENTITY = "entity"
 def entity_days(settings: Settings) -> dg.MultiPartitionsDefinition:
     """The partitions of everything that has an entity and a day. Days are UTC.
 
-    The last partition is yesterday, or `end_date` where the settings give one.
+    The last partition is yesterday, or today with `end_offset: 1`, or `end_date` where the settings
+    give one. Retired entities keep theirs.
     """
     end = settings.end_date and settings.end_date + timedelta(days=1)
     return dg.MultiPartitionsDefinition(
@@ -23,10 +24,17 @@ def entity_days(settings: Settings) -> dg.MultiPartitionsDefinition:
                 start_date=settings.start_date.isoformat(),
                 end_date=end.isoformat() if end else None,
                 timezone="UTC",
+                end_offset=settings.end_offset,
             ),
             ENTITY: dg.StaticPartitionsDefinition([each.id for each in settings.entities]),
         }
     )
+
+
+def last_day(settings: Settings, now: datetime) -> date:
+    """The day of the last partition at an aware moment; it may lie before the first."""
+    last = now.astimezone(UTC).date() - timedelta(days=1 - settings.end_offset)
+    return last if settings.end_date is None else min(last, settings.end_date)
 
 
 def partition_key(entity: str, day: date) -> dg.MultiPartitionKey:

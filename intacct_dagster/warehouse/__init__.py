@@ -16,6 +16,7 @@ from intacct_dagster.warehouse.crosswalk import Crosswalk, refresh_crosswalk
 from intacct_dagster.warehouse.current import CurrentView
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile, Workbench
 from intacct_dagster.warehouse.duckdb_warehouse import Warehouse
+from intacct_dagster.warehouse.due import DuePlan, due_plans, unposted_plans, unread_days
 from intacct_dagster.warehouse.errors import (
     FeedError,
     KeptPagesUnreadable,
@@ -28,7 +29,13 @@ from intacct_dagster.warehouse.errors import (
     WarehouseUnreadable,
 )
 from intacct_dagster.warehouse.expression import tables_of
-from intacct_dagster.warehouse.feed import FeedResult, quarantined_lines, read_feed
+from intacct_dagster.warehouse.feed import (
+    FeedResult,
+    partitions_of_files,
+    quarantined_lines,
+    read_feed,
+)
+from intacct_dagster.warehouse.feed_folder import FeedFolder, Stamp
 from intacct_dagster.warehouse.feed_spec import Computed, CsvForm, FeedSpec, Kind, constant
 from intacct_dagster.warehouse.kept_pages import KeptLoad, KeptPages, kept_loads, rebuild
 from intacct_dagster.warehouse.ledger import (
@@ -103,9 +110,11 @@ __all__ = [
     "CurrentView",
     "Document",
     "DuckDBFile",
+    "DuePlan",
     "EncryptedTokenStore",
     "Entry",
     "FeedError",
+    "FeedFolder",
     "FeedResult",
     "FeedSpec",
     "Item",
@@ -136,6 +145,7 @@ __all__ = [
     "Rejected",
     "Request",
     "SchemaChanged",
+    "Stamp",
     "StateStoreUnusable",
     "SweepFindings",
     "TableColumn",
@@ -155,11 +165,13 @@ __all__ = [
     "column_type",
     "compare_keys",
     "constant",
+    "due_plans",
     "find_twins",
     "join_lines",
     "join_records",
     "kept_loads",
     "open_state",
+    "partitions_of_files",
     "payload",
     "payload_hash",
     "payloads",
@@ -181,4 +193,6 @@ __all__ = [
     "table_name",
     "tables_of",
     "token_key",
+    "unposted_plans",
+    "unread_days",
 ]

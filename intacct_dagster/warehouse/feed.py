@@ -20,7 +20,7 @@ from intacct_dagster.warehouse.feed_records import stage_feed_records
 from intacct_dagster.warehouse.feed_spec import CsvForm, FeedSpec, Kind
 from intacct_dagster.warehouse.partitions import Partition, delete_partitions, stage_partitions
 from intacct_dagster.warehouse.sql import identifier, literal, readable_amount, statement, try_cast
-from intacct_dagster.warehouse.tables import TIME, TableColumn, ensure_table
+from intacct_dagster.warehouse.tables import TIME, TableColumn, ensure_table, existing_columns
 
 FEED = "feed"
 
@@ -130,6 +130,55 @@ def read_feed(
         return _result(bench, spec, partitions, files)
 
 
+def partitions_of_files(
+    file: DuckDBFile,
+    spec: FeedSpec,
+    entities: Collection[str],
+    folder: Path,
+    names: Collection[str],
+    gone: Collection[str] = (),
+) -> set[Partition]:
+    """The partitions that would come out otherwise if these files were read anew.
+
+    Those of their good lines as they are now, and those of every document that they have lines of,
+    or had when they, or files that are `gone`, were read last: files may contradict each other.
+    `entities` are all configured ones. Raises FeedError.
+    """
+    with file.workbench() as bench:
+        connection = bench.connection
+        if names:
+            _stage(bench, spec, set(entities), folder, set(names))
+            connection.execute(
+                "CREATE TABLE memory.main.documents AS SELECT DISTINCT _source_id AS source_id"
+                " FROM memory.main.checked WHERE _source_id IS NOT NULL"
+            )
+            found = set(
+                connection.execute(
+                    f"SELECT DISTINCT {identifier(spec.entity)}, {identifier(spec.date)}"
+                    " FROM memory.main.lines"
+                ).fetchall()
+            )
+        else:
+            connection.execute("CREATE TABLE memory.main.documents (source_id VARCHAR)")
+            found = set()
+        if not file.path.exists():
+            return found
+        with bench.attached(read_only=True):
+            if existing_columns(connection, CATALOG, FEED, spec.name):
+                table = identifier(CATALOG, FEED, spec.name)
+                document = f"CAST({identifier(spec.source_id)} AS VARCHAR)"
+                found |= set(
+                    connection.execute(
+                        f"SELECT DISTINCT _entity, _day FROM {table} WHERE {document} IN ("
+                        f" SELECT {document} FROM {table}"
+                        " WHERE _file IN (SELECT unnest($files::VARCHAR[]))"
+                        " UNION SELECT source_id FROM memory.main.documents)",
+                        {"files": [*names, *gone]},
+                    ).fetchall()
+                )
+        return found
+
+
 def quarantined_lines(file: DuckDBFile, feed: str, *, limit: int) -> list[dict[str, object]]:
     """What is in quarantine of a feed, in the order of files and lines; at most `limit` of it.
 
@@ -145,12 +194,18 @@ def quarantined_lines(file: DuckDBFile, feed: str, *, limit: int) -> list[dict[s
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _stage(bench: Workbench, spec: FeedSpec, entities: set[str], folder: Path) -> dict[str, int]:
+def _stage(
+    bench: Workbench,
+    spec: FeedSpec,
+    entities: set[str],
+    folder: Path,
+    only: Collection[str] | None = None,
+) -> dict[str, int]:
     """Read, type, number and judge, beside the file: `checked`, `lines` and `sources`.
 
     Lines lie in files of the scratch folder, so that a feed of any size fits into memory.
     """
-    files = stage_feed_records(bench, spec, folder)
+    files = stage_feed_records(bench, spec, folder, only)
     source_id, names = identifier(spec.source_id), [identifier(column) for column in spec.columns]
     checks = list(_checks(spec, entities))
     bench.stage(

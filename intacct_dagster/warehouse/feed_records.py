@@ -6,7 +6,7 @@ They go by way of files in the scratch folder: memory does not grow with the fee
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -47,9 +47,12 @@ _ABOUT = {
 }
 
 
-def stage_feed_records(bench: Workbench, spec: FeedSpec, folder: Path) -> dict[str, int]:
+def stage_feed_records(
+    bench: Workbench, spec: FeedSpec, folder: Path, only: Collection[str] | None = None
+) -> dict[str, int]:
     """Make the view `memory.main.records` of all records of a feed; how many each file has.
 
+    `only` names the files that are read, relative to the folder; None: all of them.
     Cells are texts, "" where there is nothing. Raises FeedError if the feed's query fails.
     """
     stage = _Stage(bench, spec)
@@ -57,7 +60,9 @@ def stage_feed_records(bench: Workbench, spec: FeedSpec, folder: Path) -> dict[s
         stage.query(spec.query, folder)
     else:
         for order, path in enumerate(find_files(spec, folder)):
-            stage.file(order, path, path.relative_to(folder).as_posix())
+            name = path.relative_to(folder).as_posix()
+            if only is None or name in only:
+                stage.file(order, path, name)
     stage.close()
     return stage.files
 

@@ -19,7 +19,7 @@ from intacct_dagster.warehouse.tables import (
 
 POSTING = "posting"
 
-_COLUMNS = (
+OUTCOME_COLUMNS = (
     TableColumn("_entity", "VARCHAR", "The document's entity: half the partition"),
     TableColumn("_day", "DATE", "The document's date: the partition's other half"),
     TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
@@ -72,10 +72,10 @@ def replace_outcomes(
     or of another partition.
     """
     _check(partitions, rows)
-    names = [_NAMES.get(column.name, column.name) for column in _COLUMNS]
+    names = [_NAMES.get(column.name, column.name) for column in OUTCOME_COLUMNS]
     records = ([row.get(name) for name in names] for row in rows)
     about = f"What became of the documents of feed {feed}. A row is a document that was posted."
-    replace_rows(file, POSTING, feed, _COLUMNS, about, partitions, records)
+    replace_rows(file, POSTING, feed, OUTCOME_COLUMNS, about, partitions, records)
     return len(rows)
 
 
@@ -122,7 +122,7 @@ def _show_items(connection: DuckDBPyConnection) -> None:
 
 
 def _check(partitions: Collection[Partition], rows: Sequence[Mapping[str, object]]) -> None:
-    known = {_NAMES.get(column.name, column.name) for column in _COLUMNS}
+    known = {_NAMES.get(column.name, column.name) for column in OUTCOME_COLUMNS}
     replaced = set(partitions)
     for row in rows:
         if unknown := set(row) - known:

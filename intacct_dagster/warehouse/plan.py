@@ -27,7 +27,7 @@ PLAN = "plan"
 #: Of the hash of a plan, as much as a person is shown and has to type.
 SHOWN_HASH = 12
 
-_COLUMNS = (
+PLAN_COLUMNS = (
     TableColumn("_entity", "VARCHAR", "The document's entity: half the partition"),
     TableColumn("_day", "DATE", "The document's date: the partition's other half"),
     TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
@@ -147,7 +147,7 @@ def replace_plan(
         for each in documents
     )
     about = f"Feed {feed}. A row is a document that is to be posted, or is held back by a gate."
-    replace_rows(file, PLAN, feed, _COLUMNS, about, partitions, records)
+    replace_rows(file, PLAN, feed, PLAN_COLUMNS, about, partitions, records)
     return hashes
 
 

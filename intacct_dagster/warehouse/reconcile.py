@@ -50,7 +50,7 @@ STATUSES = (
 )
 """Every status that a source document can have; see reconcile.sql for what each means."""
 
-_COLUMNS = (
+RECONCILED_COLUMNS = (
     TableColumn("_entity", "VARCHAR", "The document's entity: half the partition"),
     TableColumn("_day", "DATE", "The document's date: the partition's other half"),
     TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
@@ -433,7 +433,7 @@ def _replace(bench: Workbench, spec: FeedSpec, run_id: str, at: datetime) -> Non
     about = f"Feed {spec.name} against Intacct. A row is one occurrence of a source document."
     with bench.transaction():
         try:
-            ensure_table(connection, CATALOG, RECONCILED, spec.name, _COLUMNS, about)
+            ensure_table(connection, CATALOG, RECONCILED, spec.name, RECONCILED_COLUMNS, about)
         except SchemaChanged as error:
             raise ReconciliationRefused(str(error)) from error
         table = identifier(CATALOG, RECONCILED, spec.name)

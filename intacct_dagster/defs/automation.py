@@ -1,0 +1,33 @@
+"""All that is launched without a person: jobs, schedules and sensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.defs.feed_sensor import feed_sensor, plan_job
+from intacct_dagster.defs.launching import Clock, Job, clock
+from intacct_dagster.defs.plan_sensors import post_job, posting_sensor, renewal_sensor
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What Dagster is given of it."""
+
+    jobs: Sequence[Job]
+    schedules: Sequence[dg.ScheduleDefinition]
+    sensors: Sequence[dg.SensorDefinition]
+
+
+def launched_by_themselves(settings: Settings, *, now: Clock = clock) -> Launched:
+    """What the settings describe; `schedules.running` says whether it begins by itself."""
+    jobs: list[Job] = []
+    sensors: list[dg.SensorDefinition] = []
+    for name, feed in settings.feeds.items():
+        jobs += [plan_job(settings, name), post_job(settings, name)]
+        if feed.files:
+            sensors.append(feed_sensor(settings, name, feed, now=now))
+        sensors.append(renewal_sensor(settings, name, feed, now=now))
+        sensors.append(posting_sensor(settings, name, feed, now=now))
+    return Launched(jobs, (), sensors)

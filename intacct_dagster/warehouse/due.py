@@ -1,0 +1,137 @@
+"""What is due: days that were not read, plans that are out of date, plans that wait to be posted.
+
+The tables themselves tell, not a memory of what was done: what failed, was deleted or was done by
+hand needs no book-keeping, and what is done is due no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from duckdb import DuckDBPyConnection
+
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
+from intacct_dagster.warehouse.feed import FEED
+from intacct_dagster.warehouse.outcomes import OUTCOME_COLUMNS, POSTING
+from intacct_dagster.warehouse.partitions import Partition
+from intacct_dagster.warehouse.plan import PLAN, PLAN_COLUMNS
+from intacct_dagster.warehouse.raw import META, RAW, table_name
+from intacct_dagster.warehouse.reconcile import RECONCILED, RECONCILED_COLUMNS
+from intacct_dagster.warehouse.sql import identifier, literal, statement
+from intacct_dagster.warehouse.tables import TIME, TableColumn, existing_columns
+from intacct_dagster.warehouse.wire import column_name
+
+
+@dataclass(frozen=True, slots=True)
+class DuePlan:
+    """A partition that is to be reconciled and planned anew, why, and since when (aware)."""
+
+    partition: Partition
+    why: str
+    since: datetime
+
+
+def unread_days(
+    file: DuckDBFile, objects: Sequence[str], entities: Sequence[str], days: Sequence[date]
+) -> dict[tuple[str, str], list[date]]:
+    """Of these days those that were not read, or not to their end: by (entity, object), in order.
+
+    Where nothing was ever read, it is all of them.
+    """
+    if not file.path.exists():
+        return {(entity, each): list(days) for entity in entities for each in objects if days}
+    with file.connect(read_only=True) as connection:
+        loads = _table(connection, META, "raw_loads", _LOADED)
+        rows = connection.execute(
+            statement("due_days", loads=loads),
+            {"objects": list(objects), "entities": list(entities), "days": list(days)},
+        ).fetchall()
+    found: dict[tuple[str, str], list[date]] = {}
+    for object_, entity, day in rows:
+        found.setdefault((entity, object_), []).append(day)
+    return found
+
+
+def due_plans(
+    file: DuckDBFile,
+    feed: str,
+    object: str,
+    match_on: str,
+    entities: Sequence[str],
+    *,
+    planned: Sequence[str],
+    held_before: datetime,
+) -> list[DuePlan]:
+    """The partitions of a feed whose plan is older than what it rests on, by (entity, day).
+
+    `planned` are the statuses of documents that are planned; what a gate held before `held_before`
+    is judged again, for it may have been mended in Intacct.
+    """
+    if not file.path.exists():
+        return []
+    with file.connect(read_only=True) as connection:
+        if not existing_columns(connection, CATALOG, FEED, feed):
+            return []
+        records = (
+            TableColumn("_entity", "VARCHAR"),
+            TableColumn(column_name(match_on), "VARCHAR"),
+            TableColumn("_extracted_at", TIME),
+        )
+        rows = connection.execute(
+            statement(
+                "due_plans",
+                feed=identifier(CATALOG, FEED, feed),
+                reconciled=_table(connection, RECONCILED, feed, RECONCILED_COLUMNS),
+                plan=_table(connection, PLAN, feed, PLAN_COLUMNS),
+                raw=_table(connection, RAW, table_name(object), records),
+                match_on=identifier(column_name(match_on)),
+                planned=", ".join(literal(each) for each in planned),
+            ),
+            {"held_before": held_before, "entities": list(entities)},
+        ).fetchall()
+    return [DuePlan((entity, day), why, since) for entity, day, why, since in rows]
+
+
+def unposted_plans(
+    file: DuckDBFile, feed: str, entities: Collection[str]
+) -> dict[Partition, datetime]:
+    """Partitions whose plan would create what was not sent since it was planned; when that was."""
+    if not file.path.exists():
+        return {}
+    with file.connect(read_only=True) as connection:
+        if not existing_columns(connection, CATALOG, PLAN, feed):
+            return {}
+        rows = connection.execute(
+            "SELECT planned._entity, planned._day, max(planned.planned_at)"
+            f" FROM {identifier(CATALOG, PLAN, feed)} AS planned"
+            f" LEFT JOIN {_table(connection, POSTING, feed, OUTCOME_COLUMNS)} AS outcomes"
+            " ON outcomes._entity = planned._entity AND outcomes.source_id = planned.source_id"
+            " AND outcomes.state IN ('posted', 'rejected', 'uncertain')"
+            " AND (outcomes.state <> 'rejected' OR outcomes.recorded_at >= planned.planned_at)"
+            " WHERE planned.action = 'create' AND outcomes.source_id IS NULL"
+            " AND planned._entity IN (SELECT unnest($entities::VARCHAR[]))"
+            " GROUP BY ALL ORDER BY ALL",
+            {"entities": list(entities)},
+        ).fetchall()
+    return {(entity, day): at for entity, day, at in rows}
+
+
+_LOADED = (
+    TableColumn("object", "VARCHAR"),
+    TableColumn("entity", "VARCHAR"),
+    TableColumn("day", "DATE"),
+    TableColumn("read_until", TIME),
+)
+
+
+def _table(
+    connection: DuckDBPyConnection, schema: str, table: str, columns: Sequence[TableColumn]
+) -> str:
+    """A table, quoted; in place of one that has not these columns yet, one without rows."""
+    there = {each.name for each in existing_columns(connection, CATALOG, schema, table)}
+    if there >= {each.name for each in columns}:
+        return identifier(CATALOG, schema, table)
+    nothing = ", ".join(f"CAST(NULL AS {each.type}) AS {identifier(each.name)}" for each in columns)
+    return f"(SELECT {nothing} WHERE false)"
