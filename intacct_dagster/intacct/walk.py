@@ -98,7 +98,7 @@ _Key = Annotated[str, msgspec.Meta(min_length=1)]
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class _Row(msgspec.Struct):
+class _Row(msgspec.Struct, gc=False):  # it cannot be part of a cycle
     """The three fields of a row that the walk itself looks at; the rest is never decoded."""
 
     key: _Key
@@ -111,7 +111,7 @@ class _Row(msgspec.Struct):
         return changed.replace(microsecond=0) if changed and changed.microsecond else changed
 
 
-class _Undated(msgspec.Struct):
+class _Undated(msgspec.Struct, gc=False):
     """The same of a row of an object without change times; it need not belong to an entity."""
 
     key: _Key
@@ -140,6 +140,7 @@ def _dated(changed: str) -> msgspec.json.Decoder[list[_Row]]:
             ("entity", str | None, msgspec.field(name="entity.id")),
         ],
         bases=(_Row,),
+        gc=False,
     )
     return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
@@ -494,7 +495,7 @@ class _Attempt:
         self._order = ({changed: "asc"}, {"key": "asc"}) if window else ({"key": "asc"},)
         self._second: datetime | None = None
         self._keys_of_second: set[str] = set()
-        self._last_page: dict[str, datetime | None] = {}
+        self._last_page: dict[str, _Row | _Undated] = {}
         self._seconds = 0.0
 
     def file(self, number: int) -> Path:
@@ -801,18 +802,21 @@ class _Attempt:
         return len(rows)
 
     def _known(self, row: _Row | _Undated) -> bool:
-        return (row.second == self._second and row.key in self._keys_of_second) or (
-            row.second is not None and self._last_page.get(row.key) == row.second
-        )
+        if row.key in self._keys_of_second and row.second == self._second:
+            return True
+        before = self._last_page.get(row.key)
+        return before is not None and row.second is not None and before.second == row.second
 
     def _count_keys(self, rows: Sequence[_Row | _Undated]) -> None:
         """Counts the keys that are new; only the last page's and the last second's can be old."""
         at = self._at
-        fresh = {row.key for row in rows}
+        this_page = {row.key: row for row in rows}
+        fresh = set(this_page)
         if rows[0].second == self._second:
             fresh -= self._keys_of_second
         elif self._second is not None:
-            fresh -= {row.key for row in rows if self._known(row)}
+            met = (fresh & self._last_page.keys()) | (fresh & self._keys_of_second)
+            fresh -= {row.key for row in rows if row.key in met and self._known(row)}
         at.distinct += len(fresh)
         if rows[-1].second == self._second:
             self._keys_of_second |= fresh
@@ -820,7 +824,7 @@ class _Attempt:
             self._second = rows[-1].second
             self._keys_of_second = {row.key for row in _tail(rows)}
             at.second_from = at.files
-        self._last_page = {row.key: row.second for row in rows}
+        self._last_page = this_page
 
     def _count_from(self, beginning: datetime | None) -> int:
         return self._count(self._filters(beginning))

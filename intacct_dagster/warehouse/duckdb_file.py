@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 CATALOG = "warehouse"
 """The name under which every statement finds the file, wherever it lies and whatever it is."""
 
+# Half of DuckDB's own. A thread compresses a group of rows when it has filled one, so a load of some
+# 100,000 rows is stored by two threads at once instead of one at its end (0.37 s instead of 0.58 for
+# 200,000 rows of 20 columns on two cores), and the rows that wait for it take half the memory.
+_ROWS_IN_A_GROUP = 61_440
+
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.5
 _SETTLED_WITHIN = 3  # attempts to find the file without a write-ahead log
@@ -261,7 +266,7 @@ class DuckDBFile:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise self._unreadable(error, read_only=False) from error
-        mode = " (READ_ONLY)" if read_only else ""
+        mode = " (READ_ONLY)" if read_only else f" (ROW_GROUP_SIZE {_ROWS_IN_A_GROUP})"
         attach = f"ATTACH {literal(str(self.path))} AS {CATALOG}{mode}"
 
         def take() -> _Holder | None:
