@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 CATALOG = "warehouse"
 """The name under which every statement finds the file, wherever it lies and whatever it is."""
 
-# Half of DuckDB's own. A thread compresses a group of rows when it has filled one, so a load of some
-# 100,000 rows is stored by two threads at once instead of one at its end (0.37 s instead of 0.58 for
-# 200,000 rows of 20 columns on two cores), and the rows that wait for it take half the memory.
+# Half of DuckDB's own. A thread compresses a group of rows when it has filled one, so a load of
+# some 100,000 rows is stored by two threads at once instead of by one at its end (0.37 s instead of
+# 0.58 for 200,000 rows of 20 columns on two cores), and rows that wait for it take half the memory.
 _ROWS_IN_A_GROUP = 61_440
 
 _FIRST_PAUSE = 0.01
