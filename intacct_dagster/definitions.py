@@ -16,4 +16,8 @@ os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that the settings describe. Raises ConfigError for unusable settings."""
-    return build_definitions(load_settings())
+    return dg.Definitions.merge(
+        build_definitions(load_settings()),
+        # One process a run: steps are short, and each process would pay seconds of imports.
+        dg.Definitions(executor=dg.in_process_executor),
+    )

@@ -40,7 +40,10 @@ __all__ = [
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """Everything that the settings describe. Nothing is read from the network."""
+    """Everything that the settings describe. Nothing is read from the network.
+
+    How runs are executed is left to the code location: see `intacct_dagster.definitions`.
+    """
     with warnings.catch_warnings():
         # Partitioned checks are a preview and backfill policies a beta of Dagster 1.13, the series
         # that pyproject.toml pins.
@@ -68,8 +71,6 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             schedules=launched.schedules,
             sensors=launched.sensors,
             resources=build_resources(settings),
-            # One process a run: steps are short, and each process would pay seconds of imports.
-            executor=dg.in_process_executor,
         )
 
 
