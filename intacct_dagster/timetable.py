@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -14,6 +14,11 @@ _TIME = r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)"
 _DAILY = re.compile(_TIME)
 _WEEKLY = re.compile(rf"(?P<day>{'|'.join(DAYS)}) {_TIME}")
 _MONTHLY = re.compile(rf"(?P<day>[1-9]|1\d|2[0-8]) {_TIME}")
+
+
+def utc_day(at: datetime) -> date:
+    """The UTC day of an aware moment: the day of the partition that it lies in."""
+    return at.astimezone(UTC).date()
 
 
 def daily(text: str) -> str:

@@ -105,6 +105,26 @@ class CodeLocation:
         job = found.job_name if found.targets else None
         return Tick(list(done.run_requests or ()), "\n".join([*said, done.skip_message or ""]), job)
 
+    def remember(self, sensor: str, cursor: str) -> None:
+        """Has a sensor remember this from its last tick."""
+        self._cursors[sensor] = cursor
+
+    def cursor(self, sensor: str) -> str | None:
+        """What a sensor remembers from its last tick."""
+        return self._cursors.get(sensor)
+
+    def schedule(self, schedule: str, at: datetime) -> Tick:
+        """Evaluates a schedule at the moment that it is for."""
+        launched = launched_by_themselves(self.settings)
+        (found,) = [each for each in launched.schedules if each.name == schedule]
+        context = dg.build_schedule_context(
+            self.instance,
+            scheduled_execution_time=at,
+            repository_def=build_definitions(self.settings).get_repository_def(),
+        )
+        done = found.evaluate_tick(context)
+        return Tick(list(done.run_requests or ()), done.skip_message or "", found.job_name)
+
     def launch(self, tick: Tick) -> list[dg.ExecuteInProcessResult]:
         """Runs what a tick launched, in this process and in its order."""
         definitions = build_definitions(self.settings)
@@ -176,9 +196,15 @@ def sandbox_settings(base_url: str, folder: Path, **changes: Any) -> Settings:
 
 
 @contextmanager
-def code_location(folder: Path, *, days: int = 1, **changes: Any) -> Iterator[CodeLocation]:
-    """A code location on a sandbox of its own, with the feed files of the last `days` days."""
+def code_location(
+    folder: Path, *, days: int = 1, persistent: bool = False, **changes: Any
+) -> Iterator[CodeLocation]:
+    """A code location on a sandbox of its own, with the feed files of the last `days` days.
+
+    Schedules want an instance that is `persistent`: on disk.
+    """
     feeds = folder / "data/feeds" / FEED
     write_sales_feed(feeds, seed=1, days=days)
-    with serve() as sandbox, dg.DagsterInstance.ephemeral() as instance:
+    kept = dg.DagsterInstance.local_temp(str(folder)) if persistent else None
+    with serve() as sandbox, kept or dg.DagsterInstance.ephemeral() as instance:
         yield CodeLocation(sandbox_settings(sandbox.base_url, folder, **changes), instance)

@@ -8,6 +8,7 @@ from intacct_dagster.config import Settings
 from intacct_dagster.defs.allowance import allowance_check
 from intacct_dagster.defs.analysts import analyst_assets, analyst_keys
 from intacct_dagster.defs.automation import launched_by_themselves
+from intacct_dagster.defs.closing import closing_check
 from intacct_dagster.defs.crosswalk import crosswalk_asset, crosswalk_key
 from intacct_dagster.defs.current import current_assets, current_key
 from intacct_dagster.defs.deletes import deletes_assets, deletes_key
@@ -66,7 +67,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 *analyst_assets(settings),
                 *([reader_asset(settings, _for_analysts(settings))] if reads else []),
             ],
-            asset_checks=[allowance_check(settings)],
+            asset_checks=[allowance_check(settings), closing_check(settings)],
             jobs=launched.jobs,
             schedules=launched.schedules,
             sensors=launched.sensors,

@@ -6,9 +6,20 @@ from dataclasses import dataclass
 import dagster as dg
 
 from intacct_dagster.config import Settings
+from intacct_dagster.defs.changes_sensor import changes_sensor
 from intacct_dagster.defs.feed_sensor import feed_sensor, plan_job
 from intacct_dagster.defs.launching import Clock, Job, clock
 from intacct_dagster.defs.plan_sensors import post_job, posting_sensor, renewal_sensor
+from intacct_dagster.defs.schedules import (
+    catch_up_sensor,
+    closing_job,
+    monthly_closing,
+    nightly,
+    nightly_feed,
+    read_job,
+    sweep_job,
+    weekly_sweep,
+)
 
 
 @dataclass(frozen=True)
@@ -22,12 +33,17 @@ class Launched:
 
 def launched_by_themselves(settings: Settings, *, now: Clock = clock) -> Launched:
     """What the settings describe; `schedules.running` says whether it begins by itself."""
-    jobs: list[Job] = []
-    sensors: list[dg.SensorDefinition] = []
+    jobs: list[Job] = [read_job(settings), sweep_job(settings), closing_job()]
+    schedules = [nightly(settings), weekly_sweep(settings), monthly_closing(settings)]
+    sensors = [catch_up_sensor(settings, now=now)]
+    if settings.watched:
+        sensors.append(changes_sensor(settings, now=now))
     for name, feed in settings.feeds.items():
         jobs += [plan_job(settings, name), post_job(settings, name)]
         if feed.files:
             sensors.append(feed_sensor(settings, name, feed, now=now))
+        else:
+            schedules.append(nightly_feed(settings, name, feed))
         sensors.append(renewal_sensor(settings, name, feed, now=now))
         sensors.append(posting_sensor(settings, name, feed, now=now))
-    return Launched(jobs, (), sensors)
+    return Launched(jobs, schedules, sensors)

@@ -27,6 +27,9 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 #: The queue takes the highest first. What a person starts, a backfill among it, has 0.
 POSTING, PLANNING, CHANGES, NIGHTLY = 10, 8, 6, 5
 
+#: Stands for the job of a run that a person started, a backfill among them.
+_BY_HAND = ""
+
 #: Seconds that a tick waits for the warehouse: Dagster gives a tick 60 in all.
 _LOCK_TIMEOUT = 10.0
 
@@ -105,14 +108,15 @@ def run_of(
 
 @dataclass(frozen=True)
 class Underway:
-    """Runs that were launched by themselves and have not ended."""
+    """Runs that have not ended: how many of them were launched by themselves, and the jobs of each
+    entity."""
 
     number: int
     jobs: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def busy(self, entity: str, jobs: Collection[str]) -> bool:
-        """Whether a run of one of these jobs is under way for the entity."""
-        return bool(set(jobs) & set(self.jobs.get(entity, ())))
+        """Whether a run of one of these jobs, or what a person started, is under way for it."""
+        return bool({*jobs, _BY_HAND} & set(self.jobs.get(entity, ())))
 
     def room(self, settings: Settings) -> int:
         """How many more may be launched."""
@@ -124,9 +128,10 @@ def underway(instance: dg.DagsterInstance) -> Underway:
     jobs: dict[str, set[str]] = {}
     number = 0
     for run in instance.get_runs(dg.RunsFilter(statuses=_NOT_OVER)):
-        if CAUSE_TAG in run.tags:
-            number += 1
-            jobs.setdefault(run.tags.get(ENTITY_TAG, ""), set()).add(run.job_name)
+        number += CAUSE_TAG in run.tags
+        partition = run.tags.get(RANGE_START) or run.tags.get("dagster/partition") or ""
+        entity = run.tags.get(ENTITY_TAG) or partition.rpartition("|")[2]
+        jobs.setdefault(entity, set()).add(run.job_name if CAUSE_TAG in run.tags else _BY_HAND)
     return Underway(number, jobs)
 
 

@@ -1,11 +1,12 @@
 """Entity by day: one partition is what one legal entity changed (or was sold) on one UTC day."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
 from intacct_dagster.config import Settings
+from intacct_dagster.timetable import utc_day
 
 DATE = "date"
 ENTITY = "entity"
@@ -33,7 +34,7 @@ def entity_days(settings: Settings) -> dg.MultiPartitionsDefinition:
 
 def last_day(settings: Settings, now: datetime) -> date:
     """The day of the last partition at an aware moment; it may lie before the first."""
-    last = now.astimezone(UTC).date() - timedelta(days=1 - settings.end_offset)
+    last = utc_day(now) - timedelta(days=1 - settings.end_offset)
     return last if settings.end_date is None else min(last, settings.end_date)
 
 

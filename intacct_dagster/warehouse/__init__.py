@@ -16,7 +16,14 @@ from intacct_dagster.warehouse.crosswalk import Crosswalk, refresh_crosswalk
 from intacct_dagster.warehouse.current import CurrentView
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile, Workbench
 from intacct_dagster.warehouse.duckdb_warehouse import Warehouse
-from intacct_dagster.warehouse.due import DuePlan, due_plans, unposted_plans, unread_days
+from intacct_dagster.warehouse.due import (
+    DuePlan,
+    OpenDocuments,
+    due_plans,
+    open_documents,
+    unposted_plans,
+    unread_days,
+)
 from intacct_dagster.warehouse.errors import (
     FeedError,
     KeptPagesUnreadable,
@@ -131,6 +138,7 @@ __all__ = [
     "LoadResult",
     "Mark",
     "NotMaterialized",
+    "OpenDocuments",
     "Parents",
     "Partition",
     "PlannedDocument",
@@ -170,6 +178,7 @@ __all__ = [
     "join_lines",
     "join_records",
     "kept_loads",
+    "open_documents",
     "open_state",
     "partitions_of_files",
     "payload",

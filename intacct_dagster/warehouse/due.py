@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 
 from duckdb import DuckDBPyConnection
 
@@ -20,7 +21,7 @@ from intacct_dagster.warehouse.plan import PLAN, PLAN_COLUMNS
 from intacct_dagster.warehouse.raw import META, RAW, table_name
 from intacct_dagster.warehouse.reconcile import RECONCILED, RECONCILED_COLUMNS
 from intacct_dagster.warehouse.sql import identifier, literal, statement
-from intacct_dagster.warehouse.tables import TIME, TableColumn, existing_columns
+from intacct_dagster.warehouse.tables import AMOUNT, TIME, TableColumn, existing_columns
 from intacct_dagster.warehouse.wire import column_name
 
 
@@ -118,6 +119,45 @@ def unposted_plans(
     return {(entity, day): at for entity, day, at in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class OpenDocuments:
+    """Documents of an entity that are not in Intacct as the source has them, by their status."""
+
+    entity: str
+    status: str
+    documents: int
+    amount: Decimal
+    oldest: date
+
+
+def open_documents(
+    file: DuckDBFile, feed: str, entities: Sequence[str], first: date, last: date
+) -> list[OpenDocuments]:
+    """What was not settled of the days `first` to `last` when it was reconciled last.
+
+    A document that came a second time is settled by the first; what was posted from here is.
+    """
+    if not file.path.exists():
+        return []
+    with file.connect(read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT _entity, status, count(*), sum(amount), min(_day)"
+            f" FROM {_table(connection, RECONCILED, feed, _SETTLED)}"
+            " WHERE status NOT IN ('matched', 'posted', 'duplicate')"
+            " AND _day BETWEEN $first AND $last"
+            " AND _entity IN (SELECT unnest($entities::VARCHAR[]))"
+            " GROUP BY ALL ORDER BY ALL",
+            {"first": first, "last": last, "entities": list(entities)},
+        ).fetchall()
+    return [OpenDocuments(*row) for row in rows]
+
+
+_SETTLED = (
+    TableColumn("_entity", "VARCHAR"),
+    TableColumn("_day", "DATE"),
+    TableColumn("status", "VARCHAR"),
+    TableColumn("amount", AMOUNT),
+)
 _LOADED = (
     TableColumn("object", "VARCHAR"),
     TableColumn("entity", "VARCHAR"),
