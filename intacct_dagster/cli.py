@@ -307,6 +307,69 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
     click.echo(f"{loads} loads of {len(rebuilt)} objects are in {warehouse.path}")
 
 
+@main.command()
+@click.argument("entities", metavar="ENTITY…", nargs=-1)
+@click.option("--all", "everyone", is_flag=True, help="All whose session is missing or has ended.")
+@click.option("--paste", is_flag=True, help="Paste the address that the browser is sent to.")
+@click.option("--browser/--no-browser", default=True, help="Whether a browser is opened.")
+@click.option(
+    "--timeout",
+    default=300.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="Seconds to wait for each consent.",
+)
+@_plainly
+def authorize(
+    entities: tuple[str, ...], everyone: bool, paste: bool, browser: bool, timeout: float
+) -> None:
+    """Have the Sage users of entities consent in a browser (grant: authorization_code).
+
+    Each entity needs a Sage user of its own. Over SSH, or with --paste, open the page anywhere and
+    paste the address that the browser is sent back to. Sessions are kept encrypted and renewed by
+    whichever run needs them.
+    """
+    from intacct_dagster.sessions_cli import authorize as authorize_entities
+
+    if not entities and not everyone:
+        raise click.UsageError("Name the entities, or say --all.")
+    authorize_entities(entities, everyone=everyone, paste=paste, browser=browser, timeout=timeout)
+
+
+@main.group()
+def sessions() -> None:
+    """See, check and revoke the stored sessions with Intacct."""
+
+
+@sessions.command("list")
+@_plainly
+def list_sessions() -> None:
+    """List the stored sessions, without asking Intacct. Exits with 1 if one needs a person."""
+    from intacct_dagster.sessions_cli import show_sessions
+
+    sys.exit(0 if show_sessions() else 1)
+
+
+@sessions.command()
+@click.argument("entities", metavar="[ENTITY…]", nargs=-1)
+@_plainly
+def check(entities: tuple[str, ...]) -> None:
+    """Use each session, and say whether it works, in its entity. Exits with 1 if one does not."""
+    from intacct_dagster.sessions_cli import check_sessions
+
+    sys.exit(0 if check_sessions(entities) else 1)
+
+
+@sessions.command()
+@click.argument("entities", metavar="ENTITY…", nargs=-1, required=True)
+@_plainly
+def revoke(entities: tuple[str, ...]) -> None:
+    """End sessions at Intacct, and forget them. Sage ends all tokens of their users with them."""
+    from intacct_dagster.sessions_cli import revoke_sessions
+
+    revoke_sessions(entities)
+
+
 @main.group()
 def posting() -> None:
     """See what became of posted documents, and have refused ones sent again."""

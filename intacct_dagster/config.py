@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
+from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -425,7 +426,7 @@ class Settings(_Settings):
             )
         if self.auth.grant == "authorization_code":
             # Sage ends the first refresh token when one user consents a second time.
-            _no_duplicates("entities (user)", [entity.user for entity in self.entities])
+            _one_user_each(self.entities)
         watched = self.schedules.watch or ()
         for name in sorted(set(watched) - {each.name for each in self.objects}):
             raise ValueError(f"schedules.watch: {name} is not among the objects: add it there")
@@ -517,7 +518,9 @@ class Settings(_Settings):
 def load_settings(path: Path | None = None) -> Settings:
     """Reads `path`, or the file that INTACCT_CONFIG names, or ./intacct.yaml.
 
-    Raises ConfigError, with a line for each thing that is wrong.
+    What `.env` beside it sets, and the environment does not, is put into the environment: there the
+    secrets of a company are read from, by this process and those it starts. Raises ConfigError,
+    with a line for each thing that is wrong.
     """
     file = path or Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_FILE)
     if not file.is_file():
@@ -525,6 +528,9 @@ def load_settings(path: Path | None = None) -> Settings:
             f"{file}: there is no such file. Copy intacct.yaml of the project, or name yours "
             f"with {CONFIG_VARIABLE}."
         )
+    for name, value in dotenv_values(file.absolute().parent / ".env", interpolate=False).items():
+        if value is not None:
+            os.environ.setdefault(name, value)
     return read_settings(file.read_text(encoding="utf-8"), file=file.absolute())
 
 
@@ -698,6 +704,17 @@ def _no_duplicates(where: str, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{where}: {', '.join(twice)} is given more than once")
+
+
+def _one_user_each(entities: Sequence[Entity]) -> None:
+    for user in sorted({each.user for each in entities}):
+        theirs = [each.id for each in entities if each.user == user]
+        if len(theirs) > 1:
+            raise ValueError(
+                f"entities: user {user} is given for {' and '.join(theirs)}, and with "
+                "authorization_code a user's second consent silently ends the first: give each "
+                "entity a Sage user of its own, or use grant: client_credentials"
+            )
 
 
 def _with_absolute_paths(settings: Settings) -> Settings:

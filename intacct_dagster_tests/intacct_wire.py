@@ -50,6 +50,7 @@ class Wire(httpx.BaseTransport):
     """Gives `script`'s replies in order to what is not a token request; the last one stays.
 
     Tokens are "token-1", "token-2", ...; `token_script` takes precedence while it lasts.
+    `whose` is the user that tokens are said to be of; None: such questions are not answered.
     """
 
     def __init__(self, *script: Reply) -> None:
@@ -58,6 +59,7 @@ class Wire(httpx.BaseTransport):
         self.requests: list[httpx.Request] = []
         self.token_forms: list[dict[str, str]] = []
         self.expires_in = 43200
+        self.whose: str | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """One exchange."""
@@ -77,6 +79,8 @@ class Wire(httpx.BaseTransport):
                     "expires_in": self.expires_in,
                 },
             )
+        if request.url.path.endswith("/oauth2/introspect"):
+            return reply(200, {"active": True, "user_id": self.whose}) if self.whose else reply(404)
         self.requests.append(request)
         return self._play(self.script.pop(0) if len(self.script) > 1 else self.script[0], request)
 

@@ -149,7 +149,8 @@ def test_one_user_cannot_consent_for_two_entities() -> None:
     text = BASE.replace("  - {id: E110, user: usa}", "  - {id: A, user: u}\n  - {id: B, user: u}")
     assert read(text).users == {"A": "u", "B": "u"}
     (line,) = errors(text.replace("client_id: app", "client_id: app\n  grant: authorization_code"))
-    assert "entities (user): u is given more than once" in line
+    assert "user u is given for A and B" in line
+    assert "client_credentials" in line
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 Knows neither Dagster nor DuckDB. What is not named here is private.
 """
 
+from intacct_dagster.intacct.authorize import NotThisConsent, code_from, is_loopback, listening
 from intacct_dagster.intacct.batch import (
     LARGEST_BATCH,
     BatchAnswer,
@@ -29,6 +30,7 @@ from intacct_dagster.intacct.grants import AuthorizationCode, ClientCredentials,
 from intacct_dagster.intacct.model import ModelField, ObjectModel, Reference
 from intacct_dagster.intacct.query import LARGEST_PAGE, Filter, Order, Query, QueryPage
 from intacct_dagster.intacct.reasons import Reason, explain
+from intacct_dagster.intacct.session import RefreshStep, RefreshWatch, StoredSession
 from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.intacct.usage import Usage
 from intacct_dagster.intacct.walk import CHANGED, Proof, WalkResult, Window
@@ -56,6 +58,7 @@ __all__ = [
     "MemoryTokenStore",
     "ModelField",
     "NotReached",
+    "NotThisConsent",
     "ObjectModel",
     "Order",
     "OutcomeUnknown",
@@ -64,9 +67,12 @@ __all__ = [
     "QueryPage",
     "Reason",
     "Reference",
+    "RefreshStep",
+    "RefreshWatch",
     "Refused",
     "RequestRefused",
     "ServerFailed",
+    "StoredSession",
     "Throttled",
     "TokenStore",
     "Usage",
@@ -74,6 +80,9 @@ __all__ = [
     "WalkResult",
     "Window",
     "WrongEntity",
+    "code_from",
     "document_facts",
     "explain",
+    "is_loopback",
+    "listening",
 ]

@@ -26,6 +26,7 @@ from intacct_dagster.intacct.errors import (
     About,
     AccessDenied,
     AnswerNotUnderstood,
+    AuthenticationRefused,
     NotReached,
     RequestRefused,
     WrongEntity,
@@ -36,7 +37,7 @@ from intacct_dagster.intacct.model import ObjectModel, object_names, read_model
 from intacct_dagster.intacct.pace import Pace
 from intacct_dagster.intacct.query import LARGEST_PAGE, Filter, Query, QueryPage, Scalar, read_page
 from intacct_dagster.intacct.refusal import refusal, token_is_dead
-from intacct_dagster.intacct.session import Session
+from intacct_dagster.intacct.session import RefreshWatch, Session, StoredSession, unwatched
 from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.intacct.transport import Answer, Kind, Transport
 from intacct_dagster.intacct.usage import Meter, Usage
@@ -75,7 +76,8 @@ class Intacct:
     `base_url` is the API root ("https://api.intacct.com/ia/api/v1"), `users` maps entity ids to the
     Sage users whose sessions read and write them. `tokens` keeps sessions (default: in memory),
     `concurrency` is how many requests may be in flight at once, over all clients and threads.
-    `transport` takes the place of the network and `now` that of the clock (aware UTC).
+    `transport` takes the place of the network and `now` that of the clock (aware UTC); `watch` is
+    told of each step of a renewal.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Intacct:
         transport: httpx.BaseTransport | None = None,
         now: Callable[[], datetime] = _now,
         concurrency: int = 6,
+        watch: RefreshWatch = unwatched,
     ) -> None:
         self.company = company
         self._grant = grant
@@ -96,6 +99,7 @@ class Intacct:
         self._transport = Transport(base_url, transport, Pace(concurrency))
         self._lanes = Lanes(concurrency)
         self._now = now
+        self._watch = watch
         self._meter = Meter()
         self._sessions: dict[tuple[str, str | None], Session] = {}
         self._sessions_lock = threading.Lock()
@@ -138,18 +142,73 @@ class Intacct:
         return IntacctClient(self._session(user, None), self._transport, self._meter, self._lanes)
 
     def ask_consent(self, entity: str) -> Consent:
-        """The page on which the user of an entity consents, for authorization_code."""
+        """The page on which the user of an entity consents, for authorization_code.
+
+        Raises AuthenticationRefused where that user has a session for another entity: a second
+        consent would end the first (told by integrators; not documented by Sage).
+        """
         if not isinstance(self._grant, AuthorizationCode):
             raise TypeError("client_credentials needs no consent")
-        self._user(entity)
+        user = self._user(entity)
+        for other in self.stored_sessions():
+            if other.user == user and other.entity != entity and other.state in ("alive", "due"):
+                at = other.entity or "the top level"
+                raise AuthenticationRefused(
+                    f"User {user} is authorized for {at} already, and Sage Intacct lets a user's "
+                    f"second consent silently end the first: {at} would die at its next refresh.",
+                    remedy=f"Give {entity} a Sage user of its own in intacct.yaml. If {at} is not "
+                    f"needed any more: `intacct-dagster sessions revoke {other.entity or ''}"
+                    "`, then authorize again.",
+                    entity=entity,
+                )
         return ask_consent(self._transport.base_url, self._grant)
 
     def exchange_code(self, entity: str, consent: Consent, *, code: str, state: str) -> None:
         """Swaps the code that the browser came back with for a session of the entity, and keeps it.
 
-        Raises AuthenticationRefused, also if `state` is not the one that was sent.
+        Raises AuthenticationRefused, also if `state` is not the one that was sent, or if somebody
+        else consented than the user of the entity. If that was the user of another entity, whose
+        session ended by it, the new one is kept for that entity.
         """
-        self._session(self._user(entity), entity).exchange_code(consent, code=code, state=state)
+        session = self._session(self._user(entity), entity)
+        token, who = session.swap_code(consent, code=code, state=state)
+        if who is None or who == session.user:
+            session.keep(token)
+            return
+        others = [other for other, user in self._users.items() if user == who]
+        for other in others:
+            self._session(who, other).keep(token)
+        kept = f" It was kept for {others[0]}, whose user that is." if others else ""
+        raise AuthenticationRefused(
+            f"{who} consented, and the user of {entity} is {session.user}: the browser was logged "
+            f"in as {who}.{kept} Nothing was changed for {entity}.",
+            remedy=f"Log out of Sage Intacct in the browser, or use a private window, and run "
+            f"`intacct-dagster authorize {entity}` again as {session.user}.",
+            entity=entity,
+        )
+
+    def stored_sessions(self) -> list[StoredSession]:
+        """All sessions of this company and application that are kept, and those that are missing.
+
+        Nothing is asked of Intacct. Raises NotReached if the store cannot be read.
+        """
+        prefix = f"{self._transport.host}/{self._grant.client_id}/"
+        known: dict[tuple[str, str | None], None] = {
+            (user, entity): None for entity, user in self._users.items()
+        }
+        for name in self._tokens.names():
+            username, _, entity = name.removeprefix(prefix).partition("|")
+            user, at, company = username.rpartition("@")
+            if name.startswith(prefix) and at and company == self.company:
+                known[user, entity or None] = None
+        return [self._session(user, entity).stored() for user, entity in known]
+
+    def revoke(self, user: str, entity: str | None) -> bool:
+        """Ends a session at Intacct and forgets it; False if there was none.
+
+        It ends all tokens of that user in the company (told by integrators).
+        """
+        return self._session(user, entity).revoke()
 
     def _user(self, entity: str) -> str:
         if entity not in self._users:
@@ -172,6 +231,7 @@ class Intacct:
                     store=self._tokens,
                     meter=self._meter,
                     now=self._now,
+                    watch=self._watch,
                 )
             return self._sessions[user, entity]
 

@@ -23,6 +23,12 @@ class TokenStore(Protocol):
     def put(self, name: str, value: bytes) -> None:
         """Keeps `value`; it must be durable when this returns."""
 
+    def names(self) -> list[str]:
+        """The names under which something is kept."""
+
+    def delete(self, name: str) -> None:
+        """Forgets what is kept under `name`, if anything is."""
+
     def lock(self, name: str) -> AbstractContextManager[None]:
         """The sole right to renew `name`, over all threads and processes that use the store."""
 
@@ -45,6 +51,16 @@ class MemoryTokenStore:
         with self._guard:
             self._values[name] = value
 
+    def names(self) -> list[str]:
+        """The names under which something is kept."""
+        with self._guard:
+            return sorted(self._values)
+
+    def delete(self, name: str) -> None:
+        """Forgets what is kept under `name`, if anything is."""
+        with self._guard:
+            self._values.pop(name, None)
+
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """The sole right to renew `name` in this process."""
@@ -57,13 +73,16 @@ class MemoryTokenStore:
 class Token(msgspec.Struct, frozen=True):
     """An access token and, for authorization_code, the refresh token that replaces it.
 
-    Times are aware UTC. `expires_at` is counted from before the request was sent.
+    Times are aware UTC. `expires_at` is counted from before the request was sent. `ended` is what
+    Intacct said when it refused the refresh token: the session is over until a person consents
+    again, and no process asks with that token any more.
     """
 
     access_token: str
     issued_at: datetime
     expires_at: datetime
     refresh_token: str | None = None
+    ended: str | None = None
 
     def __repr__(self) -> str:
         return f"Token(expires_at={self.expires_at.isoformat()})"
@@ -74,7 +93,7 @@ class Token(msgspec.Struct, frozen=True):
         A token that lives for less than half an hour is used for five sixths of its life.
         """
         margin = min(RENEWAL_MARGIN + jitter, (self.expires_at - self.issued_at) / 6)
-        return now < self.expires_at - margin
+        return self.ended is None and now < self.expires_at - margin
 
     def to_json(self) -> bytes:
         """The bytes that a store keeps. They are secret."""

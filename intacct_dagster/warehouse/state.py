@@ -6,10 +6,11 @@ SQLAlchemy Core so that PostgreSQL can take its place by a URL.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,18 @@ def _add_new_columns(connection: sa.Connection) -> None:
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
-    if url.database:
+    if url.database and url.database != ":memory:":
         folder = Path(url.database).parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            # Sessions and what was posted are nobody else's business. SQLite gives the files that
+            # it lays beside the database the database's own mode.
+            with suppress(FileExistsError):
+                os.close(os.open(url.database, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except OSError as error:
-            raise StateStoreUnusable(f"The folder {folder} cannot be made: {error}.") from None
+            raise StateStoreUnusable(
+                f"The state store {url.database} cannot be made: {error}."
+            ) from None
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
 
     @event.listens_for(engine, "connect")

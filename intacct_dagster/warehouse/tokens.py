@@ -134,6 +134,16 @@ class EncryptedTokenStore:
             if updated.rowcount == 0:
                 connection.execute(sa.insert(_tokens).values(name=name, **row))
 
+    def names(self) -> list[str]:
+        """The names of the stored sessions."""
+        with self._engine.connect() as connection:
+            return list(connection.scalars(sa.select(_tokens.c.name).order_by(_tokens.c.name)))
+
+    def delete(self, name: str) -> None:
+        """Forgets a session; nobody at Intacct is told."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_tokens).where(_tokens.c.name == name))
+
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """The sole right to renew the session `name`. Raises TokenLockTimeout."""
