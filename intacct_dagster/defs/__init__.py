@@ -9,6 +9,7 @@ from intacct_dagster.defs.allowance import allowance_check
 from intacct_dagster.defs.analysts import analyst_assets, analyst_keys
 from intacct_dagster.defs.automation import launched_by_themselves
 from intacct_dagster.defs.closing import closing_check
+from intacct_dagster.defs.control import control_assets
 from intacct_dagster.defs.crosswalk import crosswalk_asset, crosswalk_key
 from intacct_dagster.defs.current import current_assets, current_key
 from intacct_dagster.defs.deletes import deletes_assets, deletes_key
@@ -23,6 +24,7 @@ from intacct_dagster.defs.resources import (
     WarehouseResource,
     build_resources,
 )
+from intacct_dagster.defs.soundness import company_checks, raw_checks
 
 __all__ = [
     "IntacctResource",
@@ -65,9 +67,15 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 current_assets(settings),
                 *feeds,
                 *analyst_assets(settings),
+                *control_assets(settings),
                 *([reader_asset(settings, _for_analysts(settings))] if reads else []),
             ],
-            asset_checks=[allowance_check(settings), closing_check(settings)],
+            asset_checks=[
+                allowance_check(settings),
+                closing_check(settings),
+                raw_checks(settings),
+                *company_checks(settings),
+            ],
             jobs=launched.jobs,
             schedules=launched.schedules,
             sensors=launched.sensors,

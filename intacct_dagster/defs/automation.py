@@ -20,6 +20,7 @@ from intacct_dagster.defs.schedules import (
     sweep_job,
     weekly_sweep,
 )
+from intacct_dagster.defs.soundness import daily_look, look_job
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,13 @@ class Launched:
 
 def launched_by_themselves(settings: Settings, *, now: Clock = clock) -> Launched:
     """What the settings describe; `schedules.running` says whether it begins by itself."""
-    jobs: list[Job] = [read_job(settings), sweep_job(settings), closing_job()]
-    schedules = [nightly(settings), weekly_sweep(settings), monthly_closing(settings)]
+    jobs: list[Job] = [read_job(settings), sweep_job(settings), closing_job(), look_job()]
+    schedules = [
+        nightly(settings),
+        weekly_sweep(settings),
+        monthly_closing(settings),
+        daily_look(settings),
+    ]
     sensors = [catch_up_sensor(settings, now=now)]
     if settings.watched:
         sensors.append(changes_sensor(settings, now=now))

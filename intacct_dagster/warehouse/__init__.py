@@ -12,6 +12,12 @@ from intacct_dagster.warehouse.catalogue import (
     read_catalogue,
     store_catalogue,
 )
+from intacct_dagster.warehouse.control import (
+    CONTROL_COLUMNS,
+    Break,
+    ControlTotals,
+    control_general_ledger,
+)
 from intacct_dagster.warehouse.crosswalk import Crosswalk, refresh_crosswalk
 from intacct_dagster.warehouse.current import CurrentView
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile, Workbench
@@ -86,6 +92,16 @@ from intacct_dagster.warehouse.reconcile import (
     reconciled_documents,
 )
 from intacct_dagster.warehouse.records import CompleteRows, join_records
+from intacct_dagster.warehouse.soundness import (
+    FieldChange,
+    Freshness,
+    NotAsLoaded,
+    Unusual,
+    field_changes,
+    freshness,
+    not_as_loaded,
+    unusual_days,
+)
 from intacct_dagster.warehouse.state import StateStoreUnusable, open_state
 from intacct_dagster.warehouse.tables import TableColumn
 from intacct_dagster.warehouse.tokens import (
@@ -100,18 +116,21 @@ from intacct_dagster.warehouse.wire import Column, column_for, column_name, colu
 
 __all__ = [
     "ANALYST_VIEWS",
+    "CONTROL_COLUMNS",
     "SHOWN_HASH",
     "STATUSES",
     "Accepted",
     "Allowance",
     "AnalystView",
     "Approvals",
+    "Break",
     "CatalogueField",
     "Chunk",
     "ChunkState",
     "Column",
     "CompleteRows",
     "Computed",
+    "ControlTotals",
     "Crosswalk",
     "CsvForm",
     "CurrentView",
@@ -124,6 +143,8 @@ __all__ = [
     "FeedFolder",
     "FeedResult",
     "FeedSpec",
+    "FieldChange",
+    "Freshness",
     "Item",
     "ItemState",
     "KeptLoad",
@@ -137,6 +158,7 @@ __all__ = [
     "LoadRefused",
     "LoadResult",
     "Mark",
+    "NotAsLoaded",
     "NotMaterialized",
     "OpenDocuments",
     "Parents",
@@ -160,6 +182,7 @@ __all__ = [
     "TokenKeyWrong",
     "TokenLockTimeout",
     "TurnTimeout",
+    "Unusual",
     "WalkProof",
     "Warehouse",
     "WarehouseError",
@@ -173,11 +196,15 @@ __all__ = [
     "column_type",
     "compare_keys",
     "constant",
+    "control_general_ledger",
     "due_plans",
+    "field_changes",
     "find_twins",
+    "freshness",
     "join_lines",
     "join_records",
     "kept_loads",
+    "not_as_loaded",
     "open_documents",
     "open_state",
     "partitions_of_files",
@@ -204,4 +231,5 @@ __all__ = [
     "token_key",
     "unposted_plans",
     "unread_days",
+    "unusual_days",
 ]
