@@ -50,6 +50,7 @@ DIMENSIONS = frozenset(
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 _OBJECT = re.compile(r"^[a-z][a-z0-9-]*/[A-Za-z0-9_:. -]+$")
+_VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 
 NonEmpty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -263,6 +264,54 @@ class Schedules(_Settings):
         return next((each.text for each in windows if each.holds(at, self.zone)), None)
 
 
+class Email(_Settings):
+    """Notices by e-mail. `user` and `password` are names of environment variables."""
+
+    host: NonEmpty
+    port: int = Field(default=587, ge=1, le=65_535)
+    starttls: bool = True
+    sender: NonEmpty
+    to: tuple[NonEmpty, ...] = Field(min_length=1)
+    user: str | None = None
+    password: str | None = None
+
+    @model_validator(mode="after")
+    def _variables_are_names(self) -> Email:
+        for each in (self.user, self.password):
+            _is_variable(each)
+        if (self.user is None) != (self.password is None):
+            raise ValueError("`user` and `password` belong together")
+        return self
+
+
+class Notification(_Settings):
+    """A way to tell people of failed runs and checks: one of `slack`, `http` and `email`.
+
+    `slack` and `http` are names of environment variables that hold an address, which is a secret.
+    With `severity: error` it is told of no warnings.
+    """
+
+    slack: str | None = None
+    http: str | None = None
+    email: Email | None = None
+    severity: Literal["warn", "error"] = "warn"
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Notification:
+        if sum(each is not None for each in (self.slack, self.http, self.email)) != 1:
+            raise ValueError("say one of slack, http and email; another is another item")
+        for each in (self.slack, self.http):
+            _is_variable(each)
+        return self
+
+    @property
+    def way(self) -> str:
+        """What it is called."""
+        if self.email is not None:
+            return "e-mail"
+        return "Slack" if self.slack is not None else "HTTP"
+
+
 class Csv(_Settings):
     """How a feed's CSV files are written.
 
@@ -388,6 +437,9 @@ class Settings(_Settings):
     posting: Posting = Posting()
     reader: Reader = Reader()
     schedules: Schedules = Schedules()
+    notifications: tuple[Notification, ...] = ()
+    #: where the Dagster UI is, for links in notices
+    dagster_url: str | None = None
     #: the directory that relative paths are relative to: where the file lies
     directory: Path = Path()
 
@@ -678,11 +730,14 @@ def _known_keys(where: Sequence[str | int], values: Mapping[str, Any]) -> list[s
         "posting": Posting,
         "reader": Reader,
         "schedules": Schedules,
+        "notifications": Notification,
     }
     model: type[BaseModel] = parts.get(str(where[0]), Settings) if where else Settings
     if len(where) > 2 and where[0] == "feeds":
         inner: dict[str, type[BaseModel]] = {"csv": Csv, "columns": FeedColumn}
         model = inner.get(str(where[2]), Feed)
+    if len(where) > 2 and where[0] == "notifications":
+        model = Email
     return [name for name in model.model_fields if name not in values and name != "directory"]
 
 
@@ -698,6 +753,15 @@ def _dotted(where: Sequence[str | int]) -> str:
         f"[{step}]" if isinstance(step, int) else f".{step}" if index else step
         for index, step in enumerate(where)
     )
+
+
+def _is_variable(name: str | None) -> None:
+    if name is not None and not _VARIABLE_NAME.fullmatch(name):
+        # what was written may be the secret itself: it is not repeated
+        raise ValueError(
+            "what stands here is not the name of an environment variable, such as "
+            "ALERTS_SLACK_URL: the secret itself stays in the environment"
+        )
 
 
 def _no_duplicates(where: str, names: Sequence[str]) -> None:

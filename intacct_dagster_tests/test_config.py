@@ -304,3 +304,18 @@ def test_a_retired_entity_stays_and_is_not_active() -> None:
     settings = read(text.replace("start_date", "  - {id: E120, user: can}\nstart_date"))
     assert settings.users.keys() == {"E110", "E120"}
     assert settings.active == ("E120",)
+
+
+def test_a_secret_in_place_of_a_variables_name_is_refused_and_not_repeated() -> None:
+    text = """\
+notifications:
+  - slack: https://hooks.example/T0/s3cr3t
+  - email: {host: mail.example, sender: a@example, to: [b@example], user: SMTP_USER}
+  - {http: ALERTS_URL, slack: ALERTS_SLACK_URL}
+"""
+    told = errors(BASE + text)
+    assert [each.partition(": ")[0] for each in told] == [f"{FILE}:{line}" for line in (13, 14, 15)]
+    assert "not the name of an environment variable" in told[0]
+    assert "s3cr3t" not in told[0]
+    assert "`user` and `password` belong together" in told[1]
+    assert "say one of slack, http and email" in told[2]

@@ -9,6 +9,7 @@ from intacct_dagster.config import Settings
 from intacct_dagster.defs.changes_sensor import changes_sensor
 from intacct_dagster.defs.feed_sensor import feed_sensor, plan_job
 from intacct_dagster.defs.launching import Clock, Job, clock
+from intacct_dagster.defs.notices import notices_sensor
 from intacct_dagster.defs.plan_sensors import post_job, posting_sensor, renewal_sensor
 from intacct_dagster.defs.schedules import (
     catch_up_sensor,
@@ -42,6 +43,8 @@ def launched_by_themselves(settings: Settings, *, now: Clock = clock) -> Launche
         daily_look(settings),
     ]
     sensors = [catch_up_sensor(settings, now=now)]
+    if settings.notifications:
+        sensors.append(notices_sensor(settings, now=now))
     if settings.watched:
         sensors.append(changes_sensor(settings, now=now))
     for name, feed in settings.feeds.items():
