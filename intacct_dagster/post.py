@@ -6,10 +6,11 @@ and finds out what became of a request that was never answered.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -64,13 +65,20 @@ _NO_SUCH_PLACE = (404, 405)
 #: finds, and reconciliation tells as a duplicate.
 LATE_BY = timedelta(days=1)
 
+#: Chunks that are planned and not yet answered, for each thread that sends: enough that none is
+#: idle while more are planned, so few that a posting of any size takes the same memory.
+_MOST_AHEAD = 3
+
 #: Source ids in one query for them; no limit of Intacct's is known.
 IDS_IN_A_QUERY = 200
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one chunk. The three counts add up to its items, or all are 0 if not sent."""
+    """What became of one chunk. The three counts add up to its items, or all are 0 if not sent.
+
+    `first_key` is Intacct's first key of those that were created, as it sorts among keys as long.
+    """
 
     chunk_id: str
     items: int
@@ -78,6 +86,7 @@ class Sent:
     refused: int = 0
     uncertain: int = 0
     note: str = ""
+    first_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,15 @@ class Planned:
     """Chunks to send, and source ids (with Intacct's keys) that were found there already."""
 
     chunks: Sequence[Chunk]
+    already_there: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of all chunks of a posting, and source ids (with Intacct's keys) that were not
+    posted because they were there already."""
+
+    sent: tuple[Sent, ...]
     already_there: Mapping[str, Sequence[str]]
 
 
@@ -127,6 +145,12 @@ def _note(found: Found, row: Mapping[str, Any], match_on: str) -> None:
     found.setdefault(str(row[match_on]), []).append(
         (str(row["key"]), None if name is None else str(name))
     )
+
+
+def _parts(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    left = iter(items)
+    while part := list(itertools.islice(left, size)):
+        yield part
 
 
 class _Tries:
@@ -189,9 +213,8 @@ class PostingEngine:
             self._client.prove_scope(object)
         with self._ledger.turn(object, self._entity):
             with self._step(Step.LOOK):
-                there = self._look(
-                    object, match_on, [item.source_id for item in items], known_until
-                )
+                look = self._look(object, match_on, len(items), known_until)
+                there = look([item.source_id for item in items])
             with self._step(Step.PLAN):
                 chunks = self._ledger.plan(
                     object,
@@ -225,6 +248,62 @@ class PostingEngine:
         """
         if not chunk_ids:
             return []
+        target = self._ledger.chunk(chunk_ids[0]).object
+        with self._step(Step.SCOPE):
+            self._client.prove_scope(target)
+        with self._ledger.turn(target, self._entity):
+            return self._send_all(chunk_ids, told)
+
+    def post(
+        self,
+        feed: str,
+        object: str,
+        match_on: str,
+        items: Iterable[Item],
+        *,
+        documents: int,
+        run_id: str,
+        chunk_size: int,
+        chunk_bytes: int = 4_000_000,
+        known_until: datetime | None = None,
+        told: Callable[[Sent], None] = lambda sent: None,
+    ) -> Done:
+        """Plans and sends at once: what is on disk goes out while more of it is planned.
+
+        `items` come by (day, source id), each once, and are about as many as `documents` says; only
+        some of them are in memory at a time. Otherwise as `plan` and `send`, and in one turn.
+        """
+        there: dict[str, Sequence[str]] = {}
+
+        def prove() -> None:
+            with self._step(Step.SCOPE):
+                self._client.prove_scope(object)
+
+        def planned() -> Iterator[str]:
+            with ThreadPoolExecutor(1) as meanwhile:
+                proven = meanwhile.submit(prove)
+                look = self._look(object, match_on, documents, known_until)
+            proven.result()
+            for part in _parts(items, chunk_size * self._in_flight):
+                with self._step(Step.LOOK):
+                    found = look([item.source_id for item in part])
+                there.update({name: [key for key, _ in each] for name, each in found.items()})
+                with self._step(Step.PLAN):
+                    chunks = self._ledger.plan(
+                        object,
+                        self._entity,
+                        feed,
+                        [item for item in part if item.source_id not in found],
+                        run_id=run_id,
+                        chunk_size=chunk_size,
+                        chunk_bytes=chunk_bytes,
+                    )
+                yield from (chunk.chunk_id for chunk in chunks)
+
+        with self._ledger.turn(object, self._entity):
+            return Done(tuple(self._send_all(planned(), told)), there)
+
+    def _send_all(self, chunk_ids: Iterable[str], told: Callable[[Sent], None]) -> list[Sent]:
         stop = threading.Event()
 
         def one(chunk_id: str) -> Sent | None:
@@ -236,17 +315,32 @@ class PostingEngine:
                 stop.set()
                 raise
 
-        target = self._ledger.chunk(chunk_ids[0]).object
-        with self._step(Step.SCOPE):
-            self._client.prove_scope(target)
-        # Two threads more than requests: they write in the ledger while the others wait.
-        size = self._in_flight + 2 if self._in_flight > 1 else 1
-        with self._ledger.turn(target, self._entity), ThreadPoolExecutor(size) as threads:
-            under_way = [threads.submit(one, chunk_id) for chunk_id in chunk_ids]
-            for done in as_completed(under_way):
-                if done.exception() is None and (sent := done.result()) is not None:
-                    told(sent)
-        return [sent for each in under_way if (sent := each.result()) is not None]
+        begun: list[Future[Sent | None]] = []
+        under_way: set[Future[Sent | None]] = set()
+
+        def hear(most: int) -> None:
+            nonlocal under_way
+            while len(under_way) > most:
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for each in done:
+                    if each.exception() is None and (sent := each.result()) is not None:
+                        told(sent)
+
+        # More threads than requests: they write in the ledger while the others wait for Intacct.
+        size = 2 * self._in_flight if self._in_flight > 1 else 1
+        with ThreadPoolExecutor(size) as threads:
+            try:
+                for chunk_id in chunk_ids:
+                    if stop.is_set():
+                        break
+                    begun.append(threads.submit(one, chunk_id))
+                    under_way.add(begun[-1])
+                    hear(_MOST_AHEAD * size)
+            except BaseException:
+                stop.set()
+                raise
+            hear(0)
+        return [sent for each in begun if (sent := each.result()) is not None]
 
     def _send(self, chunk_id: str, splits: _Tries) -> Sent:
         chunk = self._ledger.chunk(chunk_id)
@@ -386,8 +480,14 @@ class PostingEngine:
                 )
         with self._step(Step.RECORD):
             self._ledger.record(chunk.chunk_id, fates, http_status=answer.http_status)
-        posted = sum(isinstance(fate, Accepted) for fate in fates)
-        return Sent(chunk.chunk_id, chunk.size, posted=posted, refused=len(fates) - posted)
+        keys = [fate.key for fate in fates if isinstance(fate, Accepted)]
+        return Sent(
+            chunk.chunk_id,
+            chunk.size,
+            posted=len(keys),
+            refused=len(fates) - len(keys),
+            first_key=min(keys, default=None),
+        )
 
     def _send_halves(self, chunk: Chunk, halves: Sequence[Chunk], splits: _Tries) -> Sent:
         sent = [self._send(half.chunk_id, splits) for half in halves]
@@ -427,24 +527,28 @@ class PostingEngine:
         )
 
     def _look(
-        self, object: str, match_on: str, source_ids: Sequence[str], known_until: datetime | None
-    ) -> Found:
-        """Which of these source ids came into Intacct since the copy, the cheaper of two ways.
+        self, object: str, match_on: str, documents: int, known_until: datetime | None
+    ) -> Callable[[Sequence[str]], Found]:
+        """Tells which source ids came into Intacct since the copy, the cheaper of two ways.
 
-        By asking for the ids, or, where little changed since, by reading what changed.
+        By asking for the ids, or, where little changed since, by reading what changed, once.
         """
-        questions = -(-len(source_ids) // IDS_IN_A_QUERY)
-        if known_until is None or questions <= 2:
+
+        def ask(source_ids: Sequence[str]) -> Found:
             return self._find(object, match_on, source_ids)
+
+        questions = -(-documents // IDS_IN_A_QUERY)
+        if known_until is None or questions <= 2:
+            return ask
         since = (known_until - LATE_BY).astimezone(UTC).replace(microsecond=0)
         changed = self._client.count(
             object, ({"$gte": {"audit.modifiedDateTime": f"{since:%Y-%m-%dT%H:%M:%SZ}"}},)
         )
         if 1 + changed // LARGEST_PAGE >= questions:
-            return self._find(object, match_on, source_ids)
+            return ask
         # Up to tomorrow by our clock: whatever Intacct's clock says, that is all there is.
         window = Window(since, self._now().replace(microsecond=0) + timedelta(days=1))
-        wanted, found = set(source_ids), Found()
+        found = Found()
         with tempfile.TemporaryDirectory(prefix="intacct-look-") as folder:
             walked = self._client.walk(object, ("id", match_on), window, into=Path(folder))
             rows = {
@@ -453,9 +557,9 @@ class PostingEngine:
                 for row in msgspec.json.decode(file.read_bytes(), type=list[dict[str, Any]])
             }
         for row in rows.values():
-            if row.get(match_on) in wanted:
+            if row.get(match_on) is not None:
                 _note(found, row, match_on)
-        return found
+        return lambda source_ids: {each: found[each] for each in source_ids if each in found}
 
     def _find(self, object: str, match_on: str, source_ids: Sequence[str]) -> Found:
         """Intacct's records that carry these source ids."""

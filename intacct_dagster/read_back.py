@@ -232,16 +232,17 @@ class Reader:
 class Alongside:
     """Reads back what was posted while more is being posted, whenever there is enough for a page.
 
-    What is left at the end, and what could not be read, `Reader.read_back` reads. Use it in a
-    `with`, which waits for what was begun.
+    What could not be read, `Reader.read_back` reads. Use it in a `with`, which ends when all is
+    read that was posted.
     """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._threads = ThreadPoolExecutor(_GROUPS_AT_ONCE)
         self._requests = ThreadPoolExecutor(reader.in_flight)
-        self._waiting: list[str] = []
-        self._documents = 0
+        # (length of its first key, that key, chunk, documents): chunks whose keys follow each other
+        # are read together, for a page is asked for from the first key to the last
+        self._waiting: list[tuple[int, str, str, int]] = []
         self._begun: list[Future[ReadBack]] = []
 
     def __enter__(self) -> Alongside:
@@ -253,6 +254,8 @@ class Alongside:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        while self._waiting and error is None:
+            self._begin()
         self._threads.shutdown(cancel_futures=error is not None)
         self._requests.shutdown()
         for each in self._begun:
@@ -261,21 +264,25 @@ class Alongside:
             if failed is not None and error is None and not isinstance(failed, IntacctError):
                 raise failed
 
-    def posted(self, chunk_id: str, documents: int) -> None:
-        """So many documents of this chunk were posted, and are in the ledger as posted."""
-        if not documents:
+    def posted(self, chunk_id: str, documents: int, first_key: str | None) -> None:
+        """So many documents of this chunk are in the ledger as posted, the first under this key."""
+        if not documents or first_key is None:
             return
-        if self._documents + documents > LARGEST_PAGE:
-            self._begin()
-        self._waiting.append(chunk_id)
-        self._documents += documents
-        if self._documents == LARGEST_PAGE:
+        self._waiting.append((len(first_key), first_key, chunk_id, documents))
+        under_way = self._reader.in_flight * max(number for *_, number in self._waiting)
+        # the chunks that were under way together have keys among each other's
+        if sum(number for *_, number in self._waiting) >= LARGEST_PAGE + under_way:
             self._begin()
 
     def _begin(self) -> None:
-        chunk_ids, self._waiting, self._documents = self._waiting, [], 0
-        if chunk_ids:
-            self._begun.append(self._threads.submit(self._reader.read, chunk_ids, self._requests))
+        self._waiting.sort()
+        chunk_ids: list[str] = []
+        documents = 0
+        while self._waiting and (not chunk_ids or documents + self._waiting[0][-1] <= LARGEST_PAGE):
+            *_, chunk_id, number = self._waiting.pop(0)
+            chunk_ids.append(chunk_id)
+            documents += number
+        self._begun.append(self._threads.submit(self._reader.read, chunk_ids, self._requests))
 
 
 @dataclass(frozen=True)

@@ -228,8 +228,15 @@ class World:
     def post(self, items: Sequence[Item], *, size: int = 500) -> None:
         """A whole run, as Dagster has it; what certainly did not happen ends it."""
         self.settle()
-        for chunk in self.plan(*items, size=size):
-            self.engine.send(chunk.chunk_id)
+        self.engine.post(
+            "sales",
+            INVOICE,
+            "referenceNumber",
+            sorted(items, key=lambda item: item.source_id),
+            documents=len(items),
+            run_id="run",
+            chunk_size=size,
+        )
 
     def recover(self, items: Sequence[Item], *, size: int = 500) -> None:
         """Runs in good weather until every fate is known. Bounded."""

@@ -378,7 +378,7 @@ def test_in_the_launchpad_a_plan_is_approved_by_its_hash_and_no_other(tmp_path: 
         plan = plan_hash(planned)[:SHOWN_HASH]
 
         def post(approve: str) -> dg.ExecuteInProcessResult:
-            steps = {f"{FEED}_plan_chunks": {"config": {"approve": approve}}}
+            steps = {f"{FEED}_post": {"config": {"approve": approve}}}
             ops = {f"posting__{FEED}": {"ops": steps}}
             return location.run([posted_key(FEED)], entity="E110", ops=ops)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +28,7 @@ from intacct_dagster.post import (
     Sent,
 )
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
-from intacct_dagster.warehouse import ItemState, Ledger
+from intacct_dagster.warehouse import Item, ItemState, Ledger
 from intacct_dagster_tests.posting_world import INVOICE, NOBODY, World, once_each
 from intacct_dagster_tests.test_extract_strangers import Strange
 
@@ -364,3 +365,70 @@ def test_a_person_may_say_which_of_two_records_is_the_documents(world: World) ->
     entries = {each.source_id: each for each in world.entries()}
     assert entries["S1"].intacct_key == keys[1]
     assert entries["S2"].state is ItemState.PLANNED, "it was never created, and goes out anew"
+
+
+def test_a_posting_of_any_length_has_the_same_few_documents_in_memory(world: World) -> None:
+    alive: weakref.WeakSet[Item] = weakref.WeakSet()
+    most = 0
+
+    def documents() -> Iterator[Item]:
+        nonlocal most
+        for number in range(300):
+            item = world.item(f"S{number:03}")
+            alive.add(item)
+            most = max(most, len(alive))
+            yield item
+
+    engine = PostingEngine(world.intacct.entity("E110"), world.ledger, in_flight=2, now=world.clock)
+    done = engine.post(
+        "sales",
+        INVOICE,
+        "referenceNumber",
+        documents(),
+        documents=300,
+        run_id="run",
+        chunk_size=3,
+    )
+
+    assert sum(each.posted for each in done.sent) == len(world.created()) == 300
+    assert most < 30, "some rounds of two chunks, not all hundred"
+
+
+def test_what_is_in_intacct_by_now_is_told_and_not_posted(world: World, tmp_path: Path) -> None:
+    world.post([world.item("S1")])
+    other = World(world.base_url, f"sqlite:///{tmp_path}/other.db", clock=world.clock)
+    done = other.engine.post(
+        "sales",
+        INVOICE,
+        "referenceNumber",
+        [world.item("S1"), world.item("S2")],
+        documents=2,
+        run_id="run",
+        chunk_size=1,
+    )
+    other.close()
+
+    assert [each.posted for each in done.sent] == [1]
+    assert done.already_there == {"S1": [key for name, key in world.books() if name == "S1"]}
+    assert world.created() == ["S1", "S2"]
+
+
+def test_documents_that_cannot_be_read_end_a_posting_that_goes_on_next_time(world: World) -> None:
+    items = [world.item(f"S{number}") for number in range(6)]
+
+    def breaks() -> Iterator[Item]:
+        yield from items[:3]
+        raise RuntimeError("the file is gone")
+
+    with pytest.raises(RuntimeError, match="gone"):
+        world.engine.post(
+            "sales",
+            INVOICE,
+            "referenceNumber",
+            breaks(),
+            documents=6,
+            run_id="run",
+            chunk_size=2,
+        )
+    world.recover(items, size=2)
+    world.assert_exactly_once(items, [])

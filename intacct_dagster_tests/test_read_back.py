@@ -154,18 +154,18 @@ def test_what_a_page_does_not_show_as_sent_a_record_decides(
 
 
 def test_what_was_posted_is_read_back_while_more_is_being_posted(by_pages: World) -> None:
-    (chunk, _), *_ = by_pages.ledger.not_read_back(INVOICE, "E110")
-    first, *_, last = by_pages.ledger.posted([chunk])
-    by_hand(by_pages, "DELETE", first.source_id)
-    client = by_pages.intacct.entity("E110")
+    chunks = by_pages.ledger.not_read_back(INVOICE, "E110")
+    (first, _), (second, _) = chunks
+    posted = by_pages.ledger.posted([first])
+    by_hand(by_pages, "DELETE", posted[0].source_id)
 
-    with Reader(client, by_pages.ledger, INVOICE).alongside() as proof:
-        proof.posted(chunk, 3)
-        proof.posted("another", 3_998)
+    with Reader(by_pages.intacct.entity("E110"), by_pages.ledger, INVOICE).alongside() as proof:
+        proof.posted("of the future", 4_000, "9" * 20)
+        proof.posted(first, 3, posted[0].intacct_key)
 
     read = {each.source_id for each in by_pages.entries() if each.read_back_at}
-    assert last.source_id in read
-    assert len(read) == 2, "the third is gone, and those of other chunks were not asked for"
+    assert read == {each.source_id for each in posted[1:]}, "one is gone; the others were not asked"
+    assert by_pages.ledger.not_read_back(INVOICE, "E110") == [(first, 1), (second, 3)]
 
 
 def difference(sent: object, held: object) -> list[tuple[str, str, str]]:

@@ -1,10 +1,8 @@
 """Posting: what is missing in Intacct goes there in chunks, and checks say what became of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import date
-from decimal import Decimal
+from dataclasses import asdict
 
 import dagster as dg
 
@@ -19,37 +17,31 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.plan import PLANNED, plan_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
-from intacct_dagster.defs.tables import relation, table_of
-from intacct_dagster.defs.verdicts import POSTING_CHECKS, Fate, evaluation, result
+from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
+from intacct_dagster.defs.verdicts import POSTING_CHECKS, PostingCheck, Verdict, evaluation, result
 from intacct_dagster.intacct import IntacctError
-from intacct_dagster.post import Planned, PostingEngine, Sent
+from intacct_dagster.post import Done, PostingEngine, Sent
 from intacct_dagster.read_back import Difference, ReadBack, Reader
 from intacct_dagster.warehouse import (
     SHOWN_HASH,
     Approvals,
-    Item,
     ItemState,
-    Ledger,
-    Partition,
+    Leave,
+    Outcomes,
     PlannedDocument,
     Request,
-    Warehouse,
-    payload_hash,
-    payloads,
+    ToPost,
     plan_hash,
     plan_hashes,
     planned_documents,
-    reconciled_documents,
+    replace_outcomes,
+    to_post,
 )
 
 GROUP = "posted"
 
 #: What reconciliation says of a document whose place is in the ledger.
 IN_LEDGER = (*PLANNED, "posted", "refused")
-
-#: Rounds of chunks in one step: many enough that a step's end, where some wait for the last, is
-#: rare; few enough that the UI shows how far it has come, and a retry repeats little.
-_ROUNDS = 16
 
 _CHUNKS = {
     "entity": "string",
@@ -68,14 +60,6 @@ class Approval(dg.Config):
     approve: str = ""
 
 
-@dataclass(frozen=True)
-class PlannedChunk:
-    """A chunk in the ledger that waits to be sent."""
-
-    entity: str
-    chunk_id: str
-
-
 def posted_key(feed: str) -> dg.AssetKey:
     """The posted asset of a feed: what became of each document, in the table `posting.<feed>`."""
     return dg.AssetKey(["posting", feed])
@@ -88,8 +72,6 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
     """
     key = posted_key(name)
     partitions = entity_days(settings)
-
-    spec = feed.spec(name)
     in_flight = settings.limits.concurrency
 
     @contextmanager
@@ -104,155 +86,115 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 Reader(client, ledger, feed.object, in_flight=in_flight),
             )
 
-    def set_aside(
-        planned: Sequence[PlannedDocument], warehouse: WarehouseResource
-    ) -> dict[tuple[str, str], str]:
-        """(entity, source id) of what is not to be sent, and why: held, or without leave yet."""
-        approved = warehouse.approvals(settings.company).approved(name, plan_hashes(planned))
-        aside: dict[tuple[str, str], str] = {}
-        for each in planned:
-            if each.held:
-                why = "held by a gate, see the checks of the plan"
-            elif not settings.posting.enabled:
-                why = "would be posted: a dry run, posting.enabled is false"
-            elif settings.posting.approval == "required" and (
-                (each.entity, each.day) not in approved
-            ):
-                why = "to be posted when a person has approved the plan"
-            else:
-                continue
-            aside[each.entity, each.source_id] = why
-        return aside
-
-    @dg.op(
-        name=f"{name}_plan_chunks",
-        ins={"plan": dg.In(dg.Nothing)},
-        out=dg.DynamicOut(list),
-        pool=POOL,
-        description=(
-            "Settles what was left unanswered, then writes the plan's documents in the ledger."
-        ),
-    )
-    def plan_chunks(
-        context: dg.OpExecutionContext,
-        config: Approval,
-        intacct: IntacctResource,
-        warehouse: WarehouseResource,
-    ) -> Iterator[dg.DynamicOutput[list[PlannedChunk]]]:
-        if not settings.posting.enabled:
-            context.log.info("posting.enabled is false in intacct.yaml: a dry run, nothing is sent")
-            return
-        days = days_by_entity(context.partition_keys)
-        plan_of_run = plainly(
-            settings, planned_documents, warehouse.warehouse, name, partitions_of(days)
+    def leave(warehouse: WarehouseResource) -> Leave:
+        """What is said of documents that were not to be sent."""
+        needed = settings.posting.approval == "required"
+        dry_run = "would be posted: a dry run, posting.enabled is false"
+        waiting = "to be posted when a person has approved the plan"
+        return Leave(
+            "held by a gate, see the checks of the plan",
+            None if settings.posting.enabled else dry_run,
+            waiting if needed else None,
+            warehouse.approvals(settings.company).held(name) if needed else (),
         )
-        if config.approve:
-            _approve(warehouse.approvals(settings.company), name, plan_of_run, config.approve)
-        aside = set_aside(plan_of_run, warehouse)
-        leave = {
-            (each.entity, each.source_id): each.payload_hash
-            for each in plan_of_run
-            if (each.entity, each.source_id) not in aside
-        }
-        documents: dict[str, list[Item]] = {entity: [] for entity in days}
-        changed = 0
-        for document in plainly(
-            settings, payloads, warehouse.warehouse, spec, partitions_of(days), PLANNED
-        ):
-            who = document.entity, document.source_id
-            if leave.get(who) == payload_hash(document.payload):
-                documents[document.entity].append(
-                    Item(document.source_id, document.day, str(document.amount), document.payload)
-                )
-            elif who not in aside:
-                changed += 1
-        if changed:
-            context.log.warning(
-                f"{changed:,} documents are not in the plan as they are now: materialize "
-                f"plan/{name} for these partitions; they are not sent"
-            )
-
-        def plan(entity: str) -> tuple[list[Sent], Planned]:
-            with at(intacct, warehouse, context.run.run_id, entity) as (engine, _):
-                settled = engine.settle(feed.object, feed.match_on)
-                return settled, engine.plan(
-                    name,
-                    feed.object,
-                    feed.match_on,
-                    documents[entity],
-                    run_id=context.run.run_id,
-                    chunk_size=settings.limits.chunk_size,
-                    chunk_bytes=settings.limits.chunk_bytes,
-                    known_until=warehouse.warehouse.known_until(feed.object, entity),
-                )
-
-        chunks: list[PlannedChunk] = []
-        for entity, (settled, planned) in plainly(settings, for_each, plan, days, in_flight):
-            for each in settled:
-                context.log.warning(f"{entity}: left unanswered by an earlier run: {_told(each)}")
-            for source_id, keys in planned.already_there.items():
-                context.log.warning(
-                    f"{entity}: {source_id} came into Intacct since it was read last (key "
-                    f"{', '.join(keys)}) and is not posted again: extract and reconcile anew"
-                )
-            chunks += [PlannedChunk(entity, chunk.chunk_id) for chunk in planned.chunks]
-        size = in_flight * _ROUNDS
-        for number, first in enumerate(range(0, len(chunks), size), start=1):
-            part = chunks[first : first + size]
-            yield dg.DynamicOutput(
-                part, mapping_key=f"{number:03d}", metadata={"chunks": len(part)}
-            )
 
     @dg.op(
-        name=f"{name}_post_chunks",
+        name=f"{name}_post",
+        ins={"plan": dg.In(dg.Nothing)},
         pool=POOL,
         # Only what certainly never arrived is raised, so sending again cannot double anything.
         retry_policy=dg.RetryPolicy(
             max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
         ),
         description=(
-            f"Sends chunks, {in_flight} at a time, and writes down what came back, by position."
+            "Settles what was left unanswered, then writes the plan's documents in the ledger and "
+            f"sends them in chunks, {in_flight} at a time. What came back is written down by "
+            "position, and read back meanwhile."
         ),
     )
-    def post_chunks(
+    def post(
         context: dg.OpExecutionContext,
+        config: Approval,
         intacct: IntacctResource,
         warehouse: WarehouseResource,
-        chunks: list[PlannedChunk],
-    ) -> list[PlannedChunk]:
-        by_entity: dict[str, list[str]] = {}
-        for chunk in chunks:
-            by_entity.setdefault(chunk.entity, []).append(chunk.chunk_id)
+    ) -> list[str]:
+        if not settings.posting.enabled:
+            context.log.info("posting.enabled is false in intacct.yaml: a dry run, nothing is sent")
+            return []
+        days = days_by_entity(context.partition_keys)
+        approvals = warehouse.approvals(settings.company)
+        if config.approve:
+            plan_of_run = plainly(
+                settings, planned_documents, warehouse.warehouse, name, partitions_of(days)
+            )
+            _approve(approvals, name, plan_of_run, config.approve)
+        needed = settings.posting.approval == "required"
 
-        def post(entity: str) -> list[Sent]:
+        def to_entity(entity: str, plan: ToPost) -> Done:
             def told(sent: Sent) -> None:
                 context.log.info(f"{entity}: {_told(sent)}")
-                proof.posted(sent.chunk_id, sent.posted)
+                proof.posted(sent.chunk_id, sent.posted, sent.first_key)
 
             with (
                 at(intacct, warehouse, context.run.run_id, entity) as (engine, reader),
                 reader.alongside() as proof,
             ):
-                return engine.send(*by_entity[entity], told=told)
+                for each in engine.settle(feed.object, feed.match_on):
+                    context.log.warning(
+                        f"{entity}: left unanswered by an earlier run: {_told(each)}"
+                    )
+                return engine.post(
+                    name,
+                    feed.object,
+                    feed.match_on,
+                    plan.documents(entity),
+                    documents=plan.number.get(entity, 0),
+                    run_id=context.run.run_id,
+                    chunk_size=settings.limits.chunk_size,
+                    chunk_bytes=settings.limits.chunk_bytes,
+                    known_until=warehouse.warehouse.known_until(feed.object, entity),
+                    told=told,
+                )
 
-        done = dict(plainly(settings, for_each, post, by_entity, in_flight))
+        def post_all() -> list[tuple[str, Done]]:
+            with to_post(
+                warehouse.warehouse,
+                name,
+                partitions_of(days),
+                PLANNED,
+                approvals.held(name) if needed else None,
+            ) as plan:
+                if plan.changed:
+                    context.log.warning(
+                        f"{plan.changed:,} documents are not in the plan as they are now: "
+                        f"materialize plan/{name} for these partitions; they are not sent"
+                    )
+                return for_each(lambda entity: to_entity(entity, plan), days, in_flight)
+
+        done = plainly(settings, post_all)
+        for entity, each in done:
+            for source_id, keys in each.already_there.items():
+                context.log.warning(
+                    f"{entity}: {source_id} came into Intacct since it was read last (key "
+                    f"{', '.join(keys)}) and is not posted again: extract and reconcile anew"
+                )
+        sent = [(entity, chunk) for entity, each in done for chunk in each.sent]
         context.add_output_metadata(
             {
-                "documents": sum(sent.items for each in done.values() for sent in each),
-                "posted": sum(sent.posted for each in done.values() for sent in each),
-                "refused": sum(sent.refused for each in done.values() for sent in each),
-                "uncertain": sum(sent.uncertain for each in done.values() for sent in each),
+                "documents": sum(chunk.items for _, chunk in sent),
+                "posted": sum(chunk.posted for _, chunk in sent),
+                "refused": sum(chunk.refused for _, chunk in sent),
+                "uncertain": sum(chunk.uncertain for _, chunk in sent),
                 "chunks": table_of(
                     (
-                        {"entity": entity, "chunk": sent.chunk_id[:12], **asdict(sent)}
-                        for entity, each in done.items()
-                        for sent in each
+                        {"entity": entity, "chunk": chunk.chunk_id[:12], **asdict(chunk)}
+                        for entity, chunk in sent
                     ),
                     _CHUNKS,
                 ),
             }
         )
-        return chunks
+        return sorted({entity for entity, _ in sent})
 
     @dg.op(
         name=f"{name}_collect",
@@ -264,7 +206,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         context: dg.AssetExecutionContext,
         intacct: IntacctResource,
         warehouse: WarehouseResource,
-        sent: list[list[PlannedChunk]],
+        posted_to: list[str],
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         days = days_by_entity(context.partition_keys)
         ledger = warehouse.ledger(settings.company)
@@ -282,29 +224,27 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                     # What was posted is posted; that it could not be read is for a check to say.
                     return in_words(error, settings)
 
-        posted_to = {chunk.entity for each in sent for chunk in each}
-        for entity, left in plainly(settings, for_each, settle, sorted(posted_to), in_flight):
+        for entity, left in plainly(settings, for_each, settle, posted_to, in_flight):
             for asked in left:
                 context.log.warning(f"{entity}: asked what became of a chunk: {_told(asked)}")
-        found: list[Difference] = []
+        found: dict[tuple[str, str], list[Difference]] = {}
         for entity, proof in plainly(settings, for_each, prove, days, in_flight):
             if isinstance(proof, ReadBack):
-                found += proof.differences
+                for one in proof.differences:
+                    found.setdefault((entity, one.source_id), []).append(one)
             else:
                 context.log.warning(f"{entity}: not read back: {proof}")
-        aside = set_aside(
-            plainly(settings, planned_documents, warehouse.warehouse, name, partitions_of(days)),
-            warehouse,
-        )
-        fates = plainly(
-            settings, _fates, warehouse.warehouse, ledger, name, feed.object, days, found, aside
-        )
-        plainly(
+        outcomes = plainly(
             settings,
-            warehouse.warehouse.replace_outcomes,
+            replace_outcomes,
+            warehouse.warehouse,
             name,
             partitions_of(days),
-            [_outcome(partition, fate) for partition, each in fates.items() for fate in each],
+            ledger.outcomes(feed.object, days, name),
+            leave=leave(warehouse),
+            statuses=IN_LEDGER,
+            shown=SHOWN_ROWS,
+            differing=found.keys(),
         )
         plainly(
             settings,
@@ -317,21 +257,25 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 for request in ledger.requests(feed.object, entity, feed=name)
             ],
         )
-        for partition, each in fates.items():
+        for partition, each in outcomes.items():
             context.add_asset_metadata(
                 _counts(each), asset_key=key, partition_key=partition_key(*partition)
             )
+        everything = sum(outcomes.values(), Outcomes())
         # The asset's own output first: then the checks know which materialization they judge.
-        yield dg.Output(None, "result", metadata={"chunks": sum(map(len, sent))})
-        everything = [fate for each in fates.values() for fate in each]
+        yield dg.Output(None, "result", metadata={"documents": everything.documents})
         for check in POSTING_CHECKS:
+
+            def judge(of: Outcomes, check: PostingCheck = check) -> Verdict:
+                return check.judge(of, [one for who in of.differing for one in found[who]])
+
             if not context.has_partition_key:
                 # The result of a ranged run has no partition: each key needs its own evaluation.
-                for partition, each in fates.items():
+                for partition, each in outcomes.items():
                     context.log_event(
-                        evaluation(key, check.name, check.judge(each), partition_key(*partition))
+                        evaluation(key, check.name, judge(each), partition_key(*partition))
                     )
-            yield result(key, check.name, check.judge(everything))
+            yield result(key, check.name, judge(everything))
 
     @dg.graph_asset(
         key=key,
@@ -354,7 +298,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         ],
     )
     def posted(plan: None) -> dict[str, object]:
-        outputs = collect(plan_chunks(plan).map(post_chunks).collect())
+        outputs = collect(post(plan))
         graph = key.to_python_identifier()
         return {
             "result": outputs.result,
@@ -379,72 +323,6 @@ def _approve(
     approvals.approve(feed, plan_hashes(planned), by="the launchpad")
 
 
-def _fates(
-    warehouse: Warehouse,
-    ledger: Ledger,
-    feed: str,
-    object: str,
-    days: Mapping[str, Sequence[date]],
-    differences: Sequence[Difference],
-    aside: Mapping[tuple[str, str], str],
-) -> dict[Partition, list[Fate]]:
-    """What became of each document that was to be posted, by partition; none is an empty list."""
-    fates: dict[Partition, list[Fate]] = {
-        (entity, day): [] for entity, each in days.items() for day in each
-    }
-    entries = {
-        (entry.entity, entry.source_id): entry
-        for entity in days
-        for entry in ledger.entries(object, entity, feed=feed)
-    }
-    differing: dict[tuple[str, str], list[Difference]] = {}
-    for each in differences:
-        differing.setdefault((each.entity, each.source_id), []).append(each)
-    for row in reconciled_documents(warehouse, feed, set(fates)):
-        entry = entries.pop((row.entity, row.source_id), None)
-        if entry is not None or row.status in IN_LEDGER:
-            wrong = tuple(differing.get((row.entity, row.source_id), ()))
-            why = aside.get((row.entity, row.source_id))
-            fates[row.entity, row.day].append(
-                Fate(row.source_id, row.amount, row.file, row.line, entry, wrong, why)
-            )
-    for entry in entries.values():
-        # The source has it no longer on this day; what became of it in Intacct stays told.
-        if (entry.entity, entry.day) in fates:
-            fates[entry.entity, entry.day].append(
-                Fate(entry.source_id, Decimal(entry.amount), None, None, entry)
-            )
-    return fates
-
-
-def _outcome(partition: Partition, fate: Fate) -> dict[str, object]:
-    entity, day = partition
-    outcome: dict[str, object] = {
-        "entity": entity,
-        "day": day,
-        "source_id": fate.source_id,
-        "state": "not sent",
-        "amount": fate.amount,
-        "reason": fate.aside,
-    }
-    if fate.entry is not None:
-        entry = fate.entry
-        outcome |= {
-            "state": entry.state.value,
-            "intacct_key": entry.intacct_key,
-            "reason": entry.reason,
-            "what_to_do": entry.what_to_do,
-            "field": entry.field,
-            "error_id": entry.error_id,
-            "support_id": entry.support_id,
-            "chunk": entry.chunk_id,
-            "position": entry.position,
-            "run_id": entry.run_id,
-            "at": entry.updated_at,
-        }
-    return outcome
-
-
 def _request(feed: str, entity: str, object: str, request: Request) -> tuple[object, ...]:
     return (
         feed,
@@ -464,11 +342,11 @@ def _request(feed: str, entity: str, object: str, request: Request) -> tuple[obj
     )
 
 
-def _counts(fates: Sequence[Fate]) -> dict[str, int]:
+def _counts(outcomes: Outcomes) -> dict[str, int]:
     return {
-        "dagster/partition_row_count": len(fates),
+        "dagster/partition_row_count": outcomes.documents,
         **{
-            state.value: sum(fate.state is state for fate in fates)
+            state.value: outcomes.count(state)
             for state in (ItemState.POSTED, ItemState.REJECTED, ItemState.UNCERTAIN)
         },
     }

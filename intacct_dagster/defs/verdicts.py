@@ -1,8 +1,7 @@
 """What the checks of a posting say about the fates of its documents."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import PurePath
 
@@ -10,7 +9,7 @@ import dagster as dg
 
 from intacct_dagster.defs.tables import table_of
 from intacct_dagster.read_back import Difference
-from intacct_dagster.warehouse import Entry, ItemState
+from intacct_dagster.warehouse import ItemState, Outcome, Outcomes
 
 ACCOUNTED_FOR = "every_item_accounted_for"
 NONE_REFUSED = "no_item_refused"
@@ -37,29 +36,6 @@ _REFUSED = {
     "error_id": "string",
     "support_id": "string",
 }
-
-
-@dataclass(frozen=True)
-class Fate:
-    """A document that was to be posted, and its entry in the ledger (None if it has none).
-
-    `file` and `line` are None where the source no longer has it. `differences` are fields that
-    Intacct holds otherwise than they were sent. `aside` says why it was not to be sent at all: a
-    gate holds it, or it waits for leave to post.
-    """
-
-    source_id: str
-    amount: Decimal
-    file: str | None
-    line: int | None
-    entry: Entry | None
-    differences: tuple[Difference, ...] = ()
-    aside: str | None = None
-
-    @property
-    def state(self) -> ItemState | None:
-        """The ledger's state, or None."""
-        return self.entry.state if self.entry else None
 
 
 @dataclass(frozen=True)
@@ -99,7 +75,7 @@ def result(key: dg.AssetKey, check: str, verdict: Verdict) -> dg.AssetCheckResul
     )
 
 
-Judge = Callable[[Sequence[Fate]], Verdict]
+Judge = Callable[[Outcomes, Sequence[Difference]], Verdict]
 
 
 @dataclass(frozen=True)
@@ -111,46 +87,60 @@ class PostingCheck:
     judge: Judge
 
 
-def _accounted_for(fates: Sequence[Fate]) -> Verdict:
-    lost = [fate for fate in fates if fate.state not in _KNOWN and fate.aside is None]
-    aside = Counter(fate.aside for fate in fates if fate.state not in _KNOWN and fate.aside)
+def _accounted_for(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+    unsent = outcomes.documents - sum(map(outcomes.count, _KNOWN))
+    aside = sum(count for count, _ in outcomes.aside.values())
+    lost = unsent - aside
     told = (
         f"{_documents(lost)} were to be posted and were not sent. Plan and run the partition "
         "again; if they came into Intacct meanwhile, extract first."
         if lost
-        else f"The fate of {_documents(fates)} is known."
+        else f"The fate of {_documents(outcomes.documents)} is known."
     )
+    held_back = (f"{count:,} {why}." for why, (count, _) in sorted(outcomes.aside.items()))
     return Verdict(
         not lost,
         dg.AssetCheckSeverity.ERROR,
-        " ".join([told, *(f"{count:,} {why}." for why, count in sorted(aside.items()))]),
+        " ".join([told, *held_back]),
         {
-            "documents": dg.MetadataValue.int(len(fates)),
-            "not_sent": dg.MetadataValue.int(len(lost)),
-            "not_to_be_sent": dg.MetadataValue.int(sum(aside.values())),
-            **({"documents_not_sent": table_of(map(_place, lost), _WHERE)} if lost else {}),
+            "documents": dg.MetadataValue.int(outcomes.documents),
+            "not_sent": dg.MetadataValue.int(lost),
+            "not_to_be_sent": dg.MetadataValue.int(aside),
+            **(
+                {
+                    "documents_not_sent": table_of(
+                        (_place(each) for each in outcomes.shown if each.state not in _KNOWN),
+                        _WHERE,
+                    )
+                }
+                if lost
+                else {}
+            ),
         },
     )
 
 
-def _none_refused(fates: Sequence[Fate]) -> Verdict:
-    refused = [fate for fate in fates if fate.state is ItemState.REJECTED]
+def _none_refused(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+    refused = outcomes.count(ItemState.REJECTED)
+    rows = (_refusal(each) for each in outcomes.shown if each.state == ItemState.REJECTED)
     return Verdict(
         not refused,
-        severity(len(refused), len(fates)),
-        f"Intacct refused {_documents(refused)} of {len(fates):,}: {_by_reason(refused)}."
+        severity(refused, outcomes.documents),
+        f"Intacct refused {_documents(refused)} of {outcomes.documents:,}: "
+        f"{_by_reason(outcomes.refusals)}."
         if refused
-        else f"Intacct took {_documents(fates)}.",
+        else f"Intacct took {_documents(outcomes.documents)}.",
         {
-            "documents": dg.MetadataValue.int(len(fates)),
-            "refused": dg.MetadataValue.int(len(refused)),
-            **({"refusals": table_of(map(_refusal, refused), _REFUSED)} if refused else {}),
+            "documents": dg.MetadataValue.int(outcomes.documents),
+            "refused": dg.MetadataValue.int(refused),
+            **({"refusals": table_of(rows, _REFUSED)} if refused else {}),
         },
     )
 
 
-def _nothing_uncertain(fates: Sequence[Fate]) -> Verdict:
-    unsure = [fate for fate in fates if fate.state is ItemState.UNCERTAIN]
+def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+    unsure = outcomes.count(ItemState.UNCERTAIN)
+    rows = (_place(each) for each in outcomes.shown if each.state == ItemState.UNCERTAIN)
     return Verdict(
         not unsure,
         dg.AssetCheckSeverity.ERROR,
@@ -159,16 +149,14 @@ def _nothing_uncertain(fates: Sequence[Fate]) -> Verdict:
         if unsure
         else "Every document that was sent has an answer.",
         {
-            "uncertain": dg.MetadataValue.int(len(unsure)),
-            **({"documents_uncertain": table_of(map(_place, unsure), _WHERE)} if unsure else {}),
+            "uncertain": dg.MetadataValue.int(unsure),
+            **({"documents_uncertain": table_of(rows, _WHERE)} if unsure else {}),
         },
     )
 
 
-def _read_back_agrees(fates: Sequence[Fate]) -> Verdict:
-    posted = [fate for fate in fates if fate.state is ItemState.POSTED]
-    unread = [fate for fate in posted if fate.entry and fate.entry.read_back_at is None]
-    differences = [each for fate in posted for each in fate.differences]
+def _read_back_agrees(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+    posted, unread = outcomes.count(ItemState.POSTED), outcomes.not_read_back
     if differences:
         told = (
             f"{len({each.source_id for each in differences}):,} of {_documents(posted)} are "
@@ -178,49 +166,36 @@ def _read_back_agrees(fates: Sequence[Fate]) -> Verdict:
         told = f"{_documents(unread)} could not be read back yet: run this partition again."
     else:
         told = f"Intacct holds {_documents(posted)} as they were sent."
-    table = (
-        {
-            "source_id": each.source_id,
-            "intacct_key": each.intacct_key,
-            "field": each.field,
-            "sent": each.sent,
-            "found": each.found,
-        }
-        for each in differences
-    )
     return Verdict(
         not unread,
         dg.AssetCheckSeverity.ERROR,
         told,
         {
-            "posted": dg.MetadataValue.int(len(posted)),
-            "not_read_back": dg.MetadataValue.int(len(unread)),
-            **({"differences": table_of(table, _DIFFERENCES)} if differences else {}),
+            "posted": dg.MetadataValue.int(posted),
+            "not_read_back": dg.MetadataValue.int(unread),
+            **(
+                {"differences": table_of(map(asdict, differences), _DIFFERENCES)}
+                if differences
+                else {}
+            ),
         },
     )
 
 
-def _control_total(fates: Sequence[Fate]) -> Verdict:
-    to_post = sum((fate.amount for fate in fates), Decimal())
-    by_state = {
-        state: sum(
-            (Decimal(fate.entry.amount) for fate in fates if fate.entry and fate.state is state),
-            Decimal(),
-        )
-        for state in _KNOWN
-    }
-    aside = sum((f.amount for f in fates if f.state not in _KNOWN and f.aside), Decimal())
-    difference = to_post - sum(by_state.values(), Decimal()) - aside
+def _control_total(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+    by_state = {state: outcomes.states.get(state, (0, Decimal()))[1] for state in _KNOWN}
+    aside = sum((amount for _, amount in outcomes.aside.values()), Decimal())
+    difference = outcomes.amount - sum(by_state.values(), Decimal()) - aside
     return Verdict(
         difference == 0,
         dg.AssetCheckSeverity.ERROR,
-        f"To post {to_post:,.2f} = posted {by_state[ItemState.POSTED]:,.2f} "
+        f"To post {outcomes.amount:,.2f} = posted {by_state[ItemState.POSTED]:,.2f} "
         f"+ refused {by_state[ItemState.REJECTED]:,.2f} "
         f"+ uncertain {by_state[ItemState.UNCERTAIN]:,.2f}"
         + (f" + not to be sent {aside:,.2f}" if aside else "")
         + (f", which leaves {difference:,.2f} without a fate." if difference else "."),
         {
-            "to_post": dg.MetadataValue.text(f"{to_post:.2f}"),
+            "to_post": dg.MetadataValue.text(f"{outcomes.amount:.2f}"),
             **{
                 state.value: dg.MetadataValue.text(f"{amount:.2f}")
                 for state, amount in by_state.items()
@@ -237,42 +212,35 @@ def severity(refused: int, documents: int) -> dg.AssetCheckSeverity:
     return dg.AssetCheckSeverity.WARN
 
 
-def _by_reason(refused: Iterable[Fate]) -> str:
-    counts: dict[str, int] = {}
-    for fate in refused:
-        reason = (fate.entry.reason if fate.entry else None) or "no reason given"
-        counts[reason] = counts.get(reason, 0) + 1
-    told = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+def _by_reason(refusals: Mapping[str, int]) -> str:
+    told = sorted(refusals.items(), key=lambda each: (-each[1], each[0]))
     shown = "; ".join(f"{reason.rstrip('.')} ({count})" for reason, count in told[:3])
     return f"{shown}; and {len(told) - 3} other reasons" if len(told) > 3 else shown
 
 
-def _documents(fates: Sequence[Fate]) -> str:
-    return f"{len(fates):,} document{'' if len(fates) == 1 else 's'}"
+def _documents(number: int) -> str:
+    return f"{number:,} document{'' if number == 1 else 's'}"
 
 
-def _place(fate: Fate) -> dict[str, object]:
+def _place(outcome: Outcome) -> dict[str, object]:
     return {
-        "source_id": fate.source_id,
-        "amount": f"{fate.amount:.2f}",
+        "source_id": outcome.source_id,
+        "amount": f"{outcome.amount:.2f}",
         # the folder is the feed's; DuckDB has the whole path
-        "file": fate.file and PurePath(fate.file).name,
-        "line": fate.line,
+        "file": outcome.file and PurePath(outcome.file).name,
+        "line": outcome.line,
     }
 
 
-def _refusal(fate: Fate) -> dict[str, object]:
-    entry = fate.entry
-    if entry is None:
-        raise AssertionError("a refused document has an entry")
+def _refusal(outcome: Outcome) -> dict[str, object]:
     return {
-        **_place(fate),
-        "position": entry.position,
-        "reason": entry.reason,
-        "field": entry.field,
-        "what_to_do": entry.what_to_do,
-        "error_id": entry.error_id,
-        "support_id": entry.support_id,
+        **_place(outcome),
+        "position": outcome.position,
+        "reason": outcome.reason,
+        "field": outcome.field,
+        "what_to_do": outcome.what_to_do,
+        "error_id": outcome.error_id,
+        "support_id": outcome.support_id,
     }
 
 

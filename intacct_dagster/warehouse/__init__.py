@@ -65,18 +65,21 @@ from intacct_dagster.warehouse.ledger import (
     Request,
 )
 from intacct_dagster.warehouse.lines import LinesOfDocuments, Parents, join_lines
+from intacct_dagster.warehouse.outcomes import Leave, Outcome, Outcomes, replace_outcomes
 from intacct_dagster.warehouse.partitions import Partition
 from intacct_dagster.warehouse.payload import amount_text, payload, payload_hash
 from intacct_dagster.warehouse.plan import (
     SHOWN_HASH,
     Mark,
     PlannedDocument,
+    ToPost,
     by_partition,
     find_twins,
     plan_hash,
     plan_hashes,
     planned_documents,
     replace_plan,
+    to_post,
 )
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, WalkProof, table_name
 from intacct_dagster.warehouse.reader import Published, ReaderCopy, reader_path
@@ -85,11 +88,9 @@ from intacct_dagster.warehouse.reconcile import (
     Document,
     LedgerState,
     PostedPayloads,
-    Reconciled,
     ReconcileResult,
     payloads,
     reconcile,
-    reconciled_documents,
 )
 from intacct_dagster.warehouse.records import CompleteRows, join_records
 from intacct_dagster.warehouse.soundness import (
@@ -151,6 +152,7 @@ __all__ = [
     "KeptPages",
     "KeptPagesUnreadable",
     "Kind",
+    "Leave",
     "Ledger",
     "LedgerError",
     "LedgerState",
@@ -161,6 +163,8 @@ __all__ = [
     "NotAsLoaded",
     "NotMaterialized",
     "OpenDocuments",
+    "Outcome",
+    "Outcomes",
     "Parents",
     "Partition",
     "PlannedDocument",
@@ -170,7 +174,6 @@ __all__ = [
     "RawLoad",
     "ReaderCopy",
     "ReconcileResult",
-    "Reconciled",
     "ReconciliationRefused",
     "Rejected",
     "Request",
@@ -179,6 +182,7 @@ __all__ = [
     "StateStoreUnusable",
     "SweepFindings",
     "TableColumn",
+    "ToPost",
     "TokenKeyWrong",
     "TokenLockTimeout",
     "TurnTimeout",
@@ -220,14 +224,15 @@ __all__ = [
     "reader_path",
     "rebuild",
     "reconcile",
-    "reconciled_documents",
     "refresh_analysts",
     "refresh_crosswalk",
+    "replace_outcomes",
     "replace_plan",
     "store_catalogue",
     "store_sweep",
     "table_name",
     "tables_of",
+    "to_post",
     "token_key",
     "unposted_plans",
     "unread_days",

@@ -49,7 +49,7 @@ class Approvals:
 
     def approve(self, feed: str, plans: Mapping[Partition, str], *, by: str) -> int:
         """Notes that these plans may be posted; how many were not approved before."""
-        held = self._held(feed)
+        held = self.held(feed)
         fresh = [
             {
                 "company": self._company,
@@ -70,7 +70,7 @@ class Approvals:
 
     def approved(self, feed: str, plans: Mapping[Partition, str]) -> set[Partition]:
         """Those of the partitions whose very plan was approved."""
-        held = self._held(feed)
+        held = self.held(feed)
         return {
             (entity, day) for (entity, day), plan in plans.items() if (entity, day, plan) in held
         }
@@ -100,7 +100,8 @@ class Approvals:
                 connection.execute(sa.insert(_no_duplicates), fresh)
         return len(fresh)
 
-    def _held(self, feed: str) -> set[tuple[str, date, str]]:
+    def held(self, feed: str) -> set[tuple[str, date, str]]:
+        """(entity, day, plan) of every plan of a feed that was approved."""
         query = sa.select(_approvals.c.entity, _approvals.c.day, _approvals.c.plan).where(
             _approvals.c.company == self._company, _approvals.c.feed == feed
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from intacct_dagster.warehouse.current import CurrentView, refresh_current
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile
-from intacct_dagster.warehouse.outcomes import replace_chunks, replace_outcomes
-from intacct_dagster.warehouse.partitions import Partition
+from intacct_dagster.warehouse.outcomes import replace_chunks
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, known_until, load_raw
 
 
@@ -31,15 +30,6 @@ class Warehouse(DuckDBFile):
     def refresh_current(self, object: str) -> CurrentView:
         """Make `intacct.<object>` show all columns of `raw.<object>`; see `refresh_current`."""
         return refresh_current(self, object)
-
-    def replace_outcomes(
-        self,
-        feed: str,
-        partitions: Collection[Partition],
-        rows: Sequence[Mapping[str, object]],
-    ) -> int:
-        """Replace partitions of `posting.<feed>`; see `replace_outcomes`."""
-        return replace_outcomes(self, feed, partitions, rows)
 
     def replace_chunks(
         self, feed: str, entities: Collection[str], rows: Sequence[Sequence[object]]

@@ -30,6 +30,8 @@ from intacct_dagster.warehouse.payload import payload_hash
 from intacct_dagster.warehouse.state import METADATA, reading, writing
 from intacct_dagster.warehouse.turns import turn
 
+_FETCHED = 5_000  # rows in memory at a time
+
 #: How long one run waits for another that posts to the same object of the same entity.
 PATIENCE_SECONDS = 3600.0
 
@@ -362,6 +364,45 @@ class Ledger:
             )
             for row in rows
         ]
+
+    def outcomes(
+        self, object: str, entities: Iterable[str], feed: str
+    ) -> Iterator[tuple[object, ...]]:
+        """A row for each item of a feed: entity, source id, day, amount, state, Intacct's key, ...
+
+        ... reason, what to do, field, error id, support id, chunk, position, run id, when that was
+        recorded, and whether it was read back and agreed. All but position and the last are texts.
+        """
+        query = (
+            sa.select(
+                _items.c.entity,
+                _items.c.source_id,
+                _items.c.day,
+                _items.c.amount,
+                _items.c.state,
+                _items.c.intacct_key,
+                _items.c.reason,
+                _items.c.what_to_do,
+                _items.c.field,
+                _items.c.error_id,
+                _items.c.support_id,
+                _items.c.chunk_id,
+                _items.c.position,
+                _items.c.run_id,
+                _items.c.updated_at,
+                _items.c.read_back_at.is_not(None),
+            )
+            .where(
+                _items.c.company == self._company,
+                _items.c.object == object,
+                _items.c.entity.in_(sorted(set(entities))),
+                _items.c.feed == feed,
+            )
+            .execution_options(yield_per=_FETCHED)
+        )
+        with reading(self._engine) as connection:
+            for row in connection.execute(query):
+                yield tuple(row)
 
     def chunk(self, chunk_id: str) -> Chunk:
         """A chunk by its id. Raises LedgerError where there is none."""

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import TypeVar
 
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
-from intacct_dagster.warehouse.partitions import Partition, replace_rows
-from intacct_dagster.warehouse.sql import identifier, literal
+from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
+from intacct_dagster.warehouse.partitions import (
+    Partition,
+    delete_partitions,
+    stage_partitions,
+)
+from intacct_dagster.warehouse.plan import PLAN
+from intacct_dagster.warehouse.reconcile import RECONCILED
+from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import (
     AMOUNT,
     TIME,
     TableColumn,
     ensure_table,
+    existing_columns,
     stage_records,
 )
 
@@ -54,29 +68,229 @@ _CHUNKS = (
 )
 #: Tables of `posting` that are not a feed's.
 ITEMS, CHUNKS = "items", "chunks"
-# `at` would have to be quoted in every query: it is a word of DuckDB's SQL
-_NAMES = {"_entity": "entity", "_day": "day", "recorded_at": "at"}
+_LEDGER = (
+    TableColumn("entity", "VARCHAR"),
+    TableColumn("source_id", "VARCHAR"),
+    TableColumn("day", "DATE"),
+    TableColumn("amount", AMOUNT),
+    TableColumn("state", "VARCHAR"),
+    TableColumn("intacct_key", "VARCHAR"),
+    TableColumn("reason", "VARCHAR"),
+    TableColumn("what_to_do", "VARCHAR"),
+    TableColumn("field", "VARCHAR"),
+    TableColumn("error_id", "VARCHAR"),
+    TableColumn("support_id", "VARCHAR"),
+    TableColumn("chunk", "VARCHAR"),
+    TableColumn("position", "BIGINT"),
+    TableColumn("run_id", "VARCHAR"),
+    TableColumn("recorded_at", TIME),
+    TableColumn("read_back", "BOOLEAN"),
+)
+_RECONCILED = (
+    TableColumn("_entity", "VARCHAR"),
+    TableColumn("_day", "DATE"),
+    TableColumn("source_id", "VARCHAR"),
+    TableColumn("status", "VARCHAR"),
+    TableColumn("amount", AMOUNT),
+    TableColumn("file", "VARCHAR"),
+    TableColumn("line", "BIGINT"),
+)
+_PLANNED = (
+    TableColumn("_entity", "VARCHAR"),
+    TableColumn("_day", "DATE"),
+    TableColumn("source_id", "VARCHAR"),
+    TableColumn("gate", "VARCHAR"),
+    TableColumn("plan", "VARCHAR"),
+)
+_APPROVED = (
+    TableColumn("entity", "VARCHAR"),
+    TableColumn("day", "DATE"),
+    TableColumn("plan", "VARCHAR"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A document that is not posted, and the reason if one is known.
+
+    `file` and `line` are None where the source no longer has it; `state` is None where the ledger
+    does not have it. `aside` says why it was not to be sent at all.
+    """
+
+    entity: str
+    day: date
+    source_id: str
+    amount: Decimal
+    file: str | None
+    line: int | None
+    state: str | None
+    aside: str | None
+    position: int | None
+    reason: str | None
+    what_to_do: str | None
+    field: str | None
+    error_id: str | None
+    support_id: str | None
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of the documents of a partition, or of several: how many, and their amounts.
+
+    `states` are the ledger's (None: not in it), with the amounts that the ledger has; `aside` are
+    reasons for not sending documents that were not sent, with the source's amounts; `refusals` are
+    Intacct's reasons. `shown` are documents that are not posted, not more than can be shown.
+    `differing` are those, (entity, source id), of which the caller said that they differ.
+    """
+
+    documents: int = 0
+    amount: Decimal = Decimal()
+    states: Mapping[str | None, tuple[int, Decimal]] = field(default_factory=dict)
+    aside: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    not_read_back: int = 0
+    shown: tuple[Outcome, ...] = ()
+    differing: tuple[tuple[str, str], ...] = ()
+
+    def count(self, state: str) -> int:
+        """How many documents are in a state."""
+        return self.states.get(state, (0, Decimal()))[0]
+
+    def __add__(self, other: Outcomes) -> Outcomes:
+        return Outcomes(
+            self.documents + other.documents,
+            self.amount + other.amount,
+            _sums(self.states, other.states),
+            _sums(self.aside, other.aside),
+            Counter(self.refusals) + Counter(other.refusals),
+            self.not_read_back + other.not_read_back,
+            (*self.shown, *other.shown),
+            (*self.differing, *other.differing),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Which planned documents were not to be sent, and what is said of them.
+
+    `held` is said of what a gate holds, `dry_run` of everything else unless it is None. Unless
+    `waiting` is None, it is said of partitions whose plan is not among `approved`: (entity, day,
+    plan).
+    """
+
+    held: str
+    dry_run: str | None = None
+    waiting: str | None = None
+    approved: Collection[tuple[str, date, str]] = ()
+
+
+_N = TypeVar("_N")
+
+
+def _sums(
+    one: Mapping[_N, tuple[int, Decimal]], other: Mapping[_N, tuple[int, Decimal]]
+) -> dict[_N, tuple[int, Decimal]]:
+    summed = dict(one)
+    for name, (count, amount) in other.items():
+        before, sum_before = summed.get(name, (0, Decimal()))
+        summed[name] = (before + count, sum_before + amount)
+    return summed
 
 
 def replace_outcomes(
     file: DuckDBFile,
     feed: str,
     partitions: Collection[Partition],
-    rows: Sequence[Mapping[str, object]],
-) -> int:
-    """Replace these partitions of `posting.<feed>` with the rows, in one transaction; their number.
+    ledger: Iterable[Sequence[object]],
+    *,
+    leave: Leave,
+    statuses: Collection[str],
+    shown: int,
+    differing: Collection[tuple[str, str]] = (),
+) -> dict[Partition, Outcomes]:
+    """Replaces these partitions of `posting.<feed>`, in one transaction, and tells what is in each.
 
-    A row has `entity`, `day`, `source_id` and `state`, and may have `intacct_key`, `reason`,
-    `what_to_do`, `field`, `error_id`, `support_id`, `chunk`, `position`, `amount` (Decimal),
-    `run_id` and `at` (aware). Raises ValueError for a row with another name, without one it needs,
-    or of another partition.
+    In it are the documents of `reconciled.<feed>` that the ledger knows or that have one of these
+    `statuses`, and those that only the ledger has. A row of `ledger` is as `Ledger.outcomes` gives
+    it; no document has two. `shown` is how many of a kind are told apart from the counts.
     """
-    _check(partitions, rows)
-    names = [_NAMES.get(column.name, column.name) for column in OUTCOME_COLUMNS]
-    records = ([row.get(name) for name in names] for row in rows)
-    about = f"What became of the documents of feed {feed}. A row is a document that was posted."
-    replace_rows(file, POSTING, feed, OUTCOME_COLUMNS, about, partitions, records)
-    return len(rows)
+    with file.workbench() as bench:
+        connection = bench.connection
+        stage_partitions(connection, partitions)
+        stage_records(connection, "ledger", _LEDGER, ledger, bench.scratch)
+        stage_records(connection, "approved", _APPROVED, leave.approved, bench.scratch)
+        with bench.attached(read_only=True):
+            _copy(connection, "reconciled", RECONCILED, feed, _RECONCILED, "occurrence = 1")
+            _copy(connection, "planned", PLAN, feed, _PLANNED, "true")
+        connection.execute(
+            statement("outcomes"),
+            {
+                "held": leave.held,
+                "dry_run": leave.dry_run,
+                "waiting": leave.waiting,
+                "statuses": list(statuses),
+            },
+        )
+        about = f"What became of the documents of feed {feed}. A row is a document that was posted."
+        with bench.transaction():
+            try:
+                ensure_table(connection, CATALOG, POSTING, feed, OUTCOME_COLUMNS, about)
+            except SchemaChanged as error:
+                raise FeedError(feed, error.reason, error.remedy) from error
+            table = identifier(CATALOG, POSTING, feed)
+            delete_partitions(connection, table)
+            connection.execute(
+                f"INSERT INTO {table} BY NAME SELECT * EXCLUDE"
+                " (file, line, aside, amount_in_ledger, read_back) REPLACE"
+                " (coalesce(state, 'not sent') AS state, coalesce(reason, CASE WHEN state IS NULL"
+                " THEN aside END) AS reason) FROM memory.main.outcomes"
+            )
+        counts = connection.execute(statement("outcomes_counts")).fetchall()
+        rows = connection.execute(statement("outcomes_shown"), {"shown": shown}).fetchall()
+        stage_records(connection, "differing", _LEDGER[:2], sorted(differing), bench.scratch)
+        different = connection.execute(
+            "SELECT _entity, _day, source_id FROM memory.main.outcomes SEMI JOIN"
+            " memory.main.differing ON differing.entity = _entity"
+            " AND differing.source_id = outcomes.source_id"
+            " WHERE state = 'posted' ORDER BY ALL"
+        ).fetchall()
+    found = dict.fromkeys(partitions, Outcomes())
+    for entity, day, state, aside, reason, documents, amount, in_ledger, unread in counts:
+        found[entity, day] += Outcomes(
+            documents,
+            amount,
+            {state: (documents, in_ledger)},
+            {aside: (documents, amount)} if aside else {},
+            {reason: documents} if reason else {},
+            unread,
+        )
+    for each in itertools.starmap(Outcome, rows):
+        found[each.entity, each.day] += Outcomes(shown=(each,))
+    for entity, day, source_id in different:
+        found[entity, day] += Outcomes(differing=((entity, source_id),))
+    return found
+
+
+def _copy(
+    connection: DuckDBPyConnection,
+    name: str,
+    schema: str,
+    feed: str,
+    columns: Sequence[TableColumn],
+    where: str,
+) -> None:
+    """`memory.main.<name>`: these columns of the partitions of a table, which may not be there."""
+    names = ", ".join(identifier(each.name) for each in columns)
+    if existing_columns(connection, CATALOG, schema, feed):
+        rows = (
+            f"SELECT {names} FROM {identifier(CATALOG, schema, feed)} INNER JOIN"
+            " memory.main.partitions ON partitions.entity = _entity AND partitions.day = _day"
+            f" WHERE {where}"
+        )
+    else:
+        empty = ", ".join(f"CAST(NULL AS {each.type}) AS {each.name}" for each in columns)
+        rows = f"SELECT {empty} WHERE false"
+    connection.execute(f"CREATE TABLE memory.main.{identifier(name)} AS {rows}")
 
 
 def replace_chunks(
@@ -119,19 +333,3 @@ def _show_items(connection: DuckDBPyConnection) -> None:
             f"COMMENT ON VIEW {identifier(CATALOG, POSTING, ITEMS)} IS"
             " 'A row is a document that was to be posted, of whichever feed.'"
         )
-
-
-def _check(partitions: Collection[Partition], rows: Sequence[Mapping[str, object]]) -> None:
-    known = {_NAMES.get(column.name, column.name) for column in OUTCOME_COLUMNS}
-    replaced = set(partitions)
-    for row in rows:
-        if unknown := set(row) - known:
-            raise ValueError(f"an outcome has no {', '.join(sorted(unknown))}")
-        for name in ("entity", "day", "source_id", "state"):
-            if not row.get(name):
-                raise ValueError(f"an outcome lacks its {name}: {row.get('source_id')}")
-        if (row["entity"], row["day"]) not in replaced:
-            raise ValueError(
-                f"the outcome of {row['source_id']} is of {row['entity']} on {row['day']}, a "
-                "partition that is not replaced"
-            )

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
+from duckdb import DuckDBPyConnection
+
 from intacct_dagster.warehouse.current import INTACCT
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
-from intacct_dagster.warehouse.partitions import Partition, replace_rows, rows_of
+from intacct_dagster.warehouse.errors import FeedError
+from intacct_dagster.warehouse.ledger import Item
+from intacct_dagster.warehouse.partitions import (
+    Partition,
+    replace_rows,
+    rows_of,
+    stage_partitions,
+)
 from intacct_dagster.warehouse.raw import ENTITY, KEY, table_name
+from intacct_dagster.warehouse.reconcile import RECONCILED
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import (
     AMOUNT,
@@ -41,6 +52,12 @@ PLAN_COLUMNS = (
     TableColumn("run_id", "VARCHAR"),
     TableColumn("planned_at", TIME),
 )
+_APPROVED = (
+    TableColumn("entity", "VARCHAR"),
+    TableColumn("day", "DATE"),
+    TableColumn("plan", "VARCHAR"),
+)
+_FETCHED = 2_000  # documents in memory at a time while they are posted
 _DOCUMENTS = (
     TableColumn("source_id", "VARCHAR"),
     TableColumn("entity", "VARCHAR"),
@@ -160,6 +177,86 @@ def planned_documents(
     return [
         PlannedDocument(*row) for row in rows_of(file, PLAN, feed, (*columns, *held), partitions)
     ]
+
+
+@dataclass(frozen=True)
+class ToPost:
+    """The documents that may be posted now: `number` by entity; they lie on disk, not in memory.
+
+    `changed` is how many others could be, if the plan had them as they were reconciled last.
+    """
+
+    number: Mapping[str, int]
+    changed: int
+    _connection: DuckDBPyConnection
+
+    def documents(self, entity: str) -> Iterator[Item]:
+        """Those of an entity, by (day, source id). Several threads may read at once."""
+        rows = self._connection.cursor().execute(
+            "SELECT _day, source_id, amount, payload FROM memory.main.to_post WHERE _entity = ?"
+            " ORDER BY _day, source_id",
+            [entity],
+        )
+        while batch := rows.fetchmany(_FETCHED):
+            for day, source_id, amount, payload in batch:
+                yield Item(source_id, day, str(amount), payload.encode())
+
+
+@contextmanager
+def to_post(
+    file: DuckDBFile,
+    feed: str,
+    partitions: Collection[Partition],
+    statuses: Collection[str],
+    approved: Collection[tuple[str, date, str]] | None,
+) -> Iterator[ToPost]:
+    """What of the plan of these partitions may be posted, as reconciled with these statuses.
+
+    Of partitions whose plan is in `approved`, (entity, day, plan), or of all if that is None.
+    Raises FeedError if a source id is on two days: it is one document, and would be posted once.
+    """
+    with file.workbench() as bench:
+        connection = bench.connection
+        stage_partitions(connection, partitions)
+        stage_records(connection, "approved", _APPROVED, approved or (), bench.scratch)
+        tables = {
+            name: identifier(CATALOG, schema, feed)
+            for name, schema in (("plan", PLAN), ("reconciled", RECONCILED))
+        }
+        given = {
+            "approved": "true"
+            if approved is None
+            else "(planned._entity, planned._day, planned.plan) IN"
+            " (SELECT (entity, day, plan) FROM memory.main.approved)",
+            "statuses": ", ".join(map(literal, statuses)),
+        }
+        changed = 0
+        with bench.attached(read_only=True):
+            if existing_columns(connection, CATALOG, RECONCILED, feed):
+                if not existing_columns(connection, CATALOG, PLAN, feed):
+                    # nothing was planned yet: every document would have to be
+                    nothing = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in PLAN_COLUMNS)
+                    tables["plan"] = f"(SELECT {nothing} WHERE false)"
+                bench.stage("to_post", statement("plan_to_post", **tables, **given))
+                ((changed,),) = connection.execute(
+                    statement("plan_changed", **tables, **given)
+                ).fetchall()
+            else:
+                columns = ("_entity", "_day", "source_id", "amount", "payload")
+                nothing = ", ".join(f"CAST(NULL AS VARCHAR) AS {each}" for each in columns)
+                bench.stage("to_post", f"SELECT {nothing} WHERE false")
+        counts = connection.execute(
+            "SELECT _entity, count(*), count(DISTINCT source_id) FROM memory.main.to_post"
+            " GROUP BY ALL"
+        ).fetchall()
+        for entity, number, different in counts:
+            if number != different:
+                raise FeedError(
+                    feed,
+                    f"a source id of {entity} is planned on two days",
+                    "Materialize the feed and its plan again for both.",
+                )
+        yield ToPost({entity: number for entity, number, _ in counts}, changed, connection)
 
 
 def find_twins(

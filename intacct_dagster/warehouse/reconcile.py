@@ -19,7 +19,6 @@ from intacct_dagster.warehouse.feed_spec import FeedSpec
 from intacct_dagster.warehouse.partitions import (
     Partition,
     delete_partitions,
-    rows_of,
     stage_partitions,
 )
 from intacct_dagster.warehouse.payload import payload, payload_changes, payload_hash
@@ -142,19 +141,6 @@ class Document:
         return payload_hash(self.payload)
 
 
-@dataclass(frozen=True, slots=True)
-class Reconciled:
-    """A source document and its status; `file` and `line` say where it begins."""
-
-    source_id: str
-    entity: str
-    day: date
-    status: str
-    amount: Decimal
-    file: str
-    line: int
-
-
 def reconcile(
     file: DuckDBFile,
     spec: FeedSpec,
@@ -239,18 +225,6 @@ def payloads(
         Document(source_id, entity, day, text.encode(), amount, file_name, line)
         for source_id, entity, day, text, amount, file_name, line in rows
     ]
-
-
-def reconciled_documents(
-    file: DuckDBFile, feed: str, partitions: Collection[Partition]
-) -> list[Reconciled]:
-    """The documents of these partitions as reconciled last, by (entity, day, source id).
-
-    Each once: what came again is left out. Empty when the feed was not reconciled yet.
-    """
-    columns = ("source_id", "_entity", "_day", "status", "amount", "file", "line")
-    rows = rows_of(file, RECONCILED, feed, columns, partitions, where="occurrence = 1")
-    return [Reconciled(*row) for row in rows]
 
 
 def _copy(bench: Workbench, spec: FeedSpec, object: str) -> None:
