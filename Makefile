@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test soak bench lint format parity lock clean
+.PHONY: help demo dev test soak bench lint format parity configuration lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ format: $(STAMP)  ## puts the code in order
 
 parity: $(STAMP)  ## writes docs/sandbox-parity.md, what the sandbox simulates
 	@$(BIN)/intacct-dagster sandbox parity > docs/sandbox-parity.md
+
+configuration: $(STAMP)  ## writes docs/configuration.md, every key of intacct.yaml
+	@$(BIN)/intacct-dagster settings > docs/configuration.md
 
 # DuckDB stays below 2: it writes a file format that every older tool of an analyst refuses.
 lock:  ## pins what was tested (needs uv)

@@ -204,6 +204,15 @@ def parity() -> None:
 
 
 @main.command()
+@_plainly
+def settings() -> None:
+    """Print the page that tells every key of intacct.yaml (docs/configuration.md)."""
+    from intacct_dagster.settings_page import settings_page
+
+    click.echo(settings_page(), nl=False)
+
+
+@main.command()
 @click.option(
     "--days",
     default=14,

@@ -27,6 +27,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from intacct_dagster import timetable
 from intacct_dagster.warehouse import Computed, CsvForm, FeedError, FeedSpec, Kind, constant
@@ -62,18 +63,24 @@ class ConfigError(Exception):
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The docstring of a class or of a key is what docs/configuration.md says of it.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Auth(_Settings):
     """How sessions are opened. The secret's value is never shown, in no representation."""
 
     grant: Literal["client_credentials", "authorization_code"] = "client_credentials"
+    """Sage recommends `client_credentials`, with a Web Services user for each entity; with
+    `authorization_code` a person consents once for each."""
     client_id: NonEmpty
+    """The application's, as registered with Sage."""
     client_secret: NonEmpty = Field(repr=False)
+    """Its secret: the name of an environment variable, `${INTACCT_CLIENT_SECRET}`."""
     redirect_uri: str = "http://127.0.0.1:8766/callback"
+    """Where Sage sends the browser after consent; registered with the application."""
     #: the environment variable that held the secret; set by `read_settings`, not in the file
-    secret_variable: str | None = None
+    secret_variable: SkipJsonSchema[str | None] = None
 
 
 class Entity(_Settings):
@@ -83,8 +90,11 @@ class Entity(_Settings):
     """
 
     id: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)]
+    """The entity's id in Intacct, such as `E110`."""
     user: NonEmpty
+    """The id of the Sage user that has access to it."""
     retired: bool = False
+    """Whether nothing runs for it by itself any more."""
 
     @field_validator("id")
     @classmethod
@@ -96,22 +106,24 @@ class Entity(_Settings):
 
 
 class ObjectSettings(_Settings):
-    """A REST object to keep in the warehouse.
-
-    `fields` narrows what is read (dotted paths; default: all the model offers). `history: all`
-    makes the first partition also take what was last changed before it. `read_by` is how changes
-    are found (default: whatever the object offers): by its own change times, by those of the
-    document that its rows are lines of, or not at all; `parent` names the reference to that
-    document, where it is not the one that the model calls the owner. `get_fields` are read record
-    by record, 500 to a request: what no query gives, such as lists (`lines`), as JSON.
-    """
+    """A REST object to keep in the warehouse: its name, or what is said of it here."""
 
     name: str
+    """Application and object, such as `accounts-payable/bill`."""
     fields: tuple[str, ...] | None = None
+    """Narrows what is read: dotted paths such as `customer.id`. Default: all that the model
+    offers."""
     history: Literal["all", "from_start"] | None = None
+    """With `all` the first partition also takes what was last changed before it. Default: `all`
+    for masters, and for objects that a feed posts to."""
     read_by: Literal["changes", "lines", "snapshot"] | None = None
+    """How changes are found: by its own change times, by those of the document that its rows are
+    lines of, or not at all. Default: what the object offers."""
     parent: NonEmpty | None = None
+    """The reference to that document, where it is not the one that the model calls the owner."""
     get_fields: tuple[NonEmpty, ...] = ()
+    """What no query gives, such as `lines` or `attachment`: read record by record, 500 to a
+    request. Lists become JSON."""
 
     @field_validator("name")
     @classmethod
@@ -138,47 +150,51 @@ class Limits(_Settings):
     """What the company's Sage plan allows (tier 1: 6 requests at once, 100,000 a month)."""
 
     concurrency: int = Field(default=6, ge=1, le=64)
+    """Requests in flight at once."""
     page_size: int = Field(default=4000, ge=1, le=4000)
+    """Rows of a page, as many as Intacct gives."""
     chunk_size: int = Field(default=500, ge=1, le=500)
-    #: bytes of one request; Sage documents no limit
+    """Documents of one posting request, as many as Intacct takes."""
     chunk_bytes: int = Field(default=4_000_000, ge=1)
+    """Bytes of one posting request; Sage documents no limit."""
     monthly_transactions: int = Field(default=100_000, ge=1)
-    #: seconds to wait for another process that holds the warehouse
+    """API transactions of the plan in a month. A check warns before they are used up."""
     lock_timeout: float = Field(default=60, gt=0)
+    """Seconds to wait for another process that holds the warehouse."""
 
 
 class Reading(_Settings):
-    """How changes are read, so that late ones are not lost and deletes are found.
-
-    What changed within the last `settle_seconds` is left to the next run: a record may show only
-    after its change time. `look_back_days` are read again before the days of a run, for what showed
-    even later. A sweep for deletes covers what changed in the last `sweep_months`; without it, all.
-    """
+    """How changes are read, so that late ones are not lost and deletes are found."""
 
     settle_seconds: int = Field(default=300, ge=0, le=86_400)
+    """What changed within these last seconds is left to the next run: a record may show only
+    after its change time."""
     look_back_days: int = Field(default=1, ge=0, le=31)
+    """Days before those of a run that are read again, for what showed even later."""
     sweep_months: int | None = Field(default=None, ge=1)
+    """A sweep for deletes covers what changed in so many months. Default: all."""
 
 
 class Reader(_Settings):
     """The copy of the warehouse for analysts, `warehouse.reader.duckdb`, made as runs end.
 
-    While other runs are under way it is made anew at most every `seconds_between` seconds; the last
-    run to end makes it always. A copy takes 0.6 s for each GB (measured); no run loads meanwhile.
+    A copy takes 0.6 s for each GB (measured); no run loads meanwhile.
     """
 
     enabled: bool = True
+    """Whether it is made."""
     seconds_between: float = Field(default=60, ge=0)
+    """Seconds between two copies while other runs are under way; the last run to end makes one
+    always."""
 
 
 class Posting(_Settings):
-    """Nothing is posted until someone says so: a plan without leave is a dry run.
-
-    With `approval: required` a person approves each plan, by its hash, before it is posted.
-    """
+    """Nothing is posted until someone says so: a plan without leave is a dry run."""
 
     enabled: bool = False
+    """Whether what is planned is sent."""
     approval: Literal["none", "required"] = "none"
+    """With `required` a person approves each plan, by its hash, before it is posted."""
 
 
 class Schedules(_Settings):
@@ -189,24 +205,29 @@ class Schedules(_Settings):
     """
 
     running: bool = False
+    """Whether all of this is on from the moment Dagster loads it."""
     time_zone: str = "UTC"
-    #: yesterday, and what is missing before it, of each entity
+    """Of the times here, such as `Europe/London`."""
     nightly: str = "02:00"
+    """When yesterday is read, and what is missing before it, of each entity."""
     weekly_sweep: str = "sun 04:00"
+    """When deletes are sought."""
     monthly_closing: str = "3 06:00"
-    #: windows of the week in which nothing asks Intacct, such as "sat 20:00 - sun 02:00"
+    """When the month before is looked at: day of the month, and time."""
     maintenance: tuple[str, ...] = ()
-    #: days that are made up for by themselves; what is missing before is for a backfill
+    """Windows of the week in which nothing asks Intacct, such as `sat 20:00 - sun 02:00`. Sage
+    announces its own to its customers; none is assumed."""
     catch_up_days: int = Field(default=31, ge=1, le=366)
-    #: runs that were launched by themselves and have not ended
+    """Days that are made up for by themselves; what is missing before is for a backfill."""
     runs_at_once: int = Field(default=20, ge=1, le=1000)
-    #: seconds between two looks at a feed's folder
+    """Runs that were launched by themselves and have not ended."""
     feed_seconds: int = Field(default=30, ge=5, le=86_400)
-    #: minutes between two looks at what changed in Intacct; a look costs a transaction for each
-    #: object and entity
+    """Seconds between two looks at a feed's folder."""
     changes_minutes: int = Field(default=60, ge=5, le=1440)
-    #: the objects that are looked at; default: those that feeds post to
+    """Minutes between two looks at what changed in Intacct; a look costs a transaction for each
+    object and entity."""
     watch: tuple[str, ...] | None = None
+    """The objects that are looked at. Default: those that feeds post to."""
 
     @field_validator("nightly", "weekly_sweep", "monthly_closing", mode="before")
     @classmethod
@@ -268,12 +289,19 @@ class Email(_Settings):
     """Notices by e-mail. `user` and `password` are names of environment variables."""
 
     host: NonEmpty
+    """The mail server."""
     port: int = Field(default=587, ge=1, le=65_535)
+    """Its port."""
     starttls: bool = True
+    """Whether the connection is encrypted before anything is said."""
     sender: NonEmpty
+    """The address that the notices come from."""
     to: tuple[NonEmpty, ...] = Field(min_length=1)
+    """The addresses that they go to."""
     user: str | None = None
+    """The variable that holds the user's name."""
     password: str | None = None
+    """The variable that holds the password."""
 
     @model_validator(mode="after")
     def _variables_are_names(self) -> Email:
@@ -288,13 +316,16 @@ class Notification(_Settings):
     """A way to tell people of failed runs and checks: one of `slack`, `http` and `email`.
 
     `slack` and `http` are names of environment variables that hold an address, which is a secret.
-    With `severity: error` it is told of no warnings.
     """
 
     slack: str | None = None
+    """The variable that holds the address of a Slack webhook."""
     http: str | None = None
+    """The variable that holds an address that takes JSON."""
     email: Email | None = None
+    """A mail server and addresses."""
     severity: Literal["warn", "error"] = "warn"
+    """With `error` it is told of no warnings."""
 
     @model_validator(mode="after")
     def _is_one_way(self) -> Notification:
@@ -313,27 +344,32 @@ class Notification(_Settings):
 
 
 class Csv(_Settings):
-    """How a feed's CSV files are written.
-
-    A file that begins with a byte order mark is read as that says, whatever `encoding` says.
-    `dates` is a format of DuckDB's strptime. `last_line: open` takes a last line without a line
-    end, which may be half-written.
-    """
+    """How a feed's CSV files are written."""
 
     separator: str = ","
+    """Between two columns."""
     encoding: str = "utf-8"
+    """A file that begins with a byte order mark is read as that says, whatever this says."""
     decimal: str = "."
+    """Between units and cents."""
     thousands: str | None = None
+    """Between thousands, if anything is."""
     dates: str | None = None
+    """A format of DuckDB's strptime, such as `%d.%m.%Y`. Default: `2026-10-13`."""
     last_line: Literal["closed", "open"] = "closed"
+    """`open` takes a last line without a line end, which may be half-written."""
 
 
 class FeedColumn(_Settings):
     """A column of a feed: of its files, with a type, or computed by `sql`, or always `value`."""
 
     type: ColumnType | None = None
+    """`decimal` is an exact amount and goes out as a text ("12.50"), `number` as a JSON number. A
+    column of the files may be given by its type alone: `{amount: decimal}`."""
     sql: NonEmpty | None = None
+    """An expression over the other columns of the line."""
     value: NonEmpty | None = None
+    """A text that is the same on every line."""
 
     @model_validator(mode="before")
     @classmethod
@@ -350,28 +386,50 @@ class FeedColumn(_Settings):
 
 
 class Feed(_Settings):
-    """A source of documents to post; docs/feeds.md tells what each key means.
+    """A source of documents to post; docs/feeds.md has an example for every target.
 
     Its lines are in `files` (CSV or Parquet), or are the rows of a query, `sql`.
     """
 
     files: tuple[NonEmpty, ...] = ()
+    """A pattern or several, relative to `intacct.yaml`, or a URL that fsspec knows, such as
+    `s3://bucket/sales/*.csv` (its files are copied to `inbox/` beside the warehouse before they
+    are read). A name that ends in `.parquet` is Parquet, any other CSV."""
     sql: str | None = None
+    """Instead of `files`: one query of DuckDB's SQL."""
     attach: dict[str, NonEmpty] = Field(default_factory=dict)
+    """Databases that the query may read: a name, and where it is in the words of DuckDB's
+    ATTACH."""
     csv: Csv = Csv()
+    """How CSV is written."""
     object: str
+    """The REST object that is posted to; it has to be among `objects:`."""
     source_id: NonEmpty
+    """The column with the document's id. Only the lines of one document share it."""
     line_id: NonEmpty | None = None
+    """The column that numbers the lines of a document, if it has several."""
     entity: NonEmpty
+    """The column with the entity: half of the partition."""
     date: NonEmpty
+    """The column with the day: the partition's other half."""
     columns: dict[str, FeedColumn] = Field(default_factory=dict)
+    """Types of columns (default: `text`), and columns that are in no file: `{sql: …}` or
+    `{value: …}`."""
     total: dict[str, str] = Field(default_factory=dict)
+    """A column of the document, and the column whose sum over its lines it must be."""
     match_on: NonEmpty
+    """Intacct's field that keeps the source id: `referenceNumber`, `billNumber`,
+    `documentNumber`, `id`, an `nsp::` field, …"""
     compare: dict[str, str] = Field(default_factory=dict)
+    """Intacct's fields, and the columns that must equal them in a document that is there
+    already."""
     amount: NonEmpty | None = None
+    """The column with the document's amount, where neither `total` nor `compare` tells."""
     payload: dict[str, Any]
-    #: feeds whose documents are posted before: a customer before the invoices for it
+    """Intacct's fields, and where the value of each comes from."""
     after: tuple[str, ...] = ()
+    """Feeds that are posted before this one in a run that has both: a customer before the
+    invoices for it."""
 
     @field_validator("files", mode="before")
     @classmethod
@@ -415,33 +473,52 @@ class Feed(_Settings):
 
 
 class Settings(_Settings):
-    """Everything a code location needs to know. Paths are absolute after loading."""
+    """Everything a code location needs to know."""
 
     company: NonEmpty
+    """The company id."""
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
+    """`https://api.intacct.com/ia/api/v1` for a real company."""
     scope: Literal["production", "non-production"] = "non-production"
+    """What the application is registered for with Sage."""
     auth: Auth
+    """How sessions are opened."""
     entities: tuple[Entity, ...] = Field(min_length=1)
+    """The entities, each with its Sage user."""
     start_date: date
+    """The first partition."""
     end_date: date | None = None
-    #: 0: the last partition is yesterday; 1: today, which is not over, has one as well
+    """The last one, for a company that stands still. Default: it moves with the days."""
     end_offset: int = Field(default=0, ge=0, le=1)
+    """0: the last partition is yesterday; 1: today, which is not over, has one as well."""
     objects: tuple[ObjectSettings, ...] = Field(min_length=1)
+    """What is kept in the warehouse. A name alone will do: `accounts-payable/bill`."""
     warehouse: Path = Path("data/warehouse.duckdb")
+    """The DuckDB file."""
     state: str = "data/state.db"
+    """Sessions, encrypted, and the posting ledger: a SQLite file, or the URL of a PostgreSQL
+    database."""
     limits: Limits = Limits()
+    """What the company's Sage plan allows."""
     reading: Reading = Reading()
-    #: raw pages are kept for so many days, in `pages/` beside the warehouse; None: not at all
+    """How changes and deletes are read."""
     keep_pages: int | None = Field(default=None, ge=1, le=3650)
+    """Pages as Intacct sent them stay for so many days, such as `30 days`, in `pages/` beside the
+    warehouse. Default: not at all."""
     feeds: dict[str, Feed] = Field(default_factory=dict)
+    """Sources of documents to post, by name."""
     posting: Posting = Posting()
+    """Whether anything is posted."""
     reader: Reader = Reader()
+    """The copy for analysts."""
     schedules: Schedules = Schedules()
+    """What runs by itself."""
     notifications: tuple[Notification, ...] = ()
-    #: where the Dagster UI is, for links in notices
+    """Whom to tell of failed runs and checks, and how."""
     dagster_url: str | None = None
+    """Where the Dagster UI is, for links in notices."""
     #: the directory that relative paths are relative to: where the file lies
-    directory: Path = Path()
+    directory: SkipJsonSchema[Path] = Path()
 
     @field_validator("base_url")
     @classmethod
