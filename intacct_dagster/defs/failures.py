@@ -6,8 +6,17 @@ from typing import ParamSpec, TypeVar
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.intacct import IntacctError, NotReached, Throttled
-from intacct_dagster.warehouse import WarehouseError
+from intacct_dagster.intacct import (
+    IntacctError,
+    NotReached,
+    ServerFailed,
+    Throttled,
+    WalkIncomplete,
+)
+from intacct_dagster.warehouse import WarehouseError, WarehouseLocked
+
+#: Tags of a run that is to be retried though a step of it failed.
+RETRIED = {"dagster/max_retries": "2", "dagster/retry_on_asset_or_op_failure": "true"}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,14 +25,34 @@ R = TypeVar("R")
 def plainly(settings: Settings, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """`call(*args, **kwargs)`, with our errors as failures.
 
-    Only what certainly had no effect may be retried by the op's policy.
+    Only what certainly had no effect may be retried by the op's policy. Only within a step.
     """
     try:
         return call(*args, **kwargs)
     except (IntacctError, WarehouseError) as error:
+        if is_weather(error):
+            retry_run()
         raise dg.Failure(
             in_words(error, settings), allow_retries=isinstance(error, NotReached | Throttled)
         ) from None
+
+
+def is_weather(error: Exception) -> bool:
+    """Whether the same may well succeed in a while, with nothing changed: on the way to Intacct, at
+    Intacct, or because another process holds the warehouse."""
+    return isinstance(
+        error, NotReached | Throttled | ServerFailed | WalkIncomplete | WarehouseLocked
+    )
+
+
+def retry_run() -> None:
+    """Has Dagster's `run_retries` run the run of this step again, from where it failed.
+
+    dagster.yaml retries only runs whose process died; a step that failed is retried only where
+    these tags say that it was for the weather.
+    """
+    context = dg.OpExecutionContext.get()
+    context.instance.add_run_tags(context.run_id, RETRIED)
 
 
 def in_words(error: Exception, settings: Settings) -> str:

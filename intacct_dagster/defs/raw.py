@@ -1,7 +1,7 @@
 """Raw assets: each object as Intacct answered, by entity and day of change."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import NoReturn
@@ -9,8 +9,9 @@ from typing import NoReturn
 import dagster as dg
 
 from intacct_dagster.config import ObjectSettings, Settings
-from intacct_dagster.defs.failures import in_words
+from intacct_dagster.defs.failures import in_words, is_weather, retry_run
 from intacct_dagster.defs.partitions import days_by_entity, entity_days, partition_key
+from intacct_dagster.defs.progress import Progress
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import column_schema, relation, spent
 from intacct_dagster.extract import Extracted, Extractor
@@ -61,6 +62,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
         landed = {key: _Landed() for key in selected}
         failures: list[Exception] = []
         asked = days_by_entity(context.partition_keys)
+        progress = Progress(context, len(asked) * len(selected), sum(map(len, asked.values())))
         try:
             extractor.prepare([objects[key] for key in selected], next(iter(asked)))
         except (IntacctError, WarehouseError) as refused:
@@ -72,6 +74,8 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
                     key: pool.submit(extractor.extract, objects[key], entity, days)
                     for key in selected
                 }
+                for _ in as_completed(futures.values()):
+                    progress.one_more()
             for key, future in futures.items():
                 error = future.exception()
                 if isinstance(error, IntacctError | WarehouseError):
@@ -228,4 +232,6 @@ def _fail(
                     )
                 )
     told = dict.fromkeys(in_words(each, settings) for each in failures)
+    if all(map(is_weather, failures)):
+        retry_run()
     raise dg.Failure("\n".join(told), metadata={"failed": len(failures)})

@@ -1,0 +1,143 @@
+"""The instances that are shipped: Dagster takes them, and the queue does what they say."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.instance.config import dagster_instance_config
+
+from intacct_dagster.config import Entity
+from intacct_dagster.defs import raw_key, reconciled_key
+from intacct_dagster.defs.failures import RETRIED
+from intacct_dagster.defs.progress import PROGRESS_TAG, Progress
+from intacct_dagster.run_queue import EntityRunCoordinator, entity_of
+from intacct_dagster.sandbox import LAST_DAY
+from intacct_dagster_tests.code_location import (
+    FEED,
+    OBJECTS,
+    PROJECT,
+    CodeLocation,
+    code_location,
+    sandbox_settings,
+)
+
+FILES = ("dagster.yaml", "deploy/dagster.yaml")
+
+
+def config(file: str, folder: Path) -> dict[str, Any]:
+    shutil.copy(PROJECT / file, folder / "dagster.yaml")
+    return dict(dagster_instance_config(str(folder))[0])
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_dagster_takes_every_key_and_the_queue_is_ours(file: str, tmp_path: Path) -> None:
+    found = config(file, tmp_path)
+    coordinator = found["run_coordinator"]
+    assert (coordinator["module"], coordinator["class"]) == (
+        EntityRunCoordinator.__module__,
+        EntityRunCoordinator.__name__,
+    )
+    runs = found["concurrency"]["runs"]
+    (limit,) = runs["tag_concurrency_limits"]
+    assert limit == {
+        "key": "intacct/entity",
+        "value": {"applyLimitPerUniqueValue": True},
+        "limit": 1,
+    }
+    assert found["run_retries"]["retry_on_asset_or_op_failure"] is False
+
+
+def test_the_teams_instance_keeps_its_secret_in_the_environment(tmp_path: Path) -> None:
+    storage = config("deploy/dagster.yaml", tmp_path)["storage"]
+    assert storage == {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}
+
+
+def test_the_projects_instance_opens_and_puts_runs_into_our_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PROJECT / "dagster.yaml", tmp_path / "dagster.yaml")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert isinstance(instance.run_coordinator, EntityRunCoordinator)
+        queue = instance.get_concurrency_config().run_queue_config
+        assert queue is not None
+        assert queue.max_concurrent_runs == 2
+
+
+@pytest.mark.parametrize(
+    ("tags", "entity"),
+    [
+        ({"dagster/asset_partition_range_start": "2026-01-01|E1",
+          "dagster/asset_partition_range_end": "2026-12-31|E1"}, "E1"),
+        ({"dagster/asset_partition_range_start": "2026-01-01|E1",
+          "dagster/asset_partition_range_end": "2026-01-01|E9"}, None),
+        ({"dagster/partition/entity": "E2", "dagster/partition": "2026-01-01|E2"}, "E2"),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_a_run_of_a_backfill_is_known_by_its_entity(
+    tags: dict[str, str], entity: str | None
+) -> None:
+    assert entity_of(tags) == entity
+
+
+def test_a_run_is_retried_where_it_was_for_the_weather_and_not_otherwise(tmp_path: Path) -> None:
+    retries = {"run_retries": {"enabled": True, "retry_on_asset_or_op_failure": False}}
+
+    def tags_of(location: CodeLocation, key: dg.AssetKey) -> Mapping[str, str]:
+        result = location.run([key], entity="E110")
+        assert not result.success
+        run = location.instance.get_run_by_id(result.run_id)
+        assert run is not None
+        return run.tags
+
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=retries) as instance:
+        nowhere = sandbox_settings("http://127.0.0.1:9", tmp_path)
+        location = CodeLocation(nowhere, instance)
+        tags = tags_of(location, raw_key(OBJECTS[0]))
+        assert RETRIED.items() <= tags.items()
+        assert tags["dagster/will_retry"] == "true"
+        # What was not read yet is not there tomorrow either.
+        assert not RETRIED.keys() & tags_of(location, reconciled_key(FEED)).keys()
+    with code_location(tmp_path / "other", entities=(Entity(id="E110", user="can"),)) as denied:
+        assert not RETRIED.keys() & tags_of(denied, raw_key(OBJECTS[0])).keys()
+
+
+def test_a_run_of_many_days_tells_how_far_it_is_and_what_is_left(tmp_path: Path) -> None:
+    with code_location(tmp_path, days=1, start_date=LAST_DAY.replace(day=12)) as location:
+        result = location.run(
+            [raw_key(each) for each in OBJECTS], entity="E110", first=LAST_DAY.replace(day=12)
+        )
+        run = location.instance.get_run_by_id(result.run_id)
+        assert run is not None
+        assert run.tags[PROGRESS_TAG].startswith("2 of 2 parts of 2 days in")
+
+
+def test_what_is_left_is_estimated_from_what_is_done() -> None:
+    told: list[str] = []
+
+    class Context:
+        run = dg.DagsterRun("job", run_id="one")
+
+        class instance:  # noqa: N801
+            @staticmethod
+            def add_run_tags(_run: str, tags: dict[str, str]) -> None:
+                told.append(tags[PROGRESS_TAG])
+
+        class log:  # noqa: N801
+            info = staticmethod(lambda _text: None)
+
+    times = iter([0.0, 60.0, 90.0, 300.0])
+    progress = Progress(Context(), 3, 730, clock=lambda: next(times))  # type: ignore[arg-type]
+    for _ in range(3):
+        progress.one_more()
+    assert told == [
+        "1 of 3 parts of 730 days, about 2 min left",
+        "2 of 3 parts of 730 days, under a minute left",
+        "3 of 3 parts of 730 days in 300 s",
+    ]
