@@ -55,6 +55,9 @@ _VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 
 NonEmpty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+#: What Dagster takes as an owner.
+_OWNER = r"^(team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
+Owner = Annotated[str, StringConstraints(pattern=_OWNER)]
 ColumnType = Literal["text", "date", "decimal", "integer", "number", "boolean"]
 
 
@@ -511,6 +514,8 @@ class Settings(_Settings):
     """Whether anything is posted."""
     reader: Reader = Reader()
     """The copy for analysts."""
+    owners: tuple[Owner, ...] = ()
+    """Whom the UI names as owners of all assets: e-mail addresses, or teams as `team:finance`."""
     schedules: Schedules = Schedules()
     """What runs by itself."""
     notifications: tuple[Notification, ...] = ()

@@ -27,6 +27,8 @@ from intacct_dagster.defs import (
     raw_key,
     reconciled_key,
 )
+from intacct_dagster.defs.allowance import WITHIN_ALLOWANCE
+from intacct_dagster.defs.raw import SAGE_INTACCT
 from intacct_dagster.sandbox import LAST_DAY, SalesFeedFacts, write_sales_feed
 from intacct_dagster.warehouse import (
     ANALYST_VIEWS,
@@ -274,3 +276,91 @@ def test_a_question_of_the_guide_has_an_answer(books: Books, question: str) -> N
     assert rows
     for row in rows:
         assert not any(isinstance(value, float) for value in row.values())
+
+
+# -- how assets present themselves ---------------------------------------------------------------
+
+
+def metadata_of(books: Books, key: dg.AssetKey) -> dict[str, Any]:
+    event = books.location.instance.get_latest_materialization_event(key)
+    assert event is not None
+    assert event.asset_materialization is not None
+    return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+
+def test_every_asset_says_what_it_is_whose_and_where_its_code_is(books: Books) -> None:
+    settings = books.location.settings.model_copy(
+        update={"owners": ("team:finance", "ada@example.com")}
+    )
+    specs = {each.key: each for each in build_definitions(settings).resolve_all_asset_specs()}
+    for key, spec in specs.items():
+        assert spec.description, key
+        assert spec.group_name not in (None, "default"), key
+        assert spec.kinds, key
+        assert list(spec.owners) == ["team:finance", "ada@example.com"], key
+        if key.path[0] not in ("sage_intacct", "reader"):
+            assert "dagster/table_name" in spec.metadata, key
+        if key.path != ["sage_intacct"]:
+            assert "dagster/code_references" in spec.metadata, key
+    account = specs[raw_key("general-ledger/account")]
+    assert account.tags["intacct/application"] == "general-ledger"
+    for schema in ("feed", "reconciled", "plan", "posting", "crosswalk"):
+        spec = specs[dg.AssetKey([schema, FEED])]
+        assert spec.tags["intacct/feed"] == FEED
+        if schema != "feed":
+            assert spec.metadata["dagster/column_schema"].value.columns[0].description
+
+
+def test_samples_show_documents_and_nothing_that_names_a_person(books: Books) -> None:
+    samples: dict[str, Any] = {
+        each.name: metadata_of(books, current_key(each.name)).get("sample_without_personal_data")
+        for each in books.location.settings.objects
+    }
+    shown = {name for name, sample in samples.items() if sample}
+    assert shown == {
+        "accounts-payable/bill",
+        "accounts-payable/bill-line",
+        "accounts-receivable/invoice",
+        "accounts-receivable/invoice-line",
+        "general-ledger/account",
+        "general-ledger/journal",
+        "general-ledger/journal-entry",
+        "general-ledger/journal-entry-line",
+    }
+    names = [
+        str(row["name"])
+        for table in ("accounts_receivable_customer", "accounts_payable_vendor")
+        for row in books.ask(f"SELECT name FROM intacct.{table}")
+    ]
+    assert names
+    for name in shown:
+        records = samples[name].records
+        assert 0 < len(records) <= 5
+        text = repr([record.data for record in records])
+        assert "key" in records[0].data
+        assert not [each for each in names if each in text]
+        assert not {"description", "memo", "notes"} & records[0].data.keys()
+
+
+def test_pictures_tell_what_became_of_documents_and_what_objects_cost(books: Books) -> None:
+    posted = metadata_of(books, dg.AssetKey(["intacct", "posted_against_source"]))
+    assert str(posted["documents_by_day"]).count("data:image/svg+xml") == 1
+    definitions = build_definitions(books.location.settings)
+    job = dg.define_asset_job(
+        "cost",
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(SAGE_INTACCT, WITHIN_ALLOWANCE)),
+    )
+    result = (
+        dg.Definitions.merge(definitions, dg.Definitions(jobs=[job]))
+        .resolve_job_def("cost")
+        .execute_in_process(instance=books.location.instance)
+    )
+    [evaluation] = result.get_asset_check_evaluations()
+    metadata = {name: value.value for name, value in evaluation.metadata.items()}
+    assert "data:image/svg+xml" in str(metadata["cost_by_object"])
+    table: Any = metadata["by_object"]
+    rows = [record.data for record in table.records]
+    assert sum(row["api_transactions"] for row in rows) == metadata["month_to_date"]
+    assert {"accounts-receivable/invoice", "general-ledger/journal-entry-line"} <= {
+        row["object"] for row in rows
+    }

@@ -16,6 +16,7 @@ from intacct_dagster.defs.deletes import deletes_assets, deletes_key
 from intacct_dagster.defs.feed import feed_asset, feed_key
 from intacct_dagster.defs.plan import plan_asset, plan_key
 from intacct_dagster.defs.posting import posted_key, posting_asset
+from intacct_dagster.defs.presentation import presented
 from intacct_dagster.defs.raw import raw_assets, raw_key, sage_intacct
 from intacct_dagster.defs.reader import reader_asset
 from intacct_dagster.defs.reconcile import reconciled_asset, reconciled_key
@@ -60,16 +61,19 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         reads = settings.reader.enabled
         launched = launched_by_themselves(settings)
         return dg.Definitions(
-            assets=[
-                sage_intacct(settings),
-                raw_assets(settings),
-                deletes_assets(settings),
-                current_assets(settings),
-                *feeds,
-                *analyst_assets(settings),
-                *control_assets(settings),
-                *([reader_asset(settings, _for_analysts(settings))] if reads else []),
-            ],
+            assets=presented(
+                settings,
+                [
+                    sage_intacct(settings),
+                    raw_assets(settings),
+                    deletes_assets(settings),
+                    current_assets(settings),
+                    *feeds,
+                    *analyst_assets(settings),
+                    *control_assets(settings),
+                    *([reader_asset(settings, _for_analysts(settings))] if reads else []),
+                ],
+            ),
             asset_checks=[
                 allowance_check(settings),
                 closing_check(settings),

@@ -1,16 +1,23 @@
 """The month's API transactions against what the company's Sage plan allows."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from intacct_dagster.config import Settings
+from intacct_dagster.defs.pictures import GOOD, PLAIN, bars
 from intacct_dagster.defs.raw import SAGE_INTACCT
 from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.tables import table_of
 
 WITHIN_ALLOWANCE = "within_the_months_allowance"
 #: From this part of the allowance on, someone should look.
 WARN_AT = 0.8
+
+#: Objects in a picture; the table has more.
+_SHOWN = 15
+_BY_OBJECT = {"object": "string", "requests": "int", "api_transactions": "int"}
 
 
 def allowance_check(settings: Settings) -> dg.AssetChecksDefinition:
@@ -27,7 +34,9 @@ def allowance_check(settings: Settings) -> dg.AssetChecksDefinition:
     )
     def check(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         now = datetime.now(UTC)
-        return verdict(warehouse.allowance(settings.company).spent(now), allowed, now)
+        account = warehouse.allowance(settings.company)
+        judged = verdict(account.spent(now), allowed, now)
+        return judged._replace(metadata={**judged.metadata, **_by_object(account.by_object(now))})
 
     return check
 
@@ -43,3 +52,26 @@ def verdict(spent: int, allowed: int, now: datetime) -> dg.AssetCheckResult:
         ),
         metadata={"month_to_date": spent, "allowance": allowed},
     )
+
+
+def _by_object(spent: Sequence[tuple[str, int, int]]) -> dict[str, dg.MetadataValue]:
+    """What the month cost by object, the dearest first, as a picture and as a table."""
+    if not spent:
+        return {}
+    rows = (
+        {"object": name, "requests": requests, "api_transactions": billed}
+        for name, requests, billed in spent
+    )
+    return {
+        "cost_by_object": bars(
+            "API transactions of the month, by object",
+            [(name, {"API transactions": billed}) for name, _, billed in spent[:_SHOWN]],
+            {"API transactions": PLAIN},
+        ),
+        "requests_by_object": bars(
+            "Requests of the month, by object",
+            [(name, {"requests": requests}) for name, requests, _ in spent[:_SHOWN]],
+            {"requests": GOOD},
+        ),
+        "by_object": table_of(rows, _BY_OBJECT),
+    }

@@ -1,20 +1,31 @@
 """The views for analysts as assets: general ledger, trial balance, ageing, and what was posted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
 
 import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.current import current_key
 from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.pictures import BAD, DOUBTFUL, GOOD, PLAIN, bars
 from intacct_dagster.defs.plan import plan_key
 from intacct_dagster.defs.posting import posted_key
 from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.defs.resources import WarehouseResource
-from intacct_dagster.defs.tables import column_schema, relation
-from intacct_dagster.warehouse import ANALYST_VIEWS, AnalystView, refresh_analysts
+from intacct_dagster.defs.tables import column_schema, lineage, relation
+from intacct_dagster.warehouse import (
+    ANALYST_VIEWS,
+    AnalystView,
+    posted_by_day,
+    refresh_analysts,
+)
 
 GROUP = "analysts"
+
+#: Days in a picture.
+_DAYS = 31
 
 #: What stands in a column's sources for a table of every feed.
 _OF_FEEDS = {"reconciled.": reconciled_key, "plan.": plan_key, "posting.": posted_key}
@@ -77,6 +88,11 @@ def analyst_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpe
                         "dagster/row_count": made.rows,
                         "dagster/column_schema": column_schema(made.columns),
                         "dagster/column_lineage": _lineage(settings, view),
+                        **(
+                            _by_day(plainly(settings, posted_by_day, warehouse.warehouse, _DAYS))
+                            if view.of_feeds
+                            else {}
+                        ),
                     },
                 )
 
@@ -103,11 +119,11 @@ def _deps(settings: Settings, view: AnalystView) -> Sequence[dg.AssetKey]:
     return [current_key(each) for each in view.needs]
 
 
-def _lineage(settings: Settings, view: AnalystView) -> dg.TableColumnLineageMetadataValue:
-    deps: dict[str, list[dg.TableColumnDep]] = {}
+def _lineage(settings: Settings, view: AnalystView) -> dg.MetadataValue[Any]:
+    deps: dict[str, list[tuple[dg.AssetKey, str]]] = {}
     for column in view.columns:
         deps[column.name] = [
-            dg.TableColumnDep(key, name)
+            (key, name)
             for table, name in column.sources
             for key in (
                 [_OF_FEEDS[table](feed) for feed in settings.feeds]
@@ -115,4 +131,20 @@ def _lineage(settings: Settings, view: AnalystView) -> dg.TableColumnLineageMeta
                 else [current_key(table)]
             )
         ]
-    return dg.MetadataValue.column_lineage(dg.TableColumnLineage(deps))
+    return lineage(deps)
+
+
+def _by_day(
+    days: Sequence[tuple[date, Mapping[str, int]]],
+) -> dict[str, dg.MetadataValue[Any]]:
+    """What became of the documents of the last days, as a picture."""
+    if not days:
+        return {}
+    colours = {"posted": GOOD, "matched": PLAIN, "refused or held": BAD, "uncertain": DOUBTFUL}
+    return {
+        "documents_by_day": bars(
+            "Documents by day: posted, in Intacct already, refused or held, uncertain",
+            [(day.isoformat(), counts) for day, counts in days],
+            colours,
+        )
+    }

@@ -1,6 +1,7 @@
 """Current assets: the latest version of each record, as analysts query it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -8,8 +9,8 @@ from intacct_dagster.config import Settings
 from intacct_dagster.defs.failures import plainly
 from intacct_dagster.defs.raw import raw_key
 from intacct_dagster.defs.resources import WarehouseResource
-from intacct_dagster.defs.tables import column_schema, relation
-from intacct_dagster.warehouse import TableColumn, table_name
+from intacct_dagster.defs.tables import column_schema, lineage, relation, table_of
+from intacct_dagster.warehouse import sample_rows, table_name
 
 GROUP = "current"
 
@@ -52,16 +53,19 @@ def current_assets(settings: Settings) -> dg.AssetsDefinition:
                     metadata={
                         "dagster/row_count": view.rows,
                         "dagster/column_schema": column_schema(view.columns),
-                        "dagster/column_lineage": _lineage(raw_key(name), view.columns),
+                        "dagster/column_lineage": lineage(
+                            {each.name: [(raw_key(name), each.name)] for each in view.columns}
+                        ),
+                        **_sample(
+                            plainly(settings, sample_rows, warehouse.warehouse, name, view.columns)
+                        ),
                     },
                 )
 
     return refresh
 
 
-def _lineage(
-    raw: dg.AssetKey, columns: Sequence[TableColumn]
-) -> dg.TableColumnLineageMetadataValue:
-    return dg.MetadataValue.column_lineage(
-        dg.TableColumnLineage({each.name: [dg.TableColumnDep(raw, each.name)] for each in columns})
-    )
+def _sample(rows: Sequence[Mapping[str, object]]) -> dict[str, dg.MetadataValue[Any]]:
+    if not rows:
+        return {}
+    return {"sample_without_personal_data": table_of(rows, dict.fromkeys(rows[0], "string"))}

@@ -38,6 +38,18 @@ def column_schema(
     )
 
 
+def lineage(columns: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> dg.MetadataValue[Any]:
+    """Which columns of which assets each column is made of, as the UI shows it."""
+    return dg.MetadataValue.column_lineage(
+        dg.TableColumnLineage(
+            {
+                name: [dg.TableColumnDep(key, column) for key, column in sources]
+                for name, sources in columns.items()
+            }
+        )
+    )
+
+
 def spent(usage: Usage) -> dict[str, dg.MetadataValue]:
     """What was asked of the API, as metadata: the same names on every asset."""
     return {

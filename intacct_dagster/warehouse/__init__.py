@@ -5,7 +5,12 @@ posting ledger's states, and keeps tables that analysts read.
 """
 
 from intacct_dagster.warehouse.allowance import Allowance
-from intacct_dagster.warehouse.analysts import ANALYST_VIEWS, AnalystView, refresh_analysts
+from intacct_dagster.warehouse.analysts import (
+    ANALYST_VIEWS,
+    AnalystView,
+    posted_by_day,
+    refresh_analysts,
+)
 from intacct_dagster.warehouse.approvals import Approvals
 from intacct_dagster.warehouse.catalogue import (
     CatalogueField,
@@ -18,8 +23,8 @@ from intacct_dagster.warehouse.control import (
     ControlTotals,
     control_general_ledger,
 )
-from intacct_dagster.warehouse.crosswalk import Crosswalk, refresh_crosswalk
-from intacct_dagster.warehouse.current import CurrentView
+from intacct_dagster.warehouse.crosswalk import CROSSWALK_COLUMNS, Crosswalk, refresh_crosswalk
+from intacct_dagster.warehouse.current import CurrentView, sample_rows
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile, Workbench
 from intacct_dagster.warehouse.duckdb_warehouse import Warehouse
 from intacct_dagster.warehouse.due import (
@@ -65,10 +70,17 @@ from intacct_dagster.warehouse.ledger import (
     Request,
 )
 from intacct_dagster.warehouse.lines import LinesOfDocuments, Parents, join_lines
-from intacct_dagster.warehouse.outcomes import Leave, Outcome, Outcomes, replace_outcomes
+from intacct_dagster.warehouse.outcomes import (
+    OUTCOME_COLUMNS,
+    Leave,
+    Outcome,
+    Outcomes,
+    replace_outcomes,
+)
 from intacct_dagster.warehouse.partitions import Partition
 from intacct_dagster.warehouse.payload import amount_text, payload, payload_hash
 from intacct_dagster.warehouse.plan import (
+    PLAN_COLUMNS,
     SHOWN_HASH,
     Mark,
     PlannedDocument,
@@ -84,6 +96,7 @@ from intacct_dagster.warehouse.plan import (
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, WalkProof, table_name
 from intacct_dagster.warehouse.reader import Published, ReaderCopy, reader_path
 from intacct_dagster.warehouse.reconcile import (
+    RECONCILED_COLUMNS,
     STATUSES,
     Document,
     LedgerState,
@@ -111,15 +124,25 @@ from intacct_dagster.warehouse.tokens import (
     TokenLockTimeout,
     token_key,
 )
-from intacct_dagster.warehouse.tombstones import SweepFindings, compare_keys, store_sweep
+from intacct_dagster.warehouse.tombstones import (
+    TOMBSTONE_COLUMNS,
+    SweepFindings,
+    compare_keys,
+    store_sweep,
+)
 from intacct_dagster.warehouse.turns import TurnTimeout
 from intacct_dagster.warehouse.wire import Column, column_for, column_name, column_type
 
 __all__ = [
     "ANALYST_VIEWS",
     "CONTROL_COLUMNS",
+    "CROSSWALK_COLUMNS",
+    "OUTCOME_COLUMNS",
+    "PLAN_COLUMNS",
+    "RECONCILED_COLUMNS",
     "SHOWN_HASH",
     "STATUSES",
+    "TOMBSTONE_COLUMNS",
     "Accepted",
     "Allowance",
     "AnalystView",
@@ -218,6 +241,7 @@ __all__ = [
     "plan_hash",
     "plan_hashes",
     "planned_documents",
+    "posted_by_day",
     "quarantined_lines",
     "read_catalogue",
     "read_feed",
@@ -228,6 +252,7 @@ __all__ = [
     "refresh_crosswalk",
     "replace_outcomes",
     "replace_plan",
+    "sample_rows",
     "store_catalogue",
     "store_sweep",
     "table_name",

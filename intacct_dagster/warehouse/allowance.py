@@ -66,6 +66,20 @@ class Allowance:
             ).scalar_one()
         return int(total)
 
+    def by_object(self, at: datetime) -> list[tuple[str, int, int]]:
+        """(object, requests, transactions) in the month of `at`, to date; the dearest first."""
+        requests, transactions = (
+            sa.func.sum(column) for column in (_usage.c.requests, _usage.c.transactions)
+        )
+        with self._engine.begin() as connection:
+            rows = connection.execute(
+                sa.select(_usage.c.object, requests, transactions)
+                .where(_usage.c.company == self._company, _usage.c.month == _month(at))
+                .group_by(_usage.c.object)
+                .order_by(transactions.desc(), requests.desc(), _usage.c.object)
+            ).all()
+        return [(str(name), int(asked), int(billed)) for name, asked, billed in rows]
+
 
 def _month(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 
 import duckdb
 from duckdb import DuckDBPyConnection
@@ -360,6 +361,19 @@ def refresh_analysts(file: DuckDBFile, view: AnalystView, feeds: Sequence[str] =
         name = identifier(CATALOG, INTACCT, view.name)
         rows = connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
     return CurrentView(f"{INTACCT}.{view.name}", rows, columns)
+
+
+def posted_by_day(file: DuckDBFile, most: int) -> list[tuple[date, dict[str, int]]]:
+    """What became of the documents of the last `most` days that have any, the oldest first."""
+    with file.connect(read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT day, sum(posted)::BIGINT, sum(matched)::BIGINT, sum(refused + held)::BIGINT,"
+            " sum(uncertain)::BIGINT FROM intacct.posted_against_source"
+            " GROUP BY day ORDER BY day DESC LIMIT ?",
+            [most],
+        ).fetchall()
+    names = ("posted", "matched", "refused or held", "uncertain")
+    return [(day, dict(zip(names, counts, strict=True))) for day, *counts in reversed(rows)]
 
 
 def _statements(

@@ -13,7 +13,7 @@ from intacct_dagster.warehouse.tables import TableColumn, existing_columns
 
 CROSSWALK = "crosswalk"
 
-_COLUMNS = (
+CROSSWALK_COLUMNS = (
     TableColumn("entity", "VARCHAR", "The document's entity"),
     TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
     TableColumn("intacct_key", "VARCHAR", "The key of its record in Intacct"),
@@ -47,7 +47,7 @@ def refresh_crosswalk(file: DuckDBFile, feed: str) -> Crosswalk:
         connection.execute(statement("crosswalk_view", feed=identifier(feed)))
         about = f"Feed {feed}: a row is a source document and its record in Intacct."
         connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
-        for column in _COLUMNS:
+        for column in CROSSWALK_COLUMNS:
             connection.execute(
                 f"COMMENT ON COLUMN {view}.{identifier(column.name)}"
                 f" IS {literal(column.comment or column.name)}"
@@ -55,4 +55,4 @@ def refresh_crosswalk(file: DuckDBFile, feed: str) -> Crosswalk:
         counts = dict(
             connection.execute(f"SELECT how, count(*) FROM {view} GROUP BY how").fetchall()
         )
-    return Crosswalk(counts.get("posted", 0), counts.get("found", 0), _COLUMNS)
+    return Crosswalk(counts.get("posted", 0), counts.get("found", 0), CROSSWALK_COLUMNS)

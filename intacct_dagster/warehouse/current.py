@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from duckdb import DuckDBPyConnection
@@ -73,6 +74,47 @@ def refresh_current(file: DuckDBFile, object: str) -> CurrentView:
                 )
         rows = connection.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]
     return CurrentView(f"{INTACCT}.{table}", rows, columns)
+
+
+#: Applications whose documents are the company's, and not a person's.
+_SAMPLED = ("general-ledger/", "accounts-receivable/", "accounts-payable/", "cash-management/")
+_PARTIES = ("customer", "vendor", "contact", "email", "name", "payment-method")
+_WIDEST = 10
+
+
+def sample_rows(
+    file: DuckDBFile, object: str, columns: Sequence[TableColumn], most: int = 5
+) -> list[dict[str, object]]:
+    """A few rows of a current view without personal data, as text; empty where it is all personal.
+
+    Only documents of the ledgers are shown, and of them only keys, dates, amounts, flags and values
+    of a list that the model gives: no text that a person wrote, and nothing that names one.
+    """
+    kind = object.rpartition("/")[2]
+    if not object.startswith(_SAMPLED) or any(each in kind for each in _PARTIES):
+        return []
+    harmless = [
+        column.name
+        for column in columns
+        if not column.name.startswith(("_", "audit_"))
+        and (
+            column.name == KEY
+            or column.type in ("DATE", "BOOLEAN")
+            or column.type.startswith("DECIMAL")
+            or ": one of " in (column.comment or "")
+        )
+    ]
+    view = identifier(INTACCT, table_name(object))
+    with file.connect(read_only=True) as connection:
+        picked = ", ".join(f"count({identifier(name)})" for name in harmless)
+        filled = connection.execute(f"SELECT {picked} FROM {view}").fetchall()[0]
+        # what is always empty tells a reader nothing
+        shown = [name for name, count in zip(harmless, filled, strict=True) if count][:_WIDEST]
+        rows = connection.execute(
+            f"SELECT {', '.join(map(identifier, shown))} FROM {view} ORDER BY {identifier(KEY)}"
+            f" DESC LIMIT {most}"
+        ).fetchall()
+    return [dict(zip(shown, row, strict=True)) for row in rows]
 
 
 def _dated_by(connection: DuckDBPyConnection, object: str) -> list[str]:

@@ -23,7 +23,7 @@ from intacct_dagster.warehouse.tables import (
 )
 
 TOMBSTONES = "tombstones"
-_COLUMNS = (
+TOMBSTONE_COLUMNS = (
     TableColumn("object", "VARCHAR", "The REST object, e.g. accounts-receivable/invoice"),
     TableColumn("entity", "VARCHAR", "The entity whose session no longer sees the record"),
     TableColumn("key", "VARCHAR"),
@@ -52,7 +52,7 @@ def ensure_tombstones(connection: DuckDBPyConnection) -> None:
         CATALOG,
         META,
         TOMBSTONES,
-        _COLUMNS,
+        TOMBSTONE_COLUMNS,
         "One row per record, and entity that saw it, which Intacct no longer has",
     )
 
@@ -108,7 +108,7 @@ def _alive_tombstones(connection: DuckDBPyConnection) -> str:
     held = existing_columns(connection, CATALOG, META, TOMBSTONES)
     if held:
         return "(SELECT * FROM warehouse.meta.tombstones WHERE revived_at IS NULL)"
-    nulls = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in _COLUMNS)
+    nulls = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in TOMBSTONE_COLUMNS)
     return f"(SELECT {nulls} WHERE false)"
 
 
@@ -125,7 +125,7 @@ def store_sweep(
     """Writes tombstones for deleted keys and ends those of keys that returned, in one go."""
     records = [(object, entity, key, found_at.isoformat(), run_id, None) for key in deleted]
     with file.workbench() as bench:
-        stage_records(bench.connection, "buried", _COLUMNS, records, bench.scratch)
+        stage_records(bench.connection, "buried", TOMBSTONE_COLUMNS, records, bench.scratch)
         with bench.transaction() as connection:
             ensure_tombstones(connection)
             connection.execute(
