@@ -1,0 +1,117 @@
+"""What is lost, and what is put back from a backup, posts nothing twice."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from intacct_dagster.defs import (
+    current_key,
+    feed_key,
+    plan_key,
+    posted_key,
+    raw_key,
+    reconciled_key,
+)
+from intacct_dagster.sandbox import LAST_DAY
+from intacct_dagster_tests.code_location import FEED, OBJECTS, CodeLocation, code_location
+
+FIRST = LAST_DAY - timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A company whose documents were posted, and a backup from just before that."""
+
+    location: CodeLocation
+    backup: Path
+    books: Counter[str]
+
+    @property
+    def data(self) -> Path:
+        """The folder that holds the warehouse and the state store."""
+        return self.location.settings.warehouse.parent
+
+    def lose(self, *patterns: str) -> None:
+        for pattern in patterns:
+            for path in self.data.glob(pattern):
+                if path.is_file():  # and no folder: of those, there are only locks
+                    path.unlink()
+
+    def restore(self, *patterns: str) -> None:
+        self.lose(*patterns)
+        for pattern in patterns:
+            for path in self.backup.glob(pattern):
+                shutil.copy2(path, self.data)
+
+
+def extract(location: CodeLocation) -> None:
+    assert location.run([raw_key(name) for name in OBJECTS], entity="E110", first=FIRST).success
+    assert location.run([current_key(name) for name in OBJECTS]).success
+
+
+def post(location: CodeLocation) -> None:
+    keys = [feed_key(FEED), reconciled_key(FEED), plan_key(FEED), posted_key(FEED)]
+    assert location.run(keys, entity="E110", first=FIRST).success
+
+
+def books(location: CodeLocation) -> Counter[str]:
+    """How often the sandbox created each reference number."""
+    control = location.settings.base_url.removesuffix("/ia/api/v1") + "/_sandbox/books"
+    return Counter(str(each["document"]) for each in httpx.get(control).json()["changes"])
+
+
+@pytest.fixture(scope="module")
+def posted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Posted]:
+    folder = tmp_path_factory.mktemp("company")
+    with code_location(folder, days=2, start_date=FIRST) as location:
+        extract(location)
+        backup = folder / "backup"
+        backup.mkdir()
+        for path in location.settings.warehouse.parent.iterdir():
+            if path.is_file():
+                shutil.copy2(path, backup)
+        post(location)
+        created = books(location)
+        assert len(created) > 100
+        assert set(created.values()) == {1}
+        yield Posted(location, backup, created)
+
+
+_WAREHOUSE, _STATE, _KEY = "warehouse*", "state.db*", "token.key"
+
+DISASTERS: dict[str, Callable[[Posted], None]] = {
+    "the warehouse is lost": lambda it: it.lose(_WAREHOUSE),
+    "the posting ledger and the sessions are lost": lambda it: it.lose(_STATE),
+    "the key of the sessions is lost with them": lambda it: it.lose(_STATE, _KEY),
+    "all is lost": lambda it: it.lose(_WAREHOUSE, _STATE, _KEY),
+    "the warehouse is put back as it was before posting": lambda it: it.restore(_WAREHOUSE),
+    "the ledger is put back as it was before posting": lambda it: it.restore(_STATE, _KEY),
+    "all is put back as it was before posting": lambda it: it.restore(_WAREHOUSE, _STATE, _KEY),
+}
+
+
+@pytest.mark.parametrize("disaster", DISASTERS)
+def test_after_a_disaster_the_next_runs_post_nothing_twice(posted: Posted, disaster: str) -> None:
+    DISASTERS[disaster](posted)
+    extract(posted.location)
+    post(posted.location)
+    assert books(posted.location) == posted.books
+    known = posted.location.rows(
+        f"SELECT count(DISTINCT source_id) FROM reconciled.{FEED}"
+        " WHERE status IN ('matched', 'posted')"
+    )
+    assert known[0][0] >= len(posted.books)
+
+
+def test_nothing_is_posted_twice_though_nothing_was_read_again_after_it(posted: Posted) -> None:
+    posted.restore(_WAREHOUSE, _STATE, _KEY)
+    post(posted.location)
+    assert books(posted.location) == posted.books
