@@ -3,7 +3,7 @@ one run.
 
 Reads ROWS (default 200000; LARGE=1: 2 million as well) of 20 columns, and backfills BACKFILL
 (default 1x365: entities x days, five objects each). Prints tables and writes data/benchmarks.json.
-`python benchmarks extraction` (or `posting`, `sandbox`) runs a part.
+`python benchmarks extraction` (or `loading`, `posting`, `sandbox`) runs a part.
 """
 
 import json
@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from loading import loading_results
 from page_server import make_rows
 from posting import posting_results, served_by
 from rich.console import Console
@@ -185,6 +186,7 @@ def extraction_results(data: Path) -> list[dict[str, Any]]:
 #: Each measures, prints its table and returns its rows; all of them are written to one file.
 SECTIONS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
     "extraction": extraction_results,
+    "loading": loading_results,
     "posting": posting_results,
     "sandbox": scale_results,
 }
