@@ -33,9 +33,10 @@ dev: $(STAMP)  ## the same in the Dagster UI, at http://127.0.0.1:3000
 test: lint  ## formatting, types, import contracts, tests
 	@$(BIN)/pytest -n 2 -q
 
-soak: $(STAMP)  ## the random worlds in their thousands
+soak: $(STAMP)  ## the random worlds in their thousands, and 200 expiries of a session
 	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/test_post_worlds.py \
 	  intacct_dagster_tests/test_extraction_worlds.py intacct_dagster_tests/test_lines_worlds.py
+	@INTACCT_EXPIRIES=200 $(BIN)/pytest -q intacct_dagster_tests/test_refresh.py
 
 bench: $(STAMP)  ## how near extraction is to what is possible (LARGE=1: millions of rows as well)
 	@$(BIN)/python benchmarks

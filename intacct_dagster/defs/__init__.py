@@ -25,6 +25,7 @@ from intacct_dagster.defs.resources import (
     WarehouseResource,
     build_resources,
 )
+from intacct_dagster.defs.sessions import sessions_check
 from intacct_dagster.defs.soundness import company_checks, raw_checks
 
 __all__ = [
@@ -79,6 +80,11 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 closing_check(settings),
                 raw_checks(settings),
                 *company_checks(settings),
+                *(
+                    [sessions_check(settings)]
+                    if settings.auth.grant == "authorization_code"
+                    else []
+                ),
             ],
             jobs=launched.jobs,
             schedules=launched.schedules,

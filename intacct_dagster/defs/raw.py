@@ -15,7 +15,7 @@ from intacct_dagster.defs.progress import Progress
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import column_schema, relation, spent
 from intacct_dagster.extract import Extracted, Extractor
-from intacct_dagster.intacct import IntacctError, Usage
+from intacct_dagster.intacct import AccessDenied, AuthenticationRefused, IntacctError, Usage
 from intacct_dagster.warehouse import KeptPages, WarehouseError, table_name
 
 GROUP = "raw"
@@ -61,12 +61,18 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
         selected = [key for key in objects if key in context.selected_asset_keys]
         landed = {key: _Landed() for key in selected}
         failures: list[Exception] = []
-        asked = days_by_entity(context.partition_keys)
+        asked = dict(days_by_entity(context.partition_keys))
+        for entity in list(asked):
+            try:
+                extractor.prepare([objects[key] for key in selected], entity)
+            except (AuthenticationRefused, AccessDenied) as refused:
+                failures.append(refused)  # of this entity; the others go on
+                del asked[entity]
+            except (IntacctError, WarehouseError) as refused:
+                _fail(context, settings, landed, [refused])
+            else:
+                break
         progress = Progress(context, len(asked) * len(selected), sum(map(len, asked.values())))
-        try:
-            extractor.prepare([objects[key] for key in selected], next(iter(asked)))
-        except (IntacctError, WarehouseError) as refused:
-            _fail(context, settings, landed, [refused])
         for entity, days in asked.items():
             # More threads than requests may be in flight: while some load, others read.
             with ThreadPoolExecutor(max_workers=2 * settings.limits.concurrency) as pool:
