@@ -132,34 +132,14 @@ class Catalogue:
         learnt: dict[str, Shape] = {}
         changed: dict[str, list[CatalogueField]] = {}
         for each in objects:
-            try:
-                model = client.model(each.name)
-            except RequestRefused as error:
-                problems.append(" ".join(str(error).splitlines()))
-                continue
             known = held.get(each.name, {})
-            amiss = [*_not_offered(each, model), *_other_types(each, model, known)]
-            refused: set[str] = set()
-            if not amiss:
-                refused = self._refused(client, each, model, known)
-                amiss = [
-                    f"{each.name} has the field {path}, but no query may ask for it"
-                    for path in sorted(refused & set(each.fields or ()))
-                ]
-            parent: Parent | None = None
-            got: tuple[Column, ...] = ()
-            if not amiss:
-                offered = {field.path for field in model.fields} - refused
-                parent, amiss = _parent(client, each, model, offered)
-                got, not_there = _got(each, model)
-                amiss += not_there
-            if amiss:
-                problems += amiss
+            found = self._examine(client, each, known)
+            if isinstance(found, list):
+                problems += found
                 continue
-            fields = self._fields(model, known, refused)
+            learnt[each.name], fields = found
             if fields != sorted(known.values(), key=lambda field: field.path):
                 changed[each.name] = fields
-            learnt[each.name] = _shape(each, model, known, refused, parent, got)
         if problems:
             raise RequestRefused(
                 "\n".join(problems),
@@ -167,6 +147,38 @@ class Catalogue:
             )
         store_catalogue(self._warehouse, changed)
         self._shapes |= learnt
+
+    def look(self, client: IntacctClient, what: ObjectSettings) -> Shape | list[str]:
+        """How an object would be read, or all that is amiss with it. Nothing is kept."""
+        found = self._examine(client, what, read_catalogue(self._warehouse).get(what.name, {}))
+        return found if isinstance(found, list) else found[0]
+
+    def _examine(
+        self, client: IntacctClient, each: ObjectSettings, known: Mapping[str, CatalogueField]
+    ) -> tuple[Shape, list[CatalogueField]] | list[str]:
+        try:
+            model = client.model(each.name)
+        except RequestRefused as error:
+            return [" ".join(str(error).splitlines())]
+        amiss = [*_not_offered(each, model), *_other_types(each, model, known)]
+        refused: set[str] = set()
+        if not amiss:
+            refused = self._refused(client, each, model, known)
+            amiss = [
+                f"{each.name} has the field {path}, but no query may ask for it"
+                for path in sorted(refused & set(each.fields or ()))
+            ]
+        parent: Parent | None = None
+        got: tuple[Column, ...] = ()
+        if not amiss:
+            offered = {field.path for field in model.fields} - refused
+            parent, amiss = _parent(client, each, model, offered)
+            got, not_there = _got(each, model)
+            amiss += not_there
+        if amiss:
+            return amiss
+        shape = _shape(each, model, known, refused, parent, got)
+        return shape, self._fields(model, known, refused)
 
     def _refused(
         self,

@@ -379,6 +379,22 @@ def revoke(entities: tuple[str, ...]) -> None:
     revoke_sessions(entities)
 
 
+@main.command()
+@click.option("--entity", "entities", multiple=True, help="Only this entity; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings as well.")
+@_plainly
+def doctor(entities: tuple[str, ...], as_json: bool, strict: bool) -> None:
+    """Look at everything that a run needs, and say what is wrong and what to do about it.
+
+    Costs about one API transaction for each object and entity. Exits with 0 where there is no
+    error, and with 1 where there is.
+    """
+    from intacct_dagster.doctor import run_doctor
+
+    sys.exit(0 if run_doctor(entities, as_json=as_json, strict=strict) else 1)
+
+
 @main.group()
 def posting() -> None:
     """See what became of posted documents, and have refused ones sent again."""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from intacct_dagster.intacct import AuthorizationCode, ClientCredentials, Intacct
-from intacct_dagster.warehouse import EncryptedTokenStore, token_key
+from intacct_dagster.config import Settings
+from intacct_dagster.intacct import (
+    MOSTLY_PRIVATE,
+    AccessDenied,
+    AuthorizationCode,
+    ClientCredentials,
+    Intacct,
+    IntacctError,
+    RequestRefused,
+)
+from intacct_dagster.warehouse import EncryptedTokenStore, open_state, token_key
 
 
 def open_company(
@@ -40,3 +50,41 @@ def open_company(
         tokens=EncryptedTokenStore(state, token_key(folder)),
         concurrency=concurrency,
     )
+
+
+@contextmanager
+def company_of(settings: Settings) -> Iterator[Intacct]:
+    """The company as the settings have it, with its stored sessions."""
+    engine = open_state(settings.state)
+    try:
+        with open_company(
+            engine,
+            settings.company,
+            settings.base_url,
+            settings.users,
+            grant=settings.auth.grant,
+            client_id=settings.auth.client_id,
+            client_secret=settings.auth.client_secret,
+            redirect_uri=settings.auth.redirect_uri,
+            concurrency=settings.limits.concurrency,
+        ) as intacct:
+            yield intacct
+    finally:
+        engine.dispose()
+
+
+def prove(settings: Settings, intacct: Intacct, entity: str) -> None:
+    """That the session of an entity works and is in that entity, by the first object that may be
+    read. Raises IntacctError."""
+    client = intacct.entity(entity)
+    refused: IntacctError | None = None
+    # Those of the configuration may be misspelt or not allowed, and the session good all the same.
+    for name in dict.fromkeys([*(each.name for each in settings.objects), *MOSTLY_PRIVATE]):
+        try:
+            client.prove_scope(name)
+        except (AccessDenied, RequestRefused) as error:
+            refused = refused or error
+        else:
+            return
+    if refused is not None:
+        raise refused

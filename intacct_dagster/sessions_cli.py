@@ -7,68 +7,27 @@ from __future__ import annotations
 
 import os
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from intacct_dagster.company import open_company
+from intacct_dagster.company import company_of, prove
 from intacct_dagster.config import ConfigError, Settings, load_settings
 from intacct_dagster.intacct import (
-    AccessDenied,
     Consent,
-    Intacct,
     IntacctError,
     NotThisConsent,
-    RequestRefused,
     StoredSession,
     code_from,
     is_loopback,
     listening,
 )
-from intacct_dagster.warehouse import open_state
 
 #: How often a wrong address may be pasted.
 TRIES = 5
-
-
-@contextmanager
-def company_of(settings: Settings) -> Iterator[Intacct]:
-    """The company as the settings have it, with its stored sessions."""
-    engine = open_state(settings.state)
-    try:
-        with open_company(
-            engine,
-            settings.company,
-            settings.base_url,
-            settings.users,
-            grant=settings.auth.grant,
-            client_id=settings.auth.client_id,
-            client_secret=settings.auth.client_secret,
-            redirect_uri=settings.auth.redirect_uri,
-            concurrency=settings.limits.concurrency,
-        ) as intacct:
-            yield intacct
-    finally:
-        engine.dispose()
-
-
-def prove(settings: Settings, intacct: Intacct, entity: str) -> None:
-    """That the session of an entity works and is in that entity, by the first object that may be
-    read. Raises IntacctError."""
-    client = intacct.entity(entity)
-    refused: IntacctError | None = None
-    for each in settings.objects:
-        try:
-            client.prove_scope(each.name)
-        except (AccessDenied, RequestRefused) as error:
-            refused = refused or error
-        else:
-            return
-    if refused is not None:
-        raise refused
 
 
 def authorize(

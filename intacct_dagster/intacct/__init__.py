@@ -10,7 +10,7 @@ from intacct_dagster.intacct.batch import (
     Created,
     Refused,
 )
-from intacct_dagster.intacct.client import KEYS_IN_A_GET, Intacct, IntacctClient
+from intacct_dagster.intacct.client import KEYS_IN_A_GET, MOSTLY_PRIVATE, Intacct, IntacctClient
 from intacct_dagster.intacct.documents import DocumentFacts, document_facts
 from intacct_dagster.intacct.errors import (
     AccessDenied,
@@ -40,6 +40,7 @@ __all__ = [
     "KEYS_IN_A_GET",
     "LARGEST_BATCH",
     "LARGEST_PAGE",
+    "MOSTLY_PRIVATE",
     "AccessDenied",
     "AnswerNotUnderstood",
     "AuthenticationRefused",

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -53,7 +54,7 @@ _KEYS_OF_A_COUNT: Final = 4
 _TRIES_OF_AN_ANSWER: Final = 5
 
 #: Objects whose records are of an entity in nearly every company: they tell whose a session is.
-_MOSTLY_PRIVATE: Final = (
+MOSTLY_PRIVATE: Final = (
     "general-ledger/journal-entry",
     "accounts-receivable/invoice",
     "accounts-payable/bill",
@@ -119,6 +120,25 @@ class Intacct:
         """Closes the connections. Sessions stay valid in their store."""
         self._lanes.close()
         self._transport.close()
+
+    @property
+    def limits_told(self) -> Mapping[str, str]:
+        """What the answers so far said of rates and requests at once, by header."""
+        return self._transport.limits_told
+
+    def clock_skew(self) -> timedelta | None:
+        """By how much our clock is ahead of Intacct's; None if its answers have no date.
+
+        Asks without a session. Raises NotReached, Throttled and ServerFailed.
+        """
+        answer = self._transport.send(
+            "GET", "/services/core/model", kind=Kind.READ, meter=self._meter, about=About()
+        )
+        told = answer.headers.get("date")
+        try:
+            return self._now() - parsedate_to_datetime(told) if told else None
+        except ValueError:
+            return None
 
     @property
     def usage(self) -> Usage:
@@ -405,7 +425,7 @@ class IntacctClient:
                 entity=self.entity_id,
                 object=object,
             )
-        others = () if self._session.asked_whose else _MOSTLY_PRIVATE
+        others = () if self._session.asked_whose else MOSTLY_PRIVATE
         self._session.asked_whose = True
         for each in dict.fromkeys((*([object] if fenced and there else []), *others)):
             owner = self._owner_of_any(each)

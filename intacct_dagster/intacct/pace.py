@@ -68,6 +68,8 @@ class Pace:
         self._clock = clock
         self._sleep = sleep
         self._changed = threading.Condition()
+        #: what the last answers said of limits, by header
+        self.told: dict[str, str] = {}
 
     @property
     def allowed(self) -> int:
@@ -118,6 +120,11 @@ class Pace:
         """Takes note of what an answer that was not refused says of the limits."""
         with self._changed:
             now = self._clock()
+            self.told |= {
+                name: value
+                for name, value in headers.items()
+                if name.lower().startswith("x-ia-") and "-limit" in name.lower()
+            }
             full = False
             for name in _AT_ONCE:
                 at_once = _number(headers.get(name))

@@ -103,6 +103,11 @@ class Transport:
         """Closes the connections."""
         self._client.close()
 
+    @property
+    def limits_told(self) -> Mapping[str, str]:
+        """What the answers so far said of limits, by header."""
+        return dict(self._pace.told)
+
     def send(
         self,
         method: str,
