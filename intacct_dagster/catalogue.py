@@ -77,6 +77,8 @@ class Shape:
     `dated`: by change times of its own; with a `parent`, by those of the document that its rows
     are lines of; else it is read whole. `columns` come from queries, `got` from whole records.
 
+    `by_period`: it is told by reporting period, and read whole.
+
     `new` and `vanished` are fields that came and went since it was read last; the column of a
     vanished one stays in the table, and is null in what is read from now on. `unreadable` are
     named by the model, but no query may ask for them.
@@ -89,12 +91,15 @@ class Shape:
     new: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    by_period: bool = False
 
     @property
     def read_by(self) -> str:
         """In words, for people."""
         if self.dated:
             return f"changes: by {CHANGED}"
+        if self.by_period:
+            return "snapshot: whole reporting periods, because it has no keys and takes no queries"
         if self.parent is None:
             return "snapshot: all of it, because it has no change times"
         if self.parent.reached:
@@ -162,7 +167,7 @@ class Catalogue:
             return [" ".join(str(error).splitlines())]
         amiss = [*_not_offered(each, model), *_other_types(each, model, known)]
         refused: set[str] = set()
-        if not amiss:
+        if not amiss and not model.by_period:
             refused = self._refused(client, each, model, known)
             amiss = [
                 f"{each.name} has the field {path}, but no query may ask for it"
@@ -380,6 +385,7 @@ def _shape(
             sorted(p for p, f in known.items() if p not in offered and f.vanished_at is None)
         ),
         unreadable=tuple(sorted(refused)),
+        by_period=model.by_period,
     )
 
 

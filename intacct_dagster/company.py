@@ -17,6 +17,7 @@ from intacct_dagster.intacct import (
     Intacct,
     IntacctError,
     RequestRefused,
+    XmlAccess,
 )
 from intacct_dagster.warehouse import EncryptedTokenStore, open_state, token_key
 
@@ -32,6 +33,7 @@ def open_company(
     client_secret: str,
     redirect_uri: str = "",
     concurrency: int = 6,
+    xml: XmlAccess | None = None,
 ) -> Intacct:
     """The company whose sessions are kept, encrypted, in the state store. Close it after use.
 
@@ -49,6 +51,7 @@ def open_company(
         users,
         tokens=EncryptedTokenStore(state, token_key(folder)),
         concurrency=concurrency,
+        xml=xml,
     )
 
 
@@ -67,6 +70,7 @@ def company_of(settings: Settings) -> Iterator[Intacct]:
             client_secret=settings.auth.client_secret,
             redirect_uri=settings.auth.redirect_uri,
             concurrency=settings.limits.concurrency,
+            xml=settings.xml_access,
         ) as intacct:
             yield intacct
     finally:

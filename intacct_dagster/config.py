@@ -30,6 +30,13 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from intacct_dagster import timetable
+from intacct_dagster.intacct import (
+    XML_ONLY,
+    RequestRefused,
+    XmlAccess,
+    xml_access,
+    xml_object,
+)
 from intacct_dagster.warehouse import Computed, CsvForm, FeedError, FeedSpec, Kind, constant
 
 CONFIG_VARIABLE = "INTACCT_CONFIG"
@@ -83,6 +90,22 @@ class Auth(_Settings):
     redirect_uri: str = "http://127.0.0.1:8766/callback"
     """Where Sage sends the browser after consent; registered with the application."""
     #: the environment variable that held the secret; set by `read_settings`, not in the file
+    secret_variable: SkipJsonSchema[str | None] = None
+
+
+class Xml(_Settings):
+    """Access to the XML API, for objects that REST does not have (`xml/gl-detail`)."""
+
+    sender_id: NonEmpty
+    """That of your Web Services subscription."""
+    sender_password: NonEmpty = Field(repr=False)
+    """Its password: the name of an environment variable, `${INTACCT_SENDER_PASSWORD}`."""
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")] | None = None
+    """Where the gateway lies. Default: `/ia/xml/xmlgw.phtml` on the host of `base_url`."""
+    utc_offset: Annotated[str, StringConstraints(pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")] = "+00:00"
+    """That of the time zone in the preferences of the Sage users, in which the gateway writes
+    change times."""
+    #: the environment variable that held the password; set by `read_settings`, not in the file
     secret_variable: SkipJsonSchema[str | None] = None
 
 
@@ -486,6 +509,8 @@ class Settings(_Settings):
     """What the application is registered for with Sage."""
     auth: Auth
     """How sessions are opened."""
+    xml: Xml | None = None
+    """Who asks the XML API, for objects that REST does not have: docs/xml.md."""
     entities: tuple[Entity, ...] = Field(min_length=1)
     """The entities, each with its Sage user."""
     start_date: date
@@ -558,6 +583,8 @@ class Settings(_Settings):
                 "auth.client_secret of a real company comes from the environment, such as "
                 "${INTACCT_CLIENT_SECRET}: a secret in a file is soon in a repository"
             )
+        for name in [each.name for each in self.objects if each.name.startswith(XML_ONLY)]:
+            self._xml_is_possible(name)
         if self.auth.grant == "authorization_code":
             # Sage ends the first refresh token when one user consents a second time.
             _one_user_each(self.entities)
@@ -578,6 +605,24 @@ class Settings(_Settings):
                     "reconciling needs it in the warehouse; add it there"
                 )
         return self
+
+    def _xml_is_possible(self, name: str) -> None:
+        try:
+            xml_object(name)
+        except RequestRefused as error:
+            raise ValueError(f"objects: {' '.join(str(error).splitlines())}") from None
+        if self.xml is None:
+            raise ValueError(
+                f"objects: {name} is read through the XML API, which needs "
+                "`xml: {sender_id: …, sender_password: ${INTACCT_SENDER_PASSWORD}}`"
+            )
+        if not self.is_sandbox and self.xml.secret_variable is None:
+            raise ValueError(
+                "xml.sender_password of a real company comes from the environment, such as "
+                "${INTACCT_SENDER_PASSWORD}: a secret in a file is soon in a repository"
+            )
+        if name in {feed.object for feed in self.feeds.values()}:
+            raise ValueError(f"feeds: {name} can only be read: post to a REST object")
 
     @model_validator(mode="after")
     def _feeds_have_an_order(self) -> Settings:
@@ -615,6 +660,19 @@ class Settings(_Settings):
         )
         object.__setattr__(self, "objects", objects)
         return self
+
+    @property
+    def xml_access(self) -> XmlAccess | None:
+        """Who asks the XML API, and where; None if nobody may."""
+        if self.xml is None:
+            return None
+        return xml_access(
+            self.base_url,
+            self.xml.sender_id,
+            self.xml.sender_password,
+            self.xml.url,
+            self.xml.utc_offset,
+        )
 
     @property
     def users(self) -> dict[str, str]:
@@ -686,8 +744,9 @@ def read_settings(text: str, *, file: Path) -> Settings:
     lines: dict[tuple[str | int, ...], int] = {}
     problems: list[_Problem] = []
     values = _plain(root, (), lines, problems)
-    if isinstance(values.get("auth"), dict):
-        values["auth"]["secret_variable"] = _secret_variable(root)
+    for part, secret in (("auth", "client_secret"), ("xml", "sender_password")):
+        if isinstance(values.get(part), dict):
+            values[part]["secret_variable"] = _secret_variable(root, part, secret)
     if not problems:
         try:
             settings = Settings.model_validate({**values, "directory": file.parent})
@@ -705,10 +764,10 @@ def read_settings(text: str, *, file: Path) -> Settings:
     )
 
 
-def _secret_variable(root: yaml.MappingNode) -> str | None:
+def _secret_variable(root: yaml.MappingNode, *steps: str) -> str | None:
     """The variable in `client_secret: ${NAME}`: what may be shown instead of the secret."""
     node: yaml.Node | None = root
-    for step in ("auth", "client_secret"):
+    for step in steps:
         inner = node.value if isinstance(node, yaml.MappingNode) else []
         node = next((value for key, value in inner if key.value == step), None)
     match = _VARIABLE.fullmatch(node.value) if isinstance(node, yaml.ScalarNode) else None
@@ -804,6 +863,7 @@ def _explain(error: ValidationError, values: Mapping[str, Any]) -> Iterator[_Pro
 def _known_keys(where: Sequence[str | int], values: Mapping[str, Any]) -> list[str]:
     parts: dict[str, type[BaseModel]] = {
         "auth": Auth,
+        "xml": Xml,
         "entities": Entity,
         "objects": ObjectSettings,
         "limits": Limits,

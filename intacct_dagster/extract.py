@@ -190,6 +190,14 @@ class Extractor:
         since = self._swept_since(began)
         with self._counted(client, what.name):
             shape = self._catalogue.learn(client, [what])[what.name]
+            if shape.by_period:
+                raise RequestRefused(
+                    f"{what.name} is not swept for deletes: each reading of it is whole, so what "
+                    "is gone is not in the current view.",
+                    entity=entity,
+                    object=what.name,
+                    remedy="Leave it out of the selection.",
+                )
             window = Window(since, self._settled(began)) if shape.dated else None
             with self._spool("sweep", what.name, entity, str(window)) as spool:
                 walked = client.walk(
@@ -297,7 +305,11 @@ class Extractor:
     ) -> _Pages:
         paths = [column.path for column in shape.columns]
         if shape.parent is None or window is None:
-            walked = client.walk(what.name, paths, window, into=into, page_size=self._page_size)
+            if shape.by_period:
+                today = self._now().date()
+                walked = client.read_periods(what.name, paths, self._start_date, today, into=into)
+            else:
+                walked = client.walk(what.name, paths, window, into=into, page_size=self._page_size)
             proof = walked.proof
             files, keys, left = walked.files, proof.distinct_keys, 0
             if shape.got:

@@ -410,6 +410,7 @@ def _company(settings: Settings, state: sa.Engine) -> Intacct:
         client_secret=auth.client_secret,
         redirect_uri=auth.redirect_uri,
         concurrency=settings.limits.concurrency,
+        xml=settings.xml_access,
     )
 
 

@@ -42,7 +42,7 @@ class Caller:
         headers = dict(given.pop("headers", {}))
         if user is not None:
             headers["Authorization"] = f"Bearer {self.token(user)}"
-        below = path if path.startswith("/_sandbox") else BASE_PATH + path
+        below = path if path.startswith(("/_sandbox", "/ia/")) else BASE_PATH + path
         return self._loop.run_until_complete(
             self._client.request(method, below, headers=headers, **given)
         )

@@ -319,3 +319,33 @@ notifications:
     assert "s3cr3t" not in told[0]
     assert "`user` and `password` belong together" in told[1]
     assert "say one of slack, http and email" in told[2]
+
+
+XML = """\
+xml: {sender_id: acme-sender, sender_password: "${SENDER:-s3nder}"}
+"""
+DETAIL = BASE.replace("objects:", "objects:\n  - xml/gl-detail")
+
+
+def test_an_object_of_the_xml_api_needs_a_sender_and_is_told_which() -> None:
+    assert "xml/gl-detail" in DETAIL
+    (line,) = errors(DETAIL)
+    assert "xml/gl-detail is read through the XML API, which needs `xml:" in line
+    (line,) = errors(DETAIL.replace("gl-detail", "gl-details") + XML)
+    assert "Did you mean xml/gl-detail" in line
+    access = read(DETAIL + XML).xml_access
+    assert access is not None
+    assert access.url == "http://127.0.0.1:8765/ia/xml/xmlgw.phtml"
+
+
+def test_the_senders_password_is_kept_like_the_secret() -> None:
+    settings = read(DETAIL + XML)
+    assert "s3nder" not in repr(settings) + str(settings) + repr(settings.xml_access)
+    assert settings.xml is not None
+    assert settings.xml.secret_variable == "SENDER"
+    real = (DETAIL + XML).replace("http://127.0.0.1:8765", "https://api.intacct.com")
+    assert read(real).xml_access is not None
+    (line,) = errors(real.replace("${SENDER:-s3nder}", "s3nder"))
+    assert "xml.sender_password of a real company comes from the environment" in line
+    (line,) = errors((DETAIL + XML).replace("sender_id:", "sendr_id:"))[1:] or [""]
+    assert "did you mean 'sender_id'" in line

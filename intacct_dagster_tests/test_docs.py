@@ -123,7 +123,11 @@ def test_a_link_leads_to_what_is_there(page: str, to: str) -> None:
 
 
 @pytest.mark.parametrize("block", SETTINGS)
-def test_what_a_page_shows_of_the_settings_loads(block: str) -> None:
+def test_what_a_page_shows_of_the_settings_loads(
+    block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in re.findall(r"\$\{([A-Z_]+)\}", block):
+        monkeypatch.setenv(name, "from-the-environment")
     own = yaml.safe_load((PROJECT / "intacct.yaml").read_text(encoding="utf-8"))
     text = yaml.safe_dump(own | yaml.safe_load(block), allow_unicode=True)
     read_settings(text, file=PROJECT / "intacct.yaml")

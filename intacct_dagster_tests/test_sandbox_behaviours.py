@@ -23,6 +23,7 @@ from intacct_dagster_tests.sandbox_caller import (
     invoice_line,
 )
 from intacct_dagster_tests.webhook_receiver import LIMIT, receiving
+from intacct_dagster_tests.xml_wire import xml_request
 
 USER = "usa@demo"
 
@@ -365,6 +366,20 @@ def _line_audit(caller: Caller) -> Any:
     return sorted(model["groups"]), _ask_lines(caller, "audit.modifiedDateTime")
 
 
+def _xml(caller: Caller, name: str) -> Any:
+    answer = caller.call("GET", "/services/core/session/id", user="top@demo|E110").json()
+    session = answer["ia::result"]["sessionId"]
+    query = (
+        "<query><object>GLDETAIL</object><select><field>WHENMODIFIED</field></select><orderby>"
+        "<order><field>RECORDNO</field><ascending/></order></orderby><pagesize>1</pagesize>"
+        "<options><showprivate>true</showprivate></options></query>"
+    )
+    headers = {"Content-Type": "application/xml"}
+    body = xml_request(session, query)
+    told = caller.call("POST", "/ia/xml/xmlgw.phtml", content=body, headers=headers).text
+    return told.partition(f"<{name}>")[2].partition("</")[0]
+
+
 _SHOWN_BY: dict[str, Callable[[Caller], Any]] = {
     "refresh_rotation": _rotation,
     "refresh_reuse": _reuse,
@@ -406,6 +421,8 @@ _SHOWN_BY: dict[str, Callable[[Caller], Any]] = {
     "payment_touches_document": _after_a_payment,
     "line_touches_document": _after_a_line,
     "line_audit": _line_audit,
+    "xml_time_zone": lambda caller: _xml(caller, "WHENMODIFIED"),
+    "xml_session_entity": lambda caller: _xml(caller, "locationid"),
     "reference_reach": lambda caller: _ask_lines(caller, "invoice.audit.modifiedDateTime"),
     "idempotency_scope": _key_scope,
     "idempotency_after_timeout": _lost_answer,

@@ -86,6 +86,7 @@ def changes_sensor(settings: Settings, *, now: Clock = clock) -> dg.SensorDefini
                 client_secret=settings.auth.client_secret,
                 redirect_uri=settings.auth.redirect_uri,
                 concurrency=1,
+                xml=settings.xml_access,
             ) as intacct:
                 found = _count(settings, cursor, until, intacct, allowance, at)
         except WarehouseError as error:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from intacct_dagster.config import Settings
+from intacct_dagster.config import ObjectSettings, Settings
 from intacct_dagster.defs.failures import plainly
 from intacct_dagster.defs.raw import extractor_of, raw_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import spent
 from intacct_dagster.extract import Swept
-from intacct_dagster.intacct import Usage
+from intacct_dagster.intacct import Usage, xml_object
 from intacct_dagster.warehouse import table_name
 
 GROUP = "deletes"
@@ -21,12 +21,21 @@ def deletes_key(object: str) -> dg.AssetKey:
     return dg.AssetKey(["deletes", table_name(object)])
 
 
+def swept(settings: Settings) -> list[ObjectSettings]:
+    """The objects whose keys are swept.
+
+    What is told by reporting period is not: it is read whole each time, and nothing stays behind.
+    """
+    found = [(each, xml_object(each.name)) for each in settings.objects]
+    return [each for each, only_xml in found if only_xml is None or not only_xml.by_period]
+
+
 def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
     """One op that sweeps the keys of the objects, for the entities of a run.
 
     Current views leave out what it found deleted, from the moment it is found.
     """
-    objects = {deletes_key(each.name): each for each in settings.objects}
+    objects = {deletes_key(each.name): each for each in swept(settings)}
     months = settings.reading.sweep_months
     covers = f"of the last {months} months" if months else "there are"
 

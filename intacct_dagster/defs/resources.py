@@ -6,11 +6,11 @@ from pathlib import Path
 
 import dagster as dg
 import sqlalchemy as sa
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
-from intacct_dagster.intacct import Intacct, IntacctClient
+from intacct_dagster.intacct import Intacct, IntacctClient, xml_access
 from intacct_dagster.warehouse import (
     Allowance,
     Approvals,
@@ -80,11 +80,21 @@ class EntityUser(dg.Config):
     user: str
 
 
+class XmlSender(dg.Config):
+    """Who asks the XML API, and where. Give `password` as `dg.EnvVar`."""
+
+    sender_id: str
+    password: str
+    url: str = ""
+    utc_offset: str = "+00:00"
+
+
 class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
     """OAuth sessions with one Intacct company, one for each entity.
 
     Sessions are kept encrypted in the state store, so that processes share them and only one
-    renews. Give `client_secret` as `dg.EnvVar`: Dagster's UI shows plain values.
+    renews. Give `client_secret` as `dg.EnvVar`: Dagster's UI shows plain values. Objects that only
+    the XML API has need its sender, one, in `xml`.
     """
 
     company: str
@@ -96,6 +106,7 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
     users: list[EntityUser]
     state: str
     concurrency: int = 6
+    xml: list[XmlSender] = Field(default_factory=list)
     _intacct: Intacct | None = PrivateAttr(default=None)
 
     @contextmanager
@@ -112,6 +123,15 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
             client_secret=self.client_secret,
             redirect_uri=self.redirect_uri,
             concurrency=in_flight(context.instance, self.concurrency),
+            xml=next(
+                (
+                    xml_access(
+                        self.base_url, each.sender_id, each.password, each.url, each.utc_offset
+                    )
+                    for each in self.xml
+                ),
+                None,
+            ),
         ) as intacct:
             self._intacct = intacct
             try:
@@ -217,6 +237,7 @@ def build_resources(settings: Settings) -> dict[str, object]:
             users=[EntityUser(entity=each.id, user=each.user) for each in settings.entities],
             state=settings.state,
             concurrency=settings.limits.concurrency,
+            xml=_xml_senders(settings),
         ),
         "warehouse": WarehouseResource(
             path=str(settings.warehouse),
@@ -225,6 +246,21 @@ def build_resources(settings: Settings) -> dict[str, object]:
             reader_seconds=settings.reader.seconds_between if settings.reader.enabled else None,
         ),
     }
+
+
+def _xml_senders(settings: Settings) -> list[XmlSender]:
+    given = settings.xml
+    if given is None:
+        return []
+    sandbox = settings.is_sandbox
+    return [
+        XmlSender(
+            sender_id=given.sender_id,
+            password=given.sender_password if sandbox else dg.EnvVar(given.secret_variable or ""),
+            url=given.url or "",
+            utc_offset=given.utc_offset,
+        )
+    ]
 
 
 def _secret(settings: Settings) -> str:

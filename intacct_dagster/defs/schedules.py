@@ -11,7 +11,7 @@ from intacct_dagster import timetable
 from intacct_dagster.config import Feed, Settings
 from intacct_dagster.defs.closing import CLOSED
 from intacct_dagster.defs.current import current_key
-from intacct_dagster.defs.deletes import deletes_key
+from intacct_dagster.defs.deletes import deletes_key, swept
 from intacct_dagster.defs.launching import (
     CAUSE_TAG,
     ENTITY_TAG,
@@ -59,7 +59,7 @@ def sweep_job(settings: Settings) -> Job:
     """The job that looks for deletes of an entity."""
     return dg.define_asset_job(
         SWEEP,
-        selection=[deletes_key(each.name) for each in settings.objects],
+        selection=[deletes_key(each.name) for each in swept(settings)],
         description="Reads all keys of an entity, and notes which of ours Intacct has no more.",
     )
 

@@ -1,4 +1,4 @@
-"""Speaks to Sage Intacct over its REST API: sessions, queries, walks, models, batches.
+"""Speaks to Sage Intacct: sessions, queries, walks, models, batches; by REST wherever it can.
 
 Knows neither Dagster nor DuckDB. What is not named here is private.
 """
@@ -34,6 +34,8 @@ from intacct_dagster.intacct.session import RefreshStep, RefreshWatch, StoredSes
 from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.intacct.usage import Usage
 from intacct_dagster.intacct.walk import CHANGED, Proof, WalkResult, Window
+from intacct_dagster.intacct.xml_gateway import XmlAccess, xml_access
+from intacct_dagster.intacct.xml_objects import XML_ONLY, XmlObject, xml_object, xml_objects
 
 __all__ = [
     "CHANGED",
@@ -41,6 +43,7 @@ __all__ = [
     "LARGEST_BATCH",
     "LARGEST_PAGE",
     "MOSTLY_PRIVATE",
+    "XML_ONLY",
     "AccessDenied",
     "AnswerNotUnderstood",
     "AuthenticationRefused",
@@ -81,9 +84,14 @@ __all__ = [
     "WalkResult",
     "Window",
     "WrongEntity",
+    "XmlAccess",
+    "XmlObject",
     "code_from",
     "document_facts",
     "explain",
     "is_loopback",
     "listening",
+    "xml_access",
+    "xml_object",
+    "xml_objects",
 ]

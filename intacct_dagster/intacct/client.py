@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +43,13 @@ from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.intacct.transport import Answer, Kind, Transport
 from intacct_dagster.intacct.usage import Meter, Usage
 from intacct_dagster.intacct.walk import CHANGED, WalkResult, Window, discard, walk
+from intacct_dagster.intacct.xml_gateway import (
+    LARGEST_XML_PAGE,
+    XmlAccess,
+    XmlGateway,
+    XmlSession,
+)
+from intacct_dagster.intacct.xml_objects import xml_object
 
 #: The most keys in one GET (developer portal, bulk requests).
 KEYS_IN_A_GET: Final = 500
@@ -59,6 +66,8 @@ MOSTLY_PRIVATE: Final = (
     "accounts-receivable/invoice",
     "accounts-payable/bill",
 )
+
+_PERIODS: Final = "general-ledger/reporting-period"
 
 # An unknown header is silently ignored and the answer is of the whole company (observed live), so
 # the name is spelled in one place. It is the form with three hyphens that works.
@@ -78,7 +87,7 @@ class Intacct:
     Sage users whose sessions read and write them. `tokens` keeps sessions (default: in memory),
     `concurrency` is how many requests may be in flight at once, over all clients and threads.
     `transport` takes the place of the network and `now` that of the clock (aware UTC); `watch` is
-    told of each step of a renewal.
+    told of each step of a renewal. Objects that only the XML API has need `xml`.
     """
 
     def __init__(
@@ -92,12 +101,17 @@ class Intacct:
         now: Callable[[], datetime] = _now,
         concurrency: int = 6,
         watch: RefreshWatch = unwatched,
+        xml: XmlAccess | None = None,
     ) -> None:
         self.company = company
         self._grant = grant
         self._users = dict(users)
         self._tokens = tokens if tokens is not None else MemoryTokenStore()
-        self._transport = Transport(base_url, transport, Pace(concurrency))
+        pace = Pace(concurrency)
+        self._transport = Transport(base_url, transport, pace)
+        self._xml = xml
+        self._xml_transport = Transport(xml.url, transport, pace) if xml is not None else None
+        self._xml_sessions: dict[tuple[str, str | None], XmlSession] = {}
         self._lanes = Lanes(concurrency)
         self._now = now
         self._watch = watch
@@ -120,6 +134,8 @@ class Intacct:
         """Closes the connections. Sessions stay valid in their store."""
         self._lanes.close()
         self._transport.close()
+        if self._xml_transport is not None:
+            self._xml_transport.close()
 
     @property
     def limits_told(self) -> Mapping[str, str]:
@@ -150,16 +166,14 @@ class Intacct:
 
         Each call gives a client that counts its own usage; the session behind them is one.
         """
-        return IntacctClient(
-            self._session(self._user(entity), entity), self._transport, self._meter, self._lanes
-        )
+        return self._client(self._user(entity), entity)
 
     def top_level(self, user: str) -> IntacctClient:
         """A client at the top level of the company, for a Sage user who may be there.
 
         It sees what is private to entities as well.
         """
-        return IntacctClient(self._session(user, None), self._transport, self._meter, self._lanes)
+        return self._client(user, None)
 
     def ask_consent(self, entity: str) -> Consent:
         """The page on which the user of an entity consents, for authorization_code.
@@ -230,6 +244,15 @@ class Intacct:
         """
         return self._session(user, entity).revoke()
 
+    def _client(self, user: str, entity: str | None) -> IntacctClient:
+        session = self._session(user, entity)
+        client = IntacctClient(session, self._transport, self._meter, self._lanes)
+        if self._xml is not None and self._xml_transport is not None:
+            with self._sessions_lock:
+                opened = self._xml_sessions.setdefault((user, entity), XmlSession(self._now))
+            client.use_gateway(self._xml_transport, self._xml, opened)
+        return client
+
     def _user(self, entity: str) -> str:
         if entity not in self._users:
             raise RequestRefused(
@@ -270,6 +293,19 @@ class IntacctClient:
         self._lanes = lanes
         self._asked = itertools.count(random.randrange(_SPREAD))  # noqa: S311
         self._largest_page = LARGEST_PAGE
+        self._gateway: XmlGateway | None = None
+
+    def use_gateway(self, transport: Transport, access: XmlAccess, session: XmlSession) -> None:
+        """Lets this client read what only the XML API has."""
+        self._gateway = XmlGateway(
+            transport,
+            access,
+            session,
+            self._xml_session_id,
+            user=self._session.user,
+            entity=self.entity_id,
+            meter=self._meter,
+        )
 
     @property
     def entity_id(self) -> str | None:
@@ -283,6 +319,8 @@ class IntacctClient:
 
     def query(self, query: Query) -> QueryPage:
         """One page of a query."""
+        if (only_xml := xml_object(query.object)) is not None:
+            return self._xml_gateway(query.object).query(only_xml, query)
         about = About(self.entity_id, query.object)
         answer = self._send(
             "POST",
@@ -308,7 +346,7 @@ class IntacctClient:
         """
         told, smaller = "", 0
         for _ in range(_TRIES_OF_AN_ANSWER):
-            size = self._next_size(query.size)
+            size = self._next_size(query.size, query.object)
             page = self.query(replace(query, size=size))
             if page.start in (None, query.start):
                 if page.page_size == size:
@@ -327,11 +365,12 @@ class IntacctClient:
             object=about.object,
         )
 
-    def _next_size(self, wanted: int) -> int:
+    def _next_size(self, wanted: int, object: str) -> int:
         number = next(self._asked)
         if wanted == 1:  # a count: a key more or less costs nothing
             return 1 + number % _KEYS_OF_A_COUNT
-        most = min(wanted, self._largest_page)
+        largest = LARGEST_XML_PAGE if xml_object(object) is not None else LARGEST_PAGE
+        most = min(wanted, self._largest_page, largest)
         return most - number % (min(_SPREAD, most // 8) + 1)
 
     def count(self, object: str, filters: Sequence[Filter] = ()) -> int:
@@ -380,6 +419,8 @@ class IntacctClient:
             ahead=self._lanes.number + 1 if self._lanes.number > 1 else 0,
         )
         self._meter.add(Usage(rows=result.proof.distinct_keys))
+        if xml_object(object) is not None:  # each answer has told which entity it is of
+            return result
         if self.entity_id is not None and not result.proof.own_rows:
             try:
                 self._prove_scope(object, fenced=window is not None or "entity.id" in fields)
@@ -390,6 +431,49 @@ class IntacctClient:
             self._session.proven = True
         return result
 
+    def read_periods(
+        self, object: str, fields: Sequence[str], first: date, last: date, *, into: Path
+    ) -> WalkResult:
+        """Every row of an object of the XML API that is told by reporting period.
+
+        Read are the budgetable periods that have a day from `first` to `last`: it answers for no
+        others (Sage's XML developer documentation, account balances). Raises like `walk`.
+        """
+        only_xml = xml_object(object)
+        if only_xml is None or not only_xml.by_period:
+            raise ValueError(f"{object} is not told by reporting period")
+        page = self.ask(
+            Query(
+                _PERIODS,
+                ("id",),
+                (
+                    {"$eq": {"isBudgetable": True}},
+                    {"$lte": {"startDate": last.isoformat()}},
+                    {"$gte": {"endDate": first.isoformat()}},
+                ),
+                order_by=({"startDate": "asc"}, {"key": "asc"}),
+                size=LARGEST_PAGE,
+                parameters=self._parameters(),
+            )
+        )
+        periods = list(dict.fromkeys(str(row["id"]) for row in page.rows))
+        return self._xml_gateway(object).read_periods(only_xml, periods, fields, into)
+
+    def _xml_gateway(self, object: str) -> XmlGateway:
+        if self._gateway is None:
+            raise RequestRefused(
+                f"{object} is read through the XML API, and no sender is configured for it.",
+                entity=self.entity_id,
+                object=object,
+                remedy="Give `xml: {sender_id: …, sender_password: ${…}}` in intacct.yaml.",
+            )
+        return self._gateway
+
+    def _xml_session_id(self) -> bytes:
+        about = About(self.entity_id)
+        answer = self._send("GET", "/services/core/session/id", Kind.READ, about)
+        return self._accepted(answer, about)
+
     def prove_scope(self, object: str) -> None:
         """That this session is in its entity, before `object` is written there. Costs once.
 
@@ -397,7 +481,9 @@ class IntacctClient:
         WrongEntity; at the top level, and where nothing in the company is private, it proves
         nothing.
         """
-        if self.entity_id is not None:
+        if xml_object(object) is not None:
+            self._xml_gateway(object).prove()
+        elif self.entity_id is not None:
             self._prove_scope(object, fenced=True)
 
     def _prove_scope(self, object: str, *, fenced: bool) -> None:
@@ -477,6 +563,9 @@ class IntacctClient:
 
     def model(self, object: str) -> ObjectModel:
         """What `object` offers. Raises RequestRefused, with near matches, if there is no such."""
+        if (only_xml := xml_object(object)) is not None:
+            self._xml_gateway(object)
+            return only_xml.model
         about = About(self.entity_id, object)
         result = self._model(about, {"name": object, "schema": "true"})
         if result:

@@ -53,7 +53,8 @@ class Reference:
 class ObjectModel:
     """An object's model. `fields` can be selected in a query; `write_only` can only be sent.
 
-    `lists` are the dotted paths of its lists, with the objects whose records they hold.
+    `lists` are the dotted paths of its lists, with the objects whose records they hold. `by_period`
+    is true of one that is read whole, reporting period by period, and takes no queries.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ObjectModel:
     idempotence_supported: bool
     references: tuple[Reference, ...] = ()
     lists: Mapping[str, str] = field(default_factory=dict)
+    by_period: bool = False
 
 
 def read_model(result: object, name: str, about: About) -> ObjectModel:

@@ -10,7 +10,7 @@ from .app import BASE_PATH, create_app
 from .behaviours import Behaviour, Behaviours, all_behaviours, read_choices
 from .books import Books
 from .clock import DAYS, LAST_DAY, Clock
-from .company import CLIENT_ID, CLIENT_SECRET, COMPANY
+from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, SENDER_ID, SENDER_PASSWORD
 from .errors import SandboxError
 from .parity import render as parity_page
 from .parity import replay_directory
@@ -26,6 +26,8 @@ __all__ = [
     "DAYS",
     "LARGE",
     "LAST_DAY",
+    "SENDER_ID",
+    "SENDER_PASSWORD",
     "Behaviour",
     "Behaviours",
     "Books",

@@ -14,10 +14,11 @@ from . import (
     object_routes,
     service_routes,
     workflows,
+    xml_gateway,
 )
 from .batches import kept
 from .books import Books
-from .front_door import BASE_PATH, FrontDoor
+from .front_door import BASE_PATH, XML, FrontDoor
 from .jobs import deferrable
 
 __all__ = ["BASE_PATH", "create_app"]
@@ -74,6 +75,14 @@ def create_app(books: Books) -> Starlette:
             route("/services/delivery/event/ack", "events", service_routes.acknowledge, ["POST"]),
             route("/services/core/view", "view", deferrable(service_routes.ask_view), ["POST"]),
             route("/objects/core/system-view", "view", service_routes.system_views, ["GET"]),
+            route(
+                xml_gateway.PATH,
+                XML,
+                xml_gateway.serve_xml,
+                ["POST"],
+                base="",
+                shaped=xml_gateway.as_xml,
+            ),
             route(_OBJECT, "objects", deferrable(object_routes.collection), _ALL),
             route(f"{_OBJECT}/{{keys}}", "objects", deferrable(object_routes.member), _ALL),
             control("/health", control_routes.health, ["GET"]),

@@ -19,6 +19,13 @@ CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - of a sandbox
 """Its secret."""
 
 
+SENDER_ID = "sandbox"
+"""The one Web Services sender, of the XML API."""
+
+SENDER_PASSWORD = "sandbox-sender"  # noqa: S105 - of a sandbox
+"""Its password."""
+
+
 @dataclass(frozen=True)
 class Entity:
     """A legal entity with its own books, in its own currency."""

@@ -41,6 +41,9 @@ BASE_PATH = "/ia/api/v1"
 DEFERRED = "sandbox.session"
 """Key of the ASGI scope: the session of a request that was put off."""
 
+XML = "xml"
+"""The kind of route that takes XML, and whose errors are XML."""
+
 CUT = "sandbox.cut"
 """Key of the ASGI scope: a function that closes the connection, at once if its argument is true."""
 
@@ -49,6 +52,8 @@ _DRAINED = (
 )
 _ABOUT_TOKENS = frozenset(("token", "revoke", "introspect", "authorize"))
 _TIMEOUTS = {"none": None, "60_seconds": 60.0, "15_minutes": 900.0}
+
+_XML_OBJECT = re.compile(rb"<object>\s*(\w{1,40})\s*</object>")
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +67,8 @@ class FrontDoor:
         self.books = books
         self.jobs: dict[str, Any] = {}
         """Work that was put off, by job id."""
+        self.readings: dict[str, Any] = {}
+        """What `readMore` of the XML API goes on with, by result id."""
         self.before_each: Callable[[], None] = lambda: None
         """Called before each request: whoever puts work off sees here whether it is due."""
         self._numbers = itertools.count(1)
@@ -86,21 +93,34 @@ class FrontDoor:
 
     # --- routes ---------------------------------------------------------------------------
 
-    def route(self, path: str, kind: str, handler: Handler, methods: list[str]) -> Route:
-        """A route of the API, below its base path; `kind` names it in counters and fault plans."""
+    def route(
+        self,
+        path: str,
+        kind: str,
+        handler: Handler,
+        methods: list[str],
+        *,
+        base: str = BASE_PATH,
+        shaped: Callable[[Response], Response] = lambda response: response,
+    ) -> Route:
+        """A route of the API, below its base path; `kind` names it in counters and fault plans.
+
+        `shaped` gives an error of the door the form that the route's own errors have.
+        """
 
         async def answer(request: Request) -> Response:
             self.before_each()
             exchange = self.books.referee.open(
                 self.books.clock.now(), kind, request.method, request.url.path
             )
-            response = await self._serve(request, exchange, handler)
+            response = shaped(await self._serve(request, exchange, handler))
             cut = isinstance(response, CutResponse)
             self.books.referee.close(exchange, None if cut else response.status_code)
             return response
 
-        route = Route(BASE_PATH + path, answer, methods=methods)
-        self._inside.append((route, kind, handler))
+        route = Route(base + path, answer, methods=methods)
+        if base == BASE_PATH:
+            self._inside.append((route, kind, handler))
         return route
 
     def control_route(self, path: str, handler: Handler, methods: list[str]) -> Route:
@@ -172,7 +192,7 @@ class FrontDoor:
         books = self.books
         try:
             body = await self._body(request)
-            if "xml" in request.headers.get("content-type", "").lower():
+            if exchange.route != XML and "xml" in request.headers.get("content-type", "").lower():
                 raise refusals.gateway(400, "GW-0014", "Invalid Content Type")
             self._describe(exchange, request, body)
             mishap = self._timed_out(books.faults.befall(exchange))
@@ -203,6 +223,9 @@ class FrontDoor:
             exchange.object = "{application}/{object}".format(**request.path_params)
         elif exchange.route == "query":
             exchange.object = _queried(body)
+        elif exchange.route == XML:
+            named = _XML_OBJECT.search(body)
+            exchange.object = named[1].decode() if named is not None else None
         if exchange.route not in _ABOUT_TOKENS:
             try:
                 session = self.session(request)

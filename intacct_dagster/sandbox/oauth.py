@@ -122,7 +122,7 @@ class TokenOffice:
         self._revoked_up_to: dict[str, int] = {}
         self._codes: dict[str, Code] = {}
         self._sessions_opened = 0
-        self._sessions: dict[str, tuple[str, str | None, datetime]] = {}
+        self._sessions: dict[str, tuple[str, str | None, datetime, bool]] = {}
         self._era = self._eras = 0
 
     def snapshot(self) -> Callable[[], None]:
@@ -216,8 +216,25 @@ class TokenOffice:
         if not (proven and right):
             raise refusals.client_unknown(self._behaviours["invalid_client"])
 
-    def open_session(self, user: str, entity: str | None, now: datetime) -> str:
-        """A session id of the XML API, which may be used to log in; counts `SESSION_LIFE`."""
+    def session(self, session_id: str, now: datetime) -> tuple[User, str | None]:
+        """Whose a session of the XML API is, and in which entity; raises `Refusal` (401)."""
+        name, entity, at, _ = self._sessions.get(_hash(session_id), ("", None, now, False))
+        user = self._find_user(name)
+        if user is None or now - at >= SESSION_LIFE:
+            raise refusals.session_unknown()
+        return user, entity
+
+    def was_moved(self, session_id: str) -> bool:
+        """Whether a session of the XML API was opened from another one."""
+        return self._sessions.get(_hash(session_id), ("", None, None, False))[3]
+
+    def open_session(
+        self, user: str, entity: str | None, now: datetime, *, moved: bool = False
+    ) -> str:
+        """A session id of the XML API, which may be used to log in; counts `SESSION_LIFE`.
+
+        `moved`: it was opened by the XML API, from another session.
+        """
         self._sessions_opened += 1
         id_ = f"{_b64(self._derived(f'session {self._sessions_opened}'))}.."
         self._happen(
@@ -228,15 +245,14 @@ class TokenOffice:
                 "user": user,
                 "entity": entity,
                 "at": now.isoformat(),
+                "moved": moved,
             }
         )
         return id_
 
     def _log_in_again(self, session_id: str, now: datetime) -> dict[str, Json]:
-        user, entity, at = self._sessions.get(_hash(session_id), ("", None, now))
-        if self._find_user(user) is None or now - at >= SESSION_LIFE:
-            raise refusals.session_unknown()
-        grant = Grant(self._next_id(), "client_credentials", user, entity, None)
+        user, entity = self.session(session_id, now)
+        grant = Grant(self._next_id(), "client_credentials", user.id, entity, None)
         return self._issue(grant, now, offline=True)
 
     def _log_in(self, username: str, now: datetime) -> dict[str, Json]:
@@ -399,7 +415,12 @@ class TokenOffice:
             case "session":
                 self._sessions_opened = event["number"]
                 at = datetime.fromisoformat(event["at"])
-                self._sessions[event["session"]] = (event["user"], event["entity"], at)
+                self._sessions[event["session"]] = (
+                    event["user"],
+                    event["entity"],
+                    at,
+                    event.get("moved", False),
+                )
             case "era":
                 self._era = self._eras = event["era"]
             case "revoked":

@@ -170,8 +170,7 @@ def ask_model(door: FrontDoor, request: Request, body: bytes) -> Response:
 
 
 def session_id(door: FrontDoor, request: Request, body: bytes) -> Response:
-    """GET /services/core/session/id: a session of the XML API, which the sandbox does not serve
-    but for a log-in with it."""
+    """GET /services/core/session/id: a session of the XML API."""
     session = door.session(request)
     books = door.books
     with books.lock:
