@@ -305,6 +305,15 @@ def test_from_a_file_to_a_posted_document_without_a_person_but_the_one_who_appro
     assert company.rows(posted) == [("A1",)]
     assert company.tick(POSTING).requests == []
 
+    # Of what was never answered, Intacct is asked by itself.
+    with company.warehouse.connect() as connection:
+        connection.execute(f"UPDATE posting.{FEED} SET state = 'uncertain'")
+    tick = company.tick(POSTING)
+    assert tick.ranges == [f"E110 {LAST_DAY}..{LAST_DAY}"]
+    assert f"what became of documents of E110 {LAST_DAY} is not known" in tick.told
+    done(company, tick)
+    assert company.rows(posted) == [("A1",)]
+
     # Intacct shows it at the next extraction: its plan is renewed, and no other.
     extract(company)
     tick = company.tick(PLAN)

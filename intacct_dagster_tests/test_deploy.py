@@ -50,6 +50,8 @@ def test_dagster_takes_every_key_and_the_queue_is_ours(file: str, tmp_path: Path
         "limit": 1,
     }
     assert found["run_retries"]["retry_on_asset_or_op_failure"] is False
+    # Dagster's default of 180 s killed runs of a backfill of years that were still being made.
+    assert found["run_monitoring"]["start_timeout_seconds"] >= 3600
 
 
 def test_the_teams_instance_keeps_its_secret_in_the_environment(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from intacct_dagster.defs.posting import posted_key
 from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.timetable import last_daily
 from intacct_dagster.warehouse import (
+    SHOWN_HASH,
     Approvals,
     Partition,
     WarehouseError,
@@ -40,6 +41,7 @@ from intacct_dagster.warehouse import (
     plan_hash,
     plan_hashes,
     planned_documents,
+    uncertain_partitions,
     unposted_plans,
 )
 
@@ -132,7 +134,8 @@ def posting_sensor(
     """Posts the plans that may be posted; each plan, by its hash, is launched once.
 
     With `approval: required` those are the plans that a person approved. A plan whose run failed is
-    not launched again by itself: a person looks first.
+    not launched again by itself: a person looks first. What was sent and never answered is asked
+    about every hour: the run asks Intacct what became of it, before it sends anything.
     """
     jobs = {f"plan_{name}", f"post_{name}"}
     required = settings.posting.approval == "required"
@@ -158,6 +161,7 @@ def posting_sensor(
             warehouse = warehouse_of(settings)
             unposted = unposted_plans(warehouse, name, settings.active)
             plans = planned_documents(warehouse, name, set(unposted)) if unposted else []
+            uncertain = uncertain_partitions(warehouse, name, settings.active)
         except WarehouseError as error:
             return dg.SkipReason(f"{error}\nNothing was launched; the next tick looks again.")
         may = set(unposted)
@@ -166,20 +170,26 @@ def posting_sensor(
             may = _approved(settings, name, plan_hashes(plans))
             if waiting := set(unposted) - may:
                 told.append(f"a person has to approve {listed(ranges(waiting))}")
-        launched, busy, left = _launchable(context.instance, settings, may, jobs)
-        requests = [
-            run_of(
-                each,
-                cause=f"plan {part[:12]}",
-                priority=POSTING,
-                run_key=f"{name}|{each}|{part}",
+        launched, busy, left = _launchable(context.instance, settings, may | uncertain, jobs)
+        requests = []
+        for each in launched:
+            part = plan_hash([plan for plan in plans if (plan.entity, plan.day) in each])
+            unknown = any(partition in each for partition in uncertain)
+            if unknown:
+                told.append(f"what became of documents of {each} is not known: it is asked")
+            requests.append(
+                run_of(
+                    each,
+                    cause="what became of documents is not known"
+                    if unknown
+                    else f"plan {part[:SHOWN_HASH]}",
+                    priority=POSTING,
+                    run_key=f"{name}|{each}|{f'{at:%Y-%m-%dT%H}' if unknown else part}",
+                )
             )
-            for each in launched
-            for part in [plan_hash([p for p in plans if (p.entity, p.day) in each])]
-        ]
         told += _told(busy, left)
         if requests:
-            context.log.info("; ".join([f"may be posted: {listed(launched)}", *told]))
+            context.log.info("; ".join([f"launched: {listed(launched)}", *told]))
             return dg.SensorResult(run_requests=requests)
         return dg.SkipReason("; ".join(told or ["no plan waits to be posted"]))
 

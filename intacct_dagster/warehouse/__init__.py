@@ -32,6 +32,7 @@ from intacct_dagster.warehouse.due import (
     OpenDocuments,
     due_plans,
     open_documents,
+    uncertain_partitions,
     unposted_plans,
     unread_days,
 )
@@ -259,6 +260,7 @@ __all__ = [
     "tables_of",
     "to_post",
     "token_key",
+    "uncertain_partitions",
     "unposted_plans",
     "unread_days",
     "unusual_days",

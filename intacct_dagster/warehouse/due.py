@@ -119,6 +119,20 @@ def unposted_plans(
     return {(entity, day): at for entity, day, at in rows}
 
 
+def uncertain_partitions(file: DuckDBFile, feed: str, entities: Collection[str]) -> set[Partition]:
+    """Partitions with documents that were sent, and of which nobody knows what became."""
+    if not file.path.exists():
+        return set()
+    with file.connect(read_only=True) as connection:
+        return set(
+            connection.execute(
+                f"SELECT DISTINCT _entity, _day FROM {_table(connection, POSTING, feed, _FATES)}"
+                " WHERE state = 'uncertain' AND _entity IN (SELECT unnest($entities::VARCHAR[]))",
+                {"entities": list(entities)},
+            ).fetchall()
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class OpenDocuments:
     """Documents of an entity that are not in Intacct as the source has them, by their status."""
@@ -152,6 +166,11 @@ def open_documents(
     return [OpenDocuments(*row) for row in rows]
 
 
+_FATES = (
+    TableColumn("_entity", "VARCHAR"),
+    TableColumn("_day", "DATE"),
+    TableColumn("state", "VARCHAR"),
+)
 _SETTLED = (
     TableColumn("_entity", "VARCHAR"),
     TableColumn("_day", "DATE"),
