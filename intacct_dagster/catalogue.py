@@ -202,7 +202,7 @@ class Catalogue:
             try:
                 client.query(Query(what.name, asked, size=1))
             except RequestRefused as error:
-                named = _named(error, asked)
+                named = refused_field(error, asked)
                 if named is None:
                     raise
                 refused.add(named)
@@ -389,7 +389,7 @@ def _shape(
     )
 
 
-def _named(error: RequestRefused, asked: Sequence[str]) -> str | None:
+def refused_field(error: RequestRefused, asked: Sequence[str]) -> str | None:
     """The field that a refusal is about (fact: one field a refusal, recorded live 2026-03)."""
     texts = [error.what, *(detail.message for detail in error.details)]
     targets = [detail.target.lstrip("/") for detail in error.details if detail.target]

@@ -395,6 +395,23 @@ def doctor(entities: tuple[str, ...], as_json: bool, strict: bool) -> None:
     sys.exit(0 if run_doctor(entities, as_json=as_json, strict=strict) else 1)
 
 
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--entity", help="As the user of this entity sees it.  [default: the first one]")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+@_plainly
+def coverage(file: Path, entity: str | None, as_json: bool) -> None:
+    """Say where the objects and fields that FILE names are, and what can be done with them.
+
+    Names may be those of REST or of the XML API; FILE is YAML, CSV or text (docs/coverage.md).
+    Costs some API transactions for each object. Exits with 0 where all can be had, and with 1 where
+    something cannot.
+    """
+    from intacct_dagster.coverage import run_coverage
+
+    sys.exit(0 if run_coverage(file, entity, as_json=as_json) else 1)
+
+
 @main.group()
 def posting() -> None:
     """See what became of posted documents, and have refused ones sent again."""

@@ -35,6 +35,13 @@ from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.intacct.usage import Usage
 from intacct_dagster.intacct.walk import CHANGED, Proof, WalkResult, Window
 from intacct_dagster.intacct.xml_gateway import XmlAccess, xml_access
+from intacct_dagster.intacct.xml_names import (
+    known_names,
+    only_in_xml,
+    rest_name,
+    rest_path,
+    xml_name,
+)
 from intacct_dagster.intacct.xml_objects import XML_ONLY, XmlObject, xml_object, xml_objects
 
 __all__ = [
@@ -90,8 +97,13 @@ __all__ = [
     "document_facts",
     "explain",
     "is_loopback",
+    "known_names",
     "listening",
+    "only_in_xml",
+    "rest_name",
+    "rest_path",
     "xml_access",
+    "xml_name",
     "xml_object",
     "xml_objects",
 ]

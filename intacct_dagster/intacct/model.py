@@ -53,8 +53,9 @@ class Reference:
 class ObjectModel:
     """An object's model. `fields` can be selected in a query; `write_only` can only be sent.
 
-    `lists` are the dotted paths of its lists, with the objects whose records they hold. `by_period`
-    is true of one that is read whole, reporting period by period, and takes no queries.
+    `lists` are the dotted paths of its lists, with the objects whose records they hold. `methods`
+    are those of HTTP that it takes: POST, if records can be created. `by_period` is true of one
+    that is read whole, reporting period by period, and takes no queries.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ObjectModel:
     references: tuple[Reference, ...] = ()
     lists: Mapping[str, str] = field(default_factory=dict)
     by_period: bool = False
+    methods: frozenset[str] = frozenset()
 
 
 def read_model(result: object, name: str, about: About) -> ObjectModel:
@@ -83,6 +85,7 @@ def read_model(result: object, name: str, about: About) -> ObjectModel:
             Reference(path, _object(each), each.get("isOwner") is True)
             for path, each in _walk(model, "refs", "", 0)
         ),
+        methods=frozenset((_text(model.get("httpMethods")) or "").replace(" ", "").split(",")),
         lists={path: _object(each) for path, each in _walk(model, "lists", "", 0)},
     )
 
