@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from intacct_dagster.config import Settings
 from intacct_dagster.intacct import (
     MOSTLY_PRIVATE,
+    XML_ONLY,
     AccessDenied,
     AuthorizationCode,
     ClientCredentials,
@@ -83,7 +84,9 @@ def prove(settings: Settings, intacct: Intacct, entity: str) -> None:
     client = intacct.entity(entity)
     refused: IntacctError | None = None
     # Those of the configuration may be misspelt or not allowed, and the session good all the same.
-    for name in dict.fromkeys([*(each.name for each in settings.objects), *MOSTLY_PRIVATE]):
+    # The XML API has a sender and sessions of its own.
+    objects = [each.name for each in settings.objects if not each.name.startswith(XML_ONLY)]
+    for name in dict.fromkeys([*objects, *MOSTLY_PRIVATE]):
         try:
             client.prove_scope(name)
         except (AccessDenied, RequestRefused) as error:

@@ -591,6 +591,10 @@ class Settings(_Settings):
         watched = self.schedules.watch or ()
         for name in sorted(set(watched) - {each.name for each in self.objects}):
             raise ValueError(f"schedules.watch: {name} is not among the objects: add it there")
+        for name in watched:
+            only_xml = xml_object(name)
+            if only_xml is not None and only_xml.by_period:
+                raise ValueError(f"schedules.watch: {name} has no change times: leave it out")
         for name, feed in self.feeds.items():
             if not _NAME.match(name):
                 raise ValueError(f"feed '{name}': a name is lower case, like sales_invoices")

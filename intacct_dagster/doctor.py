@@ -303,7 +303,7 @@ def _permissions(patient: Patient) -> Iterator[Finding]:
 
     def ask(pair: tuple[str, str]) -> Finding | None:
         try:
-            patient.intacct.entity(pair[0]).count(pair[1])
+            patient.intacct.entity(pair[0]).try_reading(pair[1])
         except IntacctError as error:
             return _wrong("permission", error, *pair)
         return None

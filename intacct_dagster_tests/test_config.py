@@ -338,6 +338,12 @@ def test_an_object_of_the_xml_api_needs_a_sender_and_is_told_which() -> None:
     assert access.url == "http://127.0.0.1:8765/ia/xml/xmlgw.phtml"
 
 
+def test_what_has_no_change_times_cannot_be_watched() -> None:
+    text = DETAIL.replace("gl-detail", "gl-account-balance") + XML
+    (line,) = errors(f"{text}schedules: {{watch: [xml/gl-account-balance]}}\n")
+    assert "xml/gl-account-balance has no change times" in line
+
+
 def test_the_senders_password_is_kept_like_the_secret() -> None:
     settings = read(DETAIL + XML)
     assert "s3nder" not in repr(settings) + str(settings) + repr(settings.xml_access)

@@ -248,3 +248,14 @@ def test_files_that_others_may_read_and_a_key_that_is_another(
     wrong = practice.examine().only("error")
     assert wrong["check"] == "state store"
     assert "nothing was changed" in wrong["seen"] + wrong["remedy"]
+
+
+def test_objects_of_the_xml_api_are_tried_as_they_are_read(practice: Practice) -> None:
+    practice.change("objects:\n", "objects:\n  - xml/gl-detail\n  - xml/gl-account-balance\n")
+    practice.change("company:", "xml: {sender_id: sandbox, sender_password: a-sender}\ncompany:")
+    wrong = practice.examine()
+    refused = {each["object"] for each in wrong.of("error")}
+    assert refused == {"xml/gl-detail", "xml/gl-account-balance"}
+    assert all("xml.sender_password" in each["remedy"] for each in wrong.of("error"))
+    practice.change("a-sender", "sandbox-sender")
+    assert practice.examine().of("error") == []

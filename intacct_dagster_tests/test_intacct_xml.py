@@ -198,6 +198,16 @@ def test_a_period_that_does_not_add_up_is_read_again_and_then_refused(
     assert list(tmp_path.rglob("*.json")) == []
 
 
+def test_balances_take_no_queries_and_say_so(at: Callable[..., IntacctClient]) -> None:
+    client = at()
+    with pytest.raises(RequestRefused, match="takes no queries"):
+        client.count(BALANCE)
+    client.try_reading(BALANCE)
+    client.try_reading(DETAIL)
+    with pytest.raises(AuthenticationRefused):
+        at(password="a-wrong-password").try_reading(BALANCE)
+
+
 def test_a_session_that_ended_is_opened_anew_once(
     sandbox: RunningSandbox, at: Callable[..., IntacctClient]
 ) -> None:

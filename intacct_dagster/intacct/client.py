@@ -442,22 +442,39 @@ class IntacctClient:
         only_xml = xml_object(object)
         if only_xml is None or not only_xml.by_period:
             raise ValueError(f"{object} is not told by reporting period")
+        between: tuple[Filter, ...] = (
+            {"$lte": {"startDate": last.isoformat()}},
+            {"$gte": {"endDate": first.isoformat()}},
+        )
+        periods = self._periods(between, LARGEST_PAGE)
+        return self._xml_gateway(object).read_periods(only_xml, periods, fields, into)
+
+    def try_reading(self, object: str) -> None:
+        """Reads next to nothing of `object`, to see whether it may be. Costs a transaction or two.
+
+        Raises what reading it would raise.
+        """
+        only_xml = xml_object(object)
+        if only_xml is None or not only_xml.by_period:
+            self.count(object)
+            return
+        gateway = self._xml_gateway(object)
+        for period in self._periods((), 1)[:1]:
+            gateway.try_reading(only_xml, period)
+
+    def _periods(self, filters: Sequence[Filter], most: int) -> list[str]:
+        """Names of budgetable reporting periods, the first ones first."""
         page = self.ask(
             Query(
                 _PERIODS,
                 ("id",),
-                (
-                    {"$eq": {"isBudgetable": True}},
-                    {"$lte": {"startDate": last.isoformat()}},
-                    {"$gte": {"endDate": first.isoformat()}},
-                ),
+                ({"$eq": {"isBudgetable": True}}, *filters),
                 order_by=({"startDate": "asc"}, {"key": "asc"}),
-                size=LARGEST_PAGE,
+                size=most,
                 parameters=self._parameters(),
             )
         )
-        periods = list(dict.fromkeys(str(row["id"]) for row in page.rows))
-        return self._xml_gateway(object).read_periods(only_xml, periods, fields, into)
+        return list(dict.fromkeys(str(row["id"]) for row in page.rows))
 
     def _xml_gateway(self, object: str) -> XmlGateway:
         if self._gateway is None:

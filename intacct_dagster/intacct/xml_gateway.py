@@ -54,8 +54,7 @@ from intacct_dagster.intacct.xml_objects import ENTITY, FieldType, XmlObject
 LARGEST_XML_PAGE: Final = 2000
 _LARGEST_READ: Final = 1000
 
-#: Bytes of a page of balances in memory and on disk are bounded by this many rows; the number of
-#: pages of a period by the number of rows that its first page tells.
+#: The most reporting periods of one reading: fifty years of months.
 _MOST_PERIODS: Final = 600
 
 #: A session is renewed so long before it ends.
@@ -153,6 +152,13 @@ class XmlGateway:
     def query(self, what: XmlObject, query: Query) -> QueryPage:
         """One page, as the query service would give it."""
         about = About(self._entity, what.name)
+        if what.by_period:
+            raise RequestRefused(
+                f"{what.name} takes no queries: it is read whole, by reporting period.",
+                entity=self._entity,
+                object=what.name,
+                remedy="Its changes cannot be counted, nor its rows asked for by key.",
+            )
         if query.filter_expression is not None:
             raise ValueError("the XML gateway is asked for what fits all filters")
         known = {ENTITY}
@@ -230,6 +236,11 @@ class XmlGateway:
             object=what.name,
         )
 
+    def try_reading(self, what: XmlObject, period: str) -> None:
+        """Asks for one row of a period, and keeps nothing."""
+        self._call(_period_function(what, period, 1), About(self._entity, what.name), what)
+        self._meter.add(Usage(pages=1, transactions=1))
+
     def _read_period(
         self,
         what: XmlObject,
@@ -239,12 +250,7 @@ class XmlGateway:
         folder: Path,
         about: About,
     ) -> list[Path]:
-        named = period.replace("\\", "\\\\").replace("'", "\\'")
-        function = (
-            f"<readByQuery><object>{what.xml}</object><fields>*</fields>"
-            f"<query>PERIOD = '{escape(named)}'</query><pagesize>{_LARGEST_READ}</pagesize>"
-            "</readByQuery>"
-        )
+        function = _period_function(what, period, _LARGEST_READ)
         files: list[Path] = []
         total, came = 0, 0
         for page in itertools.count():
@@ -505,6 +511,14 @@ def _details(errors: Iterable[XmlError], what: XmlObject | None) -> Iterable[Err
         words = re.findall(r"[A-Z0-9_]+", error.said)
         named = [what.by_xml[word].path for word in words if what and word in what.by_xml]
         yield ErrorDetail(None, error.said, error.number or None, named[0] if named else None)
+
+
+def _period_function(what: XmlObject, period: str, size: int) -> str:
+    named = period.replace("\\", "\\\\").replace("'", "\\'")
+    return (
+        f"<readByQuery><object>{what.xml}</object><fields>*</fields>"
+        f"<query>PERIOD = '{escape(named)}'</query><pagesize>{size}</pagesize></readByQuery>"
+    )
 
 
 def _each(name: str, texts: Iterable[str]) -> str:
