@@ -10,12 +10,14 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from intacct_dagster.post import PostingEngine, Step
 from intacct_dagster.sandbox import COMPANY, RunningSandbox, serve
 from intacct_dagster.warehouse import Ledger
 from intacct_dagster_tests import posting_child
 from intacct_dagster_tests.posting_world import INVOICE, World
+from intacct_dagster_tests.state_stores import STORES, empty_store
 
 #: The story that leads to each step. A new step is not tested until it has one.
 STORIES = {
@@ -52,13 +54,19 @@ def test_every_step_has_a_story() -> None:
     assert set(STORIES) == set(Step)
 
 
+@pytest.fixture(params=STORES)
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with empty_store(request.param, tmp_path) as url:
+        yield url
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", list(Step), ids=lambda step: step.name.lower())
 def test_a_process_killed_at_a_step_loses_and_doubles_nothing(
-    sandbox: RunningSandbox, tmp_path: Path, step: Step, moment: str
+    sandbox: RunningSandbox, state: str, step: Step, moment: str
 ) -> None:
     story = STORIES[step]
-    state, prefix = f"sqlite:///{tmp_path}/state.db", f"{step.name}-{moment}/"
+    prefix = f"{step.name}-{moment}-{make_url(state).get_backend_name()}/"
     child = PROCESSES.Process(
         target=posting_child.main,
         args=(sandbox.base_url, state, prefix, story, step.name, moment),
@@ -90,9 +98,9 @@ class Asking(Ledger):
 
 
 def test_of_two_processes_with_one_plan_one_posts_and_the_other_finds_it_done(
-    sandbox: RunningSandbox, tmp_path: Path
+    sandbox: RunningSandbox, state: str
 ) -> None:
-    state, prefix = f"sqlite:///{tmp_path}/state.db", "two/"
+    prefix = f"two-{make_url(state).get_backend_name()}/"
     under_way, go_on = PROCESSES.Event(), PROCESSES.Event()
     child = PROCESSES.Process(
         target=posting_child.post_slowly,

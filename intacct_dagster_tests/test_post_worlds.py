@@ -21,6 +21,7 @@ from intacct_dagster.post import PostingEngine, Sent, Step, _Tries
 from intacct_dagster.sandbox import RunningSandbox, serve
 from intacct_dagster.warehouse import Chunk, Item
 from intacct_dagster_tests.posting_world import NOBODY, Clock, Storm, Weather, World
+from intacct_dagster_tests.state_stores import STORES, empty_store
 
 WORLDS = int(os.environ.get("INTACCT_WORLDS", "200"))
 PARTS = 10  # so that two workers share them
@@ -65,10 +66,23 @@ def live(
     weather: type[Weather] = Weather,
     engine: type[PostingEngine] = PostingEngine,
 ) -> None:
-    """One world, from its seed to the last judgement."""
+    """One world, from its seed to the last judgement, on a state store of its own."""
+    own = folder / str(seed)
+    own.mkdir()
+    with empty_store(STORES[seed % len(STORES)], own) as state:
+        _live(seed, base_url, state, f"{folder.name}-{seed}/", weather, engine)
+
+
+def _live(
+    seed: int,
+    base_url: str,
+    state: str,
+    prefix: str,
+    weather: type[Weather],
+    engine: type[PostingEngine],
+) -> None:
     chance = random.Random(seed)
     clock = Clock()
-    state, prefix = f"sqlite:///{folder}/{seed}.db", f"{folder.name}-{seed}/"
 
     def watch(step: Step, moment: str) -> None:
         if chance.random() < mortality:

@@ -15,12 +15,13 @@ from intacct_dagster.read_back import Difference, Reader, _compare, _Document
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 from intacct_dagster.warehouse import Posted
 from intacct_dagster_tests.posting_world import INVOICE, World
+from intacct_dagster_tests.state_stores import STORES, empty_store
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with serve() as sandbox:
-        world = World(sandbox.base_url, f"sqlite:///{tmp_path}/state.db")
+@pytest.fixture(params=STORES)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with serve() as sandbox, empty_store(request.param, tmp_path) as state:
+        world = World(sandbox.base_url, state)
         yield world
         world.close()
 

@@ -23,6 +23,7 @@ from intacct_dagster.warehouse.ledger import (
     Rejected,
 )
 from intacct_dagster.warehouse.state import open_state
+from intacct_dagster_tests.state_stores import STORES, empty_store
 
 INVOICE = "accounts-receivable/invoice"
 DAY = date(2026, 10, 13)
@@ -37,9 +38,15 @@ class Clock:
         return self.time
 
 
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with empty_store(request.param, tmp_path) as url:
+        yield url
+
+
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[sa.Engine]:
-    engine = open_state(f"sqlite:///{tmp_path}/state.db")
+def engine(url: str) -> Iterator[sa.Engine]:
+    engine = open_state(url)
     yield engine
     engine.dispose()
 
@@ -361,10 +368,9 @@ print(sum(Ledger(engine, "demo").start_sending(chunk) for chunk in sys.argv[2:])
 
 
 def test_processes_that_claim_the_same_chunks_share_them_without_overlap(
-    tmp_path: Path, ledger: Ledger
+    url: str, ledger: Ledger
 ) -> None:
     chunks = plan(ledger, *(item(f"S{n:03}") for n in range(20)), size=1)
-    url = f"sqlite:///{tmp_path}/state.db"
     ids = [chunk.chunk_id for chunk in chunks]
     processes = [
         subprocess.Popen(
@@ -379,3 +385,12 @@ def test_processes_that_claim_the_same_chunks_share_them_without_overlap(
 
     assert sum(claimed) == 20
     assert set(states(ledger).values()) == {"sending"}
+
+
+def test_processes_that_find_no_state_store_make_one(url: str) -> None:
+    made = "import sys; from intacct_dagster.warehouse import *; open_state(sys.argv[1]); print(1)"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", made, url], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [each.communicate(timeout=60)[0] for each in processes] == ["1\n"] * 2

@@ -32,7 +32,7 @@ def given_rows(
     if connection.dialect.name == "sqlite":
         row = sa.func.json_each(text).table_valued("value").c.value
     else:
-        array = sa.func.jsonb_array_elements(sa.cast(text, JSONB))
+        array = sa.func.jsonb_array_elements(sa.cast(sa.literal(text), JSONB))
         row = array.table_valued(sa.column("value", JSONB)).c.value
     return tuple(
         _typed(connection, _GivenAt(row, sa.literal(place)), type_)

@@ -177,8 +177,12 @@ _guard_states(
     f"""
     CREATE OR REPLACE FUNCTION posting_items_ways() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-      IF TG_OP = 'DELETE' THEN RAISE EXCEPTION 'the ledger forgets nothing'; END IF;
-      IF NOT ({_KNOWN_WAY}) THEN RAISE EXCEPTION 'the ledger knows no such way'; END IF;
+      IF TG_OP = 'DELETE' THEN
+        RAISE EXCEPTION 'the ledger forgets nothing' USING ERRCODE = 'check_violation';
+      END IF;
+      IF NOT ({_KNOWN_WAY}) THEN
+        RAISE EXCEPTION 'the ledger knows no such way' USING ERRCODE = 'check_violation';
+      END IF;
       RETURN NEW;
     END $$
     """,

@@ -50,6 +50,9 @@ def open_state(url: str) -> sa.Engine:
         engine = _sqlite(parsed)
     try:
         with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                # what several processes find missing at once, one of them makes
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7240118)"))
             METADATA.create_all(connection)
             _add_new_columns(connection)
     except DBAPIError as error:
