@@ -453,6 +453,9 @@ class Feed(_Settings):
     """The column with the document's amount, where neither `total` nor `compare` tells."""
     payload: dict[str, Any]
     """Intacct's fields, and where the value of each comes from."""
+    on_change: Literal["report", "patch"] = "report"
+    """What becomes of a document that was posted and that its source has otherwise now: it is told,
+    or its record in Intacct is changed where that may be."""
     after: tuple[str, ...] = ()
     """Feeds that are posted before this one in a run that has both: a customer before the
     invoices for it."""
@@ -495,6 +498,7 @@ class Feed(_Settings):
             payload=self.payload,
             match_on=self.match_on,
             compare=self.compare,
+            changes=self.on_change == "patch",
         )
 
 

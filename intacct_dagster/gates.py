@@ -70,6 +70,7 @@ class Gate(StrEnum):
     REFERENCES = "references_usable"
     NEW = "not_entered_already"
     PRECISION = "amounts_fit_currency"
+    CHANGE = "change_allowed"
 
 
 @dataclass(frozen=True)

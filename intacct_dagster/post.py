@@ -32,10 +32,12 @@ from intacct_dagster.intacct import (
     OutcomeUnknown,
     Query,
     RequestRefused,
+    Scalar,
     Throttled,
     Window,
     explain,
 )
+from intacct_dagster.read_back import agrees
 from intacct_dagster.warehouse import (
     Accepted,
     Chunk,
@@ -127,6 +129,7 @@ class Step(StrEnum):
     REPLAY = "send the same bytes again"
     READ_BACK = "ask Intacct for the source ids of a chunk"
     SETTLE = "settle a chunk by what Intacct holds"
+    COMPARE = "ask Intacct for the documents that a chunk changes"
 
 
 #: The (key, id) of Intacct's records that carry a source id, by source id.
@@ -145,6 +148,19 @@ def _note(found: Found, row: Mapping[str, Any], match_on: str) -> None:
     found.setdefault(str(row[match_on]), []).append(
         (str(row["key"]), None if name is None else str(name))
     )
+
+
+def _key_of(change: bytes) -> object:
+    return msgspec.json.decode(change, type=dict[str, Any]).get("key")
+
+
+def _stray(chunk: Chunk, answer: BatchAnswer) -> str | None:
+    """A key in the answer to changes that is not the one that was sent at its place."""
+    sent = [each.get("key") for each in msgspec.json.decode(chunk.body, type=list[dict[str, Any]])]
+    for each in answer.outcomes:
+        if isinstance(each, Created) and each.key != sent[each.position]:
+            return each.key
+    return None
 
 
 def _parts(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -213,8 +229,7 @@ class PostingEngine:
             self._client.prove_scope(object)
         with self._ledger.turn(object, self._entity):
             with self._step(Step.LOOK):
-                look = self._look(object, match_on, len(items), known_until)
-                there = look([item.source_id for item in items])
+                there = self._look(object, match_on, len(items), known_until)(items)
             with self._step(Step.PLAN):
                 chunks = self._ledger.plan(
                     object,
@@ -286,7 +301,7 @@ class PostingEngine:
             proven.result()
             for part in _parts(items, chunk_size * self._in_flight):
                 with self._step(Step.LOOK):
-                    found = look([item.source_id for item in part])
+                    found = look(part)
                 there.update({name: [key for key, _ in each] for name, each in found.items()})
                 with self._step(Step.PLAN):
                     chunks = self._ledger.plan(
@@ -427,6 +442,8 @@ class PostingEngine:
                 f"under way. Run this partition again after {READ_BACK_AFTER.seconds // 60} min.",
             )
         try:
+            if chunk.changes:
+                return self._compare(chunk)
             return self._read_back(chunk, match_on, chosen)
         except IntacctError as error:
             return self._still_uncertain(chunk, f"Intacct cannot be asked: {error}")
@@ -438,10 +455,18 @@ class PostingEngine:
                 chunk.body,
                 count=chunk.size,
                 idempotency_key=chunk.idempotency_key,
+                change=chunk.changes,
             )
 
     def _record(self, chunk: Chunk, answer: BatchAnswer, splits: _Tries) -> Sent:
-        if answer.whole and answer.http_status in _NO_SUCH_PLACE:
+        if chunk.changes and (stray := _stray(chunk, answer)):
+            note = f"the answer is about {stray}, which was not sent at its place"
+            if chunk.state is not ChunkState.UNCERTAIN:
+                with self._step(Step.DOUBT):
+                    self._ledger.uncertain(chunk.chunk_id, note)
+            return Sent(chunk.chunk_id, chunk.size, uncertain=chunk.size, note=note)
+        # a change of a record that is gone is answered with 404 as well
+        if answer.whole and answer.http_status in _NO_SUCH_PLACE and not chunk.changes:
             with self._step(Step.PUT_BACK):
                 self._ledger.nothing_created(
                     chunk.chunk_id, http_status=answer.http_status, note="no such place"
@@ -526,17 +551,46 @@ class PostingEngine:
             note=f"read back: {chunk.size - len(found)} were never created and are planned anew",
         )
 
+    def _compare(self, chunk: Chunk) -> Sent:
+        """Settles changes by what Intacct holds: what is not as it was to be is changed anew.
+
+        A change that was made once more is made for the record as it is, so nothing is done twice.
+        """
+        items = self._ledger.sent(chunk.chunk_id)
+        keys = {item.source_id: str(_key_of(item.payload)) for item in items}
+        with self._step(Step.COMPARE):
+            records = self._client.get(chunk.object, keys.values())
+        made = {
+            item.source_id: (keys[item.source_id], None)
+            for item in items
+            if item.document is not None
+            and agrees(item.document, records.get(keys[item.source_id]))
+        }
+        with self._step(Step.SETTLE):
+            self._ledger.settle_by_read_back(
+                chunk.chunk_id, made, f"compared: {len(made)} of {chunk.size} were changed"
+            )
+        return Sent(
+            chunk.chunk_id,
+            chunk.size,
+            posted=len(made),
+            note=f"compared: {chunk.size - len(made)} were not changed and are planned anew",
+        )
+
     def _look(
         self, object: str, match_on: str, documents: int, known_until: datetime | None
-    ) -> Callable[[Sequence[str]], Found]:
+    ) -> Callable[[Sequence[Item]], Found]:
         """Tells which source ids came into Intacct since the copy, the cheaper of two ways.
 
-        By asking for the ids, or, where little changed since, by reading what changed, once.
+        By asking for the ids, or, where little changed since, by reading what changed, once. Of
+        changes it tells those whose record is no longer as it was when the change was made.
         """
 
-        def ask(source_ids: Sequence[str]) -> Found:
-            return self._find(object, match_on, source_ids)
+        def ask(items: Sequence[Item]) -> Found:
+            return self._find(object, match_on, [item.source_id for item in items])
 
+        if self._ledger.is_of_changes:
+            return lambda items: self._moved(object, items)
         questions = -(-documents // IDS_IN_A_QUERY)
         if known_until is None or questions <= 2:
             return ask
@@ -559,7 +613,33 @@ class PostingEngine:
         for row in rows.values():
             if row.get(match_on) is not None:
                 _note(found, row, match_on)
-        return lambda source_ids: {each: found[each] for each in source_ids if each in found}
+        return lambda items: {
+            item.source_id: found[item.source_id] for item in items if item.source_id in found
+        }
+
+    def _moved(self, object: str, items: Sequence[Item]) -> Found:
+        """Changes whose record is gone, or changed since the change was made: made anew, they may
+        be others."""
+        changed = "audit.modifiedDateTime"
+
+        def ask(part: Sequence[Item]) -> Sequence[Mapping[str, Any]]:
+            keys: list[Scalar] = [item.key for item in part]
+            query = Query(object, ("key", changed), ({"$in": {"key": keys}},), size=LARGEST_PAGE)
+            with self._slots:
+                return self._client.query(query).rows
+
+        parts = [items[n : n + IDS_IN_A_QUERY] for n in range(0, len(items), IDS_IN_A_QUERY)]
+        with ThreadPoolExecutor(self._in_flight) as threads:
+            now = {
+                str(row["key"]): row.get(changed)
+                for rows in threads.map(ask, parts)
+                for row in rows
+            }
+        return {
+            item.source_id: [(str(item.key), None)]
+            for item in items
+            if item.as_of is None or now.get(str(item.key)) != item.as_of
+        }
 
     def _find(self, object: str, match_on: str, source_ids: Sequence[str]) -> Found:
         """Intacct's records that carry these source ids."""

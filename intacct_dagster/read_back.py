@@ -401,6 +401,12 @@ def _row_agrees(sent: _Flat, held: Mapping[str, Any], not_shown: frozenset[str])
     )
 
 
+def agrees(document: bytes, record: Mapping[str, Any] | None) -> bool:
+    """Whether a whole record is as this document was, or would be, sent."""
+    sent = _Document(Posted("", "", document, ""))
+    return not any(each is not None for each in _compare(sent, record, ""))
+
+
 # -- by whole records -----------------------------------------------------------------------------
 
 

@@ -22,10 +22,10 @@ from intacct_dagster_tests.posting_world import NOBODY, POISON, World, once_each
 
 def documents(world: World, story: str) -> tuple[list[Item], list[Item]]:
     """The good and the bad documents of a story. There are always several chunks of two."""
-    good = [world.item(f"S{number}") for number in range(1, 5)]
+    taken = [world.item(f"S{number}") for number in range(1, 5)]
     if story == "poisoned":
-        return good, [world.item(f"S2-{POISON}")]
-    return good, [world.item("S2-bad", customer=NOBODY)]
+        return taken, [world.item(f"S2-{POISON}")]
+    return taken, [world.item("S2-bad", customer=NOBODY)]
 
 
 def play(world: World, story: str, items: Sequence[Item]) -> None:
@@ -61,8 +61,24 @@ def play(world: World, story: str, items: Sequence[Item]) -> None:
             with suppress(IntacctError):
                 world.post(items, size=2)
             world.post(items, size=2)
+        case "change":
+            world.post(items)
+            world.change([world.otherwise(item) for item in good(items)], size=2)
+        case "lost change" | "lost change, days ago":
+            world.post(items)
+            weather.storm = once_each(weather.lose_answer)
+            later = [world.otherwise(item) for item in good(items)]
+            world.change(later, size=2)
+            if story == "lost change, days ago":
+                world.clock.time += REPLAY_WITHIN
+            world.change(later, size=2)
         case _:
             raise ValueError(story)
+
+
+def good(items: Sequence[Item]) -> list[Item]:
+    """Those that Intacct takes."""
+    return [item for item in items if NOBODY.encode() not in item.payload]
 
 
 def post_slowly(base_url: str, state: str, prefix: str, under_way: Event, go_on: Event) -> None:
@@ -75,8 +91,8 @@ def post_slowly(base_url: str, state: str, prefix: str, under_way: Event, go_on:
                 raise TimeoutError
 
     world = World(base_url, state, prefix=prefix, watch=watch)
-    good, _ = documents(world, "calm")
-    world.post(good, size=2)
+    taken, _ = documents(world, "calm")
+    world.post(taken, size=2)
 
 
 def main(base_url: str, state: str, prefix: str, story: str, step: str, moment: str) -> None:
@@ -87,6 +103,9 @@ def main(base_url: str, state: str, prefix: str, story: str, step: str, moment: 
             os.kill(os.getpid(), signal.SIGKILL)
 
     with stamina.set_testing(True, attempts=2):
-        world = World(base_url, state, prefix=prefix, watch=watch)
-        good, bad = documents(world, story)
-        play(world, story, [*good, *bad])
+        if "change" in story:
+            world = World(base_url, state, prefix=prefix, watch_changes=watch)
+        else:
+            world = World(base_url, state, prefix=prefix, watch=watch)
+        taken, refused = documents(world, story)
+        play(world, story, [*taken, *refused])

@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 
+from intacct_dagster.changes import Change, Changed, changes_of
 from intacct_dagster.intacct import ClientCredentials, Intacct, IntacctClient, IntacctError, Query
 from intacct_dagster.post import READ_BACK_AFTER, PostingEngine, Watch
+from intacct_dagster.read_back import agrees
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 from intacct_dagster.warehouse import Chunk, Entry, Item, ItemState, Ledger, open_state
 
@@ -47,7 +49,7 @@ class Weather(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/services/core/query"):
             self.reads.append((request.url.path, request.read()))
-        if "/objects/" in request.url.path and request.method == "POST":
+        if "/objects/" in request.url.path and request.method in ("POST", "PATCH"):
             request.read()
             self.writes.append((request.headers.get("Idempotency-Key", ""), request.content))
             answer = self.storm(request) if self.storm else None
@@ -155,6 +157,7 @@ class World:
         watch: Watch = _unwatched,
         clock: Clock | None = None,
         weather: type[Weather] = Weather,
+        watch_changes: Watch = _unwatched,
         engine: type[PostingEngine] = PostingEngine,
     ) -> None:
         self.base_url = base_url
@@ -171,7 +174,9 @@ class World:
             transport=self.weather,
         )
         client = self.intacct.entity("E110")
+        self.client = client
         self.engine = engine(client, self.ledger, now=self.clock, watch=watch)
+        self.changes = engine(client, self.ledger.of_changes, now=self.clock, watch=watch_changes)
         self.customer, self.other_customer = self._two_customers(client)
 
     @staticmethod
@@ -249,6 +254,72 @@ class World:
                 return
             self.clock.time += READ_BACK_AFTER
         raise AssertionError(f"after 8 runs: {self.states()}")
+
+    def otherwise(self, item: Item) -> Item:
+        """The same document as its source has it later: another day, a line more, one less."""
+        payload = json.loads(item.payload)
+        payload["dueDate"] = (DAY + timedelta(days=45)).isoformat()
+        (line,) = payload["lines"]
+        payload["lines"] = [{**line, "txnAmount": "10.00"}, {**line, "txnAmount": "4.25"}]
+        return Item(item.source_id, DAY, "14.25", json.dumps(payload).encode())
+
+    def change(self, items: Sequence[Item], *, size: int = 500) -> None:
+        """A whole run of changes: what is posted otherwise than these items, is changed."""
+        self.changes.settle(INVOICE, "referenceNumber")
+        keys = self.ledger.posted_keys(INVOICE, "E110", "sales")
+        posted = self.ledger.posted_payloads(INVOICE, "E110", list(keys))
+        by_id = {item.source_id: item for item in items}
+        made = changes_of(
+            self.client,
+            INVOICE,
+            [
+                Changed(name, keys[name], posted[name], item.payload)
+                for name, item in sorted(by_id.items())
+                if posted[name] != item.payload
+            ],
+        )
+        changes = [each for each in made if isinstance(each, Change)]
+        self.changes.post(
+            "sales",
+            INVOICE,
+            "referenceNumber",
+            [
+                Item(
+                    each.source_id,
+                    DAY,
+                    by_id[each.source_id].amount,
+                    each.body,
+                    each.key,
+                    by_id[each.source_id].payload,
+                    each.as_of,
+                )
+                for each in changes
+            ],
+            documents=len(changes),
+            run_id="run",
+            chunk_size=size,
+        )
+
+    def recover_changes(self, items: Sequence[Item], *, size: int = 500) -> None:
+        """Runs in good weather until every change is made. Bounded."""
+        names = {item.source_id: item.payload for item in items}
+        for _ in range(8):
+            try:
+                self.change(items, size=size)
+            except IntacctError:
+                continue
+            if self.ledger.posted_payloads(INVOICE, "E110", list(names)) == names:
+                return
+            self.clock.time += READ_BACK_AFTER
+        raise AssertionError("after 8 runs not all is changed")
+
+    def assert_changed(self, items: Sequence[Item]) -> None:
+        """Intacct holds each of these documents exactly so, and none twice."""
+        keys = dict(self.books())
+        records = self.client.get(INVOICE, [keys[item.source_id] for item in items])
+        for item in items:
+            assert agrees(item.payload, records[keys[item.source_id]]), item.source_id
+        assert sorted(self.created()) == sorted(set(self.created()))
 
     def entries(self) -> list[Entry]:
         """The ledger's entries of this world."""

@@ -36,6 +36,21 @@ STORIES = {
     Step.REPLAY: "lost answer",
     Step.READ_BACK: "lost request, days ago",
     Step.SETTLE: "lost answer, days ago",
+    Step.COMPARE: "lost change, days ago",
+}
+
+#: Changes take the same steps, and one of their own.
+STORIES_OF_CHANGES = {
+    Step.LOOK: "change",
+    Step.PLAN: "change",
+    Step.CLAIM: "change",
+    Step.SEND: "change",
+    Step.RECORD: "change",
+    Step.DOUBT: "lost change",
+    Step.CLAIM_REPLAY: "lost change",
+    Step.REPLAY: "lost change",
+    Step.COMPARE: "lost change, days ago",
+    Step.SETTLE: "lost change, days ago",
 }
 
 
@@ -61,12 +76,15 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("step", list(Step), ids=lambda step: step.name.lower())
+@pytest.mark.parametrize(
+    ("step", "story"),
+    dict.fromkeys((*STORIES.items(), *STORIES_OF_CHANGES.items())),
+    ids=lambda each: each.name.lower() if isinstance(each, Step) else each,
+)
 def test_a_process_killed_at_a_step_loses_and_doubles_nothing(
-    sandbox: RunningSandbox, state: str, step: Step, moment: str
+    sandbox: RunningSandbox, state: str, step: Step, story: str, moment: str
 ) -> None:
-    story = STORIES[step]
-    prefix = f"{step.name}-{moment}-{make_url(state).get_backend_name()}/"
+    prefix = f"{step.name}-{story}-{moment}-{make_url(state).get_backend_name()}/"
     child = PROCESSES.Process(
         target=posting_child.main,
         args=(sandbox.base_url, state, prefix, story, step.name, moment),
@@ -82,6 +100,10 @@ def test_a_process_killed_at_a_step_loses_and_doubles_nothing(
     world.recover([*good, *bad], size=2)
 
     world.assert_exactly_once(good, bad)
+    if "change" in story:
+        later = [world.otherwise(item) for item in good]
+        world.recover_changes(later, size=2)
+        world.assert_changed(later)
     world.close()
 
 

@@ -5,6 +5,7 @@ A world is made from its seed; a failing one names it. INTACCT_WORLDS says how m
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import uuid
@@ -95,6 +96,7 @@ def _live(
             state,
             prefix=prefix,
             watch=watch,
+            watch_changes=watch,
             clock=clock,
             weather=weather,
             engine=engine,
@@ -116,6 +118,20 @@ def _live(
     runs[0].weather.storm = None
     runs[0].recover(items, size=size)
     runs[0].assert_exactly_once(good, bad)
+    if seed % 2:
+        later = [runs[0].otherwise(item) for item in good]
+        for _ in range(chance.randint(1, 2)):
+            mortality = chance.choice((0.0, 0.02, 0.1))
+            for run in runs:
+                run.weather.storm = _storm(chance, run.weather)
+                with suppress(IntacctError, Died):
+                    run.change(chance.sample(later, chance.randint(1, len(later))), size=size)
+            clock.time += chance.choice(PAUSES)
+        mortality = 0.0
+        runs[0].weather.storm = None
+        runs[0].recover_changes(later, size=size)
+        runs[0].assert_changed(later)
+        runs[0].assert_exactly_once(good, bad)
     for run in runs:
         run.close()
 
@@ -174,6 +190,25 @@ class RandomKey(Weather):
         return super().handle_request(request)
 
 
+class RandomKeyOfChanges(Weather):
+    """A mutant: every sending of a change has a key of its own."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if "Idempotency-Key" in request.headers and request.method == "PATCH":
+            request.headers["Idempotency-Key"] = uuid.uuid4().hex
+        return super().handle_request(request)
+
+
+class TakesChangesForMade(PostingEngine):
+    """A mutant: a change whose fate is unknown after the replay time counts as made."""
+
+    def _compare(self, chunk: Chunk) -> Sent:
+        items = self._ledger.sent(chunk.chunk_id)
+        made = {item.source_id: (str(json.loads(item.payload)["key"]), None) for item in items}
+        self._ledger.settle_by_read_back(chunk.chunk_id, made, "believed")
+        return Sent(chunk.chunk_id, chunk.size, posted=len(made))
+
+
 class RetriesTheUnknown(PostingEngine):
     """A mutant: a timeout or a 5xx counts as "it did not happen"."""
 
@@ -224,6 +259,8 @@ class WritesAfterSending(PostingEngine):
         (Weather, RetriesTheUnknown),
         (Weather, OtherPositions),
         (Weather, WritesAfterSending),
+        (RandomKeyOfChanges, PostingEngine),
+        (Weather, TakesChangesForMade),
     ],
 )
 def test_what_we_promise_depends_on_how_we_post(

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import msgspec
 
+from intacct_dagster.changes import Change, Changed, NotChanged, changes_of
 from intacct_dagster.config import Feed, Settings
 from intacct_dagster.defs.entities import counted, for_each
 from intacct_dagster.defs.failures import plainly
@@ -28,6 +29,7 @@ from intacct_dagster.intacct import document_facts
 from intacct_dagster.warehouse import (
     SHOWN_HASH,
     Document,
+    Ledger,
     Mark,
     Partition,
     PlannedDocument,
@@ -45,6 +47,9 @@ GROUP = "planned"
 #: it is settled, never to have arrived; the ledger leaves alone what it must.
 PLANNED = ("missing", "uncertain")
 
+#: What reconciliation says of a document whose record may be changed.
+CHANGED = "changed"
+
 _PROMISES = {
     Gate.PAYLOAD: "Every document is what Intacct's model asks for: required fields, types, "
     "allowed values, lengths.",
@@ -55,6 +60,7 @@ _PROMISES = {
     Gate.NEW: "No record of the same party, amount and date, or with the document's id in another "
     "field, is in Intacct already.",
     Gate.PRECISION: "No amount has more decimals than its currency.",
+    Gate.CHANGE: "What changed in the source after it was posted may be changed in Intacct.",
 }
 _HELD = {
     "source_id": "string",
@@ -73,6 +79,7 @@ _CREATED = {
     "file": "string",
     "line": "int",
 }
+_CHANGE = {"source_id": "string", "intacct_key": "string", "change": "string"}
 _TOTALS = {"entity": "string", "account": "string", "lines": "int", "amount": "string"}
 
 
@@ -112,6 +119,8 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
     spec = feed.spec(name)
     partitions = entity_days(settings)
     in_flight = settings.limits.concurrency
+    changes = feed.on_change == "patch"
+    gates = [gate for gate in Gate if changes or gate is not Gate.CHANGE]
 
     @dg.asset(
         key=key,
@@ -130,7 +139,7 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
             dg.AssetCheckSpec(
                 gate.value, asset=key, description=_PROMISES[gate], partitions_def=partitions
             )
-            for gate in Gate
+            for gate in gates
         ],
     )
     def plan(
@@ -138,25 +147,37 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         days = days_by_entity(context.partition_keys)
         run_id = context.run.run_id
-        found = plainly(settings, payloads, warehouse.warehouse, spec, partitions_of(days), PLANNED)
+        new = plainly(settings, payloads, warehouse.warehouse, spec, partitions_of(days), PLANNED)
+        other = plainly(
+            settings, payloads, warehouse.warehouse, spec, partitions_of(days), (CHANGED,)
+        )
+        ledger = warehouse.ledger(settings.company)
         allowed = warehouse.approvals(settings.company).no_duplicates(name)
         twins = plainly(
             settings,
             _twins,
             warehouse.warehouse,
             feed,
-            [each for each in found if each.source_id not in allowed],
+            [each for each in new if each.source_id not in allowed],
         )
 
-        def judge(entity: str) -> Judged:
-            mine = [each for each in found if each.entity == entity]
+        def judge(entity: str) -> tuple[Judged, list[Change | NotChanged]]:
+            mine = [each for each in (*new, *other) if each.entity == entity]
             with counted(settings, intacct, warehouse, run_id, entity, feed.object) as client:
-                return Gates(client, feed.object, in_flight=in_flight).judge(
+                judged = Gates(client, feed.object, in_flight=in_flight).judge(
                     [Candidate(each.source_id, each.day, each.payload) for each in mine],
                     [twins[each.source_id] for each in mine if each.source_id in twins],
                 )
+                return judged, changes_of(
+                    client,
+                    feed.object,
+                    _changed(ledger, name, feed, entity, other),
+                    in_flight=in_flight,
+                )
 
-        planned = _planned(found, dict(plainly(settings, for_each, judge, days, in_flight)))
+        planned = _planned(
+            (*new, *other), dict(plainly(settings, for_each, judge, days, in_flight))
+        )
         plainly(
             settings,
             replace_plan,
@@ -173,7 +194,7 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
             context.add_asset_metadata(_shown(each), partition_key=partition_key(*partition))
         context.log.info(_told(planned))
         yield dg.MaterializeResult()
-        for gate in Gate:
+        for gate in gates:
             if not context.has_partition_key:
                 for partition, each in by_partition.items():
                     context.log_event(
@@ -206,45 +227,79 @@ def _twins(warehouse: Warehouse, feed: Feed, documents: Sequence[Document]) -> d
     return {source_id: Twin(source_id, key, why) for source_id, key, why in found}
 
 
-def _planned(documents: Sequence[Document], judged: Mapping[str, Judged]) -> _Planned:
+def _changed(
+    ledger: Ledger, name: str, feed: Feed, entity: str, documents: Sequence[Document]
+) -> list[Changed]:
+    """The documents of an entity that are to be changed, with what was posted of them."""
+    mine = [each for each in documents if each.entity == entity]
+    if not mine:
+        return []
+    keys = ledger.posted_keys(feed.object, entity, name)
+    posted = ledger.posted_payloads(feed.object, entity, [each.source_id for each in mine])
+    return [
+        Changed(each.source_id, keys[each.source_id], posted[each.source_id], each.payload)
+        for each in mine
+        if each.source_id in posted and each.source_id in keys
+    ]
+
+
+def _planned(
+    documents: Sequence[Document],
+    judged: Mapping[str, tuple[Judged, Sequence[Change | NotChanged]]],
+) -> _Planned:
     held: dict[tuple[str, str], list[Held]] = {}
-    for entity, verdict in judged.items():
+    changes: dict[tuple[str, str], Change] = {}
+    for entity, (verdict, changed) in judged.items():
         for one in verdict.held:
             held.setdefault((entity, one.source_id), []).append(one)
+        for each in changed:
+            if isinstance(each, Change):
+                changes[entity, each.source_id] = each
+            else:
+                why = Held(each.source_id, Gate.CHANGE, "", each.reason, each.what_to_do)
+                held.setdefault((entity, each.source_id), []).append(why)
     planned = []
-    for each in documents:
-        why = held.get((each.entity, each.source_id), ())
+    for document in documents:
+        who = document.entity, document.source_id
+        reasons, change = held.get(who, ()), changes.get(who)
+        whole = payload_hash(document.payload)
         planned.append(
             PlannedDocument(
-                each.entity,
-                each.day,
-                each.source_id,
-                each.amount,
-                payload_hash(each.payload),
-                *(
-                    (why[0].gate.value, "; ".join(one.reason for one in why), why[0].what_to_do)
-                    if why
-                    else (None, None, None)
-                ),
+                document.entity,
+                document.day,
+                document.source_id,
+                document.amount,
+                payload_hash(change.body) if change else whole,
+                gate=reasons[0].gate.value if reasons else None,
+                reason="; ".join(one.reason for one in reasons) if reasons else None,
+                what_to_do=reasons[0].what_to_do if reasons else None,
+                document_hash=whole,
+                change=change.body if change else None,
+                changes_key=change.key if change else None,
+                changes_as_of=change.as_of if change else None,
             )
         )
     return _Planned(
         tuple(planned),
         {(each.entity, each.source_id): each for each in documents},
         held,
-        {entity: verdict.not_judged for entity, verdict in judged.items()},
+        {entity: verdict.not_judged for entity, (verdict, _) in judged.items()},
     )
 
 
 def _told(planned: _Planned) -> str:
     held = sum(each.held for each in planned.documents)
     plan = plan_hash(planned.documents)[:SHOWN_HASH] or "nothing to create"
-    return f"plan {plan}: {len(planned.documents) - held:,} to create, {held:,} held"
+    change = sum(each.action == "change" for each in planned.documents)
+    create = len(planned.documents) - held - change
+    to_change = f"{change:,} to change, " if change else ""
+    return f"plan {plan}: {create:,} to create, {to_change}{held:,} held"
 
 
 def _shown(planned: _Planned) -> dict[str, dg.MetadataValue]:
     """What a person approves: how many documents, their total, by entity and account."""
-    create = [each for each in planned.documents if not each.held]
+    create = [each for each in planned.documents if each.action == "create"]
+    change = [each for each in planned.documents if each.action == "change"]
     sources = [planned.sources[each.entity, each.source_id] for each in create]
     totals: dict[tuple[str, str], tuple[int, Decimal]] = {}
     for source in sources:
@@ -257,7 +312,25 @@ def _shown(planned: _Planned) -> dict[str, dg.MetadataValue]:
             plan_hash(planned.documents)[:SHOWN_HASH] or "nothing to create"
         ),
         "to_create": dg.MetadataValue.int(len(create)),
-        "held": dg.MetadataValue.int(len(planned.documents) - len(create)),
+        **(
+            {
+                "to_change": dg.MetadataValue.int(len(change)),
+                "documents_to_change": table_of(
+                    (
+                        {
+                            "source_id": each.source_id,
+                            "intacct_key": each.changes_key,
+                            "change": (each.change or b"").decode(),
+                        }
+                        for each in change
+                    ),
+                    _CHANGE,
+                ),
+            }
+            if change
+            else {}
+        ),
+        "held": dg.MetadataValue.int(sum(each.held for each in planned.documents)),
         "amount_to_create": dg.MetadataValue.text(
             f"{sum((each.amount for each in create), Decimal()):,.2f}"
         ),

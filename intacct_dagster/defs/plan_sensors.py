@@ -27,7 +27,7 @@ from intacct_dagster.defs.launching import (
     warehouse_of,
 )
 from intacct_dagster.defs.partitions import last_day
-from intacct_dagster.defs.plan import PLANNED, plan_key
+from intacct_dagster.defs.plan import CHANGED, PLANNED, plan_key
 from intacct_dagster.defs.posting import posted_key
 from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.timetable import last_daily
@@ -90,7 +90,7 @@ def renewal_sensor(
                 feed.object,
                 feed.match_on,
                 settings.active,
-                planned=PLANNED,
+                planned=(*PLANNED, CHANGED) if feed.on_change == "patch" else PLANNED,
                 held_before=last_daily(settings.schedules.nightly, at, settings.schedules.zone),
             )
             entities = {each.partition[0] for each in found}

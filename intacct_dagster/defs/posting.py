@@ -15,19 +15,29 @@ from intacct_dagster.defs.partitions import (
     partition_key,
     partitions_of,
 )
-from intacct_dagster.defs.plan import PLANNED, plan_key
+from intacct_dagster.defs.plan import CHANGED, PLANNED, plan_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
-from intacct_dagster.defs.verdicts import POSTING_CHECKS, PostingCheck, Verdict, evaluation, result
+from intacct_dagster.defs.verdicts import (
+    CHANGES_MADE,
+    POSTING_CHECKS,
+    PostingCheck,
+    Verdict,
+    changes_made,
+    evaluation,
+    result,
+)
 from intacct_dagster.intacct import IntacctError
 from intacct_dagster.post import Done, PostingEngine, Sent
-from intacct_dagster.read_back import Difference, ReadBack, Reader
+from intacct_dagster.read_back import Difference, Reader
 from intacct_dagster.warehouse import (
     SHOWN_HASH,
     Approvals,
     ItemState,
+    LastChange,
     Leave,
     Outcomes,
+    Partition,
     PlannedDocument,
     Request,
     ToPost,
@@ -73,14 +83,24 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
     key = posted_key(name)
     partitions = entity_days(settings)
     in_flight = settings.limits.concurrency
+    checks = {check.name: check.promise for check in POSTING_CHECKS}
+    if feed.on_change == "patch":
+        checks[CHANGES_MADE] = "What changed in the source after it was posted, Intacct took."
+    actions = ("create", "change") if feed.on_change == "patch" else ("create",)
 
     @contextmanager
     def at(
-        intacct: IntacctResource, warehouse: WarehouseResource, run_id: str, entity: str
+        intacct: IntacctResource,
+        warehouse: WarehouseResource,
+        run_id: str,
+        entity: str,
+        action: str,
     ) -> Iterator[tuple[PostingEngine, Reader]]:
         """What posts to an entity, and what reads it back."""
         with counted(settings, intacct, warehouse, run_id, entity, feed.object) as client:
             ledger = warehouse.ledger(settings.company)
+            if action == "change":
+                ledger = ledger.of_changes
             yield (
                 PostingEngine(client, ledger, in_flight=in_flight),
                 Reader(client, ledger, feed.object, in_flight=in_flight),
@@ -130,13 +150,16 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             _approve(approvals, name, plan_of_run, config.approve)
         needed = settings.posting.approval == "required"
 
-        def to_entity(entity: str, plan: ToPost) -> Done:
+        def to_entity(entity: str, plan: ToPost) -> list[Done]:
+            return [part(entity, action, plan) for action in actions]
+
+        def part(entity: str, action: str, plan: ToPost) -> Done:
             def told(sent: Sent) -> None:
                 context.log.info(f"{entity}: {_told(sent)}")
                 proof.posted(sent.chunk_id, sent.posted, sent.first_key)
 
             with (
-                at(intacct, warehouse, context.run.run_id, entity) as (engine, reader),
+                at(intacct, warehouse, context.run.run_id, entity, action) as (engine, reader),
                 reader.alongside() as proof,
             ):
                 for each in engine.settle(feed.object, feed.match_on):
@@ -147,8 +170,8 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                     name,
                     feed.object,
                     feed.match_on,
-                    plan.documents(entity),
-                    documents=plan.number.get(entity, 0),
+                    plan.documents(entity, action),
+                    documents=plan.number.get((entity, action), 0),
                     run_id=context.run.run_id,
                     chunk_size=settings.limits.chunk_size,
                     chunk_bytes=settings.limits.chunk_bytes,
@@ -156,12 +179,12 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                     told=told,
                 )
 
-        def post_all() -> list[tuple[str, Done]]:
+        def post_all() -> list[tuple[str, list[Done]]]:
             with to_post(
                 warehouse.warehouse,
                 name,
                 partitions_of(days),
-                PLANNED,
+                (*PLANNED, CHANGED),
                 approvals.held(name) if needed else None,
             ) as plan:
                 if plan.changed:
@@ -172,13 +195,19 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 return for_each(lambda entity: to_entity(entity, plan), days, in_flight)
 
         done = plainly(settings, post_all)
-        for entity, each in done:
-            for source_id, keys in each.already_there.items():
+        for entity, (created, *changed) in done:
+            for source_id, keys in created.already_there.items():
                 context.log.warning(
                     f"{entity}: {source_id} came into Intacct since it was read last (key "
                     f"{', '.join(keys)}) and is not posted again: extract and reconcile anew"
                 )
-        sent = [(entity, chunk) for entity, each in done for chunk in each.sent]
+            for each in changed:
+                for source_id in each.already_there:
+                    context.log.warning(
+                        f"{entity}: {source_id} changed in Intacct since it was planned, and is "
+                        "not changed: plan it again"
+                    )
+        sent = [(entity, chunk) for entity, parts in done for each in parts for chunk in each.sent]
         context.add_output_metadata(
             {
                 "documents": sum(chunk.items for _, chunk in sent),
@@ -198,7 +227,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
 
     @dg.op(
         name=f"{name}_collect",
-        out={"result": dg.Out(dg.Nothing), **{check.name: dg.Out() for check in POSTING_CHECKS}},
+        out={"result": dg.Out(dg.Nothing), **{check: dg.Out() for check in checks}},
         description="Puts the fates in the warehouse, and judges every partition.",
         pool=POOL,
     )
@@ -213,27 +242,33 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
 
         def settle(entity: str) -> list[Sent]:
             # An answer that was lost on the way a moment ago can often be had now.
-            with at(intacct, warehouse, context.run.run_id, entity) as (engine, _):
-                return engine.settle(feed.object, feed.match_on)
+            left: list[Sent] = []
+            for action in actions:
+                with at(intacct, warehouse, context.run.run_id, entity, action) as (engine, _):
+                    left += engine.settle(feed.object, feed.match_on)
+            return left
 
-        def prove(entity: str) -> ReadBack | str:
-            with at(intacct, warehouse, context.run.run_id, entity) as (_, reader):
-                try:
-                    return reader.read_back()
-                except IntacctError as error:
-                    # What was posted is posted; that it could not be read is for a check to say.
-                    return in_words(error, settings)
+        def prove(entity: str) -> list[Difference] | str:
+            different: list[Difference] = []
+            for action in actions:
+                with at(intacct, warehouse, context.run.run_id, entity, action) as (_, reader):
+                    try:
+                        different += reader.read_back().differences
+                    except IntacctError as error:
+                        # What was posted is posted; that it could not be read a check must say.
+                        return in_words(error, settings)
+            return different
 
         for entity, left in plainly(settings, for_each, settle, posted_to, in_flight):
             for asked in left:
                 context.log.warning(f"{entity}: asked what became of a chunk: {_told(asked)}")
         found: dict[tuple[str, str], list[Difference]] = {}
         for entity, proof in plainly(settings, for_each, prove, days, in_flight):
-            if isinstance(proof, ReadBack):
-                for one in proof.differences:
-                    found.setdefault((entity, one.source_id), []).append(one)
-            else:
+            if isinstance(proof, str):
                 context.log.warning(f"{entity}: not read back: {proof}")
+                continue
+            for one in proof:
+                found.setdefault((entity, one.source_id), []).append(one)
         outcomes = plainly(
             settings,
             replace_outcomes,
@@ -276,6 +311,32 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                         evaluation(key, check.name, judge(each), partition_key(*partition))
                     )
             yield result(key, check.name, judge(everything))
+        if feed.on_change != "patch":
+            return
+        last = {
+            (entity, source_id): change
+            for entity in days
+            for source_id, change in ledger.last_changes(feed.object, entity, name).items()
+        }
+
+        def of(partition: Partition) -> dict[str, LastChange]:
+            return {
+                source_id: change
+                for (entity, source_id), change in last.items()
+                if (entity, change.day) == partition
+            }
+
+        by_partition = {partition: of(partition) for partition in outcomes}
+        if not context.has_partition_key:
+            for partition, changes in by_partition.items():
+                verdict = changes_made(changes)
+                context.log_event(evaluation(key, CHANGES_MADE, verdict, partition_key(*partition)))
+        together = {
+            f"{partition[0]} {source_id}": change
+            for partition, changes in by_partition.items()
+            for source_id, change in changes.items()
+        }
+        yield result(key, CHANGES_MADE, changes_made(together))
 
     @dg.graph_asset(
         key=key,
@@ -291,10 +352,8 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         ),
         metadata=relation(settings, key),
         check_specs=[
-            dg.AssetCheckSpec(
-                check.name, asset=key, description=check.promise, partitions_def=partitions
-            )
-            for check in POSTING_CHECKS
+            dg.AssetCheckSpec(check, asset=key, description=promise, partitions_def=partitions)
+            for check, promise in checks.items()
         ],
     )
     def posted(plan: None) -> dict[str, object]:
@@ -302,7 +361,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         graph = key.to_python_identifier()
         return {
             "result": outputs.result,
-            **{f"{graph}_{check.name}": getattr(outputs, check.name) for check in POSTING_CHECKS},
+            **{f"{graph}_{check}": getattr(outputs, check) for check in checks},
         }
 
     return posted

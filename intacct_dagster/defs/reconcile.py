@@ -17,7 +17,7 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import relation
-from intacct_dagster.warehouse import STATUSES, Ledger, LedgerState, reconcile
+from intacct_dagster.warehouse import STATUSES, ItemState, LedgerState, reconcile
 
 GROUP = "reconciled"
 
@@ -58,7 +58,7 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
             spec,
             feed.object,
             partitions_of(days),
-            _ledger_states(ledger, name, feed.object, days),
+            _ledger_states(warehouse, settings, name, feed.object, days),
             context.run.run_id,
             posted=lambda entity, source_ids: ledger.posted_payloads(
                 feed.object, entity, source_ids
@@ -77,22 +77,44 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
 
 
 def _ledger_states(
-    ledger: Ledger, feed: str, object: str, days: Mapping[str, Sequence[date]]
+    warehouse: WarehouseResource,
+    settings: Settings,
+    feed: str,
+    object: str,
+    days: Mapping[str, Sequence[date]],
 ) -> list[LedgerState]:
     # All days of an entity, and other entities: a source id that moved is still the same document.
-    elsewhere = [
+    ledger = warehouse.ledger(settings.company)
+    states = [
         LedgerState(entity, source_id, state.value)
         for entity, source_id, state in ledger.sent_for(object, feed)
         if entity not in days
     ]
-    return elsewhere + [
-        LedgerState(
-            entity=entry.entity,
-            source_id=entry.source_id,
-            state=entry.state.value,
-            payload_hash=entry.payload_sha256,
-            reason=entry.reason,
-        )
-        for entity in days
-        for entry in ledger.entries(object, entity, feed=feed)
-    ]
+    for entity in days:
+        changes = ledger.last_changes(object, entity, feed)
+        known = warehouse.warehouse.known_until(object, entity) if changes else None
+        for entry in ledger.entries(object, entity, feed=feed):
+            posted_hash, ahead = entry.payload_sha256, False
+            refused_hash = reason = None
+            if change := changes.get(entry.source_id):
+                posted_hash = change.applied_sha256 or posted_hash
+                ahead = known is None or change.updated_at > known
+                if change.state is ItemState.REJECTED:
+                    refused_hash = change.document_sha256
+                    reason = f"Intacct refused the change: {change.reason}"
+                elif change.state in (ItemState.SENDING, ItemState.UNCERTAIN):
+                    refused_hash = change.document_sha256
+                    reason = "the change was sent and no answer is known"
+            states.append(
+                LedgerState(
+                    entity,
+                    entry.source_id,
+                    entry.state.value,
+                    posted_hash,
+                    entry.reason,
+                    ahead,
+                    refused_hash,
+                    reason,
+                )
+            )
+    return states

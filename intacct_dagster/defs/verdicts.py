@@ -9,13 +9,14 @@ import dagster as dg
 
 from intacct_dagster.defs.tables import table_of
 from intacct_dagster.read_back import Difference
-from intacct_dagster.warehouse import ItemState, Outcome, Outcomes
+from intacct_dagster.warehouse import ItemState, LastChange, Outcome, Outcomes
 
 ACCOUNTED_FOR = "every_item_accounted_for"
 NONE_REFUSED = "no_item_refused"
 NOTHING_UNCERTAIN = "nothing_uncertain"
 READ_BACK_AGREES = "read_back_agrees"
 CONTROL_TOTAL = "control_total"
+CHANGES_MADE = "changes_made"
 
 #: Refusals up to this share of the documents are single mistakes, for a person to mend; above it
 #: something is wrong with all of them.
@@ -24,6 +25,7 @@ TOLERATED_SHARE = Decimal("0.10")
 _KNOWN = (ItemState.POSTED, ItemState.REJECTED, ItemState.UNCERTAIN)
 _WHERE = {"source_id": "string", "amount": "string", "file": "string", "line": "int"}
 _DIFFERENCES = dict.fromkeys(("source_id", "intacct_key", "field", "sent", "found"), "string")
+_NOT_CHANGED = dict.fromkeys(("source_id", "state", "reason", "what_to_do"), "string")
 _REFUSED = {
     "source_id": "string",
     "reason": "string",
@@ -201,6 +203,34 @@ def _control_total(outcomes: Outcomes, differences: Sequence[Difference]) -> Ver
                 for state, amount in by_state.items()
             },
             "not_to_be_sent": dg.MetadataValue.text(f"{aside:.2f}"),
+        },
+    )
+
+
+def changes_made(changes: Mapping[str, LastChange]) -> Verdict:
+    """Whether Intacct took every change, by source id, of documents that were posted."""
+    open_ = {name: each for name, each in changes.items() if each.state is not ItemState.POSTED}
+    rows = (
+        {
+            "source_id": name,
+            "state": each.state.value,
+            "reason": each.reason,
+            "what_to_do": each.what_to_do,
+        }
+        for name, each in sorted(open_.items())
+    )
+    return Verdict(
+        not open_,
+        dg.AssetCheckSeverity.ERROR
+        if any(each.state is not ItemState.REJECTED for each in open_.values())
+        else dg.AssetCheckSeverity.WARN,
+        f"{_documents(len(open_))} of {len(changes):,} are not changed in Intacct."
+        if open_
+        else f"Intacct took the changes of {_documents(len(changes))}.",
+        {
+            "changed": dg.MetadataValue.int(len(changes) - len(open_)),
+            "not_changed": dg.MetadataValue.int(len(open_)),
+            **({"documents_not_changed": table_of(rows, _NOT_CHANGED)} if open_ else {}),
         },
     )
 

@@ -28,7 +28,7 @@ from intacct_dagster.intacct.errors import (
 )
 from intacct_dagster.intacct.grants import AuthorizationCode, ClientCredentials, Consent, Grant
 from intacct_dagster.intacct.model import ModelField, ObjectModel, Reference
-from intacct_dagster.intacct.query import LARGEST_PAGE, Filter, Order, Query, QueryPage
+from intacct_dagster.intacct.query import LARGEST_PAGE, Filter, Order, Query, QueryPage, Scalar
 from intacct_dagster.intacct.reasons import Reason, explain
 from intacct_dagster.intacct.session import RefreshStep, RefreshWatch, StoredSession
 from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
@@ -82,6 +82,7 @@ __all__ = [
     "RefreshWatch",
     "Refused",
     "RequestRefused",
+    "Scalar",
     "ServerFailed",
     "StoredSession",
     "Throttled",

@@ -625,9 +625,12 @@ class IntacctClient:
         return found
 
     def create_batch(
-        self, object: str, body: bytes, count: int, idempotency_key: str
+        self, object: str, body: bytes, count: int, idempotency_key: str, *, change: bool = False
     ) -> BatchAnswer:
         """Creates `count` records from `body`, a JSON array, and says by position what became.
+
+        With `change` they are changes of records that are there, each with the `key` of its record
+        (developer portal, bulk requests: PATCH of a list goes to the address of the object).
 
         Sent once: it is repeated only where it certainly did nothing. Raises OutcomeUnknown if
         nobody knows what became of it. NotReached, Throttled, AuthenticationRefused and
@@ -636,7 +639,7 @@ class IntacctClient:
         about = About(self.entity_id, object)
         check_batch(body, count, idempotency_key)
         answer = self._send(
-            "POST",
+            "PATCH" if change else "POST",
             _object_path(object),
             Kind.WRITE,
             about,

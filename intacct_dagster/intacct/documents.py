@@ -37,6 +37,7 @@ class DocumentFacts(msgspec.Struct, frozen=True):
     total: str | None = None
     numbers: tuple[str, ...] = ()
     balanced: Balance | None = None
+    change: tuple[str, ...] | None = None
     reverse: Reversal | None = None
 
 

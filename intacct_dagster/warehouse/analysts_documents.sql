@@ -8,6 +8,7 @@ SELECT
     CASE
         WHEN reconciled.status IN ('different', 'invalid', 'duplicate', 'duplicate_in_intacct')
             THEN reconciled.status
+        WHEN reconciled.status = 'changed' THEN 'different'
         WHEN posted.state = 'posted' THEN 'posted'
         WHEN posted.state = 'rejected' THEN 'refused'
         WHEN posted.state = 'uncertain' THEN 'uncertain'

@@ -93,6 +93,7 @@ class FeedSpec:
       is left out of a payload.
     - `match_on`: Intacct's field that keeps the source id; `compare`: Intacct's fields -> columns
       that must be equal in a document that is already there.
+    - `changes`: whether a document that was posted may be changed when the source has it otherwise.
     - `amount`: the column with the document's amount; by default the first of `total`, else the
       first decimal that `compare` names, else none (and the amount of a document is 0).
 
@@ -117,6 +118,7 @@ class FeedSpec:
     total: Mapping[str, str] = field(default_factory=dict)
     compare: Mapping[str, str] = field(default_factory=dict)
     amount: str | None = None
+    changes: bool = False
     #: the payload as it is built, and the computed columns that it brings along
     form: Fields = field(init=False, repr=False, compare=False)
     expressions: Mapping[str, Computed] = field(init=False, repr=False, compare=False)

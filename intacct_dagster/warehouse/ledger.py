@@ -94,6 +94,8 @@ _chunks = sa.Table(
     sa.Column("answered_at", sa.Text),
     sa.Column("http_status", sa.Integer),
     sa.Column("note", sa.Text),
+    # how it is sent: null is POST, which creates; PATCH changes what was created
+    sa.Column("method", sa.Text),
     # the chunk of which this one is a half, where Intacct refused that one in one piece
     sa.Column("split_from", sa.Text, sa.ForeignKey("posting_chunks.chunk_id")),
     _one_of("state", ChunkState),
@@ -103,104 +105,141 @@ _chunks = sa.Table(
     ),
 )
 
-_items = sa.Table(
-    "posting_items",
-    METADATA,
-    sa.Column("company", sa.Text, primary_key=True),
-    sa.Column("object", sa.Text, primary_key=True),
-    sa.Column("entity", sa.Text, primary_key=True),
-    sa.Column("source_id", sa.Text, primary_key=True),
-    sa.Column("feed", sa.Text, nullable=False),
-    sa.Column("day", sa.Text, nullable=False),
-    sa.Column("amount", sa.Text, nullable=False),
-    sa.Column("payload", sa.LargeBinary, nullable=False),
-    sa.Column("payload_sha256", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("chunk_id", sa.Text, sa.ForeignKey("posting_chunks.chunk_id")),
-    sa.Column("position", sa.Integer),
-    sa.Column("intacct_key", sa.Text),
-    sa.Column("intacct_id", sa.Text),
-    sa.Column("error_id", sa.Text),
-    sa.Column("reason", sa.Text),
-    sa.Column("what_to_do", sa.Text),
-    sa.Column("field", sa.Text),
-    sa.Column("support_id", sa.Text),
-    # when Intacct was found to hold what it was sent
-    sa.Column("read_back_at", sa.Text),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("updated_at", sa.Text, nullable=False),
-    _one_of("state", ItemState),
-    sa.CheckConstraint("(state = 'posted') = (intacct_key IS NOT NULL)", name="posted_has_a_key"),
-    sa.CheckConstraint("state <> 'rejected' OR reason IS NOT NULL", name="refused_has_a_reason"),
-    sa.CheckConstraint(
-        "state = 'planned' OR (chunk_id IS NOT NULL AND position IS NOT NULL)",
-        name="what_was_sent_has_a_place",
-    ),
-    # One Intacct record answers for one source document.
-    sa.UniqueConstraint("company", "object", "intacct_key", name="a_key_is_posted_once"),
-    sa.Index("posting_items_by_chunk", "chunk_id", "position"),
-)
 
-
-def _guard_states(dialect: str, *statements: str) -> None:
-    """Has the database itself refuse every change of state that `_WAYS` does not name."""
-    for statement in statements:
-        ddl = sa.DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
-        sa.event.listen(_items, "after_create", ddl.execute_if(dialect=dialect))
-
-
-_KNOWN_WAY = " OR ".join(
-    [
-        "NEW.state = OLD.state",
-        *(
-            f"(OLD.state = '{before.value}' AND NEW.state = '{after.value}')"
-            for before, ways in _WAYS.items()
-            for after in sorted(ways)
+def _items_of(name: str, unique: str, *more: sa.Column[Any]) -> sa.Table:
+    """A table of documents to send: one row for each, with what became of it."""
+    return sa.Table(
+        name,
+        METADATA,
+        sa.Column("company", sa.Text, primary_key=True),
+        sa.Column("object", sa.Text, primary_key=True),
+        sa.Column("entity", sa.Text, primary_key=True),
+        sa.Column("source_id", sa.Text, primary_key=True),
+        sa.Column("feed", sa.Text, nullable=False),
+        sa.Column("day", sa.Text, nullable=False),
+        sa.Column("amount", sa.Text, nullable=False),
+        sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("payload_sha256", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("chunk_id", sa.Text, sa.ForeignKey("posting_chunks.chunk_id")),
+        sa.Column("position", sa.Integer),
+        sa.Column("intacct_key", sa.Text),
+        sa.Column("intacct_id", sa.Text),
+        sa.Column("error_id", sa.Text),
+        sa.Column("reason", sa.Text),
+        sa.Column("what_to_do", sa.Text),
+        sa.Column("field", sa.Text),
+        sa.Column("support_id", sa.Text),
+        # when Intacct was found to hold what it was sent
+        sa.Column("read_back_at", sa.Text),
+        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("updated_at", sa.Text, nullable=False),
+        *more,
+        _one_of("state", ItemState),
+        sa.CheckConstraint(
+            "(state = 'posted') = (intacct_key IS NOT NULL)", name="posted_has_a_key"
         ),
-    ]
+        sa.CheckConstraint(
+            "state <> 'rejected' OR reason IS NOT NULL", name="refused_has_a_reason"
+        ),
+        sa.CheckConstraint(
+            "state = 'planned' OR (chunk_id IS NOT NULL AND position IS NOT NULL)",
+            name="what_was_sent_has_a_place",
+        ),
+        # One Intacct record answers for one source document.
+        sa.UniqueConstraint("company", "object", "intacct_key", name=unique),
+        sa.Index(f"{name}_by_chunk", "chunk_id", "position"),
+    )
+
+
+_items = _items_of("posting_items", "a_key_is_posted_once")
+
+# A row is the last change of a document that was posted: `payload` is the change as it is sent, and
+# `document` all of the document as Intacct holds it afterwards; `applied` is the last that it took.
+_changes = _items_of(
+    "posting_changes",
+    "a_key_is_changed_by_one",
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sa.Column("document_sha256", sa.Text, nullable=False),
+    sa.Column("applied", sa.LargeBinary),
+    sa.Column("applied_sha256", sa.Text),
+    sa.Column("applied_amount", sa.Text),
 )
-_guard_states(
-    "sqlite",
-    f"""
-    CREATE TRIGGER posting_items_ways BEFORE UPDATE OF state ON posting_items
-    WHEN NOT ({_KNOWN_WAY})
-    BEGIN SELECT RAISE(ABORT, 'the ledger knows no such way'); END
-    """,
-    """
-    CREATE TRIGGER posting_items_stay BEFORE DELETE ON posting_items
-    BEGIN SELECT RAISE(ABORT, 'the ledger forgets nothing'); END
-    """,
-)
-_guard_states(
-    "postgresql",
-    f"""
-    CREATE OR REPLACE FUNCTION posting_items_ways() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-      IF TG_OP = 'DELETE' THEN
-        RAISE EXCEPTION 'the ledger forgets nothing' USING ERRCODE = 'check_violation';
-      END IF;
-      IF NOT ({_KNOWN_WAY}) THEN
-        RAISE EXCEPTION 'the ledger knows no such way' USING ERRCODE = 'check_violation';
-      END IF;
-      RETURN NEW;
-    END $$
-    """,
-    """
-    CREATE TRIGGER posting_items_ways BEFORE UPDATE OR DELETE ON posting_items
-    FOR EACH ROW EXECUTE FUNCTION posting_items_ways()
-    """,
-)
+
+
+def _guard_states(table: sa.Table, ways: Mapping[ItemState, set[ItemState]]) -> None:
+    """Has the database itself refuse every change of state that `ways` does not name."""
+    known = " OR ".join(
+        [
+            "NEW.state = OLD.state",
+            *(
+                f"(OLD.state = '{before.value}' AND NEW.state = '{after.value}')"
+                for before, afters in ways.items()
+                for after in sorted(afters)
+            ),
+        ]
+    )
+    name = table.name
+    statements = {
+        "sqlite": (
+            f"""
+            CREATE TRIGGER {name}_ways BEFORE UPDATE OF state ON {name}
+            WHEN NOT ({known})
+            BEGIN SELECT RAISE(ABORT, 'the ledger knows no such way'); END
+            """,
+            f"""
+            CREATE TRIGGER {name}_stay BEFORE DELETE ON {name}
+            BEGIN SELECT RAISE(ABORT, 'the ledger forgets nothing'); END
+            """,
+        ),
+        "postgresql": (
+            f"""
+            CREATE OR REPLACE FUNCTION {name}_ways() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+              IF TG_OP = 'DELETE' THEN
+                RAISE EXCEPTION 'the ledger forgets nothing' USING ERRCODE = 'check_violation';
+              END IF;
+              IF NOT ({known}) THEN
+                RAISE EXCEPTION 'the ledger knows no such way' USING ERRCODE = 'check_violation';
+              END IF;
+              RETURN NEW;
+            END $$
+            """,
+            f"""
+            CREATE TRIGGER {name}_ways BEFORE UPDATE OR DELETE ON {name}
+            FOR EACH ROW EXECUTE FUNCTION {name}_ways()
+            """,
+        ),
+    }
+    for dialect, ddls in statements.items():
+        for statement in ddls:
+            ddl = sa.DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
+            sa.event.listen(table, "after_create", ddl.execute_if(dialect=dialect))
+
+
+#: A document may change more than once; it is never created again.
+_WAYS_OF_CHANGES = _WAYS | {ItemState.POSTED: {ItemState.PLANNED}}
+_guard_states(_items, _WAYS)
+_guard_states(_changes, _WAYS_OF_CHANGES)
 
 
 @dataclass(frozen=True)
 class Item:
-    """A document to post: `payload` is the exact JSON object that will stand in the request."""
+    """A document to post: `payload` is the exact JSON object that will stand in the request.
+
+    Of a change of a document that was posted, it is what changes in the record `key`; `document` is
+    all of the document as Intacct is to hold it then, and `as_of` the change time of the record for
+    which the change was made.
+    """
 
     source_id: str
     day: date
     amount: str
     payload: bytes
+    key: str | None = None
+    document: bytes | None = None
+    as_of: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -222,6 +261,7 @@ class Chunk:
     state: ChunkState
     first_sent_at: datetime | None
     last_sent_at: datetime | None
+    changes: bool = False
 
 
 @dataclass(frozen=True)
@@ -276,6 +316,22 @@ class Posted:
 
 
 @dataclass(frozen=True)
+class LastChange:
+    """The last change of a document that was posted: its state, and the document as it is to be.
+
+    `applied_sha256` is of the document as it was changed last, None if no change was ever taken.
+    """
+
+    day: date
+    state: ItemState
+    document_sha256: str
+    applied_sha256: str | None
+    reason: str | None
+    what_to_do: str | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
 class Accepted:
     """Intacct created the item at this position of the chunk."""
 
@@ -299,7 +355,9 @@ class Rejected:
 class Ledger:
     """The ledger of one company. Every method is one transaction.
 
-    `now` gives aware UTC times; a test passes its own.
+    `now` gives aware UTC times; a test passes its own. `of_changes` is the ledger of what changed
+    in documents that were posted: the same in everything, but that its chunks are sent by PATCH and
+    that what is posted may be planned again.
     """
 
     def __init__(
@@ -312,6 +370,20 @@ class Ledger:
         self._engine = engine
         self._company = company
         self._now = now
+        self._items = _items
+        self._ways: Mapping[ItemState, set[ItemState]] = _WAYS
+
+    @property
+    def is_of_changes(self) -> bool:
+        """Whether this is the ledger of changes."""
+        return self._items is _changes
+
+    @property
+    def of_changes(self) -> Ledger:
+        """The ledger of changes of documents that are posted in this one."""
+        changes = Ledger(self._engine, self._company, now=self._now)
+        changes._items, changes._ways = _changes, _WAYS_OF_CHANGES
+        return changes
 
     @contextmanager
     def turn(self, object: str, entity: str) -> Iterator[None]:
@@ -335,17 +407,19 @@ class Ledger:
         feed: str | None = None,
     ) -> list[Entry]:
         """The items of an object and entity, by (day, source id); of some days or one feed."""
-        query = sa.select(*(c for c in _items.c if c.name != "payload")).where(
-            _items.c.company == self._company,
-            _items.c.object == object,
-            _items.c.entity == entity,
+        query = sa.select(*(c for c in self._items.c if c.name != "payload")).where(
+            self._items.c.company == self._company,
+            self._items.c.object == object,
+            self._items.c.entity == entity,
         )
         if days is not None:
-            query = query.where(_items.c.day.in_(sorted(day.isoformat() for day in days)))
+            query = query.where(self._items.c.day.in_(sorted(day.isoformat() for day in days)))
         if feed is not None:
-            query = query.where(_items.c.feed == feed)
+            query = query.where(self._items.c.feed == feed)
         with reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(_items.c.day, _items.c.source_id)).all()
+            rows = connection.execute(
+                query.order_by(self._items.c.day, self._items.c.source_id)
+            ).all()
         return [
             Entry(
                 entity=row.entity,
@@ -379,28 +453,32 @@ class Ledger:
         """
         query = (
             sa.select(
-                _items.c.entity,
-                _items.c.source_id,
-                _items.c.day,
-                _items.c.amount,
-                _items.c.state,
-                _items.c.intacct_key,
-                _items.c.reason,
-                _items.c.what_to_do,
-                _items.c.field,
-                _items.c.error_id,
-                _items.c.support_id,
-                _items.c.chunk_id,
-                _items.c.position,
-                _items.c.run_id,
-                _items.c.updated_at,
-                _items.c.read_back_at.is_not(None),
+                self._items.c.entity,
+                self._items.c.source_id,
+                self._items.c.day,
+                sa.func.coalesce(_changes.c.applied_amount, self._items.c.amount),
+                self._items.c.state,
+                self._items.c.intacct_key,
+                self._items.c.reason,
+                self._items.c.what_to_do,
+                self._items.c.field,
+                self._items.c.error_id,
+                self._items.c.support_id,
+                self._items.c.chunk_id,
+                self._items.c.position,
+                self._items.c.run_id,
+                self._items.c.updated_at,
+                sa.case(
+                    (_changes.c.state == ItemState.POSTED, _changes.c.read_back_at.is_not(None)),
+                    else_=self._items.c.read_back_at.is_not(None) | _changes.c.applied.is_not(None),
+                ),
             )
+            .join(_changes, self._changed(), isouter=True)
             .where(
-                _items.c.company == self._company,
-                _items.c.object == object,
-                _items.c.entity.in_(sorted(set(entities))),
-                _items.c.feed == feed,
+                self._items.c.company == self._company,
+                self._items.c.object == object,
+                self._items.c.entity.in_(sorted(set(entities))),
+                self._items.c.feed == feed,
             )
             .execution_options(yield_per=_FETCHED)
         )
@@ -417,10 +495,10 @@ class Ledger:
         """The chunks that came of splitting this one, in order; none if it was not split."""
         query = (
             sa.select(_chunks.c.chunk_id)
-            .join(_items, _items.c.chunk_id == _chunks.c.chunk_id, isouter=True)
+            .join(self._items, self._items.c.chunk_id == _chunks.c.chunk_id, isouter=True)
             .where(_chunks.c.split_from == chunk_id)
             .group_by(_chunks.c.chunk_id)
-            .order_by(sa.func.min(_items.c.day), sa.func.min(_items.c.source_id))
+            .order_by(sa.func.min(self._items.c.day), sa.func.min(self._items.c.source_id))
         )
         with reading(self._engine) as connection:
             return [self._chunk(connection, each) for each in connection.scalars(query).all()]
@@ -434,6 +512,7 @@ class Ledger:
                 _chunks.c.object == object,
                 _chunks.c.entity == entity,
                 _chunks.c.state.in_([ChunkState.SENDING, ChunkState.UNCERTAIN]),
+                _chunks.c.method.is_not_distinct_from(self._method),
             )
             .order_by(_chunks.c.first_sent_at, _chunks.c.chunk_id)
         )
@@ -445,9 +524,9 @@ class Ledger:
     def fates(self, chunk_id: str) -> dict[ItemState, int]:
         """How many items of a chunk are in each state."""
         query = (
-            sa.select(_items.c.state, sa.func.count())
-            .where(_items.c.chunk_id == chunk_id)
-            .group_by(_items.c.state)
+            sa.select(self._items.c.state, sa.func.count())
+            .where(self._items.c.chunk_id == chunk_id)
+            .group_by(self._items.c.state)
         )
         with reading(self._engine) as connection:
             return {ItemState(state): count for state, count in connection.execute(query)}
@@ -492,8 +571,8 @@ class Ledger:
 
     def payload(self, object: str, entity: str, source_id: str) -> bytes | None:
         """The exact JSON object that an item was, or will be, sent as."""
-        query = sa.select(_items.c.payload).where(
-            *self._of(object, entity), _items.c.source_id == source_id
+        query = sa.select(self._items.c.payload).where(
+            *self._of(object, entity), self._items.c.source_id == source_id
         )
         with reading(self._engine) as connection:
             value: bytes | None = connection.scalar(query)
@@ -502,9 +581,9 @@ class Ledger:
     def source_ids(self, chunk_id: str) -> list[str]:
         """The source ids of a chunk, in the order in which they were sent."""
         query = (
-            sa.select(_items.c.source_id)
-            .where(_items.c.chunk_id == chunk_id)
-            .order_by(_items.c.position)
+            sa.select(self._items.c.source_id)
+            .where(self._items.c.chunk_id == chunk_id)
+            .order_by(self._items.c.position)
         )
         with reading(self._engine) as connection:
             return list(connection.scalars(query))
@@ -515,15 +594,16 @@ class Ledger:
         In the order in which they were planned.
         """
         query = (
-            sa.select(_items.c.chunk_id, sa.func.count())
-            .join(_chunks, _chunks.c.chunk_id == _items.c.chunk_id)
+            sa.select(self._items.c.chunk_id, sa.func.count())
+            .join(_chunks, _chunks.c.chunk_id == self._items.c.chunk_id)
             .where(
                 *self._of(object, entity),
-                _items.c.state == ItemState.POSTED,
-                _items.c.read_back_at.is_(None),
+                self._items.c.state == ItemState.POSTED,
+                self._items.c.read_back_at.is_(None),
+                *self._unchanged(),
             )
-            .group_by(_items.c.chunk_id)
-            .order_by(sa.func.min(_chunks.c.planned_at), _items.c.chunk_id)
+            .group_by(self._items.c.chunk_id)
+            .order_by(sa.func.min(_chunks.c.planned_at), self._items.c.chunk_id)
         )
         with reading(self._engine) as connection:
             return [(chunk_id, count) for chunk_id, count in connection.execute(query)]
@@ -531,13 +611,19 @@ class Ledger:
     def posted(self, chunk_ids: Sequence[str]) -> list[Posted]:
         """The posted items of these chunks that were not yet compared with what Intacct holds."""
         query = (
-            sa.select(_items.c.source_id, _items.c.intacct_key, _items.c.payload, _items.c.chunk_id)
-            .where(
-                _items.c.chunk_id.in_(chunk_ids),
-                _items.c.state == ItemState.POSTED,
-                _items.c.read_back_at.is_(None),
+            sa.select(
+                self._items.c.source_id,
+                self._items.c.intacct_key,
+                self._held,
+                self._items.c.chunk_id,
             )
-            .order_by(_items.c.chunk_id, _items.c.position)
+            .where(
+                self._items.c.chunk_id.in_(chunk_ids),
+                self._items.c.state == ItemState.POSTED,
+                self._items.c.read_back_at.is_(None),
+                *self._unchanged(),
+            )
+            .order_by(self._items.c.chunk_id, self._items.c.position)
         )
         with reading(self._engine) as connection:
             return [Posted(*row) for row in connection.execute(query)]
@@ -545,11 +631,11 @@ class Ledger:
     def sent_for(self, object: str, feed: str) -> list[tuple[str, str, ItemState]]:
         """(entity, source id, state) of every item of a feed that may be in Intacct, wherever."""
         arrived = (ItemState.POSTED, ItemState.SENDING, ItemState.UNCERTAIN)
-        query = sa.select(_items.c.entity, _items.c.source_id, _items.c.state).where(
-            _items.c.company == self._company,
-            _items.c.object == object,
-            _items.c.feed == feed,
-            _items.c.state.in_(arrived),
+        query = sa.select(self._items.c.entity, self._items.c.source_id, self._items.c.state).where(
+            self._items.c.company == self._company,
+            self._items.c.object == object,
+            self._items.c.feed == feed,
+            self._items.c.state.in_(arrived),
         )
         with reading(self._engine) as connection:
             return [
@@ -560,17 +646,91 @@ class Ledger:
     def posted_payloads(
         self, object: str, entity: str, source_ids: Sequence[str]
     ) -> dict[str, bytes]:
-        """The exact JSON objects that were posted, by source id; those of `source_ids` that are."""
+        """The exact JSON objects that were posted, by source id; those of `source_ids` that are.
+
+        Of a document that was changed since, all of it as it was changed last.
+        """
         found: dict[str, bytes] = {}
+        payload = sa.func.coalesce(_changes.c.applied, self._items.c.payload)
         with reading(self._engine) as connection:
             for start in range(0, len(source_ids), 500):
-                query = sa.select(_items.c.source_id, _items.c.payload).where(
-                    *self._of(object, entity),
-                    _items.c.state == ItemState.POSTED,
-                    _items.c.source_id.in_(source_ids[start : start + 500]),
+                query = (
+                    sa.select(self._items.c.source_id, payload.label("payload"))
+                    .join(_changes, self._changed(), isouter=True)
+                    .where(
+                        *self._of(object, entity),
+                        self._items.c.state == ItemState.POSTED,
+                        self._items.c.source_id.in_(source_ids[start : start + 500]),
+                    )
                 )
                 found |= {row.source_id: row.payload for row in connection.execute(query)}
         return found
+
+    def posted_keys(self, object: str, entity: str, feed: str) -> dict[str, str]:
+        """Intacct's keys of the posted items of a feed, by source id."""
+        query = sa.select(self._items.c.source_id, self._items.c.intacct_key).where(
+            *self._of(object, entity),
+            self._items.c.feed == feed,
+            self._items.c.state == ItemState.POSTED,
+        )
+        with reading(self._engine) as connection:
+            return {row.source_id: row.intacct_key for row in connection.execute(query)}
+
+    def last_changes(self, object: str, entity: str, feed: str) -> dict[str, LastChange]:
+        """The last change of each document of a feed that was ever to be changed, by source id."""
+        query = sa.select(
+            _changes.c.source_id,
+            _changes.c.day,
+            _changes.c.state,
+            _changes.c.document_sha256,
+            _changes.c.applied_sha256,
+            _changes.c.reason,
+            _changes.c.what_to_do,
+            _changes.c.updated_at,
+        ).where(
+            _changes.c.company == self._company,
+            _changes.c.object == object,
+            _changes.c.entity == entity,
+            _changes.c.feed == feed,
+        )
+        with reading(self._engine) as connection:
+            return {
+                row.source_id: LastChange(
+                    date.fromisoformat(row.day),
+                    ItemState(row.state),
+                    row.document_sha256,
+                    row.applied_sha256,
+                    row.reason,
+                    row.what_to_do,
+                    datetime.fromisoformat(row.updated_at),
+                )
+                for row in connection.execute(query)
+            }
+
+    def sent(self, chunk_id: str) -> list[Item]:
+        """The items of a chunk, in the order in which they were sent."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(
+                sa.select(
+                    self._items.c.source_id,
+                    self._items.c.day,
+                    self._items.c.amount,
+                    self._items.c.payload,
+                    *((_changes.c.document,) if self.is_of_changes else ()),
+                )
+                .where(self._items.c.chunk_id == chunk_id)
+                .order_by(self._items.c.position)
+            ).all()
+        return [
+            Item(
+                row.source_id,
+                date.fromisoformat(row.day),
+                row.amount,
+                row.payload,
+                document=row.document if self.is_of_changes else None,
+            )
+            for row in rows
+        ]
 
     def agreed(self, posted: Iterable[Posted]) -> None:
         """Notes that Intacct holds these items as they were sent."""
@@ -583,11 +743,11 @@ class Ledger:
             for chunk_id, source_ids in by_chunk.items():
                 # of this very chunk: what was sent anew since is another payload
                 connection.execute(
-                    sa.update(_items)
+                    sa.update(self._items)
                     .where(
-                        _items.c.chunk_id == chunk_id,
-                        _items.c.state == ItemState.POSTED,
-                        _items.c.source_id.in_(source_ids),
+                        self._items.c.chunk_id == chunk_id,
+                        self._items.c.state == ItemState.POSTED,
+                        self._items.c.source_id.in_(source_ids),
                     )
                     .values(read_back_at=self._stamp())
                 )
@@ -624,7 +784,7 @@ class Ledger:
             attempts = {
                 item.source_id: attempt
                 for item in ordered
-                if (attempt := _next_attempt(known.get(item.source_id), item)) is not None
+                if (attempt := self._next_attempt(known.get(item.source_id), item)) is not None
             }
             self._supersede(
                 connection,
@@ -657,17 +817,17 @@ class Ledger:
     ) -> dict[str, Any]:
         """What the ledger holds of these items, by source id."""
         query = sa.select(
-            _items.c.source_id,
-            _items.c.state,
-            _items.c.payload_sha256,
-            _items.c.attempt,
-            _items.c.chunk_id,
+            self._items.c.source_id,
+            self._items.c.state,
+            self._items.c.payload_sha256,
+            self._items.c.attempt,
+            self._items.c.chunk_id,
         ).where(*self._of(object, entity))
         return {
             row.source_id: row
             for part in _slices(items, 500)
             for row in connection.execute(
-                query.where(_items.c.source_id.in_([item.source_id for item in part]))
+                query.where(self._items.c.source_id.in_([item.source_id for item in part]))
             )
         }
 
@@ -683,13 +843,25 @@ class Ledger:
         run_id: str,
     ) -> None:
         """Writes items that the ledger does not know, at their positions of a chunk."""
-        source_id, day, amount, payload, sha256, position = given_rows(
+        source_id, day, amount, payload, sha256, position, document, document_sha256 = given_rows(
             connection,
             [
-                (i.source_id, i.day.isoformat(), i.amount, i.payload.decode(), i.sha256, position)
+                (
+                    i.source_id,
+                    i.day.isoformat(),
+                    i.amount,
+                    i.payload.decode(),
+                    i.sha256,
+                    position,
+                    None if i.document is None else i.document.decode(),
+                    None if i.document is None else payload_hash(i.document),
+                )
                 for i, position in placed
             ],
-            (sa.Text, sa.Text, sa.Text, sa.LargeBinary, sa.Text, sa.Integer),
+            (
+                *(sa.Text, sa.Text, sa.Text, sa.LargeBinary, sa.Text, sa.Integer),
+                *(sa.LargeBinary, sa.Text),
+            ),
         )
         values: dict[str, Any] = {
             "company": sa.literal(self._company),
@@ -708,7 +880,11 @@ class Ledger:
             "run_id": sa.literal(run_id),
             "updated_at": sa.literal(self._stamp()),
         }
-        connection.execute(sa.insert(_items).from_select(list(values), sa.select(*values.values())))
+        if self.is_of_changes:
+            values |= {"document": document, "document_sha256": document_sha256}
+        connection.execute(
+            sa.insert(self._items).from_select(list(values), sa.select(*values.values()))
+        )
 
     def _plan_again(
         self,
@@ -724,14 +900,21 @@ class Ledger:
     ) -> None:
         """Plans items anew that the ledger knows, at their positions of another chunk."""
         for before in (ItemState.PLANNED, ItemState.REJECTED):
-            _check_way(before, ItemState.PLANNED)
-        changing = ("day", "amount", "payload", "payload_sha256", "attempt", "position")
+            self._check_way(before, ItemState.PLANNED)
+        changing = ["day", "amount", "payload", "payload_sha256", "attempt", "position"]
+        if self.is_of_changes:
+            changing += ["document", "document_sha256"]
         connection.execute(
-            sa.update(_items)
-            .where(*self._of(object, entity), _items.c.source_id == sa.bindparam("b_source_id"))
+            sa.update(self._items)
+            .where(
+                *self._of(object, entity), self._items.c.source_id == sa.bindparam("b_source_id")
+            )
             .values(
                 {
                     **_NOT_SENT_YET,
+                    "intacct_key": None,
+                    "intacct_id": None,
+                    "read_back_at": None,
                     **{name: sa.bindparam(f"b_{name}") for name in changing},
                     "feed": feed,
                     "state": ItemState.PLANNED,
@@ -749,6 +932,14 @@ class Ledger:
                     "b_payload_sha256": item.sha256,
                     "b_attempt": attempts[item.source_id],
                     "b_position": position,
+                    **(
+                        {
+                            "b_document": item.document,
+                            "b_document_sha256": payload_hash(item.document),
+                        }
+                        if self.is_of_changes and item.document is not None
+                        else {}
+                    ),
                 }
                 for item, position in placed
             ],
@@ -764,8 +955,10 @@ class Ledger:
             )
             if moved.rowcount:
                 connection.execute(
-                    sa.update(_items)
-                    .where(_items.c.chunk_id == chunk_id, _items.c.state == ItemState.PLANNED)
+                    sa.update(self._items)
+                    .where(
+                        self._items.c.chunk_id == chunk_id, self._items.c.state == ItemState.PLANNED
+                    )
                     .values(chunk_id=None, position=None)
                 )
 
@@ -801,6 +994,7 @@ class Ledger:
             "state": ChunkState.READY,
             "run_id": run_id,
             "planned_at": self._stamp(),
+            "method": self._method,
             "split_from": split_from,
         }
         # The same items with the same payloads make the same key: a chunk that was superseded
@@ -822,25 +1016,27 @@ class Ledger:
         that were refused, in order; others are left as they are.
         """
         wanted = sorted(set(source_ids))
-        _check_way(ItemState.REJECTED, ItemState.PLANNED)
+        self._check_way(ItemState.REJECTED, ItemState.PLANNED)
         with writing(self._engine) as connection:
-            query = sa.select(_items.c.source_id).where(
-                *self._of(object, entity), _items.c.state == ItemState.REJECTED
+            query = sa.select(self._items.c.source_id).where(
+                *self._of(object, entity), self._items.c.state == ItemState.REJECTED
             )
             refused = [
                 source_id
                 for start in range(0, len(wanted), 500)
                 for source_id in connection.scalars(
-                    query.where(_items.c.source_id.in_(wanted[start : start + 500]))
+                    query.where(self._items.c.source_id.in_(wanted[start : start + 500]))
                 )
             ]
             if refused:
                 connection.execute(
-                    sa.update(_items)
-                    .where(*self._of(object, entity), _items.c.source_id == sa.bindparam("b_id"))
+                    sa.update(self._items)
+                    .where(
+                        *self._of(object, entity), self._items.c.source_id == sa.bindparam("b_id")
+                    )
                     .values(
                         state=ItemState.PLANNED,
-                        attempt=_items.c.attempt + 1,
+                        attempt=self._items.c.attempt + 1,
                         updated_at=self._stamp(),
                         **_NOT_SENT_YET,
                     ),
@@ -946,18 +1142,18 @@ class Ledger:
             self._nothing_created(connection, chunk, http_status=http_status, note=note)
             rows = connection.execute(
                 sa.select(
-                    _items.c.source_id,
-                    _items.c.day,
-                    _items.c.amount,
-                    _items.c.payload,
-                    _items.c.attempt,
-                    _items.c.run_id,
+                    self._items.c.source_id,
+                    self._items.c.day,
+                    self._items.c.amount,
+                    self._items.c.payload,
+                    self._items.c.attempt,
+                    self._items.c.run_id,
                 )
                 .where(
                     *self._of(chunk.object, chunk.entity),
-                    _items.c.chunk_id == chunk_id,
+                    self._items.c.chunk_id == chunk_id,
                 )
-                .order_by(_items.c.position)
+                .order_by(self._items.c.position)
             ).all()
             items = [
                 Item(row.source_id, date.fromisoformat(row.day), row.amount, row.payload)
@@ -978,10 +1174,10 @@ class Ledger:
                     split_from=chunk_id,
                 )
                 connection.execute(
-                    sa.update(_items)
+                    sa.update(self._items)
                     .where(
                         *self._of(chunk.object, chunk.entity),
-                        _items.c.source_id == sa.bindparam("b_source_id"),
+                        self._items.c.source_id == sa.bindparam("b_source_id"),
                     )
                     .values(chunk_id=half, position=sa.bindparam("b_position")),
                     [
@@ -1002,8 +1198,10 @@ class Ledger:
             if chunk.state is not ChunkState.ANSWERED:
                 self._nothing_created(connection, chunk, http_status=http_status, note=note)
                 connection.execute(
-                    sa.update(_items)
-                    .where(_items.c.chunk_id == chunk_id, _items.c.state == ItemState.PLANNED)
+                    sa.update(self._items)
+                    .where(
+                        self._items.c.chunk_id == chunk_id, self._items.c.state == ItemState.PLANNED
+                    )
                     .values(**_NOT_SENT_YET)
                 )
 
@@ -1023,9 +1221,9 @@ class Ledger:
             elif chunk.state is not ChunkState.UNCERTAIN:
                 return
             rows = connection.execute(
-                sa.select(_items.c.source_id, _items.c.position)
-                .where(_items.c.chunk_id == chunk_id)
-                .order_by(_items.c.position)
+                sa.select(self._items.c.source_id, self._items.c.position)
+                .where(self._items.c.chunk_id == chunk_id)
+                .order_by(self._items.c.position)
             ).all()
             self._finish(
                 connection,
@@ -1038,13 +1236,15 @@ class Ledger:
                 http_status=None,
                 note=note,
             )
-            _check_way(ItemState.UNCERTAIN, ItemState.PLANNED)
+            self._check_way(ItemState.UNCERTAIN, ItemState.PLANNED)
             connection.execute(
-                sa.update(_items)
-                .where(_items.c.chunk_id == chunk_id, _items.c.state == ItemState.UNCERTAIN)
+                sa.update(self._items)
+                .where(
+                    self._items.c.chunk_id == chunk_id, self._items.c.state == ItemState.UNCERTAIN
+                )
                 .values(
                     state=ItemState.PLANNED,
-                    attempt=_items.c.attempt + 1,
+                    attempt=self._items.c.attempt + 1,
                     updated_at=self._stamp(),
                     **_NOT_SENT_YET,
                 )
@@ -1063,9 +1263,9 @@ class Ledger:
             self._move_all(connection, chunk.chunk_id, ItemState.SENDING, ItemState.UNCERTAIN)
         self._move_all(connection, chunk.chunk_id, ItemState.UNCERTAIN, ItemState.PLANNED)
         connection.execute(
-            sa.update(_items)
-            .where(_items.c.chunk_id == chunk.chunk_id)
-            .values(attempt=_items.c.attempt + 1)
+            sa.update(self._items)
+            .where(self._items.c.chunk_id == chunk.chunk_id)
+            .values(attempt=self._items.c.attempt + 1)
         )
         connection.execute(
             sa.update(_chunks)
@@ -1090,31 +1290,42 @@ class Ledger:
         stamp = self._stamp()
         # Until it is answered, a chunk's items share its state.
         before = ItemState(chunk.state)
-        _check_way(before, ItemState.POSTED)
-        _check_way(before, ItemState.REJECTED)
+        self._check_way(before, ItemState.POSTED)
+        self._check_way(before, ItemState.REJECTED)
         accepted = {fate.position: fate for fate in fates if isinstance(fate, Accepted)}
         rejected = [fate for fate in fates if isinstance(fate, Rejected)]
-        here = (_items.c.chunk_id == chunk.chunk_id, _items.c.state == before)
+        here = (self._items.c.chunk_id == chunk.chunk_id, self._items.c.state == before)
         if accepted:
             # in one statement, for all positions at once
             keys = {position: fate.key for position, fate in accepted.items()}
             ids = {position: fate.id for position, fate in accepted.items()}
             places = range(chunk.size)
-            key = given_at(_items.c.position, [keys.get(place) for place in places])
+            key = given_at(self._items.c.position, [keys.get(place) for place in places])
             connection.execute(
-                sa.update(_items)
+                sa.update(self._items)
                 .where(*here, key.is_not(None))
                 .values(
                     state=ItemState.POSTED,
                     intacct_key=key,
-                    intacct_id=given_at(_items.c.position, [ids.get(place) for place in places]),
+                    intacct_id=given_at(
+                        self._items.c.position, [ids.get(place) for place in places]
+                    ),
                     updated_at=stamp,
+                    **(
+                        {
+                            "applied": _changes.c.document,
+                            "applied_sha256": _changes.c.document_sha256,
+                            "applied_amount": _changes.c.amount,
+                        }
+                        if self.is_of_changes
+                        else {}
+                    ),
                 )
             )
         if rejected:
             connection.execute(
-                sa.update(_items)
-                .where(*here, _items.c.position == sa.bindparam("b_position"))
+                sa.update(self._items)
+                .where(*here, self._items.c.position == sa.bindparam("b_position"))
                 .values(
                     state=ItemState.REJECTED,
                     error_id=sa.bindparam("b_error_id"),
@@ -1138,8 +1349,8 @@ class Ledger:
             )
         unanswered = connection.scalar(
             sa.select(sa.func.count())
-            .select_from(_items)
-            .where(_items.c.chunk_id == chunk.chunk_id, _items.c.state == before)
+            .select_from(self._items)
+            .where(self._items.c.chunk_id == chunk.chunk_id, self._items.c.state == before)
         )
         if unanswered != chunk.size - len(fates):
             raise LedgerError(
@@ -1157,13 +1368,13 @@ class Ledger:
     def _move_all(
         self, connection: sa.Connection, chunk_id: str, before: ItemState, after: ItemState
     ) -> None:
-        _check_way(before, after)
+        self._check_way(before, after)
         expected = connection.scalar(
             sa.select(_chunks.c.size).where(_chunks.c.chunk_id == chunk_id)
         )
         moved = connection.execute(
-            sa.update(_items)
-            .where(_items.c.chunk_id == chunk_id, _items.c.state == before)
+            sa.update(self._items)
+            .where(self._items.c.chunk_id == chunk_id, self._items.c.state == before)
             .values(state=after, updated_at=self._stamp())
         ).rowcount
         if moved != expected:
@@ -1172,13 +1383,51 @@ class Ledger:
                 "nothing was changed."
             )
 
+    # -- creations and changes ----------------------------------------------------------------
+
+    @property
+    def _method(self) -> str | None:
+        return "PATCH" if self.is_of_changes else None
+
+    @property
+    def _held(self) -> sa.ColumnElement[Any]:
+        """What Intacct holds of an item that is posted."""
+        return _changes.c.applied if self.is_of_changes else self._items.c.payload
+
+    def _changed(self) -> sa.ColumnElement[bool]:
+        """The change of an item, to be joined with it."""
+        key = ("company", "object", "entity", "source_id")
+        return sa.and_(*(_changes.c[name] == _items.c[name] for name in key))
+
+    def _unchanged(self) -> tuple[sa.ColumnElement[bool], ...]:
+        """Of what was created, only what was not changed since: the change is compared instead."""
+        if self.is_of_changes:
+            return ()
+        applied = sa.select(1).where(self._changed(), _changes.c.applied.is_not(None))
+        return (~applied.correlate(_items).exists(),)
+
+    def _check_way(self, before: ItemState, after: ItemState) -> None:
+        if before is not after and after not in self._ways[before]:
+            raise LedgerError(f"The ledger knows no way from {before.value} to {after.value}.")
+
+    def _next_attempt(self, row: Any, item: Item) -> int | None:
+        """The attempt on which an item may be planned; None if what is known of it forbids that."""
+        if row is None:
+            return 1
+        if row.state == ItemState.PLANNED:
+            return int(row.attempt)
+        again = ItemState.PLANNED in self._ways[ItemState(row.state)]
+        if again and row.state != ItemState.UNCERTAIN and row.payload_sha256 != item.sha256:
+            return int(row.attempt) + 1
+        return None
+
     # -- small things -------------------------------------------------------------------------
 
     def _of(self, object: str, entity: str) -> tuple[sa.ColumnElement[bool], ...]:
         return (
-            _items.c.company == self._company,
-            _items.c.object == object,
-            _items.c.entity == entity,
+            self._items.c.company == self._company,
+            self._items.c.object == object,
+            self._items.c.entity == entity,
         )
 
     def _stamp(self) -> str:
@@ -1199,6 +1448,7 @@ class Ledger:
             state=ChunkState(row.state),
             first_sent_at=_time(row.first_sent_at),
             last_sent_at=_time(row.last_sent_at),
+            changes=row.method is not None,
         )
 
 
@@ -1211,22 +1461,6 @@ _NOT_SENT_YET = {
     "field": None,
     "support_id": None,
 }
-
-
-def _check_way(before: ItemState, after: ItemState) -> None:
-    if before is not after and after not in _WAYS[before]:
-        raise LedgerError(f"The ledger knows no way from {before.value} to {after.value}.")
-
-
-def _next_attempt(row: Any, item: Item) -> int | None:
-    """The attempt on which an item may be planned; None if what is known of it forbids that."""
-    if row is None:
-        return 1
-    if row.state == ItemState.PLANNED:
-        return int(row.attempt)
-    if row.state == ItemState.REJECTED and row.payload_sha256 != item.sha256:
-        return int(row.attempt) + 1
-    return None
 
 
 def _slices(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

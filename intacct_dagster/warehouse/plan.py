@@ -42,12 +42,16 @@ PLAN_COLUMNS = (
     TableColumn("_entity", "VARCHAR", "The document's entity: half the partition"),
     TableColumn("_day", "DATE", "The document's date: the partition's other half"),
     TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
-    TableColumn("action", "VARCHAR", "create: it is to be posted; held: a gate keeps it back"),
+    TableColumn("action", "VARCHAR", "create, change (its record), or held: by a gate"),
     TableColumn("gate", "VARCHAR", "The first gate that holds it"),
     TableColumn("reason", "VARCHAR", "Why it is held: all reasons of all gates"),
     TableColumn("what_to_do", "VARCHAR", "What a person does about the first of them"),
     TableColumn("amount", AMOUNT, "The document's amount; 0 if the feed has none"),
     TableColumn("payload_hash", "VARCHAR", "SHA-256 of what Intacct would be sent"),
+    TableColumn("document_hash", "VARCHAR", "SHA-256 of the whole document, as it was reconciled"),
+    TableColumn("change", "VARCHAR", "What is sent to change its record"),
+    TableColumn("changes_key", "VARCHAR", "The record that is changed"),
+    TableColumn("changes_as_of", "VARCHAR", "The change time of the record that it was made for"),
     TableColumn("plan", "VARCHAR", "The plan of the whole partition, by what it would create"),
     TableColumn("run_id", "VARCHAR"),
     TableColumn("planned_at", TIME),
@@ -69,7 +73,12 @@ _DOCUMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class PlannedDocument:
-    """A document of a plan. `gate`, `reason` and `what_to_do` are of one that is held."""
+    """A document of a plan. `gate`, `reason` and `what_to_do` are of one that is held.
+
+    `payload_hash` is of what is sent. Of a document whose record `changes_key` is to be changed,
+    `change` is that, made for the record as it was at `changes_as_of`; and `document_hash` is of
+    the document as a whole, which is otherwise the same.
+    """
 
     entity: str
     day: date
@@ -79,11 +88,20 @@ class PlannedDocument:
     gate: str | None = None
     reason: str | None = None
     what_to_do: str | None = None
+    document_hash: str | None = None
+    change: bytes | None = None
+    changes_key: str | None = None
+    changes_as_of: str | None = None
 
     @property
     def held(self) -> bool:
         """Whether a gate keeps it back."""
         return self.gate is not None
+
+    @property
+    def action(self) -> str:
+        """create, change or held."""
+        return "held" if self.held else "create" if self.change is None else "change"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +169,16 @@ def replace_plan(
             each.entity,
             each.day,
             each.source_id,
-            "held" if each.held else "create",
+            each.action,
             each.gate,
             each.reason,
             each.what_to_do,
             each.amount,
             each.payload_hash,
+            each.document_hash or each.payload_hash,
+            None if each.change is None else each.change.decode(),
+            each.changes_key,
+            each.changes_as_of,
             hashes[each.entity, each.day],
             run_id,
             at,
@@ -181,25 +203,30 @@ def planned_documents(
 
 @dataclass(frozen=True)
 class ToPost:
-    """The documents that may be posted now: `number` by entity; they lie on disk, not in memory.
+    """The documents that may be posted now: `number` by (entity, action), action create or change.
 
-    `changed` is how many others could be, if the plan had them as they were reconciled last.
+    They lie on disk, not in memory. `changed` is how many others could be, if the plan had them as
+    they were reconciled last.
     """
 
-    number: Mapping[str, int]
+    number: Mapping[tuple[str, str], int]
     changed: int
     _connection: DuckDBPyConnection
 
-    def documents(self, entity: str) -> Iterator[Item]:
+    def documents(self, entity: str, action: str) -> Iterator[Item]:
         """Those of an entity, by (day, source id). Several threads may read at once."""
         rows = self._connection.cursor().execute(
-            "SELECT _day, source_id, amount, payload FROM memory.main.to_post WHERE _entity = ?"
-            " ORDER BY _day, source_id",
-            [entity],
+            "SELECT _day, source_id, amount, payload, change, changes_key, changes_as_of"
+            " FROM memory.main.to_post WHERE _entity = ? AND action = ? ORDER BY _day, source_id",
+            [entity, action],
         )
         while batch := rows.fetchmany(_FETCHED):
-            for day, source_id, amount, payload in batch:
-                yield Item(source_id, day, str(amount), payload.encode())
+            for day, source_id, amount, payload, change, key, as_of in batch:
+                document = payload.encode()
+                if change is None:
+                    yield Item(source_id, day, str(amount), document)
+                else:
+                    yield Item(source_id, day, str(amount), change.encode(), key, document, as_of)
 
 
 @contextmanager
@@ -233,8 +260,9 @@ def to_post(
         changed = 0
         with bench.attached(read_only=True):
             if existing_columns(connection, CATALOG, RECONCILED, feed):
-                if not existing_columns(connection, CATALOG, PLAN, feed):
-                    # nothing was planned yet: every document would have to be
+                held = {each.name for each in existing_columns(connection, CATALOG, PLAN, feed)}
+                if "change" not in held:
+                    # nothing was planned yet, or by an older version
                     nothing = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in PLAN_COLUMNS)
                     tables["plan"] = f"(SELECT {nothing} WHERE false)"
                 bench.stage("to_post", statement("plan_to_post", **tables, **given))
@@ -242,21 +270,25 @@ def to_post(
                     statement("plan_changed", **tables, **given)
                 ).fetchall()
             else:
-                columns = ("_entity", "_day", "source_id", "amount", "payload")
-                nothing = ", ".join(f"CAST(NULL AS VARCHAR) AS {each}" for each in columns)
+                columns = ("_entity", "_day", "source_id", "action", "amount", "payload", "change")
+                nothing = ", ".join(
+                    f"CAST(NULL AS VARCHAR) AS {each}"
+                    for each in (*columns, "changes_key", "changes_as_of")
+                )
                 bench.stage("to_post", f"SELECT {nothing} WHERE false")
         counts = connection.execute(
-            "SELECT _entity, count(*), count(DISTINCT source_id) FROM memory.main.to_post"
+            "SELECT _entity, action, count(*), count(DISTINCT source_id) FROM memory.main.to_post"
             " GROUP BY ALL"
         ).fetchall()
-        for entity, number, different in counts:
+        for entity, _, number, different in counts:
             if number != different:
                 raise FeedError(
                     feed,
                     f"a source id of {entity} is planned on two days",
                     "Materialize the feed and its plan again for both.",
                 )
-        yield ToPost({entity: number for entity, number, _ in counts}, changed, connection)
+        numbers = {(entity, action): number for entity, action, number, _ in counts}
+        yield ToPost(numbers, changed, connection)
 
 
 def find_twins(

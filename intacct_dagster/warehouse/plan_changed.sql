@@ -15,5 +15,5 @@ ANTI JOIN {{plan}} AS planned
     ON planned._entity = reconciled._entity
     AND planned._day = reconciled._day
     AND planned.source_id = reconciled.source_id
-    AND planned.payload_hash = reconciled.payload_hash
+    AND planned.document_hash = reconciled.payload_hash
 WHERE reconciled.payload IS NOT NULL AND reconciled.status IN ({{statuses}})

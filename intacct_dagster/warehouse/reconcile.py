@@ -39,6 +39,7 @@ RECONCILED = "reconciled"
 STATUSES = (
     "matched",
     "different",
+    "changed",
     "missing",
     "duplicate",
     "invalid",
@@ -77,6 +78,9 @@ _LEDGER = (
     TableColumn("state", "VARCHAR"),
     TableColumn("payload_hash", "VARCHAR"),
     TableColumn("reason", "VARCHAR"),
+    TableColumn("ahead", "BOOLEAN"),
+    TableColumn("refused_hash", "VARCHAR"),
+    TableColumn("change_reason", "VARCHAR"),
 )
 _PAYLOADS = (
     TableColumn("entity", "VARCHAR"),
@@ -101,7 +105,9 @@ _FETCHED = 10_000  # lines in memory at a time while payloads are built
 class LedgerState:
     """What the posting ledger knows of a document: planned, sending, posted, rejected, uncertain.
 
-    `payload_hash` is the SHA-256 (hexadecimal) of what was planned or sent last.
+    `payload_hash` is the SHA-256 (hexadecimal) of what was planned or sent last. `ahead`: it was
+    changed there after the copy was read. `refused_hash` is of a change that Intacct did not take,
+    or of one whose fate is unknown; `change_reason` says so.
     """
 
     entity: str
@@ -109,6 +115,9 @@ class LedgerState:
     state: str
     payload_hash: str | None = None
     reason: str | None = None
+    ahead: bool = False
+    refused_hash: str | None = None
+    change_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +173,13 @@ def reconcile(
     """
     with file.workbench() as bench:
         stage_partitions(bench.connection, partitions)
-        states = ((s.entity, s.source_id, s.state, s.payload_hash, s.reason) for s in ledger)
+        states = (
+            (
+                *(s.entity, s.source_id, s.state, s.payload_hash, s.reason),
+                *(s.ahead, s.refused_hash, s.change_reason),
+            )
+            for s in ledger
+        )
         stage_records(bench.connection, "ledger", _LEDGER, states, bench.scratch)
         _copy(bench, spec, object)
         bench.connection.execute(
@@ -392,7 +407,8 @@ def _line_order(spec: FeedSpec) -> str:
 def _replace(bench: Workbench, spec: FeedSpec, run_id: str, at: datetime) -> None:
     """Decide the statuses in memory, prove that each document has one, and write them."""
     connection = bench.connection
-    connection.execute(statement("reconcile"), {"run_id": run_id, "at": at})
+    given = {"run_id": run_id, "at": at, "changes": spec.changes}
+    connection.execute(statement("reconcile"), given)
     [(documents, distinct, rows)] = connection.execute(
         "SELECT (SELECT count(*) FROM memory.main.documents),"
         " count(DISTINCT (_entity, _day, source_id, occurrence)), count(*)"

@@ -5,6 +5,8 @@
 --   different             Intacct has it, and it is not equal in what is compared; or it was posted
 --                         from here, and the source would send something else now, or for another
 --                         entity
+--   changed               it was posted from here, and the source has it otherwise now; the feed says
+--                         that its record is to be changed
 --   matched               Intacct has it, equal in what is compared
 --   posted                the ledger says so, and Intacct's copy here is older than that
 --   uncertain             it was sent and nobody knows yet
@@ -20,9 +22,18 @@ SELECT
         WHEN matched.invalid IS NOT NULL THEN 'invalid'
         WHEN matched.occurrence > 1 THEN 'duplicate'
         WHEN matched.matches > 1 THEN 'duplicate_in_intacct'
+        WHEN
+            $changes
+            AND matched.state = 'posted'
+            AND matched.posted_hash <> payloads.payload_hash
+            AND matched.refused_hash IS DISTINCT FROM payloads.payload_hash
+            AND (changed.source_id IS NOT NULL OR matched.differences <> '{}')
+            THEN 'changed'
         WHEN changed.source_id IS NOT NULL THEN 'different'
         WHEN matched.matches = 0 AND matched.elsewhere IS NOT NULL THEN 'different'
         WHEN matched.matches = 1 AND matched.differences = '{}' THEN 'matched'
+        WHEN matched.state = 'posted' AND matched.ahead AND matched.posted_hash = payloads.payload_hash
+            THEN 'posted'
         WHEN matched.matches = 1 THEN 'different'
         WHEN matched.state = 'posted' THEN 'posted'
         WHEN matched.state IN ('sending', 'uncertain') THEN 'uncertain'
@@ -35,9 +46,18 @@ SELECT
         WHEN 'duplicate' THEN 'the same document came before, in this file or an earlier one'
         WHEN 'duplicate_in_intacct'
             THEN concat(matched.matches, ' records in Intacct carry this id: keys ', matched.keys)
+        WHEN 'changed'
+            THEN concat_ws(
+                ': ',
+                'the source changed after it was posted',
+                nullif(array_to_string(json_keys(changed.differences), ', '), '')
+            )
         WHEN 'different'
             THEN concat_ws(
                 '; ',
+                CASE
+                    WHEN matched.refused_hash = payloads.payload_hash THEN matched.change_reason
+                END,
                 'differs in ' || nullif(array_to_string(json_keys(matched.differences), ', '), ''),
                 CASE
                     WHEN changed.source_id IS NOT NULL
@@ -74,7 +94,10 @@ SELECT
     matched.file,
     matched.line,
     matched.lines,
-    CASE WHEN matched.matches = 0 AND status <> 'different' THEN payloads.payload END AS payload,
+    CASE
+        WHEN status = 'changed' OR (matched.matches = 0 AND status <> 'different')
+            THEN payloads.payload
+    END AS payload,
     CASE WHEN payload IS NOT NULL THEN payloads.payload_hash END AS payload_hash,
     CAST($run_id AS VARCHAR) AS run_id,
     CAST($at AS TIMESTAMP WITH TIME ZONE) AS reconciled_at
