@@ -317,6 +317,64 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
 
 
 @main.command()
+@click.option("--company", help="Id of the company.")
+@click.option("--base-url", help="Address of the API.  [default: Sage's]")
+@click.option("--scope", type=click.Choice(["non-production", "production"]))
+@click.option("--grant", type=click.Choice(["client_credentials", "authorization_code"]))
+@click.option("--client-id", help="Of the registered application.")
+@click.option("--discover", metavar="USER", help="Top-level user who lists the entities.")
+@click.option(
+    "--entity", "entities", metavar="ID=USER", multiple=True, help="An entity and its Sage user."
+)
+@click.option("--module", "modules", multiple=True, help="All objects of it, such as time.")
+@click.option("--object", "objects", multiple=True, help="This object; may be repeated.")
+@click.option(
+    "--start-date",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="First day to read.  [default: 1 January]",
+)
+@click.option("--no-input", is_flag=True, help="Ask nothing: for scripts.")
+@click.option("--force", is_flag=True, help="Overwrite intacct.yaml and .env.")
+@_plainly
+def init(
+    company: str | None,
+    base_url: str | None,
+    scope: str | None,
+    grant: str | None,
+    client_id: str | None,
+    discover: str | None,
+    entities: tuple[str, ...],
+    modules: tuple[str, ...],
+    objects: tuple[str, ...],
+    start_date: datetime | None,
+    no_input: bool,
+    force: bool,
+) -> None:
+    """Write intacct.yaml and .env for a company, from what you answer or give as options.
+
+    The client secret is asked for, or comes from INTACCT_CLIENT_SECRET: no option takes it, because
+    everybody on a machine sees a command line. Objects are counted once each, to tell what they
+    cost in API transactions.
+    """
+    from intacct_dagster.init_cli import Answers
+    from intacct_dagster.init_cli import init as write
+
+    answers = Answers(
+        company=company,
+        base_url=base_url,
+        scope=scope,
+        grant=grant,
+        client_id=client_id,
+        start=start_date.date() if start_date else None,
+        discover=discover,
+        entities=entities,
+        objects=objects,
+        modules=modules,
+    )
+    write(answers, ask=not no_input, force=force)
+
+
+@main.command()
 @click.argument("entities", metavar="ENTITY…", nargs=-1)
 @click.option("--all", "everyone", is_flag=True, help="All whose session is missing or has ended.")
 @click.option("--paste", is_flag=True, help="Paste the address that the browser is sent to.")

@@ -718,9 +718,9 @@ class Settings(_Settings):
 def load_settings(path: Path | None = None) -> Settings:
     """Reads `path`, or the file that INTACCT_CONFIG names, or ./intacct.yaml.
 
-    What `.env` beside it sets, and the environment does not, is put into the environment: there the
-    secrets of a company are read from, by this process and those it starts. Raises ConfigError,
-    with a line for each thing that is wrong.
+    What `.env` beside it sets is put into the environment, also over what was exported: Dagster
+    does so, and a command that read another secret than the runs would be no use. Raises
+    ConfigError, with a line for each thing that is wrong.
     """
     file = path or Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_FILE)
     if not file.is_file():
@@ -728,9 +728,9 @@ def load_settings(path: Path | None = None) -> Settings:
             f"{file}: there is no such file. Copy intacct.yaml of the project, or name yours "
             f"with {CONFIG_VARIABLE}."
         )
-    for name, value in dotenv_values(file.absolute().parent / ".env", interpolate=False).items():
+    for name, value in dotenv_values(file.absolute().parent / ".env").items():
         if value is not None:
-            os.environ.setdefault(name, value)
+            os.environ[name] = value
     return read_settings(file.read_text(encoding="utf-8"), file=file.absolute())
 
 

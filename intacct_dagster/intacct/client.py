@@ -578,6 +578,14 @@ class IntacctClient:
             )
         return found
 
+    def open_session(self) -> None:
+        """That there is a session, which is asked for where none is kept. Asks for nothing else."""
+        self._session.access_token()
+
+    def objects(self) -> list[str]:
+        """The names of all objects that the model service lists."""
+        return object_names(self._model(About(self.entity_id), {}))
+
     def model(self, object: str) -> ObjectModel:
         """What `object` offers. Raises RequestRefused, with near matches, if there is no such."""
         if (only_xml := xml_object(object)) is not None:
