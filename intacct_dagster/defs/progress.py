@@ -7,6 +7,8 @@ import dagster as dg
 
 #: What the runs page shows of a run that is under way, and of one that is over.
 PROGRESS_TAG = "intacct/progress"
+#: Between two changes of the tag: each is a write to Dagster's storage.
+_SECONDS = 5.0
 
 
 class Progress:
@@ -30,6 +32,7 @@ class Progress:
         self._clock = clock
         self._began = clock()
         self._done = 0
+        self._tagged = -_SECONDS
 
     def one_more(self) -> None:
         """A part is over, whether it failed or not."""
@@ -44,4 +47,7 @@ class Progress:
         else:
             told += f" in {elapsed:.0f} s"
         self._context.log.info(told)
+        if self._done < self._parts and elapsed - self._tagged < _SECONDS:
+            return
+        self._tagged = elapsed
         self._context.instance.add_run_tags(self._context.run.run_id, {PROGRESS_TAG: told})
