@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test soak bench lint format parity configuration lock clean
+.PHONY: help demo dev test browser screenshots soak bench lint format parity configuration lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -33,6 +33,20 @@ dev: $(STAMP)  ## the same in the Dagster UI, at http://127.0.0.1:3000
 test: lint  ## formatting, types, import contracts, tests
 	@$(BIN)/pytest -n 2 -q
 
+# Playwright drives a Chromium that is installed already; nothing else needs either of them.
+BROWSER := $(VENV)/.browser
+$(BROWSER): $(STAMP)
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[browser]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[browser]'; fi
+	@touch $(BROWSER)
+
+browser: $(BROWSER)  ## what a person sees in the UI, tested in Chromium (which must be installed)
+	@$(BIN)/pytest -q -p no:cacheprovider browser
+
+screenshots: $(BROWSER)  ## the same, and keeps the pages as the pictures of the docs
+	@SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/pytest -q -p no:cacheprovider browser
+
 soak: $(STAMP)  ## the random worlds in their thousands, and 200 expiries of a session
 	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/test_post_worlds.py \
 	  intacct_dagster_tests/test_extraction_worlds.py intacct_dagster_tests/test_lines_worlds.py
@@ -59,7 +73,7 @@ configuration: $(STAMP)  ## writes docs/configuration.md, every key of intacct.y
 
 # DuckDB stays below 2: it writes a file format that every older tool of an analyst refuses.
 lock:  ## pins what was tested (needs uv)
-	@printf 'duckdb<2\n' | uv pip compile pyproject.toml --extra dev -c - --upgrade --universal \
+	@printf 'duckdb<2\n' | uv pip compile pyproject.toml --extra dev --extra browser -c - --upgrade --universal \
 	  --python-version 3.11 --no-header --no-annotate --quiet -o requirements.lock
 
 clean:  ## removes what runs and installs left behind
