@@ -104,12 +104,16 @@ def sample_rows(
             or ": one of " in (column.comment or "")
         )
     ]
+    if not harmless:
+        return []
     view = identifier(INTACCT, table_name(object))
     with file.connect(read_only=True) as connection:
         picked = ", ".join(f"count({identifier(name)})" for name in harmless)
         filled = connection.execute(f"SELECT {picked} FROM {view}").fetchall()[0]
         # what is always empty tells a reader nothing
         shown = [name for name, count in zip(harmless, filled, strict=True) if count][:_WIDEST]
+        if not shown:
+            return []
         rows = connection.execute(
             f"SELECT {', '.join(map(identifier, shown))} FROM {view} ORDER BY {identifier(KEY)}"
             f" DESC LIMIT {most}"
