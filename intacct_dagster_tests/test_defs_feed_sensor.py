@@ -303,6 +303,7 @@ def test_from_a_file_to_a_posted_document_without_a_person_but_the_one_who_appro
     done(company, tick)
     posted = f"SELECT source_id FROM posting.{FEED} WHERE state = 'posted'"
     assert company.rows(posted) == [("A1",)]
+    assert company.rows("SELECT sum(posted) FROM intacct.posted_against_source") == [(1,)]
     assert company.tick(POSTING).requests == []
 
     # Of what was never answered, Intacct is asked by itself.

@@ -1,6 +1,6 @@
 """The views for analysts as assets: general ledger, trial balance, ageing, and what was posted."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -39,6 +39,17 @@ def analyst_key(view: AnalystView) -> dg.AssetKey:
 def analyst_keys(settings: Settings) -> list[dg.AssetKey]:
     """The views that the settings have all objects and feeds for."""
     return [analyst_key(view) for view in ANALYST_VIEWS if not _lacks(settings, view)]
+
+
+def views_of(objects: Collection[str]) -> list[dg.AssetKey]:
+    """The views that show nothing but these objects."""
+    views = [view for view in ANALYST_VIEWS if view.needs and not view.missing(objects)]
+    return [analyst_key(view) for view in views]
+
+
+def views_of_feeds() -> list[dg.AssetKey]:
+    """The views that show what became of the feeds' documents."""
+    return [analyst_key(view) for view in ANALYST_VIEWS if view.of_feeds]
 
 
 def analyst_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:

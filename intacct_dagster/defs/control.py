@@ -34,7 +34,7 @@ GROUP = "control"
 CONTROL = dg.AssetKey(["control", "general_ledger"])
 _ENTRY = "general-ledger/journal-entry"
 _LINE = "general-ledger/journal-entry-line"
-_LEDGER = dg.AssetKey(["intacct", "general_ledger"])
+LEDGER = dg.AssetKey(["intacct", "general_ledger"])
 
 _BREAKS = {
     "entity": "string",
@@ -135,13 +135,13 @@ CONTROL_CHECKS = (
 
 def control_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """The control totals, where the settings have all objects of the general ledger; else none."""
-    if _LEDGER not in analyst_keys(settings):
+    if LEDGER not in analyst_keys(settings):
         return []
     partitions = entity_days(settings)
 
     @dg.asset(
         key=CONTROL,
-        deps=[raw_key(_ENTRY), raw_key(_LINE), _LEDGER],
+        deps=[raw_key(_ENTRY), raw_key(_LINE), LEDGER],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,

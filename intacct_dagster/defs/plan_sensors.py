@@ -10,6 +10,7 @@ from collections.abc import Collection
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
+from intacct_dagster.defs.analysts import views_of_feeds
 from intacct_dagster.defs.crosswalk import crosswalk_key
 from intacct_dagster.defs.launching import (
     PLANNING,
@@ -52,7 +53,7 @@ def post_job(settings: Settings, name: str) -> Job:
     """The job that posts partitions of a feed, and brings the crosswalk up to date."""
     return dg.define_asset_job(
         f"post_{name}",
-        selection=[posted_key(name), crosswalk_key(name)],
+        selection=[posted_key(name), crosswalk_key(name), *views_of_feeds()],
         description=f"Posts what the plan of partitions of {name} says, where it may be posted.",
         tags={"dagster/priority": str(POSTING)},
     )

@@ -9,7 +9,9 @@ import dagster as dg
 
 from intacct_dagster import timetable
 from intacct_dagster.config import Feed, Settings
+from intacct_dagster.defs.analysts import views_of
 from intacct_dagster.defs.closing import CLOSED
+from intacct_dagster.defs.control import CONTROL, LEDGER
 from intacct_dagster.defs.current import current_key
 from intacct_dagster.defs.deletes import deletes_key, swept
 from intacct_dagster.defs.launching import (
@@ -50,9 +52,11 @@ def read_job(settings: Settings) -> Job:
 
 
 def read_assets(objects: Iterable[str]) -> list[dg.AssetKey]:
-    """What is materialized when these objects are read: their tables and views."""
+    """What is materialized when these objects are read: their tables, and all views of them."""
     names = list(objects)
-    return [*map(raw_key, names), *map(current_key, names)]
+    views = views_of(names)
+    control = [CONTROL] if LEDGER in views else []
+    return [*map(raw_key, names), *map(current_key, names), *views, *control]
 
 
 def sweep_job(settings: Settings) -> Job:
