@@ -65,6 +65,11 @@ def changes_of(
         ]
 
 
+def changed_fields(body: bytes) -> str:
+    """Which fields of a record a change is of, without their values: `dueDate, lines`."""
+    return ", ".join(name for name in msgspec.json.decode(body) if name != "key")
+
+
 def _change(object: str, changed: Changed, record: Mapping[str, Any] | None) -> Change | NotChanged:
     def refuse(reason: str, what_to_do: str) -> NotChanged:
         return NotChanged(changed.source_id, reason, what_to_do)

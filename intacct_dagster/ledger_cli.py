@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
+from intacct_dagster.changes import changed_fields
 from intacct_dagster.company import open_company
 from intacct_dagster.config import ConfigError, Feed, Settings, load_settings
 from intacct_dagster.intacct import Intacct, document_facts
@@ -43,6 +44,10 @@ STATES = {
     "uncertain": ItemState.UNCERTAIN,
 }
 
+
+_WORDS = {value: word for word, value in STATES.items()}
+#: The same of a change of a document that was posted.
+_WORDS_OF_CHANGES = _WORDS | {ItemState.POSTED: "made"}
 
 #: The first and the last day of a command; None leaves the end open.
 Days = tuple[date | None, date | None]
@@ -102,12 +107,14 @@ def _entries(
 
 
 def show_items(chosen: Chosen, *, state: str | None) -> int:
-    """Prints the documents in a state (None: any) and returns how many there are."""
+    """Prints the documents in a state (None: any), then the changes; returns how many there are."""
     wanted = STATES[state] if state else None
     table = Table("feed", "entity", "day", "document", "amount", "state", "reason", "what to do")
-    words = {value: word for word, value in STATES.items()}
+    changed = Table("feed", "entity", "day", "document", "changes", "state", "reason", "what to do")
     with _ledger() as (settings, ledger):
         found = list(_entries(settings, ledger, chosen, wanted))
+        changes = list(_entries(settings, ledger.of_changes, chosen, wanted))
+        fields = _fields(ledger.of_changes, changes)
     for name, _, entry in found:
         table.add_row(
             name,
@@ -115,41 +122,77 @@ def show_items(chosen: Chosen, *, state: str | None) -> int:
             entry.day.isoformat(),
             entry.source_id,
             entry.amount.rstrip("0").ljust(entry.amount.find(".") + 3, "0"),
-            words[entry.state],
+            _WORDS[entry.state],
             entry.reason or (f"key {entry.intacct_key}" if entry.intacct_key else ""),
+            entry.what_to_do or "",
+        )
+    for name, feed, entry in changes:
+        changed.add_row(
+            name,
+            entry.entity,
+            entry.day.isoformat(),
+            entry.source_id,
+            fields[feed.object, entry.entity, entry.source_id],
+            _WORDS_OF_CHANGES[entry.state],
+            entry.reason or "",
             entry.what_to_do or "",
         )
     console = Console()
     if found:
         console.print(table)
     console.print(f"{len(found):,} documents{f' {state}' if state else ''}.", highlight=False)
-    return len(found)
+    if changes:
+        console.print(changed)
+        word = f" {_WORDS_OF_CHANGES[wanted]}" if wanted else ""
+        console.print(f"{len(changes):,} changes of posted documents{word}.", highlight=False)
+    return len(found) + len(changes)
+
+
+def _fields(
+    ledger: Ledger, entries: Iterable[tuple[str, Feed, Entry]]
+) -> dict[tuple[str, str, str], str]:
+    """Which fields each change is of, by (object, entity, source id)."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for _, feed, entry in entries:
+        groups.setdefault((feed.object, entry.entity), []).append(entry.source_id)
+    return {
+        (target, entity, source_id): changed_fields(body)
+        for (target, entity), names in groups.items()
+        for source_id, body in ledger.payloads(target, entity, names).items()
+    }
 
 
 def release_items(chosen: Chosen) -> int:
-    """Has refused documents sent once more as they are; returns how many. Prints what to do next.
+    """Has what was refused sent once more; returns how many. Prints what to do next.
 
-    They are posted by the next run of their partitions.
+    Documents go as they are, changes as the next plan makes them from the record. They are sent by
+    the next run of their partitions.
     """
     released: dict[str, set[str]] = {}
-    count = 0
+    counts: list[int] = []
     with _ledger() as (settings, ledger):
-        groups: dict[tuple[str, str], list[Entry]] = {}
-        for _, feed, entry in _entries(settings, ledger, chosen, ItemState.REJECTED):
-            groups.setdefault((feed.object, entry.entity), []).append(entry)
-        for (target, entity), entries in groups.items():
-            done = set(ledger.release(target, entity, [each.source_id for each in entries]))
-            count += len(done)
-            released.setdefault(entity, set()).update(
-                each.day.isoformat() for each in entries if each.source_id in done
-            )
+        for each in (ledger, ledger.of_changes):
+            groups: dict[tuple[str, str], list[Entry]] = {}
+            for _, feed, entry in _entries(settings, each, chosen, ItemState.REJECTED):
+                groups.setdefault((feed.object, entry.entity), []).append(entry)
+            counts.append(0)
+            for (target, entity), entries in groups.items():
+                done = set(each.release(target, entity, [one.source_id for one in entries]))
+                counts[-1] += len(done)
+                released.setdefault(entity, set()).update(
+                    one.day.isoformat() for one in entries if one.source_id in done
+                )
+    documents, changes = counts
     console = Console()
-    console.print(f"{count:,} refused documents will be sent once more.", highlight=False)
-    if count:
-        console.print("Materialize reconciled and posted for:", highlight=False)
+    console.print(f"{documents:,} refused documents will be sent once more.", highlight=False)
+    if changes:
+        console.print(f"{changes:,} refused changes will be sent once more.", highlight=False)
+    if documents or changes:
+        stages = "reconciled, plan and posted" if changes else "reconciled and posted"
+        console.print(f"Materialize {stages} for:", highlight=False)
     for entity, days in sorted(released.items()):
         console.print(f"  {entity}: {', '.join(sorted(days))}", soft_wrap=True, highlight=False)
-    return count
+    return documents + changes
 
 
 @dataclass(frozen=True)
@@ -189,24 +232,33 @@ def show_plan(chosen: Chosen, days: Days) -> None:
         for plan in _plans(settings, chosen, days):
             hashes = plan.hashes
             approved = approvals.approved(plan.feed, hashes)
-            table = Table(
-                "entity", "day", "to create", "amount", "posted", "held", "plan", "approved"
-            )
+            changes = any(each.action == "change" for each in plan.documents)
+            table = Table("entity", "day", "to create", "amount", "posted")
+            for column in ("to change", "changed") if changes else ():
+                table.add_column(column)
+            for column in ("held", "plan", "approved"):
+                table.add_column(column)
+            of_feed = Chosen(plan.feed, chosen.entity)
             posted = {
                 (entry.entity, entry.source_id)
-                for _, _, entry in _entries(
-                    settings, ledger, Chosen(plan.feed, chosen.entity), ItemState.POSTED
-                )
+                for _, _, entry in _entries(settings, ledger, of_feed, ItemState.POSTED)
+            }
+            made = {
+                (entry.entity, entry.source_id, entry.payload_sha256)
+                for _, _, entry in _entries(settings, ledger.of_changes, of_feed, ItemState.POSTED)
             }
             for (entity, day), documents in sorted(by_partition(plan.documents).items()):
-                create = [each for each in documents if not each.held]
+                create = [each for each in documents if each.action == "create"]
+                change = [each for each in documents if each.action == "change"]
+                changed = sum((entity, one.source_id, one.payload_hash) in made for one in change)
                 table.add_row(
                     entity,
                     day.isoformat(),
                     f"{len(create):,}",
                     f"{sum((each.amount for each in create), Decimal()):,.2f}",
                     f"{sum((entity, each.source_id) in posted for each in create):,}",
-                    f"{len(documents) - len(create):,}",
+                    *((f"{len(change):,}", f"{changed:,}") if changes else ()),
+                    f"{sum(each.held for each in documents):,}",
                     hashes[entity, day][:SHOWN_HASH] or "nothing to create",
                     "yes" if (entity, day) in approved else "",
                 )
@@ -267,42 +319,30 @@ def allow_documents(feed: str, source_ids: tuple[str, ...], *, by: str) -> int:
 def show_item(source_id: str, chosen: Chosen, *, payload: bool) -> int:
     """Prints all that is known of a document, and of the request that it went in."""
     console = Console()
-    words = {value: word for word, value in STATES.items()}
+    this = replace(chosen, source_ids=(source_id,))
     with _ledger() as (settings, ledger):
-        found = list(_entries(settings, ledger, replace(chosen, source_ids=(source_id,)), None))
+        found = list(_entries(settings, ledger, this, None))
         for name, feed, entry in found:
             table = Table(show_header=False, title=f"{source_id} of {name}", title_justify="left")
             table.add_row("entity, day", f"{entry.entity}, {entry.day}")
             table.add_row("amount", f"{Decimal(entry.amount):,.2f}")
-            table.add_row("state", f"{words[entry.state]}, since {_shown(entry.updated_at)}")
+            table.add_row("state", f"{_WORDS[entry.state]}, since {_shown(entry.updated_at)}")
             if entry.intacct_key:
                 path = f"/objects/{feed.object}/{entry.intacct_key}"
                 table.add_row("record", f"key {entry.intacct_key}: {settings.base_url}{path}")
                 table.add_row("read back", _shown(entry.read_back_at) or "not yet")
-            for label, value in (
-                ("reason", entry.reason),
-                ("what to do", entry.what_to_do),
-                ("field", entry.field),
-                ("error id", entry.error_id),
-                ("support id", entry.support_id),
-            ):
-                if value:
-                    table.add_row(label, value)
-            if entry.chunk_id:
-                (request,) = ledger.requests(feed.object, entry.entity, chunk_id=entry.chunk_id)
-                table.add_row("request", f"{request.chunk_id[:16]}, position {entry.position}")
-                table.add_row("", f"{request.size} documents, {request.bytes:,} bytes")
-                table.add_row("", f"{request.state.value}, planned {_shown(request.planned_at)}")
-                table.add_row("first sent", _shown(request.first_sent_at) or "never")
-                if request.answered_at:
-                    status = f", HTTP {request.http_status}" if request.http_status else ""
-                    table.add_row("answered", f"{_shown(request.answered_at)}{status}")
-                if request.note:
-                    table.add_row("note", request.note)
-            table.add_row("run", entry.run_id)
-            if payload:
-                body = ledger.payload(feed.object, entry.entity, source_id) or b""
-                table.add_row("payload", body.decode())
+            _tell(table, ledger, feed, entry, payload=payload)
+            console.print(table)
+        changes = list(_entries(settings, ledger.of_changes, this, None))
+        fields = _fields(ledger.of_changes, changes)
+        for name, feed, entry in changes:
+            title = f"last change of {source_id} of {name}"
+            table = Table(show_header=False, title=title, title_justify="left")
+            table.add_row("state", f"{_WORDS_OF_CHANGES[entry.state]}, {_shown(entry.updated_at)}")
+            table.add_row("changes", fields[feed.object, entry.entity, source_id])
+            if entry.state is ItemState.POSTED:
+                table.add_row("read back", _shown(entry.read_back_at) or "not yet")
+            _tell(table, ledger.of_changes, feed, entry, payload=payload)
             console.print(table)
     if not found:
         console.print(
@@ -312,6 +352,34 @@ def show_item(source_id: str, chosen: Chosen, *, payload: bool) -> int:
             soft_wrap=True,
         )
     return len(found)
+
+
+def _tell(table: Table, ledger: Ledger, feed: Feed, entry: Entry, *, payload: bool) -> None:
+    """Why it is so, and the request that it went in."""
+    for label, value in (
+        ("reason", entry.reason),
+        ("what to do", entry.what_to_do),
+        ("field", entry.field),
+        ("error id", entry.error_id),
+        ("support id", entry.support_id),
+    ):
+        if value:
+            table.add_row(label, value)
+    if entry.chunk_id:
+        (request,) = ledger.requests(feed.object, entry.entity, chunk_id=entry.chunk_id)
+        table.add_row("request", f"{request.chunk_id[:16]}, position {entry.position}")
+        table.add_row("", f"{request.size} documents, {request.bytes:,} bytes")
+        table.add_row("", f"{request.state.value}, planned {_shown(request.planned_at)}")
+        table.add_row("first sent", _shown(request.first_sent_at) or "never")
+        if request.answered_at:
+            status = f", HTTP {request.http_status}" if request.http_status else ""
+            table.add_row("answered", f"{_shown(request.answered_at)}{status}")
+        if request.note:
+            table.add_row("note", request.note)
+    table.add_row("run", entry.run_id)
+    if payload:
+        (body,) = ledger.payloads(feed.object, entry.entity, [entry.source_id]).values()
+        table.add_row("payload", body.decode())
 
 
 def resolve_items(chosen: Chosen, *, key: str | None) -> list[Sent]:
@@ -329,18 +397,20 @@ def resolve_items(chosen: Chosen, *, key: str | None) -> list[Sent]:
             for entity in settings.users:
                 if chosen.entity not in (None, entity):
                     continue
-                if not ledger.unsettled(feed.object, entity):
-                    continue
-                engine = PostingEngine(intacct.entity(entity), ledger)
-                for sent in engine.settle(feed.object, feed.match_on, chosen=picked):
-                    done.append(sent)
-                    console.print(
-                        f"{name} {entity}: {sent.posted} posted, {sent.refused} refused, "
-                        f"{sent.uncertain} uncertain of {sent.items}"
-                        + (f" ({sent.note})" if sent.note else ""),
-                        highlight=False,
-                        soft_wrap=True,
-                    )
+                for each in (ledger, ledger.of_changes):
+                    if not each.unsettled(feed.object, entity):
+                        continue
+                    engine = PostingEngine(intacct.entity(entity), each)
+                    what = "changes of " if each.is_of_changes else ""
+                    for sent in engine.settle(feed.object, feed.match_on, chosen=picked):
+                        done.append(sent)
+                        console.print(
+                            f"{what}{name} {entity}: {sent.posted} posted, {sent.refused} refused, "
+                            f"{sent.uncertain} uncertain of {sent.items}"
+                            + (f" ({sent.note})" if sent.note else ""),
+                            highlight=False,
+                            soft_wrap=True,
+                        )
     if not done:
         console.print("Nothing is uncertain.", highlight=False)
     return done

@@ -134,6 +134,8 @@ def posting_sensor(
 ) -> dg.SensorDefinition:
     """Posts the plans that may be posted; each plan, by its hash, is launched once.
 
+    A plan of nothing but changes is one of them.
+
     With `approval: required` those are the plans that a person approved. A plan whose run failed is
     not launched again by itself: a person looks first. What was sent and never answered is asked
     about every hour: the run asks Intacct what became of it, before it sends anything.
@@ -160,7 +162,9 @@ def posting_sensor(
             return dg.SkipReason(f"Sage's maintenance: {window}")
         try:
             warehouse = warehouse_of(settings)
-            unposted = unposted_plans(warehouse, name, settings.active)
+            unposted = unposted_plans(
+                warehouse, name, settings.active, changes=feed.on_change == "patch"
+            )
             plans = planned_documents(warehouse, name, set(unposted)) if unposted else []
             uncertain = uncertain_partitions(warehouse, name, settings.active)
         except WarehouseError as error:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import dagster as dg
 
+from intacct_dagster.changes import changed_fields
 from intacct_dagster.config import Feed, Settings
 from intacct_dagster.defs.entities import counted, for_each
 from intacct_dagster.defs.failures import in_words, plainly
@@ -33,6 +34,7 @@ from intacct_dagster.read_back import Difference, Reader
 from intacct_dagster.warehouse import (
     SHOWN_HASH,
     Approvals,
+    Entry,
     ItemState,
     LastChange,
     Leave,
@@ -44,6 +46,7 @@ from intacct_dagster.warehouse import (
     plan_hash,
     plan_hashes,
     planned_documents,
+    replace_changes,
     replace_outcomes,
     to_post,
 )
@@ -292,6 +295,15 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 for request in ledger.requests(feed.object, entity, feed=name)
             ],
         )
+        if feed.on_change == "patch":
+            changes = ledger.of_changes
+            rows = []
+            for entity in days:
+                entries = changes.entries(feed.object, entity, feed=name)
+                names = [entry.source_id for entry in entries]
+                bodies = changes.payloads(feed.object, entity, names)
+                rows += [_change(name, entry, bodies[entry.source_id]) for entry in entries]
+            plainly(settings, replace_changes, warehouse.warehouse, name, days.keys(), rows)
         for partition, each in outcomes.items():
             context.add_asset_metadata(
                 _counts(each), asset_key=key, partition_key=partition_key(*partition)
@@ -328,13 +340,13 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
 
         by_partition = {partition: of(partition) for partition in outcomes}
         if not context.has_partition_key:
-            for partition, changes in by_partition.items():
-                verdict = changes_made(changes)
+            for partition, made in by_partition.items():
+                verdict = changes_made(made)
                 context.log_event(evaluation(key, CHANGES_MADE, verdict, partition_key(*partition)))
         together = {
             f"{partition[0]} {source_id}": change
-            for partition, changes in by_partition.items()
-            for source_id, change in changes.items()
+            for partition, made in by_partition.items()
+            for source_id, change in made.items()
         }
         yield result(key, CHANGES_MADE, changes_made(together))
 
@@ -398,6 +410,28 @@ def _request(feed: str, entity: str, object: str, request: Request) -> tuple[obj
         request.http_status,
         request.note,
         request.run_id,
+    )
+
+
+def _change(feed: str, entry: Entry, body: bytes) -> tuple[object, ...]:
+    return (
+        feed,
+        entry.entity,
+        entry.day,
+        entry.source_id,
+        entry.state.value,
+        changed_fields(body),
+        entry.reason,
+        entry.what_to_do,
+        entry.error_id,
+        entry.support_id,
+        entry.chunk_id,
+        entry.position,
+        entry.amount,
+        entry.payload_sha256,
+        entry.read_back_at is not None,
+        entry.run_id,
+        entry.updated_at,
     )
 
 

@@ -77,6 +77,7 @@ from intacct_dagster.warehouse.outcomes import (
     Leave,
     Outcome,
     Outcomes,
+    replace_changes,
     replace_outcomes,
 )
 from intacct_dagster.warehouse.partitions import Partition
@@ -253,6 +254,7 @@ __all__ = [
     "reconcile",
     "refresh_analysts",
     "refresh_crosswalk",
+    "replace_changes",
     "replace_outcomes",
     "replace_plan",
     "sample_rows",

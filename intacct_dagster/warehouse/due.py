@@ -15,7 +15,7 @@ from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
 from intacct_dagster.warehouse.feed import FEED
-from intacct_dagster.warehouse.outcomes import OUTCOME_COLUMNS, POSTING
+from intacct_dagster.warehouse.outcomes import CHANGE_COLUMNS, CHANGES, OUTCOME_COLUMNS, POSTING
 from intacct_dagster.warehouse.partitions import Partition
 from intacct_dagster.warehouse.plan import PLAN, PLAN_COLUMNS
 from intacct_dagster.warehouse.raw import META, RAW, table_name
@@ -96,39 +96,45 @@ def due_plans(
 
 
 def unposted_plans(
-    file: DuckDBFile, feed: str, entities: Collection[str]
+    file: DuckDBFile, feed: str, entities: Collection[str], *, changes: bool
 ) -> dict[Partition, datetime]:
-    """Partitions whose plan would create what was not sent since it was planned; when that was."""
+    """Partitions whose plan has what was not sent since it was planned; when it was planned.
+
+    That is what it would create, and if `changes`, what it would change.
+    """
     if not file.path.exists():
         return {}
     with file.connect(read_only=True) as connection:
-        if not existing_columns(connection, CATALOG, PLAN, feed):
-            return {}
         rows = connection.execute(
-            "SELECT planned._entity, planned._day, max(planned.planned_at)"
-            f" FROM {identifier(CATALOG, PLAN, feed)} AS planned"
-            f" LEFT JOIN {_table(connection, POSTING, feed, OUTCOME_COLUMNS)} AS outcomes"
-            " ON outcomes._entity = planned._entity AND outcomes.source_id = planned.source_id"
-            " AND outcomes.state IN ('posted', 'rejected', 'uncertain')"
-            " AND (outcomes.state <> 'rejected' OR outcomes.recorded_at >= planned.planned_at)"
-            " WHERE planned.action = 'create' AND outcomes.source_id IS NULL"
-            " AND planned._entity IN (SELECT unnest($entities::VARCHAR[]))"
-            " GROUP BY ALL ORDER BY ALL",
-            {"entities": list(entities)},
+            statement(
+                "due_posting",
+                plan=_table(connection, PLAN, feed, PLAN_COLUMNS),
+                outcomes=_table(connection, POSTING, feed, OUTCOME_COLUMNS),
+                changes=_table(connection, POSTING, CHANGES, CHANGE_COLUMNS),
+            ),
+            {
+                "feed": feed,
+                "actions": ["create", "change"] if changes else ["create"],
+                "entities": list(entities),
+            },
         ).fetchall()
     return {(entity, day): at for entity, day, at in rows}
 
 
 def uncertain_partitions(file: DuckDBFile, feed: str, entities: Collection[str]) -> set[Partition]:
-    """Partitions with documents that were sent, and of which nobody knows what became."""
+    """Partitions with documents or changes that were sent, and nobody knows what became of them."""
     if not file.path.exists():
         return set()
     with file.connect(read_only=True) as connection:
+        changes = _table(connection, POSTING, CHANGES, CHANGE_COLUMNS)
         return set(
             connection.execute(
-                f"SELECT DISTINCT _entity, _day FROM {_table(connection, POSTING, feed, _FATES)}"
-                " WHERE state = 'uncertain' AND _entity IN (SELECT unnest($entities::VARCHAR[]))",
-                {"entities": list(entities)},
+                f"SELECT _entity, _day FROM {_table(connection, POSTING, feed, _FATES)}"
+                " WHERE state = 'uncertain' AND _entity IN (SELECT unnest($entities::VARCHAR[]))"
+                f" UNION SELECT _entity, _day FROM {changes}"
+                " WHERE feed = $feed AND state = 'uncertain'"
+                " AND _entity IN (SELECT unnest($entities::VARCHAR[]))",
+                {"feed": feed, "entities": list(entities)},
             ).fetchall()
         )
 

@@ -126,7 +126,7 @@ class FeedSpec:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise self._refusal((), f"{self.name!r} is no name for a table", "Use a-z, 0-9 and _.")
-        if self.name in ("quarantine", "items", "chunks"):
+        if self.name in ("quarantine", "items", "chunks", "changes"):
             raise self._refusal(
                 (), "the warehouse has a table of that name", "Choose another name."
             )

@@ -569,14 +569,17 @@ class Ledger:
             for row in rows
         ]
 
-    def payload(self, object: str, entity: str, source_id: str) -> bytes | None:
-        """The exact JSON object that an item was, or will be, sent as."""
-        query = sa.select(self._items.c.payload).where(
-            *self._of(object, entity), self._items.c.source_id == source_id
-        )
+    def payloads(self, object: str, entity: str, source_ids: Sequence[str]) -> dict[str, bytes]:
+        """The exact JSON objects that items were, or will be, sent as, by source id."""
+        found: dict[str, bytes] = {}
         with reading(self._engine) as connection:
-            value: bytes | None = connection.scalar(query)
-        return value
+            for start in range(0, len(source_ids), 500):
+                query = sa.select(self._items.c.source_id, self._items.c.payload).where(
+                    *self._of(object, entity),
+                    self._items.c.source_id.in_(source_ids[start : start + 500]),
+                )
+                found |= {row.source_id: row.payload for row in connection.execute(query)}
+        return found
 
     def source_ids(self, chunk_id: str) -> list[str]:
         """The source ids of a chunk, in the order in which they were sent."""

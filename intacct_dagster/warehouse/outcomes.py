@@ -67,7 +67,26 @@ _CHUNKS = (
     TableColumn("run_id", "VARCHAR"),
 )
 #: Tables of `posting` that are not a feed's.
-ITEMS, CHUNKS = "items", "chunks"
+ITEMS, CHUNKS, CHANGES = "items", "chunks", "changes"
+CHANGE_COLUMNS = (
+    TableColumn("feed", "VARCHAR", "The feed that the document is of"),
+    TableColumn("_entity", "VARCHAR", "The document's entity"),
+    TableColumn("_day", "DATE", "The document's date"),
+    TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
+    TableColumn("state", "VARCHAR", "Of the change: planned, sending, posted, rejected, uncertain"),
+    TableColumn("fields", "VARCHAR", "The fields that it changes, without their values"),
+    TableColumn("reason", "VARCHAR", "Why Intacct refused it"),
+    TableColumn("what_to_do", "VARCHAR", "What a person does about it"),
+    TableColumn("error_id", "VARCHAR", "Intacct's id of the error, e.g. REST-1064"),
+    TableColumn("support_id", "VARCHAR", "What Sage support asks for"),
+    TableColumn("chunk", "VARCHAR", "The request it went in"),
+    TableColumn("position", "BIGINT", "Its place in that request, from 0"),
+    TableColumn("amount", AMOUNT, "The document's amount after it"),
+    TableColumn("payload_hash", "VARCHAR", "SHA-256 of what Intacct was sent"),
+    TableColumn("read_back", "BOOLEAN", "Whether the record was found so afterwards"),
+    TableColumn("run_id", "VARCHAR"),
+    TableColumn("recorded_at", TIME, "When its state was recorded"),
+)
 _LEDGER = (
     TableColumn("entity", "VARCHAR"),
     TableColumn("source_id", "VARCHAR"),
@@ -314,11 +333,28 @@ def replace_chunks(
             _show_items(connection)
 
 
+def replace_changes(
+    file: DuckDBFile, feed: str, entities: Collection[str], rows: Sequence[Sequence[object]]
+) -> None:
+    """Replaces a feed's changes of these entities in `posting.changes`; rows are as its columns."""
+    about = "A row is the last change of a document that was posted; never what was sent for it."
+    with file.workbench() as bench:
+        stage_records(bench.connection, "fresh", CHANGE_COLUMNS, rows, bench.scratch)
+        with bench.transaction() as connection:
+            ensure_table(connection, CATALOG, POSTING, CHANGES, CHANGE_COLUMNS, about)
+            table = identifier(CATALOG, POSTING, CHANGES)
+            connection.execute(
+                f"DELETE FROM {table} WHERE feed = $feed AND list_contains($entities, _entity)",
+                {"feed": feed, "entities": sorted(entities)},
+            )
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM memory.main.fresh")
+
+
 def _show_items(connection: DuckDBPyConnection) -> None:
     feeds = connection.execute(
         "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?"
-        " AND table_name <> ? ORDER BY table_name",
-        [CATALOG, POSTING, CHUNKS],
+        " AND NOT list_contains(?, table_name) ORDER BY table_name",
+        [CATALOG, POSTING, [CHUNKS, CHANGES]],
     ).fetchall()
     if feeds:
         connection.execute(f"USE {CATALOG}")

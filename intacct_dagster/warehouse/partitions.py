@@ -81,12 +81,13 @@ def rows_of(
 ) -> list[tuple[Any, ...]]:
     """The rows of these partitions of `<schema>.<feed>`, by (entity, day, source id).
 
-    Empty where there is no such table yet. `columns` and `where` are SQL.
+    Empty where there is no table with these columns yet. `where` is SQL.
     """
     with file.workbench() as bench:
         stage_partitions(bench.connection, partitions)
         with bench.attached(read_only=True) as connection:
-            if not existing_columns(connection, CATALOG, schema, feed):
+            there = {each.name for each in existing_columns(connection, CATALOG, schema, feed)}
+            if not there >= set(columns):
                 return []
             return connection.execute(
                 f"SELECT {', '.join(columns)} FROM {identifier(CATALOG, schema, feed)}"

@@ -52,7 +52,7 @@ PLAN_COLUMNS = (
     TableColumn("change", "VARCHAR", "What is sent to change its record"),
     TableColumn("changes_key", "VARCHAR", "The record that is changed"),
     TableColumn("changes_as_of", "VARCHAR", "The change time of the record that it was made for"),
-    TableColumn("plan", "VARCHAR", "The plan of the whole partition, by what it would create"),
+    TableColumn("plan", "VARCHAR", "The plan of the whole partition, by what it would do"),
     TableColumn("run_id", "VARCHAR"),
     TableColumn("planned_at", TIME),
 )
@@ -116,14 +116,18 @@ class Mark:
 
 
 def plan_hash(documents: Iterable[PlannedDocument]) -> str:
-    """The name of a plan: of what it would create, whatever else is held.
+    """The name of a plan: of what it would create and change, whatever else is held.
 
-    A document more or less, or another payload, makes another plan. A plan that creates nothing
-    has the empty name.
+    A document more or less, another payload, or a record that changed since, makes another plan. A
+    plan that creates and changes nothing has the empty name.
     """
     digest = hashlib.sha256()
     creates = sorted(
-        (each.entity, each.day.isoformat(), each.source_id, each.payload_hash)
+        (
+            *(each.entity, each.day.isoformat(), each.source_id, each.payload_hash),
+            # the same change of a record that was changed there and back is not the same plan
+            *((each.changes_as_of,) if each.changes_as_of else ()),
+        )
         for each in documents
         if not each.held
     )
@@ -196,8 +200,11 @@ def planned_documents(
     """The plan of these partitions as materialized last; empty if the feed was never planned."""
     columns = ("_entity", "_day", "source_id", "amount", "payload_hash")
     held = ("gate", "reason", "what_to_do")
+    change = ("document_hash", "change", "changes_key", "changes_as_of")
+    rows = rows_of(file, PLAN, feed, (*columns, *held, *change), partitions)
     return [
-        PlannedDocument(*row) for row in rows_of(file, PLAN, feed, (*columns, *held), partitions)
+        PlannedDocument(*(*known, None if body is None else body.encode(), key, as_of))
+        for *known, body, key, as_of in rows
     ]
 
 
