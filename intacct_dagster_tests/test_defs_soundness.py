@@ -150,7 +150,7 @@ def test_rows_that_went_after_they_were_loaded_stop_what_comes_after(
         "DELETE FROM raw.general_ledger_journal_entry WHERE key IN (SELECT key FROM"
         f" raw.general_ledger_journal_entry WHERE _entity = 'E120' AND _day = '{FIRST}' LIMIT 3)",
     )
-    [lost] = not_as_loaded(location.warehouse, ENTRY)
+    [lost] = not_as_loaded(location.warehouse, [ENTRY])[ENTRY]
     assert (lost.entity, lost.day, lost.proved) == ("E120", FIRST, lost.rows + 3)
     # A run of the same entity, which does not read that day again, goes no further.
     before = location.instance.get_latest_materialization_event(current_key(ENTRY))
@@ -177,7 +177,7 @@ def test_rows_of_another_entity_are_told(location: CodeLocation) -> None:
         "UPDATE raw.general_ledger_journal_entry SET entity_id = 'E140'"
         f" WHERE _entity = 'E110' AND _day = '{LAST_DAY}'",
     )
-    found = not_as_loaded(location.warehouse, ENTRY)
+    found = not_as_loaded(location.warehouse, [ENTRY])[ENTRY]
     verdict = whole(found, ENTRY, {"E110"})
     assert not verdict.passed
     assert f"{found[0].rows} rows are of another entity" in verdict.description
@@ -244,7 +244,7 @@ def test_a_day_is_unusual_against_the_same_day_of_other_weeks(
 ) -> None:
     loaded(warehouse, "E110", mondays(*counts))
     loaded(warehouse, "E120", mondays(100, 100, 100, 100, 100))
-    found = unusual_days(warehouse, ENTRY)
+    found = unusual_days(warehouse, [ENTRY])[ENTRY]
     verdict = usual(found)
     assert verdict.passed is not unusual
     assert verdict.severity is dg.AssetCheckSeverity.WARN

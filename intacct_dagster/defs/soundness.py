@@ -109,15 +109,16 @@ def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
     def look(
         context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.AssetCheckResult]:
-        for check in sorted(
-            context.selected_asset_check_keys, key=lambda each: each.to_user_string()
-        ):
+        checks = sorted(context.selected_asset_check_keys, key=lambda each: each.to_user_string())
+        names = {objects[check.asset_key] for check in checks}
+        amiss = plainly(settings, not_as_loaded, warehouse.warehouse, names)
+        odd = plainly(settings, unusual_days, warehouse.warehouse, names)
+        concerned = entities_of(settings, context.run.tags)
+        for check in checks:
             name = objects[check.asset_key]
-            if check.name == AS_LOADED:
-                found = plainly(settings, not_as_loaded, warehouse.warehouse, name)
-                judged = whole(found, name, entities_of(settings, context.run.tags))
-            else:
-                judged = usual(plainly(settings, unusual_days, warehouse.warehouse, name))
+            judged = (
+                whole(amiss[name], name, concerned) if check.name == AS_LOADED else usual(odd[name])
+            )
             yield result(check.asset_key, check.name, judged)
 
     return look

@@ -64,28 +64,34 @@ class FieldChange:
     vanished: bool
 
 
-def not_as_loaded(file: DuckDBFile, object: str) -> list[NotAsLoaded]:
-    """Partitions of an object that are not as their load proved them; the oldest first."""
-    table = table_name(object)
+def not_as_loaded(file: DuckDBFile, objects: Collection[str]) -> dict[str, list[NotAsLoaded]]:
+    """Of each object, the partitions that are not as their load proved them; the oldest first."""
     with file.connect(read_only=True) as connection:
-        columns = {each.name for each in existing_columns(connection, CATALOG, RAW, table)}
-        if not columns:
-            return []
-        foreign = f"{_ENTITY} <> _entity" if _ENTITY in columns else "false"
-        found = connection.execute(
-            statement("sound_as_loaded", table=identifier(table), foreign=foreign),
-            {"object": object},
-        ).fetchall()
+        return {each: _not_as_loaded(connection, each) for each in objects}
+
+
+def _not_as_loaded(connection: DuckDBPyConnection, object: str) -> list[NotAsLoaded]:
+    table = table_name(object)
+    columns = {each.name for each in existing_columns(connection, CATALOG, RAW, table)}
+    if not columns:
+        return []
+    foreign = f"{_ENTITY} <> _entity" if _ENTITY in columns else "false"
+    found = connection.execute(
+        statement("sound_as_loaded", table=identifier(table), foreign=foreign),
+        {"object": object},
+    ).fetchall()
     return [NotAsLoaded(*row) for row in found]
 
 
-def unusual_days(file: DuckDBFile, object: str) -> list[Unusual]:
-    """Of an object, the days of the last week that have far more or fewer rows than usual."""
+def unusual_days(file: DuckDBFile, objects: Collection[str]) -> dict[str, list[Unusual]]:
+    """Of each object, the days of the last week that have far more or fewer rows than usual."""
+    found: dict[str, list[Unusual]] = {each: [] for each in objects}
     with file.connect(read_only=True) as connection:
-        if not _loads(connection):
-            return []
-        found = connection.execute(statement("sound_unusual"), {"object": object}).fetchall()
-    return [Unusual(*row) for row in found]
+        if _loads(connection):
+            for each, days in found.items():
+                rows = connection.execute(statement("sound_unusual"), {"object": each}).fetchall()
+                days += [Unusual(*row) for row in rows]
+    return found
 
 
 def freshness(
