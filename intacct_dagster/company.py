@@ -56,23 +56,30 @@ def open_company(
     )
 
 
+def company_in(state: sa.Engine, settings: Settings, *, concurrency: int | None = None) -> Intacct:
+    """The company as the settings have it, with its sessions in the state store. Close it after
+    use. `concurrency` is how many requests are in flight, where not as many as the settings say."""
+    auth = settings.auth
+    return open_company(
+        state,
+        settings.company,
+        settings.base_url,
+        settings.users,
+        grant=auth.grant,
+        client_id=auth.client_id,
+        client_secret=auth.client_secret,
+        redirect_uri=auth.redirect_uri,
+        concurrency=settings.limits.concurrency if concurrency is None else concurrency,
+        xml=settings.xml_access,
+    )
+
+
 @contextmanager
 def company_of(settings: Settings) -> Iterator[Intacct]:
-    """The company as the settings have it, with its stored sessions."""
+    """The same, with its state store opened for it and closed afterwards."""
     engine = open_state(settings.state)
     try:
-        with open_company(
-            engine,
-            settings.company,
-            settings.base_url,
-            settings.users,
-            grant=settings.auth.grant,
-            client_id=settings.auth.client_id,
-            client_secret=settings.auth.client_secret,
-            redirect_uri=settings.auth.redirect_uri,
-            concurrency=settings.limits.concurrency,
-            xml=settings.xml_access,
-        ) as intacct:
+        with company_in(engine, settings) as intacct:
             yield intacct
     finally:
         engine.dispose()

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from intacct_dagster.changes import changed_fields
-from intacct_dagster.company import open_company
+from intacct_dagster.company import company_in
 from intacct_dagster.config import ConfigError, Feed, Settings, load_settings
-from intacct_dagster.intacct import Intacct, document_facts
+from intacct_dagster.intacct import document_facts
 from intacct_dagster.post import PostingEngine, Sent
 from intacct_dagster.warehouse import (
     SHOWN_HASH,
@@ -391,7 +391,7 @@ def resolve_items(chosen: Chosen, *, key: str | None) -> list[Sent]:
     console = Console()
     picked = {chosen.source_ids[0]: key} if key is not None else {}
     done: list[Sent] = []
-    with _state() as (settings, state), _company(settings, state) as intacct:
+    with _state() as (settings, state), company_in(state, settings) as intacct:
         ledger = Ledger(state, settings.company)
         for name, feed in _feeds(settings, chosen):
             for entity in settings.users:
@@ -466,22 +466,6 @@ def plan_reversal(
     if into is not None:
         into.write_bytes(msgspec.json.format(msgspec.json.encode(requests), indent=2) + b"\n")
     return requests
-
-
-def _company(settings: Settings, state: sa.Engine) -> Intacct:
-    auth = settings.auth
-    return open_company(
-        state,
-        settings.company,
-        settings.base_url,
-        settings.users,
-        grant=auth.grant,
-        client_id=auth.client_id,
-        client_secret=auth.client_secret,
-        redirect_uri=auth.redirect_uri,
-        concurrency=settings.limits.concurrency,
-        xml=settings.xml_access,
-    )
 
 
 def _shown(at: datetime | None) -> str:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import dagster as dg
 
-from intacct_dagster.company import open_company
+from intacct_dagster.company import company_in
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.allowance import WARN_AT
 from intacct_dagster.defs.launching import (
@@ -76,18 +76,7 @@ def changes_sensor(settings: Settings, *, now: Clock = clock) -> dg.SensorDefini
                     f"{spent:,} of the month's {allowed:,} API transactions are spent: what is "
                     "left is for reading and posting; the nights find the changes"
                 )
-            with open_company(
-                engine,
-                settings.company,
-                settings.base_url,
-                settings.users,
-                grant=settings.auth.grant,
-                client_id=settings.auth.client_id,
-                client_secret=settings.auth.client_secret,
-                redirect_uri=settings.auth.redirect_uri,
-                concurrency=1,
-                xml=settings.xml_access,
-            ) as intacct:
+            with company_in(engine, settings, concurrency=1) as intacct:
                 found = _count(settings, cursor, until, intacct, allowance, at)
         except WarehouseError as error:
             return dg.SkipReason(f"{error}\nThe next tick looks again.")
