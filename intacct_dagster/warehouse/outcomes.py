@@ -323,13 +323,7 @@ def replace_chunks(
     with file.workbench() as bench:
         stage_records(bench.connection, "fresh", _CHUNKS, rows, bench.scratch)
         with bench.transaction() as connection:
-            ensure_table(connection, CATALOG, POSTING, CHUNKS, _CHUNKS, about)
-            table = identifier(CATALOG, POSTING, CHUNKS)
-            connection.execute(
-                f"DELETE FROM {table} WHERE feed = $feed AND list_contains($entities, entity)",
-                {"feed": feed, "entities": sorted(entities)},
-            )
-            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM memory.main.fresh")
+            _replace(connection, CHUNKS, _CHUNKS, about, feed, "entity", entities)
             _show_items(connection)
 
 
@@ -341,13 +335,27 @@ def replace_changes(
     with file.workbench() as bench:
         stage_records(bench.connection, "fresh", CHANGE_COLUMNS, rows, bench.scratch)
         with bench.transaction() as connection:
-            ensure_table(connection, CATALOG, POSTING, CHANGES, CHANGE_COLUMNS, about)
-            table = identifier(CATALOG, POSTING, CHANGES)
-            connection.execute(
-                f"DELETE FROM {table} WHERE feed = $feed AND list_contains($entities, _entity)",
-                {"feed": feed, "entities": sorted(entities)},
-            )
-            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM memory.main.fresh")
+            _replace(connection, CHANGES, CHANGE_COLUMNS, about, feed, "_entity", entities)
+
+
+def _replace(
+    connection: DuckDBPyConnection,
+    name: str,
+    columns: Sequence[TableColumn],
+    about: str,
+    feed: str,
+    entity_column: str,
+    entities: Collection[str],
+) -> None:
+    """Puts the staged rows in place of a feed's of these entities, in a table of all feeds."""
+    ensure_table(connection, CATALOG, POSTING, name, columns, about)
+    table = identifier(CATALOG, POSTING, name)
+    connection.execute(
+        f"DELETE FROM {table}"
+        f" WHERE feed = $feed AND list_contains($entities, {identifier(entity_column)})",
+        {"feed": feed, "entities": sorted(entities)},
+    )
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM memory.main.fresh")
 
 
 def _show_items(connection: DuckDBPyConnection) -> None:
