@@ -24,7 +24,7 @@ from intacct_dagster.defs.soundness import (
     LOOK,
     SCHEMA,
     as_known,
-    last_day,
+    last_day_over,
     up_to_date,
     usual,
     whole,
@@ -290,8 +290,8 @@ def test_before_anything_is_read_all_is_behind(tmp_path: Path) -> None:
 def test_the_last_day_that_should_be_read_is_yesterday_or_the_settings_last() -> None:
     settings = load_settings(PROJECT / "intacct.yaml")
     now = datetime(2026, 10, 10, 1, tzinfo=UTC)
-    assert last_day(settings, now) == date(2026, 10, 9)
-    assert last_day(settings, now + timedelta(days=30)) == settings.end_date
+    assert last_day_over(settings, now) == date(2026, 10, 9)
+    assert last_day_over(settings, now + timedelta(days=30)) == settings.end_date
 
 
 def test_fields_that_came_or_went_are_told_for_two_weeks(warehouse: Warehouse) -> None:

@@ -159,6 +159,13 @@ def status_of(settings: Settings) -> dg.DefaultSensorStatus:
     return dg.DefaultSensorStatus.STOPPED
 
 
+def schedule_status(settings: Settings) -> dg.DefaultScheduleStatus:
+    """Whether schedules run from the moment that Dagster loads them."""
+    if settings.schedules.running:
+        return dg.DefaultScheduleStatus.RUNNING
+    return dg.DefaultScheduleStatus.STOPPED
+
+
 def listed(names: Iterable[object], most: int = 5) -> str:
     """Names for a sentence: the first few, and how many more."""
     every = [str(each) for each in names]

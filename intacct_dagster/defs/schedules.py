@@ -26,6 +26,7 @@ from intacct_dagster.defs.launching import (
     listed,
     ranges,
     run_of,
+    schedule_status,
     status_of,
     underway,
     warehouse_of,
@@ -89,7 +90,7 @@ def nightly(settings: Settings) -> dg.ScheduleDefinition:
         job_name=READ,
         cron_schedule=timetable.daily(settings.schedules.nightly),
         execution_timezone=settings.schedules.time_zone,
-        default_status=_status_of(settings),
+        default_status=schedule_status(settings),
         description="Yesterday of every entity, with what is missing of the days before it.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
@@ -148,7 +149,7 @@ def weekly_sweep(settings: Settings) -> dg.ScheduleDefinition:
         job_name=SWEEP,
         cron_schedule=timetable.weekly(settings.schedules.weekly_sweep),
         execution_timezone=settings.schedules.time_zone,
-        default_status=_status_of(settings),
+        default_status=schedule_status(settings),
         description="Looks for deletes in every entity.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
@@ -178,7 +179,7 @@ def monthly_closing(settings: Settings) -> dg.ScheduleDefinition:
         job_name=CLOSING,
         cron_schedule=timetable.monthly(settings.schedules.monthly_closing),
         execution_timezone=settings.schedules.time_zone,
-        default_status=_status_of(settings),
+        default_status=schedule_status(settings),
         description="Judges whether the last month was read and settled.",
     )
 
@@ -194,7 +195,7 @@ def nightly_feed(settings: Settings, name: str, feed: Feed) -> dg.ScheduleDefini
         job_name=f"plan_{name}",
         cron_schedule=timetable.daily(settings.schedules.nightly),
         execution_timezone=settings.schedules.time_zone,
-        default_status=_status_of(settings),
+        default_status=schedule_status(settings),
         description=f"Asks the query of {name} for the last days, reconciles and plans them.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
@@ -299,9 +300,3 @@ def _due(
 def _yesterday(at: datetime) -> date:
     """The last UTC day that is over."""
     return timetable.utc_day(at) - timedelta(days=1)
-
-
-def _status_of(settings: Settings) -> dg.DefaultScheduleStatus:
-    if settings.schedules.running:
-        return dg.DefaultScheduleStatus.RUNNING
-    return dg.DefaultScheduleStatus.STOPPED

@@ -14,7 +14,7 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.failures import plainly
-from intacct_dagster.defs.launching import Job
+from intacct_dagster.defs.launching import Job, schedule_status
 from intacct_dagster.defs.pictures import BAD, DOUBTFUL, bars
 from intacct_dagster.defs.raw import SAGE_INTACCT, raw_key
 from intacct_dagster.defs.resources import WarehouseResource
@@ -138,7 +138,7 @@ def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         ),
     )
     def fresh(warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        until = last_day(settings, datetime.now(UTC))
+        until = last_day_over(settings, datetime.now(UTC))
         found = plainly(
             settings,
             freshness,
@@ -183,16 +183,12 @@ def daily_look(settings: Settings) -> dg.ScheduleDefinition:
         job_name=LOOK,
         cron_schedule=_EVERY_MORNING,
         execution_timezone=settings.schedules.time_zone,
-        default_status=(
-            dg.DefaultScheduleStatus.RUNNING
-            if settings.schedules.running
-            else dg.DefaultScheduleStatus.STOPPED
-        ),
+        default_status=schedule_status(settings),
         description="Judges every morning whether all entities are read as they should be.",
     )
 
 
-def last_day(settings: Settings, now: datetime) -> date:
+def last_day_over(settings: Settings, now: datetime) -> date:
     """The last day that should be read by now: yesterday, or the settings' last."""
     yesterday = now.date() - timedelta(days=1)
     return min(yesterday, settings.end_date) if settings.end_date else yesterday
