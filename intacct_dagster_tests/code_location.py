@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
+import httpx
 
 from intacct_dagster.config import Settings, load_settings
 from intacct_dagster.defs import build_definitions
@@ -159,6 +161,15 @@ class CodeLocation:
     def materialized(self, key: dg.AssetKey) -> set[str]:
         """The partitions that Dagster calls materialized."""
         return set(self.instance.get_materialized_partitions(key))
+
+    def control(self, path: str) -> Any:
+        """What the control API of the sandbox answers, such as `books`."""
+        root = self.settings.base_url.removesuffix("/ia/api/v1")
+        return httpx.get(f"{root}/_sandbox/{path}").raise_for_status().json()
+
+    def books(self) -> Counter[str]:
+        """How often each reference number was created in the sandbox, or changed."""
+        return Counter(str(each["document"]) for each in self.control("books")["changes"])
 
     def rows(self, sql: str, *params: object) -> list[tuple[Any, ...]]:
         """The rows of a query to the warehouse."""

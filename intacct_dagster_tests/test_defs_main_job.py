@@ -88,10 +88,8 @@ def statuses(location: CodeLocation, check: str) -> dict[str | None, str]:
 
 def books(location: CodeLocation) -> Counter[str]:
     """How often the sandbox created each reference number."""
-    control = location.settings.base_url.removesuffix("/ia/api/v1") + "/_sandbox/books"
-    changes = httpx.get(control).json()["changes"]
-    assert {change["object"] for change in changes} <= {INVOICE}
-    return Counter(str(change["document"]) for change in changes)
+    assert {change["object"] for change in location.control("books")["changes"]} <= {INVOICE}
+    return location.books()
 
 
 def test_raw_partitions_hold_what_changed_that_day_and_the_first_what_is_older(
@@ -187,11 +185,10 @@ def test_the_crosswalk_names_the_record_of_every_document_that_has_one(
 def test_the_months_account_is_what_intacct_would_bill(location: CodeLocation) -> None:
     extract(location)
     reconcile_and_post(location)
-    control = location.settings.base_url.removesuffix("/ia/api/v1") + "/_sandbox/requests"
     engine = open_state(location.settings.state)
     spent = Allowance(engine, location.settings.company).spent(datetime.now(UTC))
     engine.dispose()
-    assert spent == httpx.get(control).json()["transactions"]
+    assert spent == location.control("requests")["transactions"]
     assert spent > sum(books(location).values())
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 
 from intacct_dagster.defs import (
@@ -62,12 +61,6 @@ def post(location: CodeLocation) -> None:
     assert location.run(keys, entity="E110", first=FIRST).success
 
 
-def books(location: CodeLocation) -> Counter[str]:
-    """How often the sandbox created each reference number."""
-    control = location.settings.base_url.removesuffix("/ia/api/v1") + "/_sandbox/books"
-    return Counter(str(each["document"]) for each in httpx.get(control).json()["changes"])
-
-
 @pytest.fixture(scope="module")
 def posted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Posted]:
     folder = tmp_path_factory.mktemp("company")
@@ -79,7 +72,7 @@ def posted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Posted]:
             if path.is_file():
                 shutil.copy2(path, backup)
         post(location)
-        created = books(location)
+        created = location.books()
         assert len(created) > 100
         assert set(created.values()) == {1}
         yield Posted(location, backup, created)
@@ -103,7 +96,7 @@ def test_after_a_disaster_the_next_runs_post_nothing_twice(posted: Posted, disas
     DISASTERS[disaster](posted)
     extract(posted.location)
     post(posted.location)
-    assert books(posted.location) == posted.books
+    assert posted.location.books() == posted.books
     known = posted.location.rows(
         f"SELECT count(DISTINCT source_id) FROM reconciled.{FEED}"
         " WHERE status IN ('matched', 'posted')"
@@ -114,4 +107,4 @@ def test_after_a_disaster_the_next_runs_post_nothing_twice(posted: Posted, disas
 def test_nothing_is_posted_twice_though_nothing_was_read_again_after_it(posted: Posted) -> None:
     posted.restore(_WAREHOUSE, _STATE, _KEY)
     post(posted.location)
-    assert books(posted.location) == posted.books
+    assert posted.location.books() == posted.books

@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -196,10 +195,9 @@ def sent(location: CodeLocation, target: str) -> tuple[list[Item], dict[str, str
 
 def created(location: CodeLocation) -> Counter[tuple[str, str]]:
     """What the sandbox's books say was created, and how often."""
-    control = location.settings.base_url.removesuffix("/ia/api/v1") + "/_sandbox/books"
     return Counter(
         (change["object"], change["key"])
-        for change in httpx.get(control).json()["changes"]
+        for change in location.control("books")["changes"]
         if change["operation"] == "create"
     )
 

@@ -173,7 +173,7 @@ def test_a_plan_is_approved_by_its_hash_with_the_same_options(location: CodeLoca
 
 
 def test_a_reversal_is_planned_and_never_sent(location: CodeLocation, tmp_path: Path) -> None:
-    before = httpx.get(_control(location, "books")).json()["changes"]
+    before = location.control("books")["changes"]
     source_id = next(change["document"] for change in before if change["operation"] == "create")
     into = tmp_path / "reversal.json"
     arguments = ("reverse-plan", source_id, "--on", "2026-10-14", "--json", str(into))
@@ -184,7 +184,7 @@ def test_a_reversal_is_planned_and_never_sent(location: CodeLocation, tmp_path: 
     key = next(change["key"] for change in before if change["document"] == source_id)
     assert request["path"] == "/workflows/accounts-receivable/invoice/reverse"
     assert request["body"] == {"key": key, "reversedDate": "2026-10-14"}
-    assert httpx.get(_control(location, "books")).json()["changes"] == before
+    assert location.control("books")["changes"] == before
     with accountant(location) as client:
         done = client.post(request["path"], json=request["body"]).raise_for_status().json()
     assert done["ia::result"]["state"] in ("reversed", "reversal")
@@ -194,10 +194,6 @@ def test_where_nothing_is_uncertain_resolving_says_so(location: CodeLocation) ->
     told = posting("resolve")
     assert (told.exit_code, told.output) == (0, "Nothing is uncertain.\n")
     assert posting("resolve", "--key", "7").exit_code == 2
-
-
-def _control(location: CodeLocation, what: str) -> str:
-    return location.settings.base_url.removesuffix("/ia/api/v1") + f"/_sandbox/{what}"
 
 
 def test_a_retry_of_everything_has_to_be_said(location: CodeLocation) -> None:
