@@ -333,6 +333,13 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
     type=click.DateTime(["%Y-%m-%d"]),
     help="First day to read.  [default: 1 January]",
 )
+@click.option(
+    "--session-key",
+    type=click.Choice(["file", "keyring"]),
+    default="file",
+    show_default=True,
+    help="Where the key of the stored sessions is kept.",
+)
 @click.option("--no-input", is_flag=True, help="Ask nothing: for scripts.")
 @click.option("--force", is_flag=True, help="Overwrite intacct.yaml and .env.")
 @_plainly
@@ -347,6 +354,7 @@ def init(
     modules: tuple[str, ...],
     objects: tuple[str, ...],
     start_date: datetime | None,
+    session_key: str,
     no_input: bool,
     force: bool,
 ) -> None:
@@ -370,6 +378,7 @@ def init(
         entities=entities,
         objects=objects,
         modules=modules,
+        keyring=session_key == "keyring",
     )
     write(answers, ask=not no_input, force=force)
 
@@ -425,6 +434,19 @@ def check(entities: tuple[str, ...]) -> None:
     from intacct_dagster.sessions_cli import check_sessions
 
     sys.exit(0 if check_sessions(entities) else 1)
+
+
+@sessions.command("key")
+@_plainly
+def make_session_key() -> None:
+    """Make the key of the stored sessions in the OS keyring, or take it there from token.key.
+
+    For `auth: {session_key: keyring}` in intacct.yaml. A key that is there already stays, and
+    nothing is removed.
+    """
+    from intacct_dagster.sessions_cli import make_key
+
+    make_key()
 
 
 @sessions.command()

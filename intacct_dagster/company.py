@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -33,14 +34,17 @@ def open_company(
     client_id: str,
     client_secret: str,
     redirect_uri: str = "",
+    session_key: Literal["file", "keyring"] = "file",
     concurrency: int = 6,
     xml: XmlAccess | None = None,
 ) -> Intacct:
     """The company whose sessions are kept, encrypted, in the state store. Close it after use.
 
-    `grant` is client_credentials or authorization_code; `users` maps entities to Sage users.
+    `grant` is client_credentials or authorization_code; `users` maps entities to Sage users;
+    `session_key` says where the key of the sessions is, unless INTACCT_TOKEN_KEY has it. Raises
+    TokenKeyWrong and TokenKeyMissing.
     """
-    folder = Path(state.url.database).parent if state.url.database else Path()
+    key = token_key(key_folder(state.url), session_key, company)
     return Intacct(
         company,
         base_url,
@@ -50,10 +54,15 @@ def open_company(
             client_id=client_id, client_secret=client_secret, redirect_uri=redirect_uri
         ),
         users,
-        tokens=EncryptedTokenStore(state, token_key(folder)),
+        tokens=EncryptedTokenStore(state, key),
         concurrency=concurrency,
         xml=xml,
     )
+
+
+def key_folder(state: sa.URL) -> Path:
+    """Where the key of the stored sessions is, if a file has it: beside the state store."""
+    return Path(state.database).parent if state.database else Path()
 
 
 def company_in(state: sa.Engine, settings: Settings, *, concurrency: int | None = None) -> Intacct:
@@ -69,6 +78,7 @@ def company_in(state: sa.Engine, settings: Settings, *, concurrency: int | None 
         client_id=auth.client_id,
         client_secret=auth.client_secret,
         redirect_uri=auth.redirect_uri,
+        session_key=auth.session_key,
         concurrency=settings.limits.concurrency if concurrency is None else concurrency,
         xml=settings.xml_access,
     )

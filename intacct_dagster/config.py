@@ -89,6 +89,9 @@ class Auth(_Settings):
     """Its secret: the name of an environment variable, `${INTACCT_CLIENT_SECRET}`."""
     redirect_uri: str = "http://127.0.0.1:8766/callback"
     """Where Sage sends the browser after consent; registered with the application."""
+    session_key: Literal["file", "keyring"] = "file"
+    """Where the key of the stored sessions is, unless INTACCT_TOKEN_KEY has it: `token.key` beside
+    the state store, or the OS keyring (`intacct-dagster sessions key` puts it there)."""
     #: the environment variable that held the secret; set by `read_settings`, not in the file
     secret_variable: SkipJsonSchema[str | None] = None
 

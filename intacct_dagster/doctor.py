@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 import sqlalchemy as sa
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from intacct_dagster.catalogue import Catalogue
@@ -531,7 +532,8 @@ def run_doctor(entities: tuple[str, ...], *, as_json: bool, strict: bool) -> boo
     table = Table("check", "", "seen", "what to do", box=None, pad_edge=False)
     for each in findings:
         about = " ".join(part for part in (each.entity, each.object) if part)
-        table.add_row(f"{each.check} {about}".strip(), _MARKS[each.verdict], each.seen, each.remedy)
+        what = escape(f"{each.check} {about}".strip())
+        table.add_row(what, _MARKS[each.verdict], escape(each.seen), escape(each.remedy))
     Console(highlight=False).print(table)
     counts = {verdict: sum(each.verdict is verdict for each in findings) for verdict in Verdict}
     console.print(", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number))

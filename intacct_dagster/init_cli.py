@@ -32,6 +32,7 @@ from intacct_dagster.intacct import (
     Query,
     RequestRefused,
 )
+from intacct_dagster.warehouse import keep_token_key
 
 SAGE: Final = "https://api.intacct.com/ia/api/v1"
 SECRET: Final = "INTACCT_CLIENT_SECRET"  # noqa: S105 - the name of a variable
@@ -70,6 +71,8 @@ class Answers:
     entities: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    keyring: bool = False
+    """Whether the key of the stored sessions is kept in the OS keyring."""
     secret: str | None = field(default=None, repr=False)
 
 
@@ -94,6 +97,8 @@ def init(answers: Answers, *, ask: bool, force: bool) -> None:
     text = _settings(answers, users, objects)
     os.environ.update({CLIENT: answers.client_id or "", SECRET: answers.secret or ""})
     read_settings(text, file=files[0])  # what is wrong in it is told, and not written
+    if answers.keyring:
+        click.echo(keep_token_key(folder / "data", answers.company or ""))
     lines = [
         f"{CLIENT}={_quoted(answers.client_id or '')}",
         f"{SECRET}={_quoted(answers.secret or '')}",
@@ -279,6 +284,7 @@ auth:
   grant: {answers.grant}
   client_id: ${{{CLIENT}}}
   client_secret: ${{{SECRET}}}
+{"  session_key: keyring" + chr(10) if answers.keyring else ""}\
 entities:                           # each with the Sage user that may see it
 {entities}
 start_date: {answers.start}

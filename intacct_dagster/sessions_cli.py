@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import click
+import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from intacct_dagster.company import company_of, prove
+from intacct_dagster.company import company_of, key_folder, prove
 from intacct_dagster.config import ConfigError, Settings, load_settings
 from intacct_dagster.intacct import (
     Consent,
@@ -25,6 +26,7 @@ from intacct_dagster.intacct import (
     is_loopback,
     listening,
 )
+from intacct_dagster.warehouse import keep_token_key
 
 #: How often a wrong address may be pasted.
 TRIES = 5
@@ -45,6 +47,8 @@ def authorize(
             "`intacct-dagster sessions check` shows whether its sessions work."
         )
     _known(settings, entities)
+    if settings.auth.session_key == "keyring":
+        click.echo(_keep_key(settings))
     with company_of(settings) as intacct, ExitStack() as stack:
         if everyone:
             needed = {
@@ -92,6 +96,25 @@ def _pasted(consent: Consent, _seconds: float) -> str:
         except NotThisConsent as error:
             click.echo(str(error), err=True)
     raise ConfigError("That was no address of this consent. Run the command again.")
+
+
+def make_key() -> None:
+    """Makes a key for the stored sessions in the OS keyring, or takes the one of a file there.
+
+    Raises ConfigError and WarehouseError.
+    """
+    settings = load_settings()
+    if settings.auth.session_key != "keyring":
+        raise ConfigError(
+            "The key of the stored sessions is in a file, token.key beside the state store. Say "
+            "`auth: {session_key: keyring}` in intacct.yaml, and run this again to take it into "
+            "the OS keyring."
+        )
+    click.echo(_keep_key(settings))
+
+
+def _keep_key(settings: Settings) -> str:
+    return keep_token_key(key_folder(sa.make_url(settings.state)), settings.company)
 
 
 def show_sessions() -> bool:

@@ -10,13 +10,11 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
 from intacct_dagster.warehouse.state import StateStoreUnusable, open_state
+from intacct_dagster.warehouse.token_key import KEY_VARIABLE, TokenKeyWrong, token_key
 from intacct_dagster.warehouse.tokens import (
-    KEY_VARIABLE,
     LEASE_SECONDS,
     EncryptedTokenStore,
-    TokenKeyWrong,
     TokenLockTimeout,
-    token_key,
 )
 
 

@@ -103,17 +103,41 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
     client_id: str
     client_secret: str
     redirect_uri: str = ""
+    session_key: str = "file"
     users: list[EntityUser]
     state: str
     concurrency: int = 6
     xml: list[XmlSender] = Field(default_factory=list)
     _intacct: Intacct | None = PrivateAttr(default=None)
+    _unopened: str | None = PrivateAttr(default=None)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["IntacctResource"]:
         """Opens the company for the length of a run, and closes its connections afterwards."""
         engine = open_state(self.state)
-        with open_company(
+        try:
+            company = self._opened(engine, in_flight(context.instance, self.concurrency))
+        except WarehouseError as error:
+            # The key of the sessions is missing, or is none. Dagster would show a failure to make a
+            # resource as a traceback: so it is told by the step that asks for the company.
+            self._unopened = str(error)
+            yield self
+            engine.dispose()
+            return
+        with company as intacct:
+            self._intacct = intacct
+            try:
+                yield self
+            finally:
+                self._intacct = None
+                engine.dispose()
+
+    def _opened(self, engine: sa.Engine, concurrency: int) -> Intacct:
+        xml = (
+            xml_access(self.base_url, each.sender_id, each.password, each.url, each.utc_offset)
+            for each in self.xml
+        )
+        return open_company(
             engine,
             self.company,
             self.base_url,
@@ -122,27 +146,16 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
             client_id=self.client_id,
             client_secret=self.client_secret,
             redirect_uri=self.redirect_uri,
-            concurrency=in_flight(context.instance, self.concurrency),
-            xml=next(
-                (
-                    xml_access(
-                        self.base_url, each.sender_id, each.password, each.url, each.utc_offset
-                    )
-                    for each in self.xml
-                ),
-                None,
-            ),
-        ) as intacct:
-            self._intacct = intacct
-            try:
-                yield self
-            finally:
-                self._intacct = None
-                engine.dispose()
+            session_key="keyring" if self.session_key == "keyring" else "file",
+            concurrency=concurrency,
+            xml=next(xml, None),
+        )
 
     @property
     def intacct(self) -> Intacct:
-        """The company. Only while a run holds the resource."""
+        """The company. Only while a run holds the resource. Raises Failure without its key."""
+        if self._unopened is not None:
+            raise dg.Failure(self._unopened, allow_retries=False)
         if self._intacct is None:
             raise RuntimeError("IntacctResource is used outside a run")
         return self._intacct
@@ -234,6 +247,7 @@ def build_resources(settings: Settings) -> dict[str, object]:
             client_id=settings.auth.client_id,
             client_secret=_secret(settings),
             redirect_uri=settings.auth.redirect_uri,
+            session_key=settings.auth.session_key,
             users=[EntityUser(entity=each.id, user=each.user) for each in settings.entities],
             state=settings.state,
             concurrency=settings.limits.concurrency,

@@ -121,12 +121,13 @@ from intacct_dagster.warehouse.soundness import (
 )
 from intacct_dagster.warehouse.state import StateStoreUnusable, open_state
 from intacct_dagster.warehouse.tables import TableColumn
-from intacct_dagster.warehouse.tokens import (
-    EncryptedTokenStore,
+from intacct_dagster.warehouse.token_key import (
+    TokenKeyMissing,
     TokenKeyWrong,
-    TokenLockTimeout,
+    keep_token_key,
     token_key,
 )
+from intacct_dagster.warehouse.tokens import EncryptedTokenStore, TokenLockTimeout
 from intacct_dagster.warehouse.tombstones import (
     TOMBSTONE_COLUMNS,
     SweepFindings,
@@ -210,6 +211,7 @@ __all__ = [
     "SweepFindings",
     "TableColumn",
     "ToPost",
+    "TokenKeyMissing",
     "TokenKeyWrong",
     "TokenLockTimeout",
     "TurnTimeout",
@@ -234,6 +236,7 @@ __all__ = [
     "freshness",
     "join_lines",
     "join_records",
+    "keep_token_key",
     "kept_loads",
     "not_as_loaded",
     "open_documents",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, InvalidToken
@@ -16,8 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from intacct_dagster.warehouse.errors import WarehouseError
 from intacct_dagster.warehouse.state import METADATA
-
-KEY_VARIABLE = "INTACCT_TOKEN_KEY"
+from intacct_dagster.warehouse.token_key import KEY_VARIABLE, TokenKeyWrong
 
 #: A renewal takes a second or two; a process that died in one is not waited for any longer.
 LEASE_SECONDS = 60.0
@@ -40,54 +37,8 @@ _leases = sa.Table(
 )
 
 
-class TokenKeyWrong(WarehouseError):
-    """A stored session cannot be decrypted with the key at hand. Nothing was changed."""
-
-
 class TokenLockTimeout(WarehouseError):
     """Another process kept the right to renew a session for longer than a renewal takes."""
-
-
-def token_key(folder: Path) -> bytes:
-    """The key for stored sessions: from INTACCT_TOKEN_KEY, else from `folder`/token.key.
-
-    The file is made (mode 0600) where it is missing. Raises TokenKeyWrong for a malformed key.
-    """
-    given = os.environ.get(KEY_VARIABLE)
-    if given:
-        key = given.encode()
-    else:
-        path = folder / "token.key"
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_once(path, Fernet.generate_key())
-        key = path.read_bytes().strip()
-    try:
-        Fernet(key)
-    except ValueError:
-        source = KEY_VARIABLE if given else str(folder / "token.key")
-        raise TokenKeyWrong(
-            f"{source} does not hold a Fernet key (32 bytes, url-safe base64). "
-            "Restore the key that encrypted the stored sessions."
-        ) from None
-    return key
-
-
-def _write_once(path: Path, key: bytes) -> None:
-    # Written whole under another name and then linked: a process that starts at the same moment
-    # sees either no file or all of it, and only one of the two keys wins.
-    if path.exists():
-        return
-    fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(fresh, path)
-    finally:
-        fresh.unlink()
 
 
 class EncryptedTokenStore:
@@ -121,7 +72,8 @@ class EncryptedTokenStore:
         except InvalidToken:
             raise TokenKeyWrong(
                 f"The stored session of {name} was encrypted with another key. Restore "
-                f"{KEY_VARIABLE} (or token.key) as it was; nothing was changed."
+                f"{KEY_VARIABLE} (or the OS keyring's key, or token.key) as it was; nothing was "
+                "changed."
             ) from None
 
     def put(self, name: str, value: bytes) -> None:
