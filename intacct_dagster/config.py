@@ -252,6 +252,9 @@ class Schedules(_Settings):
     """Runs that were launched by themselves and have not ended."""
     feed_seconds: int = Field(default=30, ge=5, le=86_400)
     """Seconds between two looks at a feed's folder."""
+    feed_settle_seconds: int = Field(default=5, ge=1, le=86_400)
+    """Seconds that a file of a feed has the same size and change time before it is read: until
+    then it may be half-written."""
     changes_minutes: int = Field(default=60, ge=5, le=1440)
     """Minutes between two looks at what changed in Intacct; a look costs a transaction for each
     object and entity."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -94,9 +94,25 @@ class CodeLocation:
             raise_on_error=False,
         )
 
-    def tick(self, sensor: str, *, now: datetime | None = None) -> Tick:
-        """Evaluates a sensor at a moment, with what it remembered the last time."""
-        launched = launched_by_themselves(self.settings, now=lambda: now or self.now)
+    def tick(
+        self,
+        sensor: str,
+        *,
+        now: datetime | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Tick:
+        """Evaluates a sensor at a moment, with what it remembered the last time.
+
+        If it pauses, the time is over at once, and `meanwhile` happens.
+        """
+        at = now or self.now
+
+        def pause(seconds: float) -> None:
+            nonlocal at
+            at += timedelta(seconds=seconds)
+            meanwhile()
+
+        launched = launched_by_themselves(self.settings, now=lambda: at, pause=pause)
         (found,) = [each for each in launched.sensors if each.name == sensor]
         context = dg.build_sensor_context(self.instance, cursor=self._cursors.get(sensor))
         told = _Told()

@@ -57,34 +57,21 @@ def sell(
     return file
 
 
-def ticks(location: CodeLocation, number: int = 2) -> Tick:
-    """The last of so many ticks; those before launched nothing."""
-    for _ in range(number - 1):
-        assert location.tick(FILES).requests == []
-    return location.tick(FILES)
-
-
 def done(location: CodeLocation, tick: Tick) -> None:
     assert all(each.success for each in location.launch(tick))
 
 
-def test_a_new_file_is_read_at_the_second_tick_and_exactly_its_partitions(
-    location: CodeLocation,
-) -> None:
+def test_a_new_file_is_read_and_exactly_its_partitions(location: CodeLocation) -> None:
     sell(location, "a.csv", ("A1", "E110", FIRST), ("A2", "E110", LAST_DAY), ("A3", "E120", FIRST))
-    first = location.tick(FILES)
-    assert first.requests == []
-    assert "a.csv changed since the last tick, and may be half-written" in first.told
-
-    second = location.tick(FILES)
-    assert second.ranges == [
+    tick = location.tick(FILES)
+    assert tick.ranges == [
         f"E110 {FIRST}..{FIRST}",
         f"E120 {FIRST}..{FIRST}",
         f"E110 {LAST_DAY}..{LAST_DAY}",
     ]
-    assert "a.csv is new or changed" in second.told
-    assert "accounts-receivable/invoice was not read yet" in second.told
-    done(location, second)
+    assert "a.csv is new or changed" in tick.told
+    assert "accounts-receivable/invoice was not read yet" in tick.told
+    done(location, tick)
     assert location.materialized(feed_key(FEED)) == {
         f"{FIRST}|E110",
         f"{LAST_DAY}|E110",
@@ -92,37 +79,71 @@ def test_a_new_file_is_read_at_the_second_tick_and_exactly_its_partitions(
     }
     assert location.rows(f"SELECT count(*) FROM feed.{FEED}") == [(3,)]
 
-    third = location.tick(FILES)
-    assert third.requests == []
-    assert third.told.strip() == "1 files seen; none is new, changed or gone"
+    again = location.tick(FILES)
+    assert again.requests == []
+    assert again.told.strip() == "1 files seen; none is new, changed or gone"
 
 
-def test_a_file_that_still_grows_waits_until_two_ticks_saw_it_alike(location: CodeLocation) -> None:
+def test_a_file_that_still_grows_waits_until_it_was_the_same_for_a_while(
+    location: CodeLocation,
+) -> None:
+    half = ("A1", "E110", FIRST)
+    sell(location, "a.csv", half)
+    tick = location.tick(FILES, meanwhile=lambda: sell(location, "a.csv", half, half))
+    assert tick.requests == []
+    assert "a.csv changed just now, and may be half-written" in tick.told
+    whole = (half, ("A2", "E120", FIRST))
+    tick = location.tick(FILES, meanwhile=lambda: sell(location, "a.csv", *whole))
+    assert tick.requests == []
+    # Dagster was not there for a while; what was seen then is the same now.
+    location.now += timedelta(hours=1)
+    tick = location.tick(FILES, meanwhile=lambda: pytest.fail("it need not wait any more"))
+    assert tick.ranges == [f"E110 {FIRST}..{FIRST}", f"E120 {FIRST}..{FIRST}"]
+
+
+def test_a_file_that_vanishes_for_a_moment_while_it_is_replaced_is_not_gone(
+    location: CodeLocation,
+) -> None:
+    file = sell(location, "a.csv", ("A1", "E110", FIRST))
+    done(location, location.tick(FILES))
+    kept = file.rename(file.with_name(".a.csv"))
+    tick = location.tick(FILES, meanwhile=lambda: kept.rename(file))
+    assert tick.requests == []
+    assert tick.told.strip() == "1 files seen; none is new, changed or gone"
+
+
+def test_where_files_settle_longer_than_a_tick_may_last_later_ticks_take_them(
+    location: CodeLocation,
+) -> None:
+    slow = Schedules(feed_settle_seconds=60)
+    location.settings = location.settings.model_copy(update={"schedules": slow})
     sell(location, "a.csv", ("A1", "E110", FIRST))
-    assert location.tick(FILES).requests == []
-    sell(location, "a.csv", ("A1", "E110", FIRST), ("A2", "E120", FIRST))
-    assert location.tick(FILES).requests == []
-    assert location.tick(FILES).ranges == [f"E110 {FIRST}..{FIRST}", f"E120 {FIRST}..{FIRST}"]
+    for seconds in (0, 30, 59):
+        at = location.now + timedelta(seconds=seconds)
+        # soon enough to wait for it within the tick only when most of the minute is over
+        tick = location.tick(FILES, now=at)
+        assert tick.requests == [] or seconds == 59
+    assert tick.ranges == [f"E110 {FIRST}..{FIRST}"]
 
 
 def test_the_same_content_again_does_nothing_touched_renamed_or_copied(
     location: CodeLocation,
 ) -> None:
     file = sell(location, "a.csv", ("A1", "E110", FIRST))
-    done(location, ticks(location))
+    done(location, location.tick(FILES))
 
     os.utime(file, (1_700_000_000, 1_700_000_000))
-    assert "a.csv has a content that was acted on before" in ticks(location).told
+    assert "a.csv has a content that was acted on before" in location.tick(FILES).told
     shutil.copy2(file, file.with_name("copy.csv"))
-    assert "copy.csv has a content that was acted on before" in ticks(location).told
+    assert "copy.csv has a content that was acted on before" in location.tick(FILES).told
     file.rename(file.with_name("renamed.csv"))
-    assert ticks(location, 3).requests == []
+    assert location.tick(FILES).requests == []
     file.with_name("copy.csv").unlink()
-    assert ticks(location, 3).requests == []
+    assert location.tick(FILES).requests == []
 
     # Its lines are known by the name that they were read under.
     file.with_name("renamed.csv").unlink()
-    tick = ticks(location)
+    tick = location.tick(FILES)
     assert tick.ranges == [f"E110 {FIRST}..{FIRST}"]
     done(location, tick)
     assert location.rows(f"SELECT count(*) FROM feed.{FEED}") == [(0,)]
@@ -133,10 +154,10 @@ def test_a_changed_file_concerns_what_it_held_before_and_what_it_holds_now(
 ) -> None:
     sell(location, "a.csv", ("A1", "E110", FIRST), ("A2", "E110", LAST_DAY))
     sell(location, "b.csv", ("B1", "E120", LAST_DAY))
-    done(location, ticks(location))
+    done(location, location.tick(FILES))
     moved = FIRST + timedelta(days=1)
     sell(location, "a.csv", ("A1", "E110", moved), ("A2", "E110", LAST_DAY))
-    tick = ticks(location)
+    tick = location.tick(FILES)
     # Its old day and its new one touch, and so are one run; the day that stays as it was is read
     # too, because the file is.
     assert tick.ranges == [f"E110 {FIRST}..{moved}", f"E110 {LAST_DAY}..{LAST_DAY}"]
@@ -146,15 +167,15 @@ def test_a_changed_file_concerns_what_it_held_before_and_what_it_holds_now(
 
 def test_a_document_that_another_file_contradicts_is_judged_anew(location: CodeLocation) -> None:
     sell(location, "a.csv", ("A1", "E110", FIRST))
-    done(location, ticks(location))
+    done(location, location.tick(FILES))
     file = sell(location, "b.csv", ("A1", "E120", LAST_DAY))
-    tick = ticks(location)
+    tick = location.tick(FILES)
     assert tick.ranges == [f"E110 {FIRST}..{FIRST}", f"E120 {LAST_DAY}..{LAST_DAY}"]
     done(location, tick)
     invalid = f"SELECT DISTINCT _entity FROM feed.{FEED} WHERE _invalid IS NOT NULL ORDER BY ALL"
     assert location.rows(invalid) == [("E110",), ("E120",)]
     file.unlink()
-    done(location, ticks(location))
+    done(location, location.tick(FILES))
     assert location.rows(invalid) == []
 
 
@@ -162,7 +183,7 @@ def test_a_file_of_which_nothing_can_be_used_is_read_so_that_the_quarantine_tell
     location: CodeLocation,
 ) -> None:
     sell(location, "a.csv", end="no,line\n")
-    tick = ticks(location)
+    tick = location.tick(FILES)
     assert "no line of it can be used: see feed.quarantine" in tick.told
     done(location, tick)
     assert location.rows("SELECT file, line FROM feed.quarantine") == [
@@ -184,7 +205,7 @@ def test_days_without_a_partition_and_retired_entities_are_told_and_left(
         ("A3", "E110", late),
         ("A4", "E120", FIRST),
     )
-    tick = ticks(location)
+    tick = location.tick(FILES)
     assert tick.ranges == [f"E110 {FIRST}..{FIRST}"]
     assert f"left out, before start_date: E110 {early}" in tick.told
     assert f"left out, of retired entities: E120 {FIRST}" in tick.told
@@ -201,7 +222,7 @@ def test_no_more_runs_than_may_be_under_way_and_the_rest_at_later_ticks(
     one = Schedules(runs_at_once=1)
     location.settings = location.settings.model_copy(update={"schedules": one})
     sell(location, "a.csv", ("A1", "E110", FIRST), ("A2", "E120", LAST_DAY))
-    first = ticks(location)
+    first = location.tick(FILES)
     assert first.ranges == [f"E110 {FIRST}..{FIRST}"]
     assert "1 ranges wait for runs that are under way" in first.told
     location.begin(first)
@@ -221,18 +242,18 @@ def test_files_that_lie_elsewhere_are_looked_at_and_copied(
     )
     location.settings = location.settings.model_copy(update={"feeds": {FEED: feed}})
     sell(location, "a.csv", ("A1", "E110", FIRST)).rename(elsewhere / "a.csv")
-    tick = ticks(location)
+    tick = location.tick(FILES)
     assert tick.ranges == [f"E110 {FIRST}..{FIRST}"]
     done(location, tick)
     assert location.rows(f"SELECT _file FROM feed.{FEED}") == [("a.csv",)]
     (elsewhere / "a.csv").unlink()
-    done(location, ticks(location))
+    done(location, location.tick(FILES))
     assert location.rows(f"SELECT count(*) FROM feed.{FEED}") == [(0,)]
 
 
 def test_a_place_that_cannot_be_reached_is_told_and_forgets_nothing(location: CodeLocation) -> None:
     sell(location, "a.csv", ("A1", "E110", FIRST))
-    done(location, ticks(location))
+    done(location, location.tick(FILES))
     here = location.settings
     feed = here.feeds[FEED].model_copy(update={"files": ("nowhere://me:pass@host/*.csv",)})
     location.settings = here.model_copy(update={"feeds": {FEED: feed}})
@@ -271,7 +292,7 @@ def test_from_a_file_to_a_posted_document_without_a_person_but_the_one_who_appro
     here = f"{LAST_DAY}|E110"
     sell(company, "a.csv", ("A1", "E110", LAST_DAY))
     # Intacct was not read yet: the plan waits for it, and comes when it was.
-    done(company, ticks(company))
+    done(company, company.tick(FILES))
     assert company.materialized(plan_key(FEED)) == set()
     assert "accounts-receivable/invoice of E110 was not read yet" in company.tick(PLAN).told
     extract(company)
@@ -282,9 +303,9 @@ def test_from_a_file_to_a_posted_document_without_a_person_but_the_one_who_appro
     assert company.materialized(plan_key(FEED)) == {here}
     assert company.tick(PLAN).told.strip() == "every plan is up to date"
 
-    # A second file, and Intacct is known: the plan is there within two ticks.
+    # A second file, and Intacct is known: the plan is there in the run of one tick.
     sell(company, "b.csv", ("B1", "E110", FIRST))
-    done(company, ticks(company))
+    done(company, company.tick(FILES))
     assert company.materialized(plan_key(FEED)) == {here, f"{FIRST}|E110"}
     assert company.tick(PLAN).requests == []
 
@@ -325,7 +346,7 @@ def test_from_a_file_to_a_posted_document_without_a_person_but_the_one_who_appro
 def test_a_plan_is_posted_by_itself_only_where_the_settings_say_so(company: CodeLocation) -> None:
     extract(company)
     sell(company, "a.csv", ("A1", "E110", LAST_DAY))
-    done(company, ticks(company))
+    done(company, company.tick(FILES))
     here = company.settings
     for posting, launched in (
         (Posting(), 0),
@@ -340,7 +361,7 @@ def test_what_a_gate_holds_is_planned_again_once_a_night(company: CodeLocation) 
     extract(company)
     file = sell(company, "a.csv", ("A1", "E110", LAST_DAY))
     file.write_text(file.read_text(encoding="utf-8").replace("C-10052", "C-nobody"))
-    done(company, ticks(company))
+    done(company, company.tick(FILES))
     assert company.rows(f"SELECT action FROM plan.{FEED}") == [("held",)]
     assert company.tick(PLAN).requests == []
     tomorrow = datetime.now(UTC) + timedelta(days=1)

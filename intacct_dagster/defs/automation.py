@@ -1,6 +1,7 @@
 """All that is launched without a person: jobs, schedules and sensors."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -33,8 +34,13 @@ class Launched:
     sensors: Sequence[dg.SensorDefinition]
 
 
-def launched_by_themselves(settings: Settings, *, now: Clock = clock) -> Launched:
-    """What the settings describe; `schedules.running` says whether it begins by itself."""
+def launched_by_themselves(
+    settings: Settings, *, now: Clock = clock, pause: Callable[[float], None] = time.sleep
+) -> Launched:
+    """What the settings describe; `schedules.running` says whether it begins by itself.
+
+    Tests pass their own time, and what is done instead of a `pause` of so many seconds.
+    """
     jobs: list[Job] = [read_job(settings), sweep_job(settings), closing_job(), look_job()]
     schedules = [
         nightly(settings),
@@ -50,7 +56,7 @@ def launched_by_themselves(settings: Settings, *, now: Clock = clock) -> Launche
     for name, feed in settings.feeds.items():
         jobs += [plan_job(settings, name), post_job(settings, name)]
         if feed.files:
-            sensors.append(feed_sensor(settings, name, feed, now=now))
+            sensors.append(feed_sensor(settings, name, feed, now=now, pause=pause))
         else:
             schedules.append(nightly_feed(settings, name, feed))
         sensors.append(renewal_sensor(settings, name, feed, now=now))

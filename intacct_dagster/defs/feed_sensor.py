@@ -1,9 +1,10 @@
 """New files of a feed become a plan: the sensor that looks at its folder."""
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
@@ -34,6 +35,9 @@ from intacct_dagster.warehouse import (
     partitions_of_files,
 )
 
+#: Seconds that a tick waits to look again: Dagster gives a tick 60 in all.
+_LONGEST_PAUSE = 15.0
+
 
 def plan_job(settings: Settings, name: str) -> Job:
     """The job that reads partitions of a feed, reconciles and plans them. Nothing is sent."""
@@ -53,16 +57,24 @@ class _Known:
     lines_of: str
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A file that was new, changed or gone (None) at the last look, and like this since then."""
+
+    stamp: Stamp | None
+    since: datetime
+
+
 @dataclass
 class _Cursor:
     """What is remembered from tick to tick, over restarts: Dagster keeps it as text.
 
-    `waiting` were new, changed or gone (None) at the last tick; `pending` are partitions that are
-    to be planned and were not launched yet; `number` counts the ticks that acted.
+    `waiting` were not acted on yet; `pending` are partitions that are to be planned and were not
+    launched yet; `number` counts the ticks that acted.
     """
 
     files: dict[str, _Known] = field(default_factory=dict)
-    waiting: dict[str, Stamp | None] = field(default_factory=dict)
+    waiting: dict[str, _Waiting] = field(default_factory=dict)
     pending: set[str] = field(default_factory=set)
     number: int = 0
 
@@ -77,8 +89,8 @@ class _Cursor:
                 for name, (size, changed, content, lines_of) in held["files"].items()
             },
             waiting={
-                name: None if stamp is None else Stamp(*stamp)
-                for name, stamp in held["waiting"].items()
+                name: _Waiting(stamp and Stamp(*stamp), datetime.fromisoformat(since))
+                for name, (stamp, since) in held.get("waiting_since", {}).items()
             },
             pending=set(held["pending"]),
             number=held["number"],
@@ -91,7 +103,10 @@ class _Cursor:
                     name: (*each.stamp, each.content, each.lines_of)
                     for name, each in self.files.items()
                 },
-                "waiting": self.waiting,
+                "waiting_since": {
+                    name: (each.stamp, each.since.isoformat())
+                    for name, each in self.waiting.items()
+                },
                 "pending": sorted(self.pending),
                 "number": self.number,
             }
@@ -100,24 +115,33 @@ class _Cursor:
 
 @dataclass
 class _Settled:
-    """What is the same as at the last tick, and is not what was acted on: it may be acted on."""
+    """What is not as it was acted on: `there` and `gone` for so long that they may be acted on, and
+    what is `waiting`."""
 
     there: dict[str, Stamp] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
-    waiting: dict[str, Stamp | None] = field(default_factory=dict)
+    waiting: dict[str, _Waiting] = field(default_factory=dict)
 
 
 def feed_sensor(
-    settings: Settings, name: str, feed: Feed, *, now: Clock = clock
+    settings: Settings,
+    name: str,
+    feed: Feed,
+    *,
+    now: Clock = clock,
+    pause: Callable[[float], None] = time.sleep,
 ) -> dg.SensorDefinition:
     """Looks at the feed's files, and plans exactly the partitions that they concern.
 
-    A file is taken when two ticks in a row saw it with the same size and change time: before, it
-    may be half-written. What counts is its content, so that a file that is touched, renamed or
-    copied concerns nothing. One that vanished concerns the partitions that its lines were in.
+    A file is taken when two looks saw it with the same size and change time, `feed_settle_seconds`
+    or more apart: before, it may be half-written. The second look is at the same tick if that is
+    soon; the `pause` until then is in seconds. What counts is a file's content, so that one that is
+    touched, renamed or copied concerns nothing. One that vanished concerns the partitions that its
+    lines were in.
     """
     job = f"plan_{name}"
     seconds = settings.schedules.feed_seconds
+    settle = timedelta(seconds=settings.schedules.feed_settle_seconds)
     assets = [feed_key(name), reconciled_key(name), plan_key(name)]
 
     @dg.sensor(
@@ -135,8 +159,14 @@ def feed_sensor(
         folder = folder_of(settings, name, feed)
         warehouse = warehouse_of(settings)
         try:
+            at = now()
             seen = folder.look()
-            settled = _settle(seen, cursor)
+            settled = _settle(seen, cursor, at, settle)
+            if settled.waiting and (rest := _until_settled(settled, at, settle)) <= _LONGEST_PAUSE:
+                pause(rest)
+                cursor.waiting = settled.waiting
+                seen = folder.look()
+                settled = _settle(seen, cursor, now(), settle)
             told, concerned = _concerned(settings, folder, warehouse, cursor, settled)
             cursor.pending |= {partition_key(*each) for each in concerned}
             due, out = _due(settings, cursor.pending, last_day(settings, now()))
@@ -180,23 +210,32 @@ def feed_sensor(
     return look
 
 
-def _settle(seen: Mapping[str, Stamp], cursor: _Cursor) -> _Settled:
+def _settle(
+    seen: Mapping[str, Stamp], cursor: _Cursor, at: datetime, settle: timedelta
+) -> _Settled:
+    """What a look at a moment saw, against what was acted on and what was seen before."""
     settled = _Settled()
-    for name, stamp in seen.items():
-        known = cursor.files.get(name)
-        if known is not None and known.stamp == stamp:
+    acted_on = {name: each.stamp for name, each in cursor.files.items()}
+    for name in sorted(seen.keys() | acted_on.keys()):
+        stamp = seen.get(name)
+        if stamp == acted_on.get(name):
             continue
-        if cursor.waiting.get(name) == stamp:
-            settled.there[name] = stamp
-        else:
-            settled.waiting[name] = stamp
-    for name in cursor.files.keys() - seen.keys():
-        if name in cursor.waiting and cursor.waiting[name] is None:
+        before = cursor.waiting.get(name)
+        same = before is not None and before.stamp == stamp
+        waiting = before if same and before is not None else _Waiting(stamp, at)
+        if not same or at - waiting.since < settle:
+            settled.waiting[name] = waiting
+        elif stamp is None:
             settled.gone.append(name)
         else:
-            settled.waiting[name] = None
-    settled.gone.sort()
+            settled.there[name] = stamp
     return settled
+
+
+def _until_settled(settled: _Settled, at: datetime, settle: timedelta) -> float:
+    """Seconds until all that waits may be acted on, if it stays as it is."""
+    latest = max(each.since for each in settled.waiting.values())
+    return max(0.0, (latest + settle - at).total_seconds())
 
 
 def _concerned(
@@ -210,8 +249,8 @@ def _concerned(
     told: list[str] = []
     if settled.waiting:
         told.append(
-            f"{listed(settled.waiting)} changed since the last tick, and may be half-written: "
-            "taken when it is the same at the next"
+            f"{listed(settled.waiting)} changed just now, and may be half-written: taken when it "
+            f"was the same for {settings.schedules.feed_settle_seconds} s"
         )
     if not settled.there and not settled.gone:
         return told, set()
