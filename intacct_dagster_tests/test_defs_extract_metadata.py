@@ -75,6 +75,24 @@ def test_every_asset_tells_what_it_cost_and_how_it_was_read(
     assert stored[0][0] > 0
 
 
+def test_each_partition_tells_its_rows_and_the_latest_of_a_run_the_columns(
+    location: CodeLocation,
+) -> None:
+    found = location.instance.fetch_materializations(raw_key(LINE), limit=10, ascending=True)
+    told = {
+        str(each.asset_materialization.partition): each.asset_materialization.metadata
+        for each in found.records
+        if each.asset_materialization is not None
+    }
+    rows = location.rows(f"SELECT _day, count(*) FROM {'.'.join(raw_key(LINE).path)} GROUP BY _day")
+    assert {name: each["dagster/partition_row_count"].value for name, each in told.items()} == {
+        f"{day}|E110": count for day, count in rows
+    }
+    assert [name for name, each in told.items() if "dagster/column_schema" in each] == [
+        list(told)[-1]
+    ]
+
+
 def test_custom_fields_and_dimensions_are_typed_columns(location: CodeLocation) -> None:
     customer = columns(shown(location, raw_key(CUSTOMER)))
     assert customer["nsp_renewal_date"].type == "DATE"
