@@ -3,7 +3,8 @@ one run.
 
 Reads ROWS (default 200000; LARGE=1: 2 million as well) of 20 columns, and backfills BACKFILL
 (default 1x365: entities x days, five objects each). Prints tables and writes data/benchmarks.json.
-`python benchmarks extraction` (or `loading`, `posting`, `sandbox`) runs a part.
+`python benchmarks extraction` (or `backfill`, `loading`, `posting`, `sandbox`) runs a part;
+FROM_THE_UI (default 2x730) is what `backfill` launches in the UI.
 """
 
 import json
@@ -16,6 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from from_the_ui import backfill_results
 from loading import loading_results
 from page_server import make_rows
 from posting import posting_results, served_by
@@ -186,6 +188,7 @@ def extraction_results(data: Path) -> list[dict[str, Any]]:
 #: Each measures, prints its table and returns its rows; all of them are written to one file.
 SECTIONS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
     "extraction": extraction_results,
+    "backfill": backfill_results,
     "loading": loading_results,
     "posting": posting_results,
     "sandbox": scale_results,

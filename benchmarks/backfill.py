@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from page_server import ENTITY
+from page_server import ENTITY, START
 
 from intacct_dagster.config import Settings, read_settings
 from intacct_dagster.defs import build_definitions, raw_key
@@ -27,8 +28,9 @@ from intacct_dagster.extract import Extractor
 from intacct_dagster.intacct import ClientCredentials, Intacct
 from intacct_dagster.warehouse import Warehouse
 
+PROJECT = Path(__file__).resolve().parent.parent
 OBJECTS = 5
-FIRST = date(2026, 1, 1)
+FIRST = START.date()
 
 _SETTINGS = """
 company: bench
@@ -44,9 +46,9 @@ reading: {{look_back_days: 0}}
 """
 
 
-def settings_of(port: str, entities: int, days: int, folder: Path) -> Settings:
+def settings_text(port: str, entities: int, days: int) -> str:
     """Settings for the page server: it answers with rows of whichever entity is asked for."""
-    text = _SETTINGS.format(
+    return _SETTINGS.format(
         port=port,
         entities=", ".join(f"{{id: {each}, user: bench}}" for each in names(entities)),
         first=FIRST,
@@ -55,7 +57,11 @@ def settings_of(port: str, entities: int, days: int, folder: Path) -> Settings:
             f"{{name: bench/object-{n}, history: from_start}}" for n in range(OBJECTS)
         ),
     )
-    return read_settings(text, file=folder / "intacct.yaml")
+
+
+def settings_of(port: str, entities: int, days: int, folder: Path) -> Settings:
+    """The same, read."""
+    return read_settings(settings_text(port, entities, days), file=folder / "intacct.yaml")
 
 
 def names(entities: int) -> list[str]:
@@ -84,7 +90,8 @@ def empty(settings: Settings) -> dg.AssetsDefinition:
 def materialized(settings: Settings, days: int, definitions: dg.Definitions, folder: Path) -> int:
     """One run for each entity; how many partitions became materialized."""
     keys = [raw_key(each.name) for each in settings.objects]
-    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+    shutil.copy(PROJECT / "dagster.yaml", folder)
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
         job = definitions.get_implicit_global_asset_job_def()
         for entity in settings.entities:
             result = job.execute_in_process(

@@ -16,7 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+HERE = Path(__file__).resolve().parent
 ENTITIES, DAYS, OBJECTS = 100, 1500, 40
 FIRST = date(2020, 1, 1)
 _UP_SECONDS = 120
@@ -122,7 +123,7 @@ def environment(folder: Path) -> dict[str, str]:
         **os.environ,
         "INTACCT_CONFIG": str(folder / "intacct.yaml"),
         "DAGSTER_HOME": str(folder),
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": os.pathsep.join((str(folder), str(HERE))),
         "PYTHONWARNINGS": "ignore",
     }
 
@@ -156,35 +157,42 @@ def write_history(folder: Path) -> int:
 
 
 @contextmanager
-def webserver(folder: Path) -> Iterator[tuple[str, float]]:
-    """(its GraphQL address, seconds until it knew all assets) of a webserver."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    began = time.perf_counter()
+def process_of(folder: Path, command: Sequence[str]) -> Iterator[None]:
+    """A process over the folder's settings and history, ended with all that it started."""
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "dagster_webserver", "-m", "intacct_dagster.definitions"),
-            *("-h", "127.0.0.1", "-p", str(port)),
-        ],
+        command,
         cwd=folder,
         env=environment(folder),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    address = f"http://127.0.0.1:{port}/graphql"
     try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+@contextmanager
+def webserver(
+    folder: Path, module: str = "intacct_dagster.definitions", assets: int = OBJECTS
+) -> Iterator[tuple[str, float]]:
+    """(its GraphQL address, seconds until it knew so many assets) of a webserver."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.perf_counter()
+    address = f"http://127.0.0.1:{port}/graphql"
+    where = ("-m", module, "-h", "127.0.0.1", "-p", str(port))
+    with process_of(folder, (sys.executable, "-m", "dagster_webserver", *where)):
         while time.perf_counter() - began < _UP_SECONDS:
             try:
-                if len(asked(address, _NODES)["assetNodes"]) > OBJECTS:
+                if len(asked(address, _NODES)["assetNodes"]) >= assets:
                     break
             except (httpx.HTTPError, KeyError):
                 time.sleep(0.1)
         yield address, time.perf_counter() - began
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
 
 
 def asked(address: str, query: str, **variables: Any) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """An Intacct that costs nothing: it answers queries from a file of rows, as fast as it can be read.
 
-`python page_server.py FOLDER ROWS LATENCY` makes FOLDER/rows.json where it is missing, prints its
-port and serves until it is ended. Record n changed n seconds after START, so that the change time
-that a page begins at is the place of its first row. Any object has these rows; LATENCY is in
-seconds, for each request, however many are in flight.
+`python page_server.py FOLDER ROWS LATENCY [APART]` makes the file of rows in FOLDER where it is
+missing, prints its port and serves until it is ended. Record n changed n x APART seconds (1 unless
+given) after START, so that the change time that a page begins at is the place of its first row. Any
+object of any entity has these rows; LATENCY is in seconds, for each request, however many are in
+flight.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
+START = datetime(2024, 1, 1, tzinfo=UTC)
 ENTITY = "E110"
 #: The 20 columns of a row: path -> (type, format).
 COLUMNS: dict[str, tuple[str, str | None]] = {
@@ -45,15 +46,15 @@ COLUMNS: dict[str, tuple[str, str | None]] = {
 _BARE = {"readOnly": False, "writeOnly": False, "nullable": True}
 
 
-def row(number: int) -> dict[str, Any]:
+def row(number: int, apart: int = 1) -> dict[str, Any]:
     """Record `number`, as a query gives it."""
-    changed = (START + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    changed = (START + timedelta(seconds=number * apart)).strftime("%Y-%m-%dT%H:%M:%SZ")
     amount = f"{number * 7919 % 1_000_000}.{number % 100:02}"
     return {
         "key": str(100_000 + number),
         "id": str(100_000 + number),
         "audit.modifiedDateTime": changed,
-        "audit.createdDateTime": "2025-12-31T08:15:00Z",
+        "audit.createdDateTime": "2023-12-31T08:15:00Z",
         "entity.id": ENTITY,
         "state": "posted",
         "invoiceNumber": f"INV-{number:07}",
@@ -61,7 +62,7 @@ def row(number: int) -> dict[str, Any]:
         "customer.id": f"C{number % 900}",
         "customer.name": f"Customer {number % 900} Incorporated",
         "invoiceDate": changed[:10],
-        "dueDate": "2027-01-31",
+        "dueDate": "2026-01-31",
         "totalTxnAmount": amount,
         "totalBaseAmount": amount,
         "totalTxnAmountDue": "0.00",
@@ -83,16 +84,17 @@ def model() -> bytes:
     return json.dumps({"ia::result": result, "ia::meta": {"totalCount": 1}}).encode()
 
 
-def make_rows(folder: Path, rows: int) -> tuple[Path, array[int]]:
+def make_rows(folder: Path, rows: int, apart: int = 1) -> tuple[Path, array[int]]:
     """The file of all rows, parted by commas, and where each begins."""
-    file, places = folder / f"rows-{rows}.json", folder / f"rows-{rows}.places"
+    name = f"rows-{rows}-{START.date()}-{apart}"
+    file, places = folder / f"{name}.json", folder / f"{name}.places"
     offsets = array("Q")
     if not places.exists():
         folder.mkdir(parents=True, exist_ok=True)
         at = 0
         with file.open("wb") as out:
             for number in range(rows):
-                text = json.dumps(row(number), separators=(",", ":")).encode() + b","
+                text = json.dumps(row(number, apart), separators=(",", ":")).encode() + b","
                 offsets.append(at)
                 at += out.write(text)
         offsets.append(at)
@@ -105,8 +107,9 @@ def make_rows(folder: Path, rows: int) -> tuple[Path, array[int]]:
 class Pages(asyncio.Protocol):
     """One connection: HTTP/1.1, one request after another."""
 
-    def __init__(self, data: mmap.mmap, offsets: array[int], latency: float) -> None:
+    def __init__(self, data: mmap.mmap, offsets: array[int], latency: float, apart: int) -> None:
         self._data, self._offsets, self._latency = data, offsets, latency
+        self._apart = apart
         self._got = b""
         self._transport: Any = None
 
@@ -164,7 +167,7 @@ class Pages(asyncio.Protocol):
             value = next(iter(operand.values()))
             if operator in ("$gte", "$lt") and value is not None:
                 seconds = int((datetime.fromisoformat(value) - START).total_seconds())
-                place = min(max(seconds, 0), total)
+                place = min(max(-(-seconds // self._apart), 0), total)
                 since, until = (place, until) if operator == "$gte" else (since, place)
         first = min(since + query["start"] - 1, until)
         last = min(first + query["size"], until)
@@ -184,17 +187,18 @@ class Pages(asyncio.Protocol):
         return [b'{"ia::result":[', rows, b'],"ia::meta":', json.dumps(meta).encode(), b"}"]
 
 
-async def serve(folder: Path, rows: int, latency: float) -> None:
+async def serve(folder: Path, rows: int, latency: float, apart: int) -> None:
     """Serves until the process is ended."""
-    file, offsets = make_rows(folder, rows)
+    file, offsets = make_rows(folder, rows, apart)
     with file.open("rb") as opened:
         data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         server = await asyncio.get_running_loop().create_server(
-            lambda: Pages(data, offsets, latency), "127.0.0.1", 0
+            lambda: Pages(data, offsets, latency, apart), "127.0.0.1", 0
         )
         print(server.sockets[0].getsockname()[1], flush=True)
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    apart = int(sys.argv[4]) if len(sys.argv) > 4 else 1
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), apart))
