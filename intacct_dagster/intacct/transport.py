@@ -31,6 +31,7 @@ from intacct_dagster.intacct.errors import (
     ServerFailed,
     Throttled,
 )
+from intacct_dagster.intacct.network import network
 from intacct_dagster.intacct.pace import LONGEST_WAIT, Pace, Turn
 from intacct_dagster.intacct.usage import Meter, Usage
 
@@ -92,7 +93,7 @@ class Transport:
         self.base_url = base_url.rstrip("/")
         self.host = urlsplit(self.base_url).netloc
         self._client = httpx.Client(
-            transport=transport,
+            transport=transport if transport is not None else network(),
             headers={
                 "User-Agent": f"intacct-dagster/{__version__}",
                 "Accept": "application/json",
