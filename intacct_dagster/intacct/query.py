@@ -6,6 +6,7 @@ are ignored (recorded live 2026-03: `API_QUERY_ALIAS__25`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -108,14 +109,41 @@ class _Envelope(msgspec.Struct):
     meta: _Meta = msgspec.field(name="ia::meta")
 
 
+class _Closing(msgspec.Struct):
+    meta: _Meta = msgspec.field(name="ia::meta")
+
+
+_BEGINS: Final = re.compile(rb'\s*\{\s*"ia::result"\s*:\s*(?=\[)')
+_ENDS: Final = re.compile(rb"\]\s*,\s*\Z")
+_SPACE: Final = 64  # bytes between the rows and what follows them
+
+_CLOSING = msgspec.json.Decoder(_Closing)
 _ROWS = msgspec.json.Decoder(list[dict[str, Any]], float_hook=Decimal)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
+
+
+def _opened(body: bytes) -> _Envelope | None:
+    """The envelope of a body of the usual form, without a look at its rows; None for another form.
+
+    What is between its beginning and its end is decoded by whoever looks at the rows, which proves
+    it to be one array: to find where a value ends, a decoder would go through all of it once more.
+    """
+    head = _BEGINS.match(body)
+    end = body.rfind(b'"ia::meta"')
+    last = _ENDS.search(body, max(end - _SPACE, 0), max(end, 0))
+    if head is None or last is None:
+        return None
+    try:
+        meta = _CLOSING.decode(b"{" + body[end:]).meta
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return _Envelope(msgspec.Raw(memoryview(body)[head.end() : last.start() + 1]), meta)
 
 
 def read_page(body: bytes, about: About) -> QueryPage:
     """The page in an answer's body. Raises AnswerNotUnderstood."""
     try:
-        envelope = _ENVELOPE.decode(body)
+        envelope = _opened(body) or _ENVELOPE.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AnswerNotUnderstood(
             f"The answer to a query of {about} is not understood: {error}",
