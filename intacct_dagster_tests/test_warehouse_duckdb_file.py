@@ -193,6 +193,19 @@ def test_a_file_that_is_no_warehouse_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "not a database" * 1000
 
 
+@pytest.mark.parametrize("storage", ["v1.0.0", "latest"])
+def test_a_file_of_an_older_or_a_newer_format_is_written_on(tmp_path: Path, storage: str) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(":memory:") as maker:
+        maker.execute(f"ATTACH '{path}' AS made (STORAGE_VERSION '{storage}')")
+        maker.execute("CREATE TABLE made.t AS SELECT 1 AS n")
+    file = Warehouse(path)
+    with file.connect() as connection:
+        connection.execute("INSERT INTO t VALUES (2)")
+    with file.connect(read_only=True) as connection:
+        assert connection.execute("SELECT n FROM t ORDER BY n").fetchall() == [(1,), (2,)]
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file, not a folder")
     with (

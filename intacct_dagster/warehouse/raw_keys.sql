@@ -1,8 +1,13 @@
 -- One row: the distinct keys in a part of what was just loaded. Keys are told apart by a hash of 64
 -- bits, and part by part, so that the memory this takes depends on neither their text nor their
--- number; two keys of one hash would refuse the load, not corrupt it.
-SELECT count(DISTINCT hash({{key}}))
-FROM {{raw}}
-WHERE _entity = $entity
-    AND _day IN (SELECT unnest($days::DATE[]))
-    AND hash({{key}}) % {{parts}} = {{part}}
+-- number; two keys of one hash would refuse the load, not corrupt it. (One thread alone would count
+-- DISTINCT; several group.)
+SELECT count(*)
+FROM (
+    SELECT hash({{key}}) AS hashed
+    FROM {{raw}}
+    WHERE _entity = $entity
+        AND _day IN (SELECT unnest($days::DATE[]))
+        AND hash({{key}}) % {{parts}} = {{part}}
+    GROUP BY hashed
+)
