@@ -18,6 +18,7 @@ import msgspec
 
 from intacct_dagster.catalogue import Parent
 from intacct_dagster.intacct import CHANGED, IntacctClient, WalkResult, Window
+from intacct_dagster.pages import page_bytes
 from intacct_dagster.warehouse import LinesOfDocuments, Warehouse, join_lines
 
 #: Keys of documents in one query for their lines. Sage documents no limit; of a GET it is 500.
@@ -110,7 +111,7 @@ def _by_keys(
     into: Path,
     page_size: int,
 ) -> list[WalkResult]:
-    keys = sorted({row.key for file in documents.files for row in _KEYS.decode(file.read_bytes())})
+    keys = sorted({row.key for file in documents.files for row in _KEYS.decode(page_bytes(file))})
     blocks = [
         keys[first : first + KEYS_IN_A_QUERY] for first in range(0, len(keys), KEYS_IN_A_QUERY)
     ]

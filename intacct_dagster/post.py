@@ -37,6 +37,7 @@ from intacct_dagster.intacct import (
     Window,
     explain,
 )
+from intacct_dagster.pages import page_bytes
 from intacct_dagster.read_back import agrees
 from intacct_dagster.warehouse import (
     Accepted,
@@ -608,7 +609,7 @@ class PostingEngine:
             rows = {
                 str(row["key"]): row
                 for file in walked.files
-                for row in msgspec.json.decode(file.read_bytes(), type=list[dict[str, Any]])
+                for row in msgspec.json.decode(page_bytes(file), type=list[dict[str, Any]])
             }
         for row in rows.values():
             if row.get(match_on) is not None:

@@ -22,6 +22,7 @@ from intacct_dagster.intacct import (
     AnswerNotUnderstood,
     IntacctClient,
 )
+from intacct_dagster.pages import page_bytes
 from intacct_dagster.warehouse import CompleteRows, Warehouse, join_records
 
 _PARTS_AT_ONCE = 8
@@ -49,7 +50,7 @@ def complete_rows(
     Goes on where it was interrupted. Raises AnswerNotUnderstood where a key is not answered.
     """
     into.mkdir(parents=True, exist_ok=True)
-    keys = list(dict.fromkeys(row.key for page in pages for row in _KEYS.decode(page.read_bytes())))
+    keys = list(dict.fromkeys(row.key for page in pages for row in _KEYS.decode(page_bytes(page))))
     parts = [keys[first : first + KEYS_IN_A_GET] for first in range(0, len(keys), KEYS_IN_A_GET)]
 
     def read(number: int) -> Path:

@@ -30,6 +30,7 @@ from intacct_dagster.intacct import (
     WrongEntity,
     explain,
 )
+from intacct_dagster.pages import page_bytes
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, RunningSandbox, serve
 from intacct_dagster_tests.intacct_wire import encode_batch
 
@@ -81,7 +82,7 @@ def rows_of(client: IntacctClient, object: str, window: Window, into: Path) -> l
     walked = client.walk(object, ["id"], window, into=into, page_size=500)
     rows: dict[str, dict[str, Any]] = {}
     for file in walked.files:
-        rows |= {row["key"]: row for row in json.loads(file.read_bytes())}
+        rows |= {row["key"]: row for row in json.loads(page_bytes(file))}
     assert len(rows) == walked.proof.distinct_keys == walked.proof.total_count
     return list(rows.values())
 
@@ -123,7 +124,7 @@ def test_every_field_of_every_object_can_be_read_in_one_proven_walk(
     walked = client.walk(object, fields, Window(None, END), into=tmp_path)
     assert walked.proof.total_count > 0
     assert walked.proof.attempts == 1
-    first = json.loads(walked.files[0].read_bytes())[0]
+    first = json.loads(page_bytes(walked.files[0]))[0]
     assert set(fields) <= set(first)
 
 

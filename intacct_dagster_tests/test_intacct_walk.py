@@ -30,6 +30,7 @@ from intacct_dagster.intacct import (
     WrongEntity,
 )
 from intacct_dagster.intacct.walk import walk
+from intacct_dagster.pages import page_bytes
 from intacct_dagster_tests.extraction_worlds import Shuffled
 
 SINCE = datetime(2026, 10, 1, tzinfo=UTC)
@@ -140,7 +141,7 @@ def read(
 def keys_in(result: WalkResult) -> set[str]:
     rows: list[dict[str, Any]] = []
     for file in result.files:
-        rows += json.loads(file.read_bytes())
+        rows += json.loads(page_bytes(file))
     return {row["key"] for row in rows}
 
 
@@ -188,7 +189,7 @@ def test_what_two_pages_overlap_by_is_written_once(tmp_path: Path, seconds: int,
 
     world.after_each = rewritten
     result = read(world, tmp_path, size=30)
-    written = [row for file in result.files for row in json.loads(file.read_bytes())]
+    written = [row for file in result.files for row in json.loads(page_bytes(file))]
     assert sorted(row["key"] for row in written) == sorted(world.rows)
     assert {row["note"] for row in written} == {text}
 
@@ -199,7 +200,7 @@ def test_the_file_holds_the_exact_bytes_of_the_rows(tmp_path: Path) -> None:
         b'"rate":1.10000000000000000001}]'
     )
     result = read(lambda _: QueryPage(msgspec.Raw(exact), 1, 10, None), tmp_path)
-    assert result.files[0].read_bytes() == exact
+    assert page_bytes(result.files[0]) == exact
 
 
 def test_what_the_walk_needs_is_read_with_what_was_asked_for(tmp_path: Path) -> None:
@@ -380,6 +381,44 @@ def test_an_interrupted_walk_goes_on_from_its_last_whole_page(
     assert keys_in(result) == set(world.rows)
     assert result.proof == undisturbed
     assert len(world.asked) == undisturbed.requests
+
+
+def interrupted(into: Path, world: World) -> None:
+    def kill(number: int) -> None:
+        if number == 4:
+            raise Killed
+
+    world.before_each = kill
+    with pytest.raises(Killed):
+        read(world, into, size=12)
+    world.before_each = lambda number: None
+
+
+def test_a_line_that_was_not_written_to_its_end_is_not_gone_on_from(tmp_path: Path) -> None:
+    world = World({f"{n:03}": second(n) for n in range(95)})
+    undisturbed = read(world, tmp_path / "undisturbed", size=12).proof
+    world.asked.clear()
+    interrupted(tmp_path, world)
+    (told,) = tmp_path.glob("progress.*")
+    *_, last = told.read_bytes().splitlines()
+    with told.open("ab") as file:
+        file.write(last[: len(last) // 2])
+    world.asked.clear()
+    result = read(world, tmp_path, size=12)
+    assert keys_in(result) == set(world.rows)
+    assert result.proof == undisturbed
+    assert len(world.asked) == undisturbed.requests - 4
+
+
+@pytest.mark.parametrize("damage", [b"", b"[", b"\x28\xb5\x2f\xfd nothing like it"])
+def test_what_an_interrupted_walk_left_damaged_is_read_again(tmp_path: Path, damage: bytes) -> None:
+    world = World({f"{n:03}": second(n) for n in range(95)})
+    interrupted(tmp_path, world)
+    for page in tmp_path.glob("walk-1/*"):
+        page.write_bytes(damage)
+    result = read(world, tmp_path, size=12)
+    assert keys_in(result) == set(world.rows)
+    assert result.proof.attempts == 2
 
 
 def test_a_walk_of_something_else_does_not_go_on_from_an_interrupted_one(tmp_path: Path) -> None:

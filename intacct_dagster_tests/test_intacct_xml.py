@@ -28,6 +28,7 @@ from intacct_dagster.intacct import (
     xml_object,
 )
 from intacct_dagster.intacct.xml_answer import NotXml, read_answer
+from intacct_dagster.pages import page_bytes
 from intacct_dagster.sandbox import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -83,7 +84,7 @@ def at(sandbox: RunningSandbox) -> Iterator[Callable[..., IntacctClient]]:
 
 
 def rows_of(walked: WalkResult) -> list[dict[str, Any]]:
-    return [row for file in walked.files for row in json.loads(file.read_bytes())]
+    return [row for file in walked.files for row in json.loads(page_bytes(file))]
 
 
 def detail_rows(client: IntacctClient, into: Path, **given: Any) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intacct_dagster.intacct import ClientCredentials, Intacct, Window
+from intacct_dagster.pages import page_bytes
 from intacct_dagster.sandbox import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -609,6 +610,6 @@ def test_the_projects_own_client_walks_it_and_proves_that_it_is_whole(
         result = client.walk(LINE, fields, window, into=tmp_path / "pages", page_size=40)
     mine = [{"$eq": {"entity.id": "E1002"}}]
     rows = both[1].query(TOP, LINE, ["key"], filters=mine, size=4000, filterParameters=PRIVATE)
-    keys = {row["key"] for file in result.files for row in json.loads(file.read_bytes())}
+    keys = {row["key"] for file in result.files for row in json.loads(page_bytes(file))}
     assert keys == {row["key"] for row in rows["ia::result"]}
     assert result.proof.distinct_keys == result.proof.total_count == len(keys) > 200

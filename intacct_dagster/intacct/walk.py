@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from io import RawIOBase
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Final
@@ -27,6 +28,7 @@ from intacct_dagster.intacct.errors import (
     WrongEntity,
 )
 from intacct_dagster.intacct.query import Filter, Query, QueryPage, Scalar
+from intacct_dagster.pages import PAGE, page_bytes, write_page
 
 #: Tries of a whole walk, the first included.
 ATTEMPTS: Final = 3
@@ -80,7 +82,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class WalkResult:
-    """The pages of a proven walk, each a file with one JSON array of flat rows.
+    """The pages of a proven walk, each a file with one JSON array of flat rows (see `pages`).
 
     A key is there once, unless its row changed within the window while the walk went on: keep the
     row with the latest change time. There are `proof.distinct_keys` different keys in all.
@@ -165,7 +167,7 @@ class _Segment(msgspec.Struct):
 
 
 class _Progress(msgspec.Struct):
-    """How far an attempt has come: written after every whole page, so that another can go on."""
+    """How far an attempt has come: a line after every whole page, so that another can go on."""
 
     identity: str
     attempt: int = 1
@@ -202,7 +204,7 @@ _ANY_JSON: Final = json.JSONDecoder()
 _NOT_SPACE: Final = re.compile(r"\S")
 _LIKELY_ROW: Final = 16 * 1024  # bytes
 
-_PROGRESS_FILE: Final = "progress.json"
+_PROGRESS_FILE: Final = "progress.jsonl"
 _PROGRESS = msgspec.json.Decoder(_Progress)
 
 
@@ -252,9 +254,12 @@ def walk(
         folder = into / f"walk-{progress.attempt}"
         folder.mkdir(exist_ok=True)
         early = _Ahead(submit, ahead, page_size, clock)
-        attempt = _Attempt(ask, early, query, window, changed, about, folder, progress)
         try:
-            with closing(early):
+            # A line more costs a hundredth of what a new file in place of the old one does.
+            with closing(early), (into / _PROGRESS_FILE).open("ab", buffering=0) as lines:
+                attempt = _Attempt(
+                    ask, early, query, window, changed, about, folder, progress, lines
+                )
                 total_count = attempt.run()
         except _NotProven as not_proven:
             reason = str(not_proven)
@@ -296,11 +301,16 @@ def _identity(query: Query, window: Window | None, entity: str | None) -> str:
 
 def _resume(into: Path, identity: str) -> _Progress:
     """How far an interrupted walk had come, if it asked for the same; else the beginning."""
+    file = into / _PROGRESS_FILE
     try:
-        found = _PROGRESS.decode((into / _PROGRESS_FILE).read_bytes())
+        # What follows the last line's end was not written to its end.
+        whole, _, torn = file.read_bytes().rpartition(b"\n")
+        found = _PROGRESS.decode(whole.rpartition(b"\n")[2])
     except (OSError, msgspec.DecodeError):
         found = None
     if found is not None and found.identity == identity:
+        if torn:
+            os.truncate(file, len(whole) + 1)
         return found
     discard(into)
     return _Progress(identity)
@@ -481,6 +491,7 @@ class _Attempt:
         about: About,
         folder: Path,
         progress: _Progress,
+        lines: RawIOBase,
     ) -> None:
         self._ask = ask
         self._ahead = ahead
@@ -489,25 +500,29 @@ class _Attempt:
         self._about = about
         self._folder = folder
         self._at = progress
+        self._lines = lines
         self._size = query.size
         self._changed = changed
         self._decoder: _Decoder = _dated(changed) if window is not None else _UNDATED
         self._order = ({changed: "asc"}, {"key": "asc"}) if window else ({"key": "asc"},)
         self._second: datetime | None = None
         self._keys_of_second: set[str] = set()
-        self._last_page: dict[str, _Row | _Undated] = {}
+        self._last_page: Sequence[_Row | _Undated] = ()
         self._seconds = 0.0
 
     def file(self, number: int) -> Path:
         """The file of a page, counted from 1."""
-        return self._folder / f"{number:06}.json"
+        return self._folder / f"{number:06}{PAGE}"
 
     def run(self) -> int:
         """Reads everything and returns the count that proves it. Raises _NotProven."""
         beginnings = self._beginnings()
         at = self._at
         if at.pages:
-            self._remember_second()
+            try:
+                self._remember_second()
+            except (OSError, ValueError, msgspec.DecodeError) as error:
+                raise _NotProven(f"what an interrupted walk left is damaged: {error}") from error
         else:
             at.bound = beginnings[0]
         while at.beginning < len(beginnings):
@@ -516,7 +531,7 @@ class _Attempt:
             at.bound = beginnings[at.beginning] if at.beginning < len(beginnings) else None
             at.start, at.anchor, at.expected = 1, None, None
             at.dropped, at.closed, at.segment_from = False, None, at.files + 1
-            self._second, self._keys_of_second, self._last_page = None, set(), {}
+            self._second, self._keys_of_second, self._last_page = None, set(), ()
             at.requests -= self._ahead.forget()
         return self._proven(beginnings)
 
@@ -634,7 +649,7 @@ class _Attempt:
         since, until = segment.since, segment.until
         known: set[str] = set()
         for number in range(segment.first, segment.last + 1):
-            read: list[_Row] | list[_Undated] = self._decoder.decode(self.file(number).read_bytes())
+            read: list[_Row] | list[_Undated] = self._decoder.decode(page_bytes(self.file(number)))
             known.update(
                 row.key
                 for row in read
@@ -665,10 +680,7 @@ class _Attempt:
                 )
 
     def _save(self) -> None:
-        path = self._folder.parent / _PROGRESS_FILE
-        new = path.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(self._at))
-        os.replace(new, path)
+        self._lines.write(msgspec.json.encode(self._at) + b"\n")
 
     def _remember_second(self) -> None:
         """After an interruption: the keys of the last second, from the files that hold it."""
@@ -676,7 +688,7 @@ class _Attempt:
         if at.bound is None and self._window is not None and at.expected is None:
             return
         for number in range(max(1, at.second_from), at.files + 1):
-            rows: list[_Row] | list[_Undated] = self._decoder.decode(self.file(number).read_bytes())
+            rows: list[_Row] | list[_Undated] = self._decoder.decode(page_bytes(self.file(number)))
             self._keys_of_second.update(row.key for row in rows if row.second == at.bound)
         self._second = at.bound
 
@@ -790,33 +802,43 @@ class _Attempt:
         if read_before == len(rows):
             return
         self._at.files += 1
-        with self.file(self._at.files).open("wb") as file:
-            for part in _without_first(page.raw, read_before):
-                file.write(part)
+        write_page(self.file(self._at.files), _without_first(page.raw, read_before))
 
     def _read_before(self, rows: Sequence[_Row | _Undated]) -> int:
         """How many of the first rows were on a page before."""
-        for count, row in enumerate(rows):
-            if not self._known(row):
-                return count
-        return len(rows)
+        lately = self._lately_from(rows[0].second if rows else None)
+        count = 0
+        while count < len(rows) and self._known(rows[count], lately):
+            count += 1
+        return count
 
-    def _known(self, row: _Row | _Undated) -> bool:
+    def _known(self, row: _Row | _Undated, lately: Mapping[str, datetime | None]) -> bool:
         if row.key in self._keys_of_second and row.second == self._second:
             return True
-        before = self._last_page.get(row.key)
-        return before is not None and row.second is not None and before.second == row.second
+        return row.second is not None and lately.get(row.key) == row.second
+
+    def _lately_from(self, second: datetime | None) -> Mapping[str, datetime | None]:
+        """The keys of the last page's rows of `second` and later: few, where pages overlap."""
+        lately: dict[str, datetime | None] = {}
+        for row in reversed(self._last_page):
+            if second is None or row.second is None or row.second < second:
+                break
+            lately[row.key] = row.second
+        return lately
 
     def _count_keys(self, rows: Sequence[_Row | _Undated]) -> None:
         """Counts the keys that are new; only the last page's and the last second's can be old."""
         at = self._at
-        this_page = {row.key: row for row in rows}
-        fresh = set(this_page)
+        fresh = {row.key for row in rows}
         if rows[0].second == self._second:
             fresh -= self._keys_of_second
         elif self._second is not None:
-            met = (fresh & self._last_page.keys()) | (fresh & self._keys_of_second)
-            fresh -= {row.key for row in rows if row.key in met and self._known(row)}
+            lately = self._lately_from(rows[0].second)
+            for row in rows:
+                if row.second is None or row.second > self._second:
+                    break  # rows are in order: what follows was not read before
+                if self._known(row, lately):
+                    fresh.discard(row.key)
         at.distinct += len(fresh)
         if rows[-1].second == self._second:
             self._keys_of_second |= fresh
@@ -824,7 +846,7 @@ class _Attempt:
             self._second = rows[-1].second
             self._keys_of_second = {row.key for row in _tail(rows)}
             at.second_from = at.files
-        self._last_page = this_page
+        self._last_page = rows
 
     def _count_from(self, beginning: datetime | None) -> int:
         return self._count(self._filters(beginning))
@@ -848,7 +870,7 @@ class _Attempt:
 def _without_first(page: msgspec.Raw, count: int) -> tuple[bytes | memoryview, ...]:
     """The bytes of a JSON array without its first `count` elements, of which it has more."""
     if not count:
-        return (bytes(page),)
+        return (memoryview(page),)
     whole = memoryview(page)
     head = bytes(whole[: count * _LIKELY_ROW]).decode("utf-8", "ignore")
     at = head.index("[")

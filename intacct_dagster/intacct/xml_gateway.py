@@ -49,6 +49,7 @@ from intacct_dagster.intacct.usage import Meter, Usage
 from intacct_dagster.intacct.walk import ATTEMPTS, Proof, WalkResult, discard
 from intacct_dagster.intacct.xml_answer import NotXml, XmlAnswer, XmlError, read_answer
 from intacct_dagster.intacct.xml_objects import ENTITY, FieldType, XmlObject
+from intacct_dagster.pages import PAGE, write_page
 
 #: The most rows of one answer to `query`, and to `readByQuery`.
 LARGEST_XML_PAGE: Final = 2000
@@ -272,8 +273,8 @@ class XmlGateway:
             came += len(rows)
             if rows:
                 number = sum(1 for _ in folder.iterdir()) + 1
-                file = folder / f"{number:06}.json"
-                file.write_bytes(msgspec.json.encode(rows))
+                file = folder / f"{number:06}{PAGE}"
+                write_page(file, (msgspec.json.encode(rows),))
                 files.append(file)
             left = self._count(answer, "numremaining", about)
             if came + left != total or (left and not rows):

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from intacct_dagster.pages import PAGE
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile
 from intacct_dagster.warehouse.errors import KeptPagesUnreadable
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, load_raw, table_name
@@ -172,8 +173,12 @@ def _below(load: RawLoad) -> Path:
 
 def _pack(file: Path, folder: Path, number: int) -> str:
     name = f"{number:06}.json"
-    with file.open("rb") as page, zstd.open(folder / f"{name}.zst", "wb") as packed:
-        shutil.copyfileobj(page, packed)
+    packed = folder / f"{name}.zst"
+    if file.name.endswith(PAGE):
+        shutil.copyfile(file, packed)
+        return name
+    with file.open("rb") as page, zstd.open(packed, "wb") as into:
+        shutil.copyfileobj(page, into)
     return name
 
 
