@@ -144,10 +144,9 @@ def load_raw(file: DuckDBFile, load: RawLoad, *, again: bool = False) -> LoadRes
 def _load(file: DuckDBFile, load: RawLoad, *, again: bool, exact: bool) -> LoadResult:
     table = table_name(load.object)
     columns = (*(TableColumn(c.name, c.type, c.comment) for c in load.columns), *_OURS)
-    megabytes = _MEGABYTES + _MEGABYTES_A_COLUMN * len(load.columns)
     with file.workbench() as bench:
         bench.connection.execute(
-            f"SET memory_limit = '{megabytes * (4 if exact else 1)}MB';"
+            f"SET memory_limit = '{_megabytes(load, exact=exact)}MB';"
             f" SET threads = {1 if exact else _THREADS}; SET preserve_insertion_order = false"
         )
         with bench.transaction() as connection:
@@ -171,6 +170,10 @@ def _load(file: DuckDBFile, load: RawLoad, *, again: bool, exact: bool) -> LoadR
             _count_again(connection, load, table, moved)
         seconds = time.perf_counter() - started
     return LoadResult(rows_by_day, sum(rows_by_day.values()), seconds)
+
+
+def _megabytes(load: RawLoad, *, exact: bool) -> int:
+    return (_MEGABYTES + _MEGABYTES_A_COLUMN * len(load.columns)) * (4 if exact else 1)
 
 
 class _Amiss(Exception):
@@ -296,7 +299,11 @@ def _replace(
         arrived = int(connection.execute(sql).fetchall()[0][0])
     except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
         raise _Amiss(error) from error
-    return _prove(connection, load, raw, arrived, partitions)
+    # What was stored need not stay in memory beside what the proof takes.
+    connection.execute(f"SET memory_limit = '{_MEGABYTES * (4 if exact else 1)}MB'")
+    rows_by_day = _prove(connection, load, raw, arrived, partitions)
+    connection.execute(f"SET memory_limit = '{_megabytes(load, exact=exact)}MB'")
+    return rows_by_day
 
 
 def _prove(
