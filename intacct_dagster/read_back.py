@@ -109,59 +109,56 @@ class Reader:
     def read(self, chunk_ids: Sequence[str], requests: ThreadPoolExecutor) -> ReadBack:
         """Reads the documents of these chunks, whose number is that of a page at most."""
         posted = self._ledger.posted(chunk_ids)
-        documents = [_Document(each) for each in posted]
         agreed: dict[str, int] = {}  # by source id: the fields that are not shown
-        for run in _runs(documents):
-            if (questions := self._questions(run)) is not None:
+        for run in _runs(posted):
+            rows = _Rows(run)
+            if (questions := self._questions(rows)) is not None:
                 try:
-                    agreed |= self._by_query(run, questions, requests)
+                    agreed |= self._by_query(rows, questions, requests)
                 except (RequestRefused, AccessDenied):
                     self._pages_help = False
-        left = [each for each in documents if each.posted.source_id not in agreed]
+        left = [each for each in posted if each.source_id not in agreed]
         differences: list[Difference] = []
-        agreeing = [each.posted for each in documents if each.posted.source_id in agreed]
+        agreeing = [each for each in posted if each.source_id in agreed]
         not_shown = sum(agreed.values())
         parts = [left[n : n + KEYS_IN_A_GET] for n in range(0, len(left), KEYS_IN_A_GET)]
         for part, found in zip(parts, requests.map(self._get, parts), strict=True):
             for each in part:
-                fields = list(_compare(each, found.get(each.posted.intacct_key), self._entity))
+                fields = list(_compare(each, found.get(each.intacct_key), self._entity))
                 wrong = [one for one in fields if one is not None]
                 not_shown += len(fields) - len(wrong)
                 differences += wrong
                 if not wrong:
-                    agreeing.append(each.posted)
+                    agreeing.append(each)
         self._ledger.agreed(agreeing)
         return ReadBack(len(posted), not_shown, tuple(differences))
 
-    def _get(self, part: Sequence[_Document]) -> Mapping[str, Mapping[str, Any]]:
-        return self._client.get(self._object, [each.posted.intacct_key for each in part])
+    def _get(self, part: Sequence[Posted]) -> Mapping[str, Mapping[str, Any]]:
+        return self._client.get(self._object, [each.intacct_key for each in part])
 
     # -- by query -----------------------------------------------------------------------------
 
-    def _questions(self, run: Sequence[_Document]) -> list[_Question] | None:
+    def _questions(self, sent: _Rows) -> list[_Question] | None:
         """What to ask for these documents, the document first; None where records are cheaper."""
-        lists = {path for each in run for path in each.lists}
-        expected = {path: sum(len(each.lists.get(path, ())) for each in run) for path in lists}
-        pages = sum(-(-number // LARGEST_PAGE) for number in (len(run), *expected.values()))
-        if not self._pages_help or pages >= -(-len(run) // KEYS_IN_A_GET):
-            return None
-        if not all(each.flat for each in run):
+        number = len(sent.posted)
+        pages = sum(-(-len(rows) // LARGEST_PAGE) for _, rows in sent.of.values())
+        if not self._pages_help or not sent.flat or pages >= -(-number // KEYS_IN_A_GET):
             return None
         model = self._model(self._object)
         if model is None:
             return None
-        header = _asked(model, {path for each in run for path in each.fields})
-        questions = [_Question(self._object, "", _KEY, len(run), *header)] if header else []
-        for path in sorted(lists):
-            lines = self._model(model.lists.get(path, ""))
-            owner = None if lines is None else _owner(lines, self._object)
-            if lines is None or owner is None:
+        questions: list[_Question] = []
+        for path, (_, rows) in sorted(sent.of.items()):
+            shown = self._model(model.lists.get(path, "")) if path else model
+            if shown is None:
                 return None
-            wanted = {name for each in run for line in each.lists.get(path, ()) for name in line}
-            if (asked := _asked(lines, wanted)) is None:
+            owner = _owner(shown, self._object) if path else _KEY
+            if owner is None:
                 return None
-            questions.append(_Question(lines.name, path, owner, expected[path], *asked))
-        return questions if header else None
+            if (asked := _asked(shown, set().union(*rows))) is None:
+                return None
+            questions.append(_Question(shown.name, path, owner, len(rows), *asked))
+        return questions
 
     def _model(self, object: str) -> ObjectModel | None:
         with self._models_lock:
@@ -173,37 +170,33 @@ class Reader:
             return self._models[object]
 
     def _by_query(
-        self,
-        run: Sequence[_Document],
-        questions: Sequence[_Question],
-        requests: ThreadPoolExecutor,
+        self, sent: _Rows, questions: Sequence[_Question], requests: ThreadPoolExecutor
     ) -> dict[str, int]:
         """The source ids of the documents that pages show to agree, and what they do not show."""
-        between = (run[0].posted.intacct_key, run[-1].posted.intacct_key)
+        between = (sent.posted[0].intacct_key, sent.posted[-1].intacct_key)
         answers = list(requests.map(lambda each: self._rows(each, between), questions))
-        if any(rows is None for rows in answers):
-            return {}
-        held: list[dict[str, list[dict[str, Any]]]] = []
+        agreed = [0] * len(sent.posted)  # how many fields are not shown; -1 is a difference
         for question, rows in zip(questions, answers, strict=True):
-            by_document: dict[str, list[dict[str, Any]]] = {}
-            for row in rows or ():
-                by_document.setdefault(str(row.get(question.by)), []).append(row)
-            held.append(by_document)
-        agreed: dict[str, int] = {}
-        for each in run:
-            not_shown = 0
-            for question, by_document in zip(questions, held, strict=True):
-                sent = each.lists.get(question.list, []) if question.list else [each.fields]
-                found = by_document.get(each.posted.intacct_key, [])
-                if not _all_there(sent, found, question.not_shown):
-                    break
-                not_shown += sum(name in question.not_shown for one in sent for name in one)
-            else:
-                agreed[each.posted.source_id] = not_shown
-        if not agreed:
+            if rows is None:
+                return {}
+            held = _by_owner(rows, question.by, [each.intacct_key for each in sent.posted])
+            pairs = zip(sent.documents(question.list), held, strict=True)
+            for place, (ours, theirs) in enumerate(pairs):
+                if agreed[place] < 0:
+                    continue
+                if not _all_there(ours, theirs, question.not_shown, texts=sent.texts):
+                    agreed[place] = -1
+                elif question.not_shown:
+                    agreed[place] += sum(name in question.not_shown for one in ours for name in one)
+        there = {
+            each.source_id: not_shown
+            for each, not_shown in zip(sent.posted, agreed, strict=True)
+            if not_shown >= 0
+        }
+        if not there:
             # e.g. where Intacct adds lines of its own, of taxes: only records tell them apart
             self._pages_help = False
-        return agreed
+        return there
 
     def _rows(self, question: _Question, between: tuple[str, str]) -> list[dict[str, Any]] | None:
         """The rows of a question, or None where there are so many others among them that whole
@@ -304,60 +297,94 @@ class _Question:
 _Flat = dict[str, Any]
 
 
-class _Document:
-    """What was sent, as the flat rows of which pages consist: its own, and those of its lists.
+class _Rows:
+    """What was sent, as the flat rows of which pages consist: the documents, and their lists.
 
-    `flat` says whether it can be told so at all.
+    `posted` are in the order of their keys. `of` has the rows of each list, and how many of them
+    each document has; those of the documents themselves are under an empty name. `flat` says
+    whether all can be told so at all, and `texts` that every value is a text.
+
+    There are no objects of documents or lists: tens of thousands of them, alive for as long as an
+    answer takes, would have Python look through all of its objects for garbage again and again.
     """
 
-    __slots__ = ("fields", "flat", "lists", "posted", "sent")
-
-    def __init__(self, posted: Posted) -> None:
+    def __init__(self, posted: Sequence[Posted]) -> None:
         self.posted = posted
-        self.sent: dict[str, Any] = msgspec.json.decode(posted.payload)
-        self.fields: _Flat = {}
-        self.lists: dict[str, list[_Flat]] = {}
-        self.flat = _flatten("", self.sent, self.fields, self.lists)
+        self.of: dict[str, tuple[list[int], list[_Flat]]] = {"": ([], [])}
+        self.flat = True
+        self.texts = True
+        for place, each in enumerate(posted):
+            document: _Flat = {}
+            self._flatten("", msgspec.json.decode(each.payload), document, place)
+            self._add("", document, place)
 
+    def documents(self, path: str) -> Iterator[list[_Flat]]:
+        """The rows of a list (or of the documents themselves), document by document."""
+        numbers, rows = self.of[path]
+        first = 0
+        for number in numbers:
+            yield rows[first : first + number]
+            first += number
+        for _ in range(len(self.posted) - len(numbers)):
+            yield []
 
-def _flatten(
-    prefix: str, group: Mapping[str, Any], row: _Flat, lists: dict[str, list[_Flat]] | None
-) -> bool:
-    """Puts the fields of a group into a row, and the rows of its lists into `lists` if there may
-    be any; False if it cannot be told so."""
-    flat = True
-    for name, value in group.items():
-        path = prefix + name
-        if isinstance(value, dict):
-            flat = _flatten(path + ".", value, row, lists) and flat
-        elif not isinstance(value, list):
-            if lists is None or path not in _PROGRESS:
+    def _add(self, path: str, row: _Flat, place: int) -> None:
+        numbers, rows = self.of.setdefault(path, ([], []))
+        numbers += [0] * (place + 1 - len(numbers))
+        numbers[place] += 1
+        rows.append(row)
+
+    def _flatten(self, prefix: str, group: _Flat, row: _Flat, place: int | None) -> None:
+        """Puts the fields of a group into a row. Of a document (which has a place) lists may be
+        part, not of a line."""
+        for name, value in group.items():
+            path = prefix + name
+            if isinstance(value, dict):
+                self._flatten(path + ".", value, row, place)
+            elif isinstance(value, list):
+                self.flat = self.flat and place is not None
+                self.of.setdefault(path, ([], []))  # where there are none, none may be found
+                for each in value if place is not None else ():
+                    line: _Flat = {}
+                    if isinstance(each, dict):
+                        self._flatten("", each, line, None)
+                    else:
+                        self.flat = False
+                    self._add(path, line, place or 0)
+            elif place is None or path not in _PROGRESS:
                 row[path] = value
-        elif lists is None:
-            return False
-        else:
-            rows = lists[path] = []
-            for each in value:
-                one: _Flat = {}
-                rows.append(one)
-                flat = isinstance(each, dict) and _flatten("", each, one, None) and flat
-    return flat
+                if type(value) is not str:
+                    self.texts = False
 
 
-def _runs(documents: Sequence[_Document]) -> list[list[_Document]]:
+def _runs(posted: Sequence[Posted]) -> list[list[Posted]]:
     """The documents by keys of one length, in their order.
 
     Whether Intacct compares keys as numbers or as texts is documented nowhere: with digits only and
     of one length that is the same.
     """
-    by_length: dict[int, list[_Document]] = {}
-    for each in documents:
-        key = each.posted.intacct_key
+    by_length: dict[int, list[Posted]] = {}
+    for each in posted:
+        key = each.intacct_key
         if key.isascii() and key.isdigit():
             by_length.setdefault(len(key), []).append(each)
     for run in by_length.values():
-        run.sort(key=lambda each: each.posted.intacct_key)
+        run.sort(key=lambda each: each.intacct_key)
     return list(by_length.values())
+
+
+def _by_owner(rows: list[_Flat], by: str, keys: Sequence[str]) -> Iterator[list[_Flat]]:
+    """The rows of each of these keys, which are in order; each of them once."""
+    owners = sorted((str(row.get(by)), place) for place, row in enumerate(rows))
+    last, at = len(owners), 0
+    for key in keys:
+        while at < last and owners[at][0] < key:
+            at += 1
+        found = []
+        while at < last and owners[at][0] == key:
+            found.append(rows[owners[at][1]])
+            at += 1
+        yield found
 
 
 def _asked(model: ObjectModel, wanted: set[str]) -> tuple[tuple[str, ...], frozenset[str]] | None:
@@ -376,11 +403,14 @@ def _owner(lines: ObjectModel, document: str) -> str | None:
 
 
 def _all_there(
-    sent: Sequence[_Flat], held: Sequence[Mapping[str, Any]], not_shown: frozenset[str]
+    sent: Sequence[_Flat], held: Sequence[_Flat], not_shown: frozenset[str], *, texts: bool
 ) -> bool:
     """Whether these rows are what was sent, in whichever order; no order is documented."""
     if len(sent) != len(held):
         return False
+    # mostly Intacct gives back the very texts that it was sent (and 1 is no True, though equal)
+    if texts and all(one.items() <= other.items() for one, other in zip(sent, held, strict=True)):
+        return True
     if all(_row_agrees(one, other, not_shown) for one, other in zip(sent, held, strict=True)):
         return True
     left = list(held)
@@ -393,9 +423,7 @@ def _all_there(
 
 
 def _row_agrees(sent: _Flat, held: Mapping[str, Any], not_shown: frozenset[str]) -> bool:
-    # mostly Intacct gives back the very texts that it was sent (and 1 is no True, though equal)
-    texts = all(type(value) is str for value in sent.values())
-    return (texts and sent.items() <= held.items()) or all(
+    return all(
         name in not_shown or (name in held and _same(value, held[name]))
         for name, value in sent.items()
     )
@@ -403,7 +431,7 @@ def _row_agrees(sent: _Flat, held: Mapping[str, Any], not_shown: frozenset[str])
 
 def agrees(document: bytes, record: Mapping[str, Any] | None) -> bool:
     """Whether a whole record is as this document was, or would be, sent."""
-    sent = _Document(Posted("", "", document, ""))
+    sent = Posted("", "", document, "")
     return not any(each is not None for each in _compare(sent, record, ""))
 
 
@@ -411,14 +439,14 @@ def agrees(document: bytes, record: Mapping[str, Any] | None) -> bool:
 
 
 def _compare(
-    document: _Document, record: Mapping[str, Any] | None, entity: str
+    posted: Posted, record: Mapping[str, Any] | None, entity: str
 ) -> Iterator[Difference | None]:
     """The fields that differ; None for one that cannot be compared."""
-    source_id, key = document.posted.source_id, document.posted.intacct_key
+    source_id, key = posted.source_id, posted.intacct_key
     if record is None:
         yield Difference(entity, source_id, key, "", "a record", "no record")
         return
-    for field, sent, held in _leaves(document.sent, record, ""):
+    for field, sent, held in _leaves(msgspec.json.decode(posted.payload), record, ""):
         if held is _NOT_SHOWN:
             yield None
         elif not _same(sent, held):

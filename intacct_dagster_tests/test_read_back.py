@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from intacct_dagster.read_back import Difference, Reader, _compare, _Document
+from intacct_dagster.read_back import Difference, Reader, _compare
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 from intacct_dagster.warehouse import Posted
 from intacct_dagster_tests.posting_world import INVOICE, World
@@ -171,7 +171,7 @@ def test_what_was_posted_is_read_back_while_more_is_being_posted(by_pages: World
 
 def difference(sent: object, held: object) -> list[tuple[str, str, str]]:
     """(field, sent, found) of what differs between a payload and a record."""
-    document = _Document(Posted("S1", "7", json.dumps(sent).encode(), "chunk"))
+    document = Posted("S1", "7", json.dumps(sent).encode(), "chunk")
     record = {"key": "7", **held}  # type: ignore[dict-item]
     found = (each for each in _compare(document, record, "E110") if each is not None)
     return [(each.field, each.sent, each.found) for each in found]

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -305,8 +305,7 @@ class Entry:
     read_back_at: datetime | None
 
 
-@dataclass(frozen=True)
-class Posted:
+class Posted(NamedTuple):
     """A posted item with the exact JSON object that was sent."""
 
     source_id: str
@@ -629,7 +628,7 @@ class Ledger:
             .order_by(self._items.c.chunk_id, self._items.c.position)
         )
         with reading(self._engine) as connection:
-            return [Posted(*row) for row in connection.execute(query)]
+            return [Posted._make(row) for row in connection.execute(query)]
 
     def sent_for(self, object: str, feed: str) -> list[tuple[str, str, ItemState]]:
         """(entity, source id, state) of every item of a feed that may be in Intacct, wherever."""
