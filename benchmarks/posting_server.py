@@ -174,9 +174,11 @@ class Requests(asyncio.Protocol):
         if not found or len(body) < sum(lengths):
             return
         self._got = b""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._latency  # what this server does meanwhile is part of it
         method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
         status, answer = self._books.answer(method, target, body)
-        asyncio.get_running_loop().call_later(self._latency, self._send, status, answer)
+        loop.call_at(due, self._send, status, answer)
 
     def _send(self, status: int, answer: bytes) -> None:
         head = f"HTTP/1.1 {status} OK\r\nContent-Type: application/json\r\n"

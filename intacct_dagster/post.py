@@ -277,7 +277,7 @@ class PostingEngine:
         match_on: str,
         items: Iterable[Item],
         *,
-        documents: int,
+        documents: Callable[[], int],
         run_id: str,
         chunk_size: int,
         chunk_bytes: int = 4_000_000,
@@ -287,7 +287,8 @@ class PostingEngine:
         """Plans and sends at once: what is on disk goes out while more of it is planned.
 
         `items` come by (day, source id), each once, and are about as many as `documents` says; only
-        some of them are in memory at a time. Otherwise as `plan` and `send`, and in one turn.
+        some of them are in memory at a time, and neither is asked for before the session is being
+        proven. Otherwise as `plan` and `send`, and in one turn.
         """
         there: dict[str, Sequence[str]] = {}
 
@@ -298,7 +299,7 @@ class PostingEngine:
         def planned() -> Iterator[str]:
             with ThreadPoolExecutor(1) as meanwhile:
                 proven = meanwhile.submit(prove)
-                look = self._look(object, match_on, documents, known_until)
+                look = self._look(object, match_on, documents(), known_until)
             proven.result()
             for part in _parts(items, chunk_size * self._in_flight):
                 with self._step(Step.LOOK):
@@ -599,6 +600,8 @@ class PostingEngine:
         changed = self._client.count(
             object, ({"$gte": {"audit.modifiedDateTime": f"{since:%Y-%m-%dT%H:%M:%SZ}"}},)
         )
+        if not changed:
+            return lambda items: Found()
         if 1 + changed // LARGEST_PAGE >= questions:
             return ask
         # Up to tomorrow by our clock: whatever Intacct's clock says, that is all there is.

@@ -1,7 +1,8 @@
 """Posting: what is missing in Intacct goes there in chunks, and checks say what became of it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
 import dagster as dg
@@ -35,6 +36,7 @@ from intacct_dagster.warehouse import (
     SHOWN_HASH,
     Approvals,
     Entry,
+    Item,
     ItemState,
     LastChange,
     Leave,
@@ -153,10 +155,13 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             _approve(approvals, name, plan_of_run, config.approve)
         needed = settings.posting.approval == "required"
 
-        def to_entity(entity: str, plan: ToPost) -> list[Done]:
+        def to_entity(entity: str, plan: Callable[[], ToPost]) -> list[Done]:
             return [part(entity, action, plan) for action in actions]
 
-        def part(entity: str, action: str, plan: ToPost) -> Done:
+        def part(entity: str, action: str, plan: Callable[[], ToPost]) -> Done:
+            def documents() -> Iterator[Item]:
+                yield from plan().documents(entity, action)
+
             def told(sent: Sent) -> None:
                 context.log.info(f"{entity}: {_told(sent)}")
                 proof.posted(sent.chunk_id, sent.posted, sent.first_key)
@@ -173,8 +178,8 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                     name,
                     feed.object,
                     feed.match_on,
-                    plan.documents(entity, action),
-                    documents=plan.number.get((entity, action), 0),
+                    documents(),
+                    documents=lambda: plan().number.get((entity, action), 0),
                     run_id=context.run.run_id,
                     chunk_size=settings.limits.chunk_size,
                     chunk_bytes=settings.limits.chunk_bytes,
@@ -183,19 +188,25 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 )
 
         def post_all() -> list[tuple[str, list[Done]]]:
-            with to_post(
-                warehouse.warehouse,
-                name,
-                partitions_of(days),
-                (*PLANNED, CHANGED),
-                approvals.held(name) if needed else None,
-            ) as plan:
-                if plan.changed:
+            with ExitStack() as kept, ThreadPoolExecutor(1) as meanwhile:
+                # sessions are proven while the documents are got ready
+                ready = meanwhile.submit(
+                    kept.enter_context,
+                    to_post(
+                        warehouse.warehouse,
+                        name,
+                        partitions_of(days),
+                        (*PLANNED, CHANGED),
+                        approvals.held(name) if needed else None,
+                    ),
+                )
+                done = for_each(lambda entity: to_entity(entity, ready.result), days, in_flight)
+                if changed := ready.result().changed:
                     context.log.warning(
-                        f"{plan.changed:,} documents are not in the plan as they are now: "
+                        f"{changed:,} documents are not in the plan as they are now: "
                         f"materialize plan/{name} for these partitions; they are not sent"
                     )
-                return for_each(lambda entity: to_entity(entity, plan), days, in_flight)
+                return done
 
         done = plainly(settings, post_all)
         for entity, (created, *changed) in done:

@@ -515,11 +515,28 @@ class IntacctClient:
         """
         if self._session.proven:
             return
+        rank = self._lanes.rank()
+
+        def asked(number: Query) -> Future[int]:
+            return self._lanes.submit(rank, lambda: self.ask(number).total_count)
+
+        def owner_of(other: str) -> Future[str | None]:
+            return self._lanes.submit(rank, functools.partial(self._owner_of_any, other))
+
+        first = not self._session.asked_whose
         private: tuple[Filter, ...] = ({"$ne": {"entity.id": None}},) if fenced else ()
         everything = Query(object, ("key",), private, size=1, parameters={"includePrivate": True})
-        there = self.ask(everything).total_count
-        seen = self.ask(replace(everything, parameters={})).total_count if there else 0
-        if seen < there:
+        counting = asked(everything)
+        owners = [owner_of(object)] if fenced and first else []
+        there = counting.result()
+        if there:
+            counting = asked(replace(everything, parameters={}))
+            if fenced and not first:
+                owners = [owner_of(object)]
+        if first and not any(each.result() for each in owners):
+            self._session.asked_whose = True
+            owners += [owner_of(each) for each in MOSTLY_PRIVATE if not (fenced and each == object)]
+        if (seen := counting.result()) < there:
             raise WrongEntity(
                 f"{About(self.entity_id, object)}: the session is at the top level of the company, "
                 f"where {there - seen:,} private rows are not shown; nothing of it was kept.",
@@ -528,21 +545,19 @@ class IntacctClient:
                 entity=self.entity_id,
                 object=object,
             )
-        others = () if self._session.asked_whose else MOSTLY_PRIVATE
-        self._session.asked_whose = True
-        for each in dict.fromkeys((*([object] if fenced and there else []), *others)):
-            owner = self._owner_of_any(each)
-            if owner not in (None, self.entity_id):
+        for owner in owners:
+            found = owner.result()
+            if found not in (None, self.entity_id):
                 raise WrongEntity(
                     f"{About(self.entity_id, object)}: the session sees what belongs to entity "
-                    f"{owner}; nothing of it was kept.",
+                    f"{found}; nothing of it was kept.",
                     remedy=f"The session is not bound to {self.entity_id}: check the user that is "
                     f"configured for {self.entity_id}, and that no proxy drops or renames "
                     f"{_ENTITY_HEADER}.",
                     entity=self.entity_id,
                     object=object,
                 )
-            if owner is not None:
+            if found is not None:
                 self._session.proven = True
                 return
 
