@@ -72,6 +72,9 @@ LATE_BY = timedelta(days=1)
 #: idle while more are planned, so few that a posting of any size takes the same memory.
 _MOST_AHEAD = 3
 
+#: Chunks that are written at once: while they are, no answer can be.
+_PLANNED_AT_ONCE = 2
+
 #: Source ids in one query for them; no limit of Intacct's is known.
 IDS_IN_A_QUERY = 200
 
@@ -301,7 +304,7 @@ class PostingEngine:
                 proven = meanwhile.submit(prove)
                 look = self._look(object, match_on, documents(), known_until)
             proven.result()
-            for part in _parts(items, chunk_size * self._in_flight):
+            for part in _parts(items, chunk_size * _PLANNED_AT_ONCE):
                 with self._step(Step.LOOK):
                     found = look(part)
                 there.update({name: [key for key, _ in each] for name, each in found.items()})

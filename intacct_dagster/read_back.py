@@ -164,7 +164,7 @@ class Reader:
         with self._models_lock:
             if object not in self._models:
                 try:
-                    self._models[object] = self._client.model(object) if object else None
+                    self._models[object] = self._client.known_model(object) if object else None
                 except (RequestRefused, AccessDenied):
                     self._models[object] = None
             return self._models[object]
@@ -225,8 +225,8 @@ class Reader:
 class Alongside:
     """Reads back what was posted while more is being posted, whenever there is enough for a page.
 
-    What could not be read, `Reader.read_back` reads. Use it in a `with`, which ends when all is
-    read that was posted.
+    What is left, or could not be read, `Reader.read_back` reads. Use it in a `with`, which ends
+    when all is read that was begun.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -247,8 +247,6 @@ class Alongside:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        while self._waiting and error is None:
-            self._begin()
         self._threads.shutdown(cancel_futures=error is not None)
         self._requests.shutdown()
         for each in self._begun:

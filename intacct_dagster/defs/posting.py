@@ -1,9 +1,11 @@
 """Posting: what is missing in Intacct goes there in chunks, and checks say what became of it."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from typing import Self
 
 import dagster as dg
 
@@ -43,6 +45,7 @@ from intacct_dagster.warehouse import (
     Outcomes,
     Partition,
     PlannedDocument,
+    Proof,
     Request,
     ToPost,
     plan_hash,
@@ -67,6 +70,9 @@ _CHUNKS = {
     "uncertain": "int",
     "note": "string",
 }
+
+
+_SECONDS_OF_AN_EVENT = 1.0
 
 
 class Approval(dg.Config):
@@ -163,10 +169,11 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 yield from plan().documents(entity, action)
 
             def told(sent: Sent) -> None:
-                context.log.info(f"{entity}: {_told(sent)}")
+                lines.add(f"{entity}: {_told(sent)}")
                 proof.posted(sent.chunk_id, sent.posted, sent.first_key)
 
             with (
+                _Lines(context.log) as lines,
                 at(intacct, warehouse, context.run.run_id, entity, action) as (engine, reader),
                 reader.alongside() as proof,
             ):
@@ -277,24 +284,30 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             for asked in left:
                 context.log.warning(f"{entity}: asked what became of a chunk: {_told(asked)}")
         found: dict[tuple[str, str], list[Difference]] = {}
-        for entity, proof in plainly(settings, for_each, prove, days, in_flight):
-            if isinstance(proof, str):
-                context.log.warning(f"{entity}: not read back: {proof}")
-                continue
-            for one in proof:
-                found.setdefault((entity, one.source_id), []).append(one)
-        outcomes = plainly(
-            settings,
-            replace_outcomes,
-            warehouse.warehouse,
-            name,
-            partitions_of(days),
-            ledger.outcomes(feed.object, days, name),
-            leave=leave(warehouse),
-            statuses=IN_LEDGER,
-            shown=SHOWN_ROWS,
-            differing=found.keys(),
-        )
+        with ThreadPoolExecutor(1) as meanwhile:
+            proving = meanwhile.submit(for_each, prove, days, in_flight)
+
+            def proof() -> Proof:
+                for entity, differences in proving.result():
+                    if isinstance(differences, str):
+                        context.log.warning(f"{entity}: not read back: {differences}")
+                        continue
+                    for one in differences:
+                        found.setdefault((entity, one.source_id), []).append(one)
+                return Proof(ledger.unread(feed.object, days, name), found.keys())
+
+            outcomes = plainly(
+                settings,
+                replace_outcomes,
+                warehouse.warehouse,
+                name,
+                partitions_of(days),
+                ledger.outcomes(feed.object, days, name),
+                leave=leave(warehouse),
+                statuses=IN_LEDGER,
+                shown=SHOWN_ROWS,
+                proof=proof,
+            )
         plainly(
             settings,
             warehouse.warehouse.replace_chunks,
@@ -388,6 +401,34 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         }
 
     return posted
+
+
+class _Lines:
+    """Lines of a run's log, those of about a second in one event: each is a write to Dagster's
+    storage. Use it in a `with`, at the end of which all are told."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log = log
+        self._lines: list[str] = []
+        self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tell()
+
+    def add(self, line: str) -> None:
+        """One more line, told soon."""
+        self._lines.append(line)
+        if time.monotonic() - self._told >= _SECONDS_OF_AN_EVENT:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._lines:
+            self._log.info("\n".join(self._lines))
+        self._lines = []
+        self._told = time.monotonic()
 
 
 def _approve(

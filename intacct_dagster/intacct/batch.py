@@ -30,8 +30,7 @@ _BY_ITEM = frozenset({200, 201, 207, 400, 404, 409, 422})
 _CERTAIN_REFUSALS = frozenset({400, 404, 405, 413, 415, 422})
 
 
-@dataclass(frozen=True)
-class Created:
+class Created(msgspec.Struct, frozen=True, gc=False):
     """The item at this position (from 0) exists in Intacct under `key`."""
 
     position: int

@@ -618,6 +618,13 @@ class IntacctClient:
             object=object,
         )
 
+    def known_model(self, object: str) -> ObjectModel:
+        """The model as this session was told it first: one that it knows is not asked for again."""
+        models = self._session.models
+        if object not in models:
+            models[object] = self.model(object)
+        return models[object]
+
     def get(self, object: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Whole records, nested, by key. Keys that Intacct does not know are not in the answer."""
         wanted = list(dict.fromkeys(keys))

@@ -31,6 +31,7 @@ from intacct_dagster.intacct.errors import (
     Throttled,
 )
 from intacct_dagster.intacct.grants import AuthorizationCode, ClientCredentials, Consent, Grant
+from intacct_dagster.intacct.model import ObjectModel
 from intacct_dagster.intacct.tokens import Token, TokenStore, token_from_json
 from intacct_dagster.intacct.transport import TOKEN_TIMEOUT, Answer, Kind, Transport
 from intacct_dagster.intacct.usage import Meter
@@ -122,6 +123,8 @@ class Session:
         self.proven = False
         #: whether it was looked for in other objects, which need not be done for each
         self.asked_whose = False
+        #: what this session was told of objects, by name
+        self.models: dict[str, ObjectModel] = {}
         self._renewing = threading.Lock()
 
     def access_token(self) -> str:

@@ -77,6 +77,7 @@ from intacct_dagster.warehouse.outcomes import (
     Leave,
     Outcome,
     Outcomes,
+    Proof,
     replace_changes,
     replace_outcomes,
 )
@@ -198,6 +199,7 @@ __all__ = [
     "PlannedDocument",
     "Posted",
     "PostedPayloads",
+    "Proof",
     "Published",
     "RawLoad",
     "ReaderCopy",

@@ -1,4 +1,4 @@
-"""Values of Python's inside one statement, on SQLite and PostgreSQL: many rows, one execution.
+"""Many rows in one piece, into a statement and out of it, on SQLite and PostgreSQL.
 
 Row by row, each of them would be an execution of its own, and Python's other threads would be let
 in between any two.
@@ -45,6 +45,11 @@ def given_at(place: Column, values: Sequence[str | None]) -> Column:
     return _GivenAt(sa.literal(msgspec.json.encode(values).decode()), place)
 
 
+def told(*columns: Column) -> Column:
+    """A row as one text, the JSON array of its columns, which need not become objects here."""
+    return _Told(*columns)
+
+
 def _typed(connection: sa.Connection, value: Column, type_: type[Any]) -> Column:
     if type_ is sa.LargeBinary and connection.dialect.name == "postgresql":
         return sa.func.convert_to(value, "UTF8")
@@ -68,3 +73,20 @@ def _in_sqlite(element: _GivenAt, compiler: SQLCompiler, **kw: Any) -> str:
 def _in_postgresql(element: _GivenAt, compiler: SQLCompiler, **kw: Any) -> str:
     array, place = (compiler.process(each, **kw) for each in element.clauses)
     return f"(CAST({array} AS jsonb) ->> CAST({place} AS integer))"
+
+
+class _Told(FunctionElement[Any]):
+    """A JSON array of its arguments, as text."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(_Told, "sqlite")
+def _told_by_sqlite(element: _Told, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_array({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_Told, "postgresql")
+def _told_by_postgresql(element: _Told, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST(json_build_array({compiler.process(element.clauses, **kw)}) AS text)"

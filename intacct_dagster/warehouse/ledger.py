@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from intacct_dagster.warehouse.errors import WarehouseError
-from intacct_dagster.warehouse.given import given_at, given_rows
+from intacct_dagster.warehouse.given import given_at, given_rows, told
 from intacct_dagster.warehouse.payload import payload_hash
 from intacct_dagster.warehouse.state import METADATA, reading, writing
 from intacct_dagster.warehouse.turns import turn
@@ -305,7 +306,11 @@ class Entry:
     read_back_at: datetime | None
 
 
-class Posted(NamedTuple):
+# Of what there are hundreds of thousands in a long posting, Python need not look for garbage in it:
+# `gc=False` is for objects that hold only texts, numbers and bytes.
+
+
+class Posted(msgspec.Struct, frozen=True, gc=False):
     """A posted item with the exact JSON object that was sent."""
 
     source_id: str
@@ -330,8 +335,7 @@ class LastChange:
     updated_at: datetime
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """Intacct created the item at this position of the chunk."""
 
     position: int
@@ -442,48 +446,50 @@ class Ledger:
             for row in rows
         ]
 
-    def outcomes(
-        self, object: str, entities: Iterable[str], feed: str
-    ) -> Iterator[tuple[object, ...]]:
-        """A row for each item of a feed: entity, source id, day, amount, state, Intacct's key, ...
+    def outcomes(self, object: str, entities: Iterable[str], feed: str) -> Iterator[bytes]:
+        """A row for each item of a feed, as a JSON array: entity, source id, day, amount, ...
 
-        ... reason, what to do, field, error id, support id, chunk, position, run id, when that was
-        recorded, and whether it was read back and agreed. All but position and the last are texts.
+        ... state, Intacct's key, reason, what to do, field, error id, support id, chunk, position,
+        run id, and when that was recorded. All but position are texts.
         """
-        query = (
-            sa.select(
-                self._items.c.entity,
-                self._items.c.source_id,
-                self._items.c.day,
-                sa.func.coalesce(_changes.c.applied_amount, self._items.c.amount),
-                self._items.c.state,
-                self._items.c.intacct_key,
-                self._items.c.reason,
-                self._items.c.what_to_do,
-                self._items.c.field,
-                self._items.c.error_id,
-                self._items.c.support_id,
-                self._items.c.chunk_id,
-                self._items.c.position,
-                self._items.c.run_id,
-                self._items.c.updated_at,
-                sa.case(
-                    (_changes.c.state == ItemState.POSTED, _changes.c.read_back_at.is_not(None)),
-                    else_=self._items.c.read_back_at.is_not(None) | _changes.c.applied.is_not(None),
-                ),
-            )
-            .join(_changes, self._changed(), isouter=True)
-            .where(
-                self._items.c.company == self._company,
-                self._items.c.object == object,
-                self._items.c.entity.in_(sorted(set(entities))),
-                self._items.c.feed == feed,
-            )
-            .execution_options(yield_per=_FETCHED)
+        items = self._items.c
+        columns = (
+            *(items.entity, items.source_id, items.day),
+            sa.func.coalesce(_changes.c.applied_amount, items.amount),
+            *(items.state, items.intacct_key, items.reason, items.what_to_do, items.field),
+            *(items.error_id, items.support_id, items.chunk_id, items.position, items.run_id),
+            items.updated_at,
         )
+        query = self._of_feed(sa.select(told(*columns)), object, entities, feed)
         with reading(self._engine) as connection:
-            for row in connection.execute(query):
-                yield tuple(row)
+            for row in connection.scalars(query.execution_options(yield_per=_FETCHED)):
+                yield row.encode()
+
+    def unread(self, object: str, entities: Iterable[str], feed: str) -> list[tuple[str, str]]:
+        """(entity, source id) of posted items of a feed that Intacct was not seen to hold as sent.
+
+        Of an item that was changed since, as it was changed last.
+        """
+        items = self._items.c
+        read = sa.case(
+            (_changes.c.state == ItemState.POSTED, _changes.c.read_back_at.is_not(None)),
+            else_=items.read_back_at.is_not(None) | _changes.c.applied.is_not(None),
+        )
+        query = self._of_feed(sa.select(items.entity, items.source_id), object, entities, feed)
+        with reading(self._engine) as connection:
+            found = connection.execute(query.where(items.state == ItemState.POSTED, ~read))
+            return [(row.entity, row.source_id) for row in found]
+
+    def _of_feed(
+        self, query: sa.Select[Any], object: str, entities: Iterable[str], feed: str
+    ) -> sa.Select[Any]:
+        """The items of a feed, each with its last change."""
+        return query.join(_changes, self._changed(), isouter=True).where(
+            self._items.c.company == self._company,
+            self._items.c.object == object,
+            self._items.c.entity.in_(sorted(set(entities))),
+            self._items.c.feed == feed,
+        )
 
     def chunk(self, chunk_id: str) -> Chunk:
         """A chunk by its id. Raises LedgerError where there is none."""
@@ -593,11 +599,11 @@ class Ledger:
     def not_read_back(self, object: str, entity: str) -> list[tuple[str, int]]:
         """Chunks with posted items that were not yet compared with what Intacct holds; how many.
 
-        In the order in which they were planned.
+        In the order of Intacct's keys, as far as chunks have one.
         """
+        first = sa.func.min(self._items.c.intacct_key)
         query = (
             sa.select(self._items.c.chunk_id, sa.func.count())
-            .join(_chunks, _chunks.c.chunk_id == self._items.c.chunk_id)
             .where(
                 *self._of(object, entity),
                 self._items.c.state == ItemState.POSTED,
@@ -605,7 +611,7 @@ class Ledger:
                 *self._unchanged(),
             )
             .group_by(self._items.c.chunk_id)
-            .order_by(sa.func.min(_chunks.c.planned_at), self._items.c.chunk_id)
+            .order_by(sa.func.length(first), first)
         )
         with reading(self._engine) as connection:
             return [(chunk_id, count) for chunk_id, count in connection.execute(query)]
@@ -628,7 +634,7 @@ class Ledger:
             .order_by(self._items.c.chunk_id, self._items.c.position)
         )
         with reading(self._engine) as connection:
-            return [Posted._make(row) for row in connection.execute(query)]
+            return [Posted(*row) for row in connection.execute(query)]
 
     def sent_for(self, object: str, feed: str) -> list[tuple[str, str, ItemState]]:
         """(entity, source id, state) of every item of a feed that may be in Intacct, wherever."""

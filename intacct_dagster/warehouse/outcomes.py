@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
 from intacct_dagster.warehouse.partitions import (
     Partition,
@@ -28,6 +28,7 @@ from intacct_dagster.warehouse.tables import (
     TableColumn,
     ensure_table,
     existing_columns,
+    stage_arrays,
     stage_records,
 )
 
@@ -103,7 +104,6 @@ _LEDGER = (
     TableColumn("position", "BIGINT"),
     TableColumn("run_id", "VARCHAR"),
     TableColumn("recorded_at", TIME),
-    TableColumn("read_back", "BOOLEAN"),
 )
 _RECONCILED = (
     TableColumn("_entity", "VARCHAR"),
@@ -159,7 +159,8 @@ class Outcomes:
     `states` are the ledger's (None: not in it), with the amounts that the ledger has; `aside` are
     reasons for not sending documents that were not sent, with the source's amounts; `refusals` are
     Intacct's reasons. `shown` are documents that are not posted, not more than can be shown.
-    `differing` are those, (entity, source id), of which the caller said that they differ.
+    Of those that are posted, `not_read_back` is how many were not seen to be in Intacct as they
+    were sent, and `differing`, (entity, source id), are those that differ.
     """
 
     documents: int = 0
@@ -203,6 +204,15 @@ class Leave:
     approved: Collection[tuple[str, date, str]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What reading back came to: (entity, source id) of documents that were not seen to be in
+    Intacct as they were sent, and of those that were seen to be otherwise."""
+
+    unread: Collection[tuple[str, str]] = ()
+    differing: Collection[tuple[str, str]] = ()
+
+
 _N = TypeVar("_N")
 
 
@@ -220,23 +230,24 @@ def replace_outcomes(
     file: DuckDBFile,
     feed: str,
     partitions: Collection[Partition],
-    ledger: Iterable[Sequence[object]],
+    ledger: Iterable[bytes],
     *,
     leave: Leave,
     statuses: Collection[str],
     shown: int,
-    differing: Collection[tuple[str, str]] = (),
+    proof: Callable[[], Proof] = Proof,
 ) -> dict[Partition, Outcomes]:
     """Replaces these partitions of `posting.<feed>`, in one transaction, and tells what is in each.
 
     In it are the documents of `reconciled.<feed>` that the ledger knows or that have one of these
     `statuses`, and those that only the ledger has. A row of `ledger` is as `Ledger.outcomes` gives
-    it; no document has two. `shown` is how many of a kind are told apart from the counts.
+    it; no document has two. `shown` is how many of a kind are told apart from the counts. `proof`
+    is asked last, and may wait: Intacct can be read meanwhile.
     """
     with file.workbench() as bench:
         connection = bench.connection
         stage_partitions(connection, partitions)
-        stage_records(connection, "ledger", _LEDGER, ledger, bench.scratch)
+        stage_arrays(connection, "ledger", _LEDGER, ledger, bench.scratch)
         stage_records(connection, "approved", _APPROVED, leave.approved, bench.scratch)
         with bench.attached(read_only=True):
             _copy(connection, "reconciled", RECONCILED, feed, _RECONCILED, "occurrence = 1")
@@ -260,34 +271,46 @@ def replace_outcomes(
             delete_partitions(connection, table)
             connection.execute(
                 f"INSERT INTO {table} BY NAME SELECT * EXCLUDE"
-                " (file, line, aside, amount_in_ledger, read_back) REPLACE"
+                " (file, line, aside, amount_in_ledger) REPLACE"
                 " (coalesce(state, 'not sent') AS state, coalesce(reason, CASE WHEN state IS NULL"
                 " THEN aside END) AS reason) FROM memory.main.outcomes"
             )
         counts = connection.execute(statement("outcomes_counts")).fetchall()
         rows = connection.execute(statement("outcomes_shown"), {"shown": shown}).fetchall()
-        stage_records(connection, "differing", _LEDGER[:2], sorted(differing), bench.scratch)
-        different = connection.execute(
-            "SELECT _entity, _day, source_id FROM memory.main.outcomes SEMI JOIN"
-            " memory.main.differing ON differing.entity = _entity"
-            " AND differing.source_id = outcomes.source_id"
-            " WHERE state = 'posted' ORDER BY ALL"
-        ).fetchall()
+        proven = proof()
+        unread = _posted_among(bench, "unread", proven.unread)
+        different = _posted_among(bench, "differing", proven.differing)
     found = dict.fromkeys(partitions, Outcomes())
-    for entity, day, state, aside, reason, documents, amount, in_ledger, unread in counts:
+    for entity, day, state, aside, reason, documents, amount, in_ledger in counts:
         found[entity, day] += Outcomes(
             documents,
             amount,
             {state: (documents, in_ledger)},
             {aside: (documents, amount)} if aside else {},
             {reason: documents} if reason else {},
-            unread,
         )
     for each in itertools.starmap(Outcome, rows):
         found[each.entity, each.day] += Outcomes(shown=(each,))
+    for (entity, day), number in Counter((entity, day) for entity, day, _ in unread).items():
+        found[entity, day] += Outcomes(not_read_back=number)
     for entity, day, source_id in different:
         found[entity, day] += Outcomes(differing=((entity, source_id),))
     return found
+
+
+def _posted_among(
+    bench: Workbench, name: str, documents: Collection[tuple[str, str]]
+) -> list[tuple[str, date, str]]:
+    """(entity, day, source id) of those of these documents, (entity, source id), that are posted
+    and are of the partitions."""
+    if not documents:
+        return []
+    stage_records(bench.connection, name, _LEDGER[:2], sorted(documents), bench.scratch)
+    return bench.connection.execute(
+        f"SELECT _entity, _day, source_id FROM memory.main.outcomes SEMI JOIN memory.main.{name}"
+        f" AS named ON named.entity = _entity AND named.source_id = outcomes.source_id"
+        " WHERE state = 'posted' ORDER BY ALL"
+    ).fetchall()
 
 
 def _copy(

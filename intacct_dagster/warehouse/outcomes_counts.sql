@@ -7,8 +7,7 @@ SELECT
     CASE WHEN state = 'rejected' THEN coalesce(reason, 'no reason given') END AS reason,
     count(*) AS documents,
     sum(amount) AS amount,
-    coalesce(sum(amount_in_ledger), 0) AS amount_in_ledger,
-    count(*) FILTER (WHERE state = 'posted' AND NOT read_back) AS not_read_back
+    coalesce(sum(amount_in_ledger), 0) AS amount_in_ledger
 FROM memory.main.outcomes
 GROUP BY ALL
 ORDER BY ALL
