@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 OBJECT = "accounts-receivable/invoice"
+ENTITY = "E110"
 LINE = "accounts-receivable/invoice-line"
 _FIRST = 100_000  # the first key
 _FIELD = {"type": "string", "readOnly": False, "writeOnly": False, "nullable": True}
@@ -132,9 +133,11 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _master_data(asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """Whatever master data is asked for by id is there and active; of the rest there is nothing."""
+    """Whatever master data is asked for by id is there and active; of the rest there is nothing,
+    but for one older invoice of the entity, by which a session is seen to be in it."""
     if asked["object"] == OBJECT:
-        return []
+        private = {"$ne": {"entity.id": None}} in asked.get("filters", [])
+        return [{"key": "1", "entity.id": ENTITY}] if private else []
     ids = [
         name
         for condition in asked.get("filters", [])

@@ -501,9 +501,9 @@ class IntacctClient:
         if xml_object(object) is not None:
             self._xml_gateway(object).prove()
         elif self.entity_id is not None:
-            self._prove_scope(object, fenced=True)
+            self._prove_scope(object, fenced=True, at_once=True)
 
-    def _prove_scope(self, object: str, *, fenced: bool) -> None:
+    def _prove_scope(self, object: str, *, fenced: bool, at_once: bool = False) -> None:
         """That this session is in its entity, where the rows of a walk do not show it.
 
         A session at the top level (a header that is ignored, a token of another scope) is shown
@@ -511,7 +511,7 @@ class IntacctClient:
         them apart: it adds what is private to entities at the top level, and nothing within one
         (Sage's OpenAPI, core-query). Where it adds nothing, nothing was hidden from the walk, or
         the session is in an entity: in which one is told by any private row that it sees, be it of
-        another object.
+        another object. `at_once` asks also what may turn out not to matter, rather than wait.
         """
         if self._session.proven:
             return
@@ -527,16 +527,18 @@ class IntacctClient:
         private: tuple[Filter, ...] = ({"$ne": {"entity.id": None}},) if fenced else ()
         everything = Query(object, ("key",), private, size=1, parameters={"includePrivate": True})
         counting = asked(everything)
+        seeing = asked(replace(everything, parameters={})) if at_once else None
         owners = [owner_of(object)] if fenced and first else []
         there = counting.result()
         if there:
-            counting = asked(replace(everything, parameters={}))
+            seeing = seeing or asked(replace(everything, parameters={}))
             if fenced and not first:
                 owners = [owner_of(object)]
         if first and not any(each.result() for each in owners):
             self._session.asked_whose = True
             owners += [owner_of(each) for each in MOSTLY_PRIVATE if not (fenced and each == object)]
-        if (seen := counting.result()) < there:
+        seen = seeing.result() if there and seeing else 0
+        if seen < there:
             raise WrongEntity(
                 f"{About(self.entity_id, object)}: the session is at the top level of the company, "
                 f"where {there - seen:,} private rows are not shown; nothing of it was kept.",
