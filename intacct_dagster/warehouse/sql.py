@@ -22,9 +22,18 @@ def literal(text: str | None) -> str:
     return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
 
+def cast(text: str, type: str) -> str:
+    """An expression for a text as a DuckDB type, which fails where it is none of that type."""
+    return _cast("CAST", text, type)
+
+
 def try_cast(text: str, type: str) -> str:
     """An expression for a text as a DuckDB type, null where it is none of that type."""
-    wide = f"TRY_CAST({text} AS {type})"
+    return _cast("TRY_CAST", text, type)
+
+
+def _cast(how: str, text: str, type: str) -> str:
+    wide = f"{how}({text} AS {type})"
     decimal = _DECIMAL.fullmatch(type)
     if decimal is None or int(decimal[1]) <= NARROW or int(decimal[2]) >= NARROW:
         return wide

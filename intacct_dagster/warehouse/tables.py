@@ -10,7 +10,7 @@ import msgspec
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.errors import SchemaChanged
-from intacct_dagster.warehouse.sql import identifier, literal
+from intacct_dagster.warehouse.sql import cast, identifier, literal
 
 AMOUNT = "DECIMAL(38,10)"
 """The type of every amount: Intacct sends two decimals, some amounts ten."""
@@ -132,7 +132,7 @@ def stage_arrays(
             out.write(array)
             out.write(b"\n")
     picked = ", ".join(
-        f"CAST(record[{position}] AS {column.type}) AS {identifier(column.name)}"
+        f"{cast(f'record[{position}]', column.type)} AS {identifier(column.name)}"
         for position, column in enumerate(columns, start=1)
     )
     connection.execute(
