@@ -494,7 +494,7 @@ def coverage(file: Path, entity: str | None, as_json: bool) -> None:
 
 @main.group()
 def posting() -> None:
-    """See what became of posted documents, and have refused ones sent again."""
+    """See what became of posted documents and their changes, and have refused ones sent again."""
 
 
 _feed = click.option("--feed", help="Only this feed.")
@@ -521,7 +521,10 @@ def list_items(
     reason: str | None,
     source_ids: tuple[str, ...],
 ) -> None:
-    """List documents of the posting ledger: all, or those named."""
+    """List documents of the posting ledger, and changes of posted ones: all, or those named.
+
+    A document has one change, the last. A change that is "made" is listed with --state posted.
+    """
     from intacct_dagster.ledger_cli import Chosen, show_items
 
     show_items(Chosen(feed, entity, source_ids, reason), state=state)
@@ -541,10 +544,11 @@ def retry(
     everything: bool,
     source_ids: tuple[str, ...],
 ) -> None:
-    """Have refused documents sent once more, unchanged.
+    """Have refused documents sent once more, unchanged, and refused changes of posted ones.
 
     For what was mended in Intacct: a period opened, a customer created. A document that was
-    corrected in the source needs no word; it is posted by the next run.
+    corrected in the source needs no word; it is posted by the next run. A change is made anew from
+    the record as it is by then: plan it again, and approve that plan where approval is required.
     """
     from intacct_dagster.ledger_cli import Chosen, release_items
 
@@ -573,7 +577,7 @@ def _days(first: datetime | None, last: datetime | None) -> tuple[date | None, d
 def show_plan(
     feed: str | None, entity: str | None, first: datetime | None, last: datetime | None
 ) -> None:
-    """Show what would be posted, by partition, and by which hash a person approves it."""
+    """Show what would be posted and changed, by partition, and the hash that approves it."""
     from intacct_dagster.ledger_cli import Chosen
     from intacct_dagster.ledger_cli import show_plan as show
 
@@ -625,7 +629,7 @@ def allow(feed: str, source_ids: tuple[str, ...], by: str) -> None:
 @click.argument("source_id")
 @_plainly
 def show(feed: str | None, entity: str | None, payload: bool, source_id: str) -> None:
-    """Show all that is known of one document, and of the request that it went in."""
+    """Show all that is known of one document and its last change, and of their requests."""
     from intacct_dagster.ledger_cli import Chosen, show_item
 
     if not show_item(source_id, Chosen(feed, entity), payload=payload):
@@ -641,7 +645,7 @@ def show(feed: str | None, entity: str | None, payload: bool, source_id: str) ->
 def resolve(
     feed: str | None, entity: str | None, key: str | None, source_ids: tuple[str, ...]
 ) -> None:
-    """Ask Intacct now what became of documents that are uncertain.
+    """Ask Intacct now what became of documents, and of changes, that are uncertain.
 
     Where Intacct holds a document more than once, look which record is the right one, delete the
     other there or leave it to an accountant, and name the document with --key.

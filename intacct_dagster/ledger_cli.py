@@ -383,7 +383,7 @@ def _tell(table: Table, ledger: Ledger, feed: Feed, entry: Entry, *, payload: bo
 
 
 def resolve_items(chosen: Chosen, *, key: str | None) -> list[Sent]:
-    """Asks Intacct now what became of documents that are uncertain, and prints what came of it.
+    """Asks Intacct now what became of documents and changes that are uncertain, and prints it.
 
     With `key`, a person says which record is that of the one named document, where Intacct holds
     several.
@@ -401,11 +401,11 @@ def resolve_items(chosen: Chosen, *, key: str | None) -> list[Sent]:
                     if not each.unsettled(feed.object, entity):
                         continue
                     engine = PostingEngine(intacct.entity(entity), each)
-                    what = "changes of " if each.is_of_changes else ""
+                    what, word = ("changes of ", "made") if each.is_of_changes else ("", "posted")
                     for sent in engine.settle(feed.object, feed.match_on, chosen=picked):
                         done.append(sent)
                         console.print(
-                            f"{what}{name} {entity}: {sent.posted} posted, {sent.refused} refused, "
+                            f"{what}{name} {entity}: {sent.posted} {word}, {sent.refused} refused, "
                             f"{sent.uncertain} uncertain of {sent.items}"
                             + (f" ({sent.note})" if sent.note else ""),
                             highlight=False,

@@ -48,6 +48,7 @@ def location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeLo
         text = text.replace("    match_on:", "    on_change: patch\n    match_on:")
         text = text.replace("{enabled: true}", "{enabled: true, approval: required}")
         (tmp_path / "intacct.yaml").write_text(text, encoding="utf-8")
+        monkeypatch.setenv("INTACCT_BASE_URL", location.settings.base_url)
         monkeypatch.chdir(tmp_path)
         for file in tmp_path.glob(f"data/feeds/{FEED}/*"):
             file.unlink()
@@ -130,10 +131,20 @@ def test_a_change_is_shown_approved_launched_once_and_sent_again_by_a_persons_wo
     assert all(each.success for each in location.launch(tick))
     assert location.rows(changes) == [("A1", "posted", "dueDate", True, True)]
 
-    # What nobody knows the fate of is asked about; what Intacct refused waits for a person.
-    with location.warehouse.connect() as connection:
-        connection.execute("UPDATE posting.changes SET state = 'uncertain'")
+    # What nobody knows the fate of is asked about, by the next run or by a person.
+    lose_answers(location, 2)  # of the change, and of the same bytes again
+    sell(location, day=LAST_DAY.replace(day=LAST_DAY.day + 2), department="320", memo="Support")
+    run(location, "feed", "reconciled", "plan")
+    approve(location)
+    assert all(each.success for each in location.launch(location.tick(POSTING)))
+    assert location.rows(changes) == [("A1", "uncertain", "dueDate", True, False)]
     assert "what became of documents of E110" in location.tick(POSTING).told
+    assert "1 changes of posted documents uncertain." in posting("list", "--state", "uncertain")
+    assert posting("resolve") == f"changes of {FEED} E110: 1 made, 0 refused, 0 uncertain of 1\n"
+    assert posting("resolve") == "Nothing is uncertain.\n"
+    assert posting("list", "--state", "uncertain") == "0 documents uncertain.\n"
+
+    # What Intacct refused waits for a person.
     needs_department(location, needed=True)
     sell(location, day=LAST_DAY, department="", memo="Help")
     run(location, "feed", "reconciled", "plan")
@@ -158,6 +169,13 @@ def test_a_change_is_shown_approved_launched_once_and_sent_again_by_a_persons_wo
     run(location, "posting")
     assert location.rows(changes) == [("A1", "posted", "dueDate, lines", True, True)]
     assert posting("list", "--state", "refused") == "0 documents refused.\n"
+
+
+def lose_answers(location: CodeLocation, times: int) -> None:
+    """The next changes are made, and the line goes dead before Intacct says so."""
+    fault = {"name": "lost", "method": "PATCH", "route": "objects", "cut": "after", "times": times}
+    control = location.settings.base_url.replace("/ia/api/v1", "/_sandbox")
+    httpx.put(f"{control}/faults", json={"faults": [fault]}).raise_for_status()
 
 
 def needs_department(location: CodeLocation, *, needed: bool) -> None:
