@@ -7,10 +7,11 @@ entity sees them, because a copy may be hours old. Dagster is not needed.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -102,14 +103,6 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The verdict on some documents: what is held, and gates that could not judge, with why."""
-
-    held: tuple[Held, ...] = ()
-    not_judged: Mapping[Gate, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Twin:
     """A record of Intacct that no feed claims and that looks like this document."""
 
@@ -149,6 +142,8 @@ class _Read(NamedTuple):
 class Gates:
     """The gates of one entity for documents of one object.
 
+    First `look` asks Intacct about all of the documents, then each can be judged: they are gone
+    through twice, and never held together. `not_judged` are gates that could not judge, with why.
     `in_flight` requests are under way at once. Its requests are the client's to count.
     """
 
@@ -163,48 +158,55 @@ class Gates:
         self._models: dict[str, ObjectModel] = {}
         self._fields: dict[str, dict[str, ModelField]] = {}
         self._references_of: dict[str, dict[str, str]] = {}
+        self._opened: date | None = None
+        self._currency: str | None = None
+        self._wrong: Mapping[tuple[str, str], str] = {}
+        self.not_judged: dict[Gate, str] = {}
 
-    def judge(self, documents: Sequence[Candidate], twins: Sequence[Twin] = ()) -> Judged:
-        """Puts every document through every gate.
+    def look(self, documents: Iterable[Candidate]) -> None:
+        """Asks Intacct whatever has to be known to judge these documents; nothing if there is none.
 
-        `twins` are records that look like one of them, found in the copy. Raises IntacctError if
-        Intacct cannot be asked at all; what it does not show to this user is `not_judged`.
+        Raises IntacctError if Intacct cannot be asked at all; what it does not show to this user is
+        `not_judged`.
         """
-        if not documents:
-            return Judged()
+        left = iter(documents)
+        if (first := next(left, None)) is None:
+            return
         self._model(self._object)
-        read = [(each.source_id, self._read(each.payload)) for each in documents]
-        not_judged: dict[Gate, str] = {}
-        held: list[Held] = []
-        opened, currency = self._of_entity(not_judged)
-        missing = self._missing([document for _, document in read], not_judged)
-        for source_id, document in read:
-            findings = [
-                (Gate.PAYLOAD, self._invalid(document)),
-                (Gate.BALANCED, self._unbalanced(document.payload)),
-                (Gate.PERIOD, self._closed(document.payload, opened)),
-                (Gate.REFERENCES, self._unusable(document, missing)),
-                (Gate.PRECISION, self._imprecise(document, currency)),
+        self._opened, self._currency = self._of_entity()
+        self._wrong = self._missing(
+            self._read(each.payload) for each in itertools.chain([first], left)
+        )
+
+    def judge(self, document: Candidate, twin: Twin | None = None) -> list[Held]:
+        """Puts a document through every gate: why it is held, by gate; nothing if it passes.
+
+        It is one of those that were looked at. `twin` is a record of the copy that looks like it.
+        """
+        read = self._read(document.payload)
+        entered = []
+        if twin is not None:
+            entered = [
+                Finding(
+                    self._facts.party or "",
+                    f"{twin.why}: key {twin.intacct_key}",
+                    f"If it is the same document, put {twin.source_id} into that record, so that "
+                    "it is found; if not, post it with `intacct-dagster posting allow`.",
+                )
             ]
-            held += [
-                Held(source_id, gate, each.field, each.reason, each.what_to_do)
-                for gate, found in findings
-                for each in found
-            ]
-        held += [
-            Held(
-                each.source_id,
-                Gate.NEW,
-                self._facts.party or "",
-                f"{each.why}: key {each.intacct_key}",
-                f"If it is the same document, put {each.source_id} into that record, so that it is "
-                "found; if not, post it with `intacct-dagster posting allow`.",
-            )
-            for each in twins
+        findings: dict[Gate, Iterable[Finding]] = {
+            Gate.PAYLOAD: self._invalid(read),
+            Gate.BALANCED: self._unbalanced(read.payload),
+            Gate.PERIOD: self._closed(read.payload),
+            Gate.REFERENCES: self._unusable(read),
+            Gate.NEW: entered,
+            Gate.PRECISION: self._imprecise(read),
+        }
+        return [
+            Held(document.source_id, gate, each.field, each.reason, each.what_to_do)
+            for gate, found in findings.items()
+            for each in found
         ]
-        order = list(Gate)
-        held.sort(key=lambda each: (each.source_id, order.index(each.gate)))
-        return Judged(tuple(held), not_judged)
 
     # -- what Intacct is asked ----------------------------------------------------------------
 
@@ -215,7 +217,7 @@ class Gates:
             self._references_of[object] = {each.path: each.object for each in model.references}
         return self._models[object]
 
-    def _of_entity(self, not_judged: dict[Gate, str]) -> tuple[date | None, str | None]:
+    def _of_entity(self) -> tuple[date | None, str | None]:
         """The first open day of the entity's books, and its base currency; None if not shown."""
         query = Query(
             "company-config/entity",
@@ -229,20 +231,18 @@ class Gates:
         except (AccessDenied, RequestRefused) as error:
             rows, why = [], f"{why}: {error.what}"
         if len(rows) != 1:
-            not_judged[Gate.PERIOD] = why
+            self.not_judged[Gate.PERIOD] = why
             return None, None
         opened = rows[0].get("openBooksStartDate")
         if not opened:
-            not_judged[Gate.PERIOD] = f"Intacct does not say from when {self._entity} is open"
+            self.not_judged[Gate.PERIOD] = f"Intacct does not say from when {self._entity} is open"
         currency = rows[0].get("baseCurrency.id")
         return (
             date.fromisoformat(str(opened)) if opened else None,
             str(currency) if currency else None,
         )
 
-    def _missing(
-        self, documents: Iterable[_Read], not_judged: dict[Gate, str]
-    ) -> dict[tuple[str, str], str]:
+    def _missing(self, documents: Iterable[_Read]) -> dict[tuple[str, str], str]:
         """(object, id) of master data that is not there or not active, and what is wrong."""
         wanted: dict[str, set[str]] = {}
         for document in documents:
@@ -259,7 +259,7 @@ class Gates:
                 questions, threads.map(lambda each: self._statuses(*each), questions), strict=True
             ):
                 if isinstance(found, str):
-                    not_judged[Gate.REFERENCES] = found
+                    self.not_judged[Gate.REFERENCES] = found
                     continue
                 for name in part:
                     status = found.get(name, "")
@@ -362,7 +362,8 @@ class Gates:
                     f"Correct the entry in the source: it is {abs(debit - credit):,}{told} off.",
                 )
 
-    def _closed(self, payload: Mapping[str, Any], opened: date | None) -> Iterator[Finding]:
+    def _closed(self, payload: Mapping[str, Any]) -> Iterator[Finding]:
+        opened = self._opened
         for path in self._facts.dated:
             value = _at(payload, path)
             if not isinstance(value, str) or not _DATE.fullmatch(value):
@@ -375,7 +376,8 @@ class Gates:
                 )
             return
 
-    def _unusable(self, document: _Read, wrong: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
+    def _unusable(self, document: _Read) -> Iterator[Finding]:
+        wrong = self._wrong
         told: set[tuple[str, str]] = set()
         for path, target, name in self._references(document):
             if (target, name) in wrong and (target, name) not in told:
@@ -388,8 +390,8 @@ class Gates:
                     f"{mend}; or correct the id in the source.",
                 )
 
-    def _imprecise(self, document: _Read, base: str | None) -> Iterator[Finding]:
-        currency = str(_first(document.payload, _CURRENCY) or base or "")
+    def _imprecise(self, document: _Read) -> Iterator[Finding]:
+        currency = str(_first(document.payload, _CURRENCY) or self._currency or "")
         if not currency:
             return
         most = DECIMALS.get(currency, 2)

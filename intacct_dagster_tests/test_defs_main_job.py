@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import dagster as dg
 import httpx
@@ -339,7 +343,9 @@ def test_a_plan_waits_for_a_person_and_one_that_changed_is_not_the_one_approved(
         assert max(books(location).values()) == 1
 
 
-def test_each_day_of_a_plan_shows_its_own_hash_and_totals(location: CodeLocation) -> None:
+def test_each_day_of_a_plan_shows_its_own_hash_and_totals_and_few_documents_are_in_memory(
+    location: CodeLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     extract(location)
     reconcile_and_post(location)
     for day in (FIRST, LAST_DAY):
@@ -362,6 +368,37 @@ def test_each_day_of_a_plan_shows_its_own_hash_and_totals(location: CodeLocation
         assert isinstance(totals, dg.TableMetadataValue)
         by_account = [Decimal(str(each.data["amount"]).replace(",", "")) for each in totals.records]
         assert sum(by_account) == amount
+
+    most, before = alive_at_once(monkeypatch), plan_of(location)
+    assert location.run([plan_key(FEED)], entity="E110", first=FIRST).success
+    assert plan_of(location) == before
+    ((planned,),) = location.rows(f"SELECT count(*) FROM plan.{FEED}")
+    assert 0 < max(most.values()) < 30 < planned, "a plan of any length has as few in memory"
+
+
+def alive_at_once(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How many documents, reconciled and planned, were in memory at once, from now on."""
+    alive: dict[str, weakref.WeakValueDictionary[int, object]] = {}
+    most: dict[str, int] = {}
+
+    def count(module: ModuleType, name: str) -> None:
+        kind: Any = getattr(module, name)
+        here = alive[name] = weakref.WeakValueDictionary()
+        most[name] = 0
+
+        class Counted(kind):  # type: ignore[misc]
+            def __init__(self, *values: object, **named: object) -> None:
+                super().__init__(*values, **named)
+                here[id(self)] = self
+                most[name] = max(most[name], len(here))
+
+        monkeypatch.setattr(module, name, Counted)
+
+    reconciled = import_module("intacct_dagster.warehouse.reconcile")
+    monkeypatch.setattr(reconciled, "_DOCUMENTS_AT_ONCE", 10)
+    count(reconciled, "Document")
+    count(import_module("intacct_dagster.defs.plan"), "PlannedDocument")
+    return most
 
 
 def test_in_the_launchpad_a_plan_is_approved_by_its_hash_and_no_other(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -74,9 +74,18 @@ def entry(*lines: tuple[str, str]) -> dict[str, Any]:
 
 
 def held(client: IntacctClient, document: dict[str, Any], target: str = INVOICE) -> list[Held]:
-    judged = Gates(client, target).judge([Candidate("S1", LAST_DAY, json.dumps(document).encode())])
-    assert judged.not_judged == {}
-    return list(judged.held)
+    found, not_judged = judged(Gates(client, target), json.dumps(document).encode())
+    assert not_judged == {}
+    return found
+
+
+def judged(
+    gates: Gates, payload: bytes, twin: Twin | None = None
+) -> tuple[list[Held], Mapping[Gate, str]]:
+    """Why a document is held, and which gates could not judge."""
+    candidate = Candidate("S1", LAST_DAY, payload)
+    gates.look([candidate])
+    return gates.judge(candidate, twin), gates.not_judged
 
 
 def test_a_good_document_passes_every_gate(usa: IntacctClient, customers: dict[str, str]) -> None:
@@ -168,8 +177,7 @@ def test_a_document_that_looks_entered_by_hand_is_held_until_a_person_says_other
 ) -> None:
     body = json.dumps(invoice(customers["active"])).encode()
     twin = Twin("S1", "4711", "a record of the same party, amount and date is there")
-    judged = Gates(usa, INVOICE).judge([Candidate("S1", LAST_DAY, body)], [twin])
-    (one,) = judged.held
+    (one,), _ = judged(Gates(usa, INVOICE), body, twin)
     assert (one.gate, one.source_id) == (Gate.NEW, "S1")
     assert "key 4711" in one.reason
     assert "posting allow" in one.what_to_do
@@ -192,10 +200,10 @@ def test_a_gate_that_cannot_look_says_so_and_holds_nothing(customers: dict[str, 
     with serve() as sandbox, Intacct(COMPANY, sandbox.base_url, grant, USERS) as company:
         blind: Any = Blind(company.entity("E110"))
         body = json.dumps(invoice("NOBODY")).encode()
-        judged = Gates(blind, INVOICE).judge([Candidate("S1", LAST_DAY, body)])
-    assert judged.held == ()
-    assert set(judged.not_judged) == {Gate.PERIOD, Gate.REFERENCES}
-    assert "does not show entity E110" in judged.not_judged[Gate.PERIOD]
+        found, not_judged = judged(Gates(blind, INVOICE), body)
+    assert found == []
+    assert set(not_judged) == {Gate.PERIOD, Gate.REFERENCES}
+    assert "does not show entity E110" in not_judged[Gate.PERIOD]
 
 
 def test_many_documents_cost_a_question_for_200_ids_and_not_one_each(
@@ -203,7 +211,8 @@ def test_many_documents_cost_a_question_for_200_ids_and_not_one_each(
 ) -> None:
     client = company.entity("E110")
     body = json.dumps(invoice(customers["active"])).encode()
-    Gates(client, INVOICE).judge(
-        [Candidate(f"S{number}", LAST_DAY, body) for number in range(1000)]
-    )
+    gates = Gates(client, INVOICE)
+    candidates = [Candidate(f"S{number}", LAST_DAY, body) for number in range(1000)]
+    gates.look(candidates)
+    assert [each for one in candidates for each in gates.judge(one)] == []
     assert client.usage.requests < 10

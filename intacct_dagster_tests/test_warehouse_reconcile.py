@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from intacct_dagster.warehouse import (
     STATUSES,
+    Document,
+    FeedSpec,
     LedgerState,
     NotMaterialized,
     Partition,
@@ -24,8 +26,8 @@ from intacct_dagster.warehouse import (
     ReconciliationRefused,
     Warehouse,
     column_for,
+    documents,
     payload_hash,
-    payloads,
     read_feed,
     reconcile,
 )
@@ -77,6 +79,16 @@ def run(
     assert len(statuses) == len(asked)
     assert set(statuses.values()) <= set(STATUSES)
     return statuses
+
+
+def payloads(
+    warehouse: Warehouse,
+    spec: FeedSpec,
+    partitions: Sequence[Partition],
+    statuses: Sequence[str] = ("missing",),
+) -> list[Document]:
+    with documents(warehouse, spec, partitions, statuses) as found:
+        return list(found.of())
 
 
 def told(warehouse: Warehouse, source_id: str) -> tuple[object, object, object]:

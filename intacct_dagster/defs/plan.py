@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -22,22 +22,23 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
-from intacct_dagster.defs.tables import relation, table_of
+from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
 from intacct_dagster.defs.verdicts import Verdict, evaluation, result, severity
-from intacct_dagster.gates import Candidate, Gate, Gates, Held, Judged, Twin, known_by
+from intacct_dagster.gates import Candidate, Gate, Gates, Held, Twin, known_by
 from intacct_dagster.intacct import document_facts
 from intacct_dagster.warehouse import (
     SHOWN_HASH,
     Document,
+    Documents,
     Ledger,
     Mark,
     Partition,
+    PlanHash,
     PlannedDocument,
     Warehouse,
+    documents,
     find_twins,
     payload_hash,
-    payloads,
-    plan_hash,
     replace_plan,
 )
 
@@ -88,29 +89,74 @@ def plan_key(feed: str) -> dg.AssetKey:
     return dg.AssetKey(["plan", feed])
 
 
-@dataclass(frozen=True)
-class _Planned:
-    """A plan with what a reader is shown of it."""
+@dataclass
+class _Found:
+    """What a gate holds: how many documents, for which reasons, and some of them to be shown."""
 
-    documents: tuple[PlannedDocument, ...]
-    sources: Mapping[tuple[str, str], Document]
-    held: Mapping[tuple[str, str], Sequence[Held]]
-    not_judged: Mapping[str, Mapping[Gate, str]]
+    documents: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    rows: list[Mapping[str, object]] = field(default_factory=list)
 
-    def by_partition(self, partitions: Iterable[Partition]) -> dict[Partition, "_Planned"]:
-        """The same for each partition alone; of one without documents there is nothing in it."""
-        parts: dict[Partition, list[PlannedDocument]] = {each: [] for each in sorted(partitions)}
-        for document in self.documents:
-            parts[document.entity, document.day].append(document)
-        return {
-            (entity, day): _Planned(
-                tuple(documents),
-                self.sources,
-                self.held,
-                {entity: self.not_judged.get(entity, {})} if documents else {},
-            )
-            for (entity, day), documents in parts.items()
-        }
+
+class _Shown:
+    """What a reader is shown of a plan: sums, and of each kind so many documents as can be shown.
+
+    It is told of one document after the other, and keeps none.
+    """
+
+    def __init__(self) -> None:
+        self.documents = self.held = self.create = self.change = 0
+        self.amount = Decimal()
+        self.totals: dict[tuple[str, str], tuple[int, Decimal]] = {}
+        self.created: list[Mapping[str, object]] = []
+        self.changed: list[Mapping[str, object]] = []
+        self.found = {gate: _Found() for gate in Gate}
+        self.not_judged: dict[str, Mapping[Gate, str]] = {}
+
+    def add(
+        self,
+        source: Document,
+        planned: PlannedDocument,
+        held: Sequence[Held],
+        not_judged: Mapping[Gate, str],
+    ) -> None:
+        """One more document, and why it is held."""
+        self.documents += 1
+        self.not_judged[planned.entity] = not_judged
+        if planned.held:
+            self.held += 1
+        elif planned.action == "change":
+            self.change += 1
+            made = {
+                "source_id": planned.source_id,
+                "intacct_key": planned.changes_key,
+                "change": (planned.change or b"").decode(),
+            }
+            _keep(self.changed, made)
+        else:
+            self.create += 1
+            self.amount += planned.amount
+            for account, amount in _lines(msgspec.json.decode(source.payload)):
+                lines, total = self.totals.get((planned.entity, account), (0, Decimal()))
+                self.totals[planned.entity, account] = (lines + 1, total + amount)
+            _keep(self.created, {**_place(source), "entity": source.entity, "day": source.day})
+        for gate in {one.gate for one in held}:
+            self.found[gate].documents += 1
+        for one in held:
+            found = self.found[one.gate]
+            found.reasons[one.reason] += 1
+            row = {
+                **_place(source),
+                "reason": one.reason,
+                "what_to_do": one.what_to_do,
+                "field": one.field,
+            }
+            _keep(found.rows, row)
+
+
+def _keep(rows: list[Mapping[str, object]], row: Mapping[str, object]) -> None:
+    if len(rows) < SHOWN_ROWS:
+        rows.append(row)
 
 
 def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
@@ -147,73 +193,90 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         days = days_by_entity(context.partition_keys)
         run_id = context.run.run_id
-        new = plainly(settings, payloads, warehouse.warehouse, spec, partitions_of(days), PLANNED)
-        other = plainly(
-            settings, payloads, warehouse.warehouse, spec, partitions_of(days), (CHANGED,)
-        )
         ledger = warehouse.ledger(settings.company)
         allowed = warehouse.approvals(settings.company).no_duplicates(name)
-        twins = plainly(
-            settings,
-            _twins,
-            warehouse.warehouse,
-            feed,
-            [each for each in new if each.source_id not in allowed],
-        )
+        everything, whole = _Shown(), PlanHash()
+        by_partition = {partition: _Shown() for partition in sorted(partitions_of(days))}
 
-        def judge(entity: str) -> tuple[Judged, list[Change | NotChanged]]:
-            mine = [each for each in (*new, *other) if each.entity == entity]
+        def looked(entity: str, found: Documents) -> tuple[Gates, dict[str, Change | NotChanged]]:
+            """What Intacct says of the documents of an entity, without which none is judged."""
             with counted(settings, intacct, warehouse, run_id, entity, feed.object) as client:
-                judged = Gates(client, feed.object, in_flight=in_flight).judge(
-                    [Candidate(each.source_id, each.day, each.payload) for each in mine],
-                    [twins[each.source_id] for each in mine if each.source_id in twins],
-                )
-                return judged, changes_of(
-                    client,
-                    feed.object,
-                    _changed(ledger, name, feed, entity, other),
-                    in_flight=in_flight,
+                gates_of = Gates(client, feed.object, in_flight=in_flight)
+                gates_of.look(map(_candidate, found.of(entity)))
+                other = _changed(ledger, name, feed, entity, list(found.of(entity, CHANGED)))
+                changed = changes_of(client, feed.object, other, in_flight=in_flight)
+            return gates_of, {each.source_id: each for each in changed}
+
+        def planned(found: Documents, twins: Mapping[str, Twin]) -> Iterator[PlannedDocument]:
+            done = for_each(lambda entity: looked(entity, found), sorted(days), in_flight)
+            for entity, (gates_of, changed) in done:
+                for document in found.of(entity):
+                    held = gates_of.judge(_candidate(document), twins.get(document.source_id))
+                    change = changed.get(document.source_id)
+                    if isinstance(change, NotChanged):
+                        held.append(
+                            Held(
+                                document.source_id,
+                                Gate.CHANGE,
+                                "",
+                                change.reason,
+                                change.what_to_do,
+                            )
+                        )
+                        change = None
+                    each = _planned(document, held, change)
+                    whole.add(each)
+                    for shown in (everything, by_partition[entity, document.day]):
+                        shown.add(document, each, held, gates_of.not_judged)
+                    yield each
+
+        def plan_all() -> dict[Partition, str]:
+            statuses = (*PLANNED, CHANGED)
+            with documents(warehouse.warehouse, spec, partitions_of(days), statuses) as found:
+                new = (each for each in found.of(None, *PLANNED) if each.source_id not in allowed)
+                return replace_plan(
+                    warehouse.warehouse,
+                    name,
+                    partitions_of(days),
+                    planned(found, _twins(warehouse.warehouse, feed, new)),
+                    run_id=run_id,
+                    at=datetime.now(UTC),
                 )
 
-        planned = _planned(
-            (*new, *other), dict(plainly(settings, for_each, judge, days, in_flight))
-        )
-        plainly(
-            settings,
-            replace_plan,
-            warehouse.warehouse,
-            name,
-            partitions_of(days),
-            planned.documents,
-            run_id=run_id,
-            at=datetime.now(UTC),
-        )
-        by_partition = planned.by_partition(partitions_of(days))
-        for partition, each in by_partition.items():
+        hashes = plainly(settings, plan_all)
+        for partition, shown in by_partition.items():
             # Of each partition its own: what a run yields stands in the events of all of them.
-            context.add_asset_metadata(_shown(each), partition_key=partition_key(*partition))
-        context.log.info(_told(planned))
+            context.add_asset_metadata(
+                _metadata(shown, hashes[partition]), partition_key=partition_key(*partition)
+            )
+        context.log.info(_told(everything, str(whole)))
         yield dg.MaterializeResult()
         for gate in gates:
             if not context.has_partition_key:
-                for partition, each in by_partition.items():
+                for partition, shown in by_partition.items():
                     context.log_event(
-                        evaluation(key, gate.value, _verdict(gate, each), partition_key(*partition))
+                        evaluation(
+                            key, gate.value, _verdict(gate, shown), partition_key(*partition)
+                        )
                     )
-            yield result(key, gate.value, _verdict(gate, planned))
+            yield result(key, gate.value, _verdict(gate, everything))
 
     return plan
 
 
-def _twins(warehouse: Warehouse, feed: Feed, documents: Sequence[Document]) -> dict[str, Twin]:
+def _candidate(document: Document) -> Candidate:
+    return Candidate(document.source_id, document.day, document.payload)
+
+
+def _twins(warehouse: Warehouse, feed: Feed, documents: Iterable[Document]) -> dict[str, Twin]:
     facts = document_facts(feed.object)
     if facts.party is None:
         return {}
-    marks = [
+    marks = (
         Mark(each.source_id, each.entity, known.party, each.amount, known.dated)
         for each in documents
         if (known := known_by(feed.object, each.payload)) is not None
-    ]
+    )
     found = find_twins(
         warehouse,
         feed.object,
@@ -228,10 +291,9 @@ def _twins(warehouse: Warehouse, feed: Feed, documents: Sequence[Document]) -> d
 
 
 def _changed(
-    ledger: Ledger, name: str, feed: Feed, entity: str, documents: Sequence[Document]
+    ledger: Ledger, name: str, feed: Feed, entity: str, mine: Sequence[Document]
 ) -> list[Changed]:
     """The documents of an entity that are to be changed, with what was posted of them."""
-    mine = [each for each in documents if each.entity == entity]
     if not mine:
         return []
     keys = ledger.posted_keys(feed.object, entity, name)
@@ -243,108 +305,54 @@ def _changed(
     ]
 
 
-def _planned(
-    documents: Sequence[Document],
-    judged: Mapping[str, tuple[Judged, Sequence[Change | NotChanged]]],
-) -> _Planned:
-    held: dict[tuple[str, str], list[Held]] = {}
-    changes: dict[tuple[str, str], Change] = {}
-    for entity, (verdict, changed) in judged.items():
-        for one in verdict.held:
-            held.setdefault((entity, one.source_id), []).append(one)
-        for each in changed:
-            if isinstance(each, Change):
-                changes[entity, each.source_id] = each
-            else:
-                why = Held(each.source_id, Gate.CHANGE, "", each.reason, each.what_to_do)
-                held.setdefault((entity, each.source_id), []).append(why)
-    planned = []
-    for document in documents:
-        who = document.entity, document.source_id
-        reasons, change = held.get(who, ()), changes.get(who)
-        whole = payload_hash(document.payload)
-        planned.append(
-            PlannedDocument(
-                document.entity,
-                document.day,
-                document.source_id,
-                document.amount,
-                payload_hash(change.body) if change else whole,
-                gate=reasons[0].gate.value if reasons else None,
-                reason="; ".join(one.reason for one in reasons) if reasons else None,
-                what_to_do=reasons[0].what_to_do if reasons else None,
-                document_hash=whole,
-                change=change.body if change else None,
-                changes_key=change.key if change else None,
-                changes_as_of=change.as_of if change else None,
-            )
-        )
-    return _Planned(
-        tuple(planned),
-        {(each.entity, each.source_id): each for each in documents},
-        held,
-        {entity: verdict.not_judged for entity, (verdict, _) in judged.items()},
+def _planned(document: Document, held: Sequence[Held], change: Change | None) -> PlannedDocument:
+    whole = document.payload_hash
+    return PlannedDocument(
+        document.entity,
+        document.day,
+        document.source_id,
+        document.amount,
+        payload_hash(change.body) if change else whole,
+        gate=held[0].gate.value if held else None,
+        reason="; ".join(one.reason for one in held) if held else None,
+        what_to_do=held[0].what_to_do if held else None,
+        document_hash=whole,
+        change=change.body if change else None,
+        changes_key=change.key if change else None,
+        changes_as_of=change.as_of if change else None,
     )
 
 
-def _told(planned: _Planned) -> str:
-    held = sum(each.held for each in planned.documents)
-    plan = plan_hash(planned.documents)[:SHOWN_HASH] or "nothing to create"
-    change = sum(each.action == "change" for each in planned.documents)
-    create = len(planned.documents) - held - change
-    to_change = f"{change:,} to change, " if change else ""
-    return f"plan {plan}: {create:,} to create, {to_change}{held:,} held"
+def _told(shown: _Shown, plan: str) -> str:
+    to_change = f"{shown.change:,} to change, " if shown.change else ""
+    name = plan[:SHOWN_HASH] or "nothing to create"
+    return f"plan {name}: {shown.create:,} to create, {to_change}{shown.held:,} held"
 
 
-def _shown(planned: _Planned) -> dict[str, dg.MetadataValue]:
+def _metadata(shown: _Shown, plan: str) -> dict[str, dg.MetadataValue]:
     """What a person approves: how many documents, their total, by entity and account."""
-    create = [each for each in planned.documents if each.action == "create"]
-    change = [each for each in planned.documents if each.action == "change"]
-    sources = [planned.sources[each.entity, each.source_id] for each in create]
-    totals: dict[tuple[str, str], tuple[int, Decimal]] = {}
-    for source in sources:
-        for account, amount in _lines(msgspec.json.decode(source.payload)):
-            lines, total = totals.get((source.entity, account), (0, Decimal()))
-            totals[source.entity, account] = (lines + 1, total + amount)
     return {
-        "dagster/partition_row_count": dg.MetadataValue.int(len(planned.documents)),
-        "plan": dg.MetadataValue.text(
-            plan_hash(planned.documents)[:SHOWN_HASH] or "nothing to create"
-        ),
-        "to_create": dg.MetadataValue.int(len(create)),
+        "dagster/partition_row_count": dg.MetadataValue.int(shown.documents),
+        "plan": dg.MetadataValue.text(plan[:SHOWN_HASH] or "nothing to create"),
+        "to_create": dg.MetadataValue.int(shown.create),
         **(
             {
-                "to_change": dg.MetadataValue.int(len(change)),
-                "documents_to_change": table_of(
-                    (
-                        {
-                            "source_id": each.source_id,
-                            "intacct_key": each.changes_key,
-                            "change": (each.change or b"").decode(),
-                        }
-                        for each in change
-                    ),
-                    _CHANGE,
-                ),
+                "to_change": dg.MetadataValue.int(shown.change),
+                "documents_to_change": table_of(shown.changed, _CHANGE),
             }
-            if change
+            if shown.change
             else {}
         ),
-        "held": dg.MetadataValue.int(sum(each.held for each in planned.documents)),
-        "amount_to_create": dg.MetadataValue.text(
-            f"{sum((each.amount for each in create), Decimal()):,.2f}"
-        ),
+        "held": dg.MetadataValue.int(shown.held),
+        "amount_to_create": dg.MetadataValue.text(f"{shown.amount:,.2f}"),
         "totals": table_of(
             (
                 {"entity": entity, "account": account, "lines": lines, "amount": f"{total:,.2f}"}
-                for (entity, account), (lines, total) in sorted(totals.items())
+                for (entity, account), (lines, total) in sorted(shown.totals.items())
             ),
             _TOTALS,
         ),
-        "documents_to_create": table_of(
-            ({**_place(each), "entity": each.entity, "day": each.day} for each in sources),
-            _CREATED,
-        ),
+        "documents_to_create": table_of(shown.created, _CREATED),
     }
 
 
@@ -368,46 +376,31 @@ def _place(document: Document) -> dict[str, object]:
     }
 
 
-def _verdict(gate: Gate, planned: _Planned) -> Verdict:
-    found = [
-        (each, one)
-        for each in planned.documents
-        for one in planned.held.get((each.entity, each.source_id), ())
-        if one.gate is gate
-    ]
-    held = {(each.entity, each.source_id) for each, _ in found}
-    unjudged = sorted({why[gate] for why in planned.not_judged.values() if gate in why})
-    count = f"{len(planned.documents):,} document{'' if len(planned.documents) == 1 else 's'}"
+def _verdict(gate: Gate, shown: _Shown) -> Verdict:
+    found = shown.found[gate]
+    unjudged = sorted({why[gate] for why in shown.not_judged.values() if gate in why})
+    count = f"{shown.documents:,} document{'' if shown.documents == 1 else 's'}"
     told = (
-        f"{len(held):,} of {count} held: {_by_reason(one for _, one in found)}. Mend them and plan "
+        f"{found.documents:,} of {count} held: {_by_reason(found.reasons)}. Mend them and plan "
         "again."
-        if held
+        if found.documents
         else f"{count} passed."
     )
     if unjudged:
-        told = f"Not judged: {'; '.join(unjudged)}. {told if held else ''}".strip()
-    rows = (
-        {
-            **_place(planned.sources[each.entity, each.source_id]),
-            "reason": one.reason,
-            "what_to_do": one.what_to_do,
-            "field": one.field,
-        }
-        for each, one in found
-    )
+        told = f"Not judged: {'; '.join(unjudged)}. {told if found.documents else ''}".strip()
     return Verdict(
-        not held and not unjudged,
-        severity(len(held), len(planned.documents)),
+        not found.documents and not unjudged,
+        severity(found.documents, shown.documents),
         told,
         {
-            "documents": dg.MetadataValue.int(len(planned.documents)),
-            "held": dg.MetadataValue.int(len(held)),
-            **({"documents_held": table_of(rows, _HELD)} if held else {}),
+            "documents": dg.MetadataValue.int(shown.documents),
+            "held": dg.MetadataValue.int(found.documents),
+            **({"documents_held": table_of(found.rows, _HELD)} if found.documents else {}),
         },
     )
 
 
-def _by_reason(held: Iterator[Held]) -> str:
-    told = Counter(each.reason for each in held).most_common()
+def _by_reason(reasons: Counter[str]) -> str:
+    told = reasons.most_common()
     shown = "; ".join(f"{reason} ({count})" for reason, count in told[:3])
     return f"{shown}; and {len(told) - 3} other reasons" if len(told) > 3 else shown

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
 from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
 from intacct_dagster.warehouse.sql import identifier
 from intacct_dagster.warehouse.tables import (
@@ -51,15 +51,19 @@ def replace_rows(
     about: str,
     partitions: Collection[Partition],
     records: Iterable[Sequence[object]],
+    *,
+    filled: Callable[[Workbench], None] = lambda bench: None,
 ) -> None:
     """Replaces these partitions of `<schema>.<feed>` with the records, in one transaction.
 
     The records are in the order of `columns`, of which `_entity` and `_day` are the partition.
-    Raises FeedError if the table has other columns.
+    `filled` may change them, in `memory.main.fresh`, when all have come. Raises FeedError if the
+    table has other columns.
     """
     with file.workbench() as bench:
         stage_partitions(bench.connection, partitions)
         stage_records(bench.connection, "fresh", columns, records, bench.scratch)
+        filled(bench)
         with bench.transaction() as connection:
             try:
                 ensure_table(connection, CATALOG, schema, feed, columns, about)

@@ -12,7 +12,7 @@ from decimal import Decimal
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.current import INTACCT
-from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
 from intacct_dagster.warehouse.errors import FeedError
 from intacct_dagster.warehouse.ledger import Item
 from intacct_dagster.warehouse.partitions import (
@@ -115,26 +115,42 @@ class Mark:
     dated: str
 
 
-def plan_hash(documents: Iterable[PlannedDocument]) -> str:
+class PlanHash:
     """The name of a plan: of what it would create and change, whatever else is held.
 
     A document more or less, another payload, or a record that changed since, makes another plan. A
     plan that creates and changes nothing has the empty name.
     """
-    digest = hashlib.sha256()
-    creates = sorted(
-        (
-            *(each.entity, each.day.isoformat(), each.source_id, each.payload_hash),
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._last: tuple[str, ...] | None = None
+
+    def add(self, document: PlannedDocument) -> None:
+        """One more document; they come by (entity, day, source id). Raises ValueError else."""
+        if document.held:
+            return
+        what = (
+            *(document.entity, document.day.isoformat(), document.source_id, document.payload_hash),
             # the same change of a record that was changed there and back is not the same plan
-            *((each.changes_as_of,) if each.changes_as_of else ()),
+            *((document.changes_as_of,) if document.changes_as_of else ()),
         )
-        for each in documents
-        if not each.held
-    )
-    for create in creates:
-        for part in create:
-            digest.update(f"{len(part)}:{part}".encode())
-    return digest.hexdigest() if creates else ""
+        if self._last is not None and what < self._last:
+            raise ValueError(f"{document.source_id} comes after {self._last[2]} in a plan")
+        self._last = what
+        for part in what:
+            self._digest.update(f"{len(part)}:{part}".encode())
+
+    def __str__(self) -> str:
+        return self._digest.hexdigest() if self._last is not None else ""
+
+
+def plan_hash(documents: Iterable[PlannedDocument]) -> str:
+    """The hash of the plan of these documents, in whichever order they come."""
+    found = PlanHash()
+    for each in sorted(documents, key=lambda each: (each.entity, each.day, each.source_id)):
+        found.add(each)
+    return str(found)
 
 
 def by_partition(
@@ -156,42 +172,54 @@ def replace_plan(
     file: DuckDBFile,
     feed: str,
     partitions: Collection[Partition],
-    documents: Sequence[PlannedDocument],
+    documents: Iterable[PlannedDocument],
     *,
     run_id: str,
     at: datetime,
 ) -> dict[Partition, str]:
     """Replaces these partitions of `plan.<feed>` in one transaction; the hash of each.
 
-    Raises ValueError for a document of another partition.
+    The documents come by (entity, day, source id). Raises ValueError for one of another partition.
     """
-    hashes = dict.fromkeys(partitions, "") | plan_hashes(documents)
-    if len(hashes) != len(set(partitions)):
-        raise ValueError(f"feed {feed}: a planned document is of a partition that is not replaced")
-    records = (
-        (
-            each.entity,
-            each.day,
-            each.source_id,
-            each.action,
-            each.gate,
-            each.reason,
-            each.what_to_do,
-            each.amount,
-            each.payload_hash,
-            each.document_hash or each.payload_hash,
-            None if each.change is None else each.change.decode(),
-            each.changes_key,
-            each.changes_as_of,
-            hashes[each.entity, each.day],
-            run_id,
-            at,
+    hashes = {partition: PlanHash() for partition in partitions}
+
+    def records() -> Iterator[tuple[object, ...]]:
+        for each in documents:
+            if (each.entity, each.day) not in hashes:
+                raise ValueError(
+                    f"feed {feed}: a planned document is of a partition that is not replaced"
+                )
+            hashes[each.entity, each.day].add(each)
+            yield (
+                each.entity,
+                each.day,
+                each.source_id,
+                each.action,
+                each.gate,
+                each.reason,
+                each.what_to_do,
+                each.amount,
+                each.payload_hash,
+                each.document_hash or each.payload_hash,
+                None if each.change is None else each.change.decode(),
+                each.changes_key,
+                each.changes_as_of,
+                None,
+                run_id,
+                at,
+            )
+
+    def named(bench: Workbench) -> None:
+        rows = ((entity, day, str(found)) for (entity, day), found in hashes.items())
+        stage_records(bench.connection, "hashes", _APPROVED, rows, bench.scratch)
+        bench.connection.execute(
+            "UPDATE memory.main.fresh SET plan = hashes.plan FROM memory.main.hashes"
+            " WHERE hashes.entity = _entity AND hashes.day = _day"
         )
-        for each in documents
-    )
+
     about = f"Feed {feed}. A row is a document that is to be posted, or is held back by a gate."
-    replace_rows(file, PLAN, feed, PLAN_COLUMNS, about, partitions, records)
-    return hashes
+    replace_rows(file, PLAN, feed, PLAN_COLUMNS, about, partitions, records(), filled=named)
+    return {partition: str(found) for partition, found in hashes.items()}
 
 
 def planned_documents(
@@ -302,7 +330,7 @@ def find_twins(
     file: DuckDBFile,
     object: str,
     match_on: str,
-    documents: Sequence[Mark],
+    documents: Iterable[Mark],
     *,
     party: str,
     total: str | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -99,6 +100,7 @@ PostedPayloads = Callable[[str, Sequence[str]], Mapping[str, bytes]]
 """What was posted: (entity, source ids) -> the exact JSON objects, by source id."""
 
 _FETCHED = 10_000  # lines in memory at a time while payloads are built
+_DOCUMENTS_AT_ONCE = 2_000  # in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ class Document:
     amount: Decimal
     file: str
     line: int
+    status: str
 
     @property
     def payload_hash(self) -> str:
@@ -207,13 +210,35 @@ def reconcile(
     return ReconcileResult({(entity, day, status): n for entity, day, status, n in counts})
 
 
-def payloads(
+@dataclass(frozen=True)
+class Documents:
+    """Documents that lie on disk, not in memory: they can be gone through again and again."""
+
+    _connection: DuckDBPyConnection
+
+    def of(self, entity: str | None = None, *statuses: str) -> Iterator[Document]:
+        """Those of an entity (None: of all) with one of these statuses (none named: with any), by
+        (entity, day, source id). Several threads may read at once."""
+        rows = self._connection.cursor().execute(
+            "SELECT source_id, _entity, _day, payload, amount, file, line, status"
+            " FROM memory.main.documents WHERE ($entity IS NULL OR _entity = $entity)"
+            " AND (len($statuses::VARCHAR[]) = 0 OR list_contains($statuses::VARCHAR[], status))"
+            " ORDER BY _entity, _day, source_id",
+            {"entity": entity, "statuses": list(statuses)},
+        )
+        while batch := rows.fetchmany(_DOCUMENTS_AT_ONCE):
+            for source_id, of, day, text, amount, file_name, line, status in batch:
+                yield Document(source_id, of, day, text.encode(), amount, file_name, line, status)
+
+
+@contextmanager
+def documents(
     file: DuckDBFile,
     spec: FeedSpec,
     partitions: Collection[Partition],
     statuses: Collection[str] = ("missing",),
-) -> list[Document]:
-    """The documents of these partitions with one of these statuses, by (entity, day, source id).
+) -> Iterator[Documents]:
+    """The documents of these partitions with one of these statuses.
 
     What comes is exactly what was reconciled, whatever became of the files since. Documents that
     are invalid, duplicates or in Intacct already have no payload and never come. Raises
@@ -227,19 +252,17 @@ def payloads(
                     f"There is no {RECONCILED}.{spec.name} yet.\n"
                     f"Materialize the reconciliation of {spec.name} first."
                 )
-            rows = connection.execute(
-                "SELECT source_id, _entity, _day, payload, amount, file, line"
+            bench.stage(
+                "documents",
+                "SELECT source_id, _entity, _day, payload, amount, file, line, status"
                 f" FROM {identifier(CATALOG, RECONCILED, spec.name)} AS reconciled"
                 " INNER JOIN memory.main.partitions"
                 " ON partitions.entity = _entity AND partitions.day = _day"
-                " WHERE payload IS NOT NULL AND list_contains($statuses::VARCHAR[], status)"
+                " WHERE payload IS NOT NULL AND status IN"
+                f" ({', '.join(map(literal, statuses))})"
                 " ORDER BY _entity, _day, source_id",
-                {"statuses": list(statuses)},
-            ).fetchall()
-    return [
-        Document(source_id, entity, day, text.encode(), amount, file_name, line)
-        for source_id, entity, day, text, amount, file_name, line in rows
-    ]
+            )
+        yield Documents(bench.connection)
 
 
 def _copy(bench: Workbench, spec: FeedSpec, object: str) -> None:
