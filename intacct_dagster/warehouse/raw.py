@@ -35,7 +35,7 @@ ENTITY = "entity.id"
 # What one load keeps in memory depends on the width of its rows and not on how many there are: each
 # thread fills a group of rows. More threads than two would rather wait for the disk.
 _THREADS = 2
-_MEGABYTES = 64
+_MEGABYTES = 56
 _MEGABYTES_A_COLUMN = 4
 _LARGEST_ROW = 1024 * 1024  # bytes of JSON; DuckDB's read buffer grows with it
 _KEYS_AT_ONCE = 500_000  # told apart in one go: some 20 MB
