@@ -47,10 +47,9 @@ browser: $(BROWSER)  ## what a person sees in the UI, tested in Chromium (which 
 screenshots: $(BROWSER)  ## the same, and keeps the pages as the pictures of the docs
 	@SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/pytest -q -p no:cacheprovider browser
 
-soak: $(STAMP)  ## the random worlds in their thousands, and 200 expiries of a session
+soak: $(STAMP)  ## the random worlds in their thousands
 	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/test_post_worlds.py \
 	  intacct_dagster_tests/test_extraction_worlds.py intacct_dagster_tests/test_lines_worlds.py
-	@INTACCT_EXPIRIES=200 $(BIN)/pytest -q intacct_dagster_tests/test_refresh.py
 
 bench: $(STAMP)  ## how near extraction is to what is possible (LARGE=1: millions of rows as well)
 	@$(BIN)/python benchmarks
