@@ -2,14 +2,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# `make VENV=<folder> …` takes an environment that is there already, and installs nothing into it.
+ifeq ($(origin VENV),file)
 STAMP := $(VENV)/.installed
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test browser screenshots soak bench lint format parity configuration lock clean
+.PHONY: help install demo dev test browser screenshots soak rehearsal bench lint format parity configuration lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
+install: $(STAMP)  ## .venv, and nothing else
+
+ifdef STAMP
 # uv where it is there and works, because it takes seconds; plain venv and pip otherwise.
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -23,6 +29,7 @@ $(STAMP): pyproject.toml requirements.lock
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'; \
 	fi
 	@touch $(STAMP)
+endif
 
 demo: $(STAMP)  ## the main job, end to end, on the sandbox company
 	@$(BIN)/intacct-dagster demo $(ARGS)
@@ -50,6 +57,9 @@ screenshots: $(BROWSER)  ## the same, and keeps the pages as the pictures of the
 soak: $(STAMP)  ## the random worlds in their thousands
 	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/test_post_worlds.py \
 	  intacct_dagster_tests/test_extraction_worlds.py intacct_dagster_tests/test_lines_worlds.py
+
+rehearsal: $(STAMP)  ## from a fresh clone to the first rows, installed and typed as a person does
+	@INTACCT_REHEARSAL=install $(BIN)/pytest -q intacct_dagster_tests/test_rehearsal.py
 
 bench: $(STAMP)  ## how near extraction is to what is possible (LARGE=1: millions of rows as well)
 	@$(BIN)/python benchmarks

@@ -467,7 +467,8 @@ def run_dev(*, host: str, port: int) -> int:
     os.chdir(settings.directory)
     with _instance():
         pass  # made once, before several processes open it: a fresh history is not made for a race
-    if not settings.is_sandbox:
+    if not settings.is_sandbox or FEED not in settings.feeds:
+        # A file of one's own for the sandbox says where it is, and whoever wrote it serves it.
         return _serve_ui(host, port)
     settings = _sandbox_settings()
     if not list(Path(settings.feeds[FEED].files[0]).parent.glob("*.csv")):

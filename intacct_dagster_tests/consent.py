@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,10 @@ class Person:
             thread.join(10)
 
 
+def _main(user: str, url: str) -> None:
+    httpx.get(sent_back_to(url, user))
+
+
 def write_project(folder: Path, base_url: str, *, grant: str, port: int) -> None:
     """An intacct.yaml of the sandbox company with one small object."""
     folder.joinpath("intacct.yaml").write_text(
@@ -70,3 +75,7 @@ objects:
 """,
         encoding="utf-8",
     )
+
+
+if __name__ == "__main__":  # as the BROWSER of a terminal, with the user's name before the page
+    _main(*sys.argv[1:])

@@ -1,5 +1,6 @@
 """What assets are given: sessions with Intacct, and the warehouse."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -245,7 +246,9 @@ def build_resources(settings: Settings) -> dict[str, object]:
             base_url=settings.base_url,
             grant=settings.auth.grant,
             client_id=settings.auth.client_id,
-            client_secret=_secret(settings),
+            client_secret=_shown(
+                settings, settings.auth.secret_variable, settings.auth.client_secret
+            ),
             redirect_uri=settings.auth.redirect_uri,
             session_key=settings.auth.session_key,
             users=[EntityUser(entity=each.id, user=each.user) for each in settings.entities],
@@ -266,19 +269,22 @@ def _xml_senders(settings: Settings) -> list[XmlSender]:
     given = settings.xml
     if given is None:
         return []
-    sandbox = settings.is_sandbox
     return [
         XmlSender(
             sender_id=given.sender_id,
-            password=given.sender_password if sandbox else dg.EnvVar(given.secret_variable or ""),
+            password=_shown(settings, given.secret_variable, given.sender_password),
             url=given.url or "",
             utc_offset=given.utc_offset,
         )
     ]
 
 
-def _secret(settings: Settings) -> str:
-    # Dagster's UI shows plain values, and a variable's name in place of its value. The sandbox's
-    # secret is printed in the documentation; a real one must never be shown.
-    variable = settings.auth.secret_variable
-    return settings.auth.client_secret if settings.is_sandbox else dg.EnvVar(variable or "")
+def _shown(settings: Settings, variable: str | None, secret: str) -> str:
+    """A secret as a resource is given it.
+
+    Dagster's UI shows plain values, and a variable's name in place of its value. What the sandbox's
+    own file has as a default is printed in the documentation; any other secret is never shown.
+    """
+    if settings.is_sandbox and not os.environ.get(variable or ""):
+        return secret
+    return dg.EnvVar(variable or "")
