@@ -119,6 +119,7 @@ class Catalogue:
         self._warehouse = warehouse
         self._now = now
         self._shapes: dict[str, Shape] = {}
+        self._known: dict[str, list[CatalogueField]] = {}
         self._lock = threading.Lock()
 
     def learn(
@@ -131,10 +132,16 @@ class Catalogue:
                 self._learn(client, wanted)
             return {each.name: self._shapes[each.name] for each in objects}
 
+    def fields(self, object: str) -> Sequence[CatalogueField]:
+        """What was learnt of the fields of an object, as the warehouse keeps it."""
+        with self._lock:
+            return self._known[object]
+
     def _learn(self, client: IntacctClient, objects: Sequence[ObjectSettings]) -> None:
         held = read_catalogue(self._warehouse)
         problems: list[str] = []
         learnt: dict[str, Shape] = {}
+        all_: dict[str, list[CatalogueField]] = {}
         changed: dict[str, list[CatalogueField]] = {}
         for each in objects:
             known = held.get(each.name, {})
@@ -143,6 +150,7 @@ class Catalogue:
                 problems += found
                 continue
             learnt[each.name], fields = found
+            all_[each.name] = fields
             if fields != sorted(known.values(), key=lambda field: field.path):
                 changed[each.name] = fields
         if problems:
@@ -152,6 +160,7 @@ class Catalogue:
             )
         store_catalogue(self._warehouse, changed)
         self._shapes |= learnt
+        self._known |= all_
 
     def look(self, client: IntacctClient, what: ObjectSettings) -> Shape | list[str]:
         """How an object would be read, or all that is amiss with it. Nothing is kept."""

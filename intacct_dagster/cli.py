@@ -290,7 +290,9 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
     """Make raw tables again from kept pages, without asking Intacct.
 
     Does again, in order and with all proofs, every load whose pages are kept (`keep_pages` in
-    intacct.yaml). Partitions whose pages are not kept any more stay as they are.
+    intacct.yaml), and what sweeps found deleted since; an object that the catalogue has lost gets
+    the newest one kept. Partitions whose pages are not kept any more stay as they are. Everything
+    else in the warehouse is made of raw tables: materialize it again.
     """
     from intacct_dagster.config import load_settings
     from intacct_dagster.warehouse import LoadResult, RawLoad, Warehouse
@@ -305,15 +307,21 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
         days = f"{min(load.days)} to {max(load.days)}"
         click.echo(f"{load.object} of {load.entity}, {days}: {result.rows:,} rows")
 
-    loads = rebuild_raw(warehouse, settings.pages, objects=objects, entities=entities, done=tell)
+    done = rebuild_raw(warehouse, settings.pages, objects=objects, entities=entities, done=tell)
     for name in rebuilt:
         warehouse.refresh_current(name)
-    if not loads:
+    if not done.loads:
         raise click.ClickException(
             f"No pages of that are kept in {settings.pages}: say `keep_pages: 30 days` in "
             "intacct.yaml, and they will be from the next run on."
         )
-    click.echo(f"{loads} loads of {len(rebuilt)} objects are in {warehouse.path}")
+    click.echo(
+        f"{done.loads} loads of {len(rebuilt)} objects are in {warehouse.path}, with the deletes "
+        f"of {done.sweeps} sweeps and the catalogue of {len(done.objects)} objects that it lacked."
+    )
+    click.echo(
+        "What was read or found before pages were kept is not: a backfill and `deletes/…` bring it."
+    )
 
 
 @main.command()

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
@@ -44,6 +44,7 @@ from intacct_dagster.warehouse import (
     LoadResult,
     Parents,
     RawLoad,
+    Sweep,
     WalkProof,
     Warehouse,
     compare_keys,
@@ -216,16 +217,13 @@ class Extractor:
                 there = client.existing(what.name, part)
                 deleted += [key for key in part if key not in there]
             if deleted or found.returned:
+                sweep = Sweep(
+                    what.name, entity, tuple(deleted), found.returned, began, self._run_id
+                )
                 with self._load_lock:
-                    store_sweep(
-                        self._warehouse,
-                        what.name,
-                        entity,
-                        deleted=deleted,
-                        returned=found.returned,
-                        found_at=began,
-                        run_id=self._run_id,
-                    )
+                    store_sweep(self._warehouse, sweep)
+                if self._kept_pages is not None:
+                    self._kept_pages.keep_sweep(sweep)
         return Swept(
             object=what.name,
             entity=entity,
@@ -372,7 +370,9 @@ class Extractor:
         )
 
     def _load(self, load: RawLoad) -> LoadResult:
-        keeping = self._kept_pages.keeping(load) if self._kept_pages else nullcontext()
+        keeping: AbstractContextManager[None] = nullcontext()
+        if self._kept_pages is not None:
+            keeping = self._kept_pages.keeping(load, self._catalogue.fields(load.object))
         with keeping, self._load_lock:
             return self._warehouse.load(load)
 

@@ -78,7 +78,7 @@ def test_what_no_query_gives_comes_with_the_record_and_lists_as_json(tmp_path: P
             assert [line["key"] for line in json.loads(lines)] == [line["key"] for line in book]
             assert amount == at.caller.books.tables[INVOICE].rows[key]["totalTxnAmount"]
         other = Warehouse(tmp_path / "other.duckdb")
-        assert rebuild(other, at.pages) == 1
+        assert rebuild(other, at.pages).loads == 1
         with other.connect(read_only=True) as connection:
             again = connection.execute(f"SELECT * FROM {INVOICES} ORDER BY ALL").fetchall()
         assert again == at.rows(f"SELECT * FROM {INVOICES} ORDER BY ALL")

@@ -18,6 +18,7 @@ from intacct_dagster.warehouse import (
     LoadRefused,
     Warehouse,
     kept_loads,
+    kept_sweeps,
     rebuild,
 )
 from intacct_dagster_tests.code_location import PROJECT
@@ -34,7 +35,13 @@ from intacct_dagster_tests.test_extract import (
     row,
 )
 
-TABLES = ("raw.accounts_receivable_invoice", "raw.company_config_colour", "meta.raw_loads")
+TABLES = (
+    "raw.accounts_receivable_invoice",
+    "raw.company_config_colour",
+    "meta.raw_loads",
+    "meta.catalogue",
+    "meta.tombstones",
+)
 WHAT = ObjectSettings(name=INVOICE, history="all")
 
 
@@ -76,6 +83,11 @@ def content(warehouse: Warehouse, table: str) -> list[Any]:
         return connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
 
 
+def rebuilt_by_hand(desk: Keeper) -> Warehouse:
+    desk.warehouse.refresh_current(INVOICE)
+    return desk.warehouse
+
+
 def filled(folder: Path) -> Keeper:
     """A warehouse after some days: read again, changed, emptied, grown by a column, snapshots."""
     desk = Keeper(company(), folder, Reading(look_back_days=0))
@@ -91,6 +103,13 @@ def filled(folder: Path) -> Keeper:
     desk.extractor.extract(WHAT, "E110", days(1, 4))
     desk.company.rows[COLOUR] = desk.company.rows[COLOUR][2:]
     desk.extractor.extract(ObjectSettings(name=COLOUR), "E110", days(3, 4))
+    gone = [each for each in rows if each["key"] in ("old", "3a")]
+    desk.company.rows[INVOICE] = [each for each in rows if each not in gone]
+    desk.now += timedelta(minutes=1)
+    assert desk.extractor.sweep(WHAT, "E110").deleted == 2
+    desk.company.rows[INVOICE].append(gone[0])
+    desk.now += timedelta(minutes=1)
+    assert desk.extractor.sweep(WHAT, "E110").revived == 1
     return desk
 
 
@@ -98,12 +117,30 @@ def test_a_rebuilt_warehouse_equals_the_one_that_was_read(tmp_path: Path) -> Non
     desk = filled(tmp_path)
     asked = len(desk.company.asked)
     other = Warehouse(tmp_path / "other.duckdb")
-    assert rebuild(other, desk.pages) == 4
+    assert rebuild(other, desk.pages).loads == 4
     for table in TABLES:
         rows = content(desk.warehouse, table)
         assert rows
         assert content(other, table) == rows
     assert len(desk.company.asked) == asked
+    for each in (desk.warehouse, other):
+        each.refresh_current(INVOICE)
+    current = content(desk.warehouse, "intacct.accounts_receivable_invoice")
+    assert content(other, "intacct.accounts_receivable_invoice") == current
+    assert len(current) < len(content(other, TABLES[0]))
+
+
+def test_tombstones_and_catalogue_are_made_again_and_what_is_there_stays(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    before = {table: content(desk.warehouse, table) for table in TABLES}
+    again = rebuild(desk.warehouse, desk.pages)
+    assert (again.sweeps, again.objects) == (2, ())
+    assert {table: content(desk.warehouse, table) for table in TABLES} == before
+    with desk.warehouse.connect() as connection:
+        connection.execute("DELETE FROM meta.tombstones")
+        connection.execute("DELETE FROM meta.catalogue WHERE object = ?", [INVOICE])
+    assert rebuild(desk.warehouse, desk.pages).objects == (INVOICE,)
+    assert {table: content(desk.warehouse, table) for table in TABLES} == before
 
 
 def test_a_lost_table_is_made_again_in_place(tmp_path: Path) -> None:
@@ -111,9 +148,9 @@ def test_a_lost_table_is_made_again_in_place(tmp_path: Path) -> None:
     before = {table: content(desk.warehouse, table) for table in TABLES}
     with desk.warehouse.connect() as connection:
         connection.execute(f"DROP TABLE {TABLES[0]}")
-    assert rebuild(desk.warehouse, desk.pages, objects=[INVOICE], entities=["E110"]) == 2
+    assert rebuild(desk.warehouse, desk.pages, objects=[INVOICE], entities=["E110"]).loads == 2
     assert {table: content(desk.warehouse, table) for table in TABLES} == before
-    assert rebuild(desk.warehouse, desk.pages, entities=["E120"]) == 0
+    assert rebuild(desk.warehouse, desk.pages, entities=["E120"]).loads == 0
 
 
 def test_pages_are_kept_byte_for_byte_and_compressed(tmp_path: Path) -> None:
@@ -138,12 +175,13 @@ def test_pages_are_kept_byte_for_byte_and_compressed(tmp_path: Path) -> None:
 def test_pages_are_deleted_after_their_time(tmp_path: Path) -> None:
     desk = filled(tmp_path)
     desk.now += timedelta(days=29, hours=23)
-    assert desk.kept.prune() == 2  # an hour lay between them and the other two
+    assert desk.kept.prune() == 2  # an hour lay between them and the others
     desk.extractor.prepare([WHAT], "E110")
     assert len(kept_loads(desk.pages)) == 2
     desk.now += timedelta(hours=1)
     desk.extractor.prepare([WHAT], "E110")
     assert kept_loads(desk.pages) == []
+    assert kept_sweeps(desk.pages) == []
 
 
 def test_a_load_that_fails_keeps_nothing(tmp_path: Path) -> None:
@@ -189,9 +227,9 @@ def test_the_command_rebuilds_and_says_what(
     ran = CliRunner().invoke(main, ["rebuild", "--into", str(other)])
     assert ran.exit_code == 0, ran.output
     assert ran.output.splitlines()[0] == f"{INVOICE} of E110, 2026-10-01 to 2026-10-03: 7 rows"
-    assert f"4 loads of 2 objects are in {other}" in ran.output
+    assert f"4 loads of 2 objects are in {other}, with the deletes of 2 sweeps" in ran.output
     assert content(Warehouse(other), "intacct.accounts_receivable_invoice") == content(
-        desk.warehouse, TABLES[0]
+        rebuilt_by_hand(desk), "intacct.accounts_receivable_invoice"
     )
     none = CliRunner().invoke(main, ["rebuild", "--object", "time/timesheet"])
     assert none.exit_code == 1

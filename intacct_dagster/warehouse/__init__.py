@@ -56,7 +56,14 @@ from intacct_dagster.warehouse.feed import (
 )
 from intacct_dagster.warehouse.feed_folder import FeedFolder, Stamp
 from intacct_dagster.warehouse.feed_spec import Computed, CsvForm, FeedSpec, Kind, constant
-from intacct_dagster.warehouse.kept_pages import KeptLoad, KeptPages, kept_loads, rebuild
+from intacct_dagster.warehouse.kept_pages import (
+    KeptLoad,
+    KeptPages,
+    Rebuilt,
+    kept_loads,
+    kept_sweeps,
+    rebuild,
+)
 from intacct_dagster.warehouse.ledger import (
     Accepted,
     Chunk,
@@ -133,6 +140,7 @@ from intacct_dagster.warehouse.token_key import (
 from intacct_dagster.warehouse.tokens import EncryptedTokenStore, TokenLockTimeout
 from intacct_dagster.warehouse.tombstones import (
     TOMBSTONE_COLUMNS,
+    Sweep,
     SweepFindings,
     compare_keys,
     store_sweep,
@@ -207,6 +215,7 @@ __all__ = [
     "Published",
     "RawLoad",
     "ReaderCopy",
+    "Rebuilt",
     "ReconcileResult",
     "ReconciliationRefused",
     "Rejected",
@@ -214,6 +223,7 @@ __all__ = [
     "SchemaChanged",
     "Stamp",
     "StateStoreUnusable",
+    "Sweep",
     "SweepFindings",
     "TableColumn",
     "ToPost",
@@ -245,6 +255,7 @@ __all__ = [
     "join_records",
     "keep_token_key",
     "kept_loads",
+    "kept_sweeps",
     "not_as_loaded",
     "open_documents",
     "open_state",

@@ -1,5 +1,9 @@
 """Raw pages kept for a while, so that raw tables can be made again without asking Intacct.
 
+With them goes what a load does not say: the catalogue of its object, and what sweeps found deleted
+(`<object>/<entity>/sweep/<when>-<run>/sweep.json`). A record that is in a kept page was deleted
+after that page was read, so the sweep that found it is kept as long.
+
 One folder for each load, `<object>/<entity>/<first day>_<last day>/<when>-<run>`: the pages as they
 came, compressed with zstd, and `load.json` with everything else that the load was given: columns,
 days, proof. It appears when the load is in the warehouse, whole or not at all.
@@ -11,27 +15,32 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from intacct_dagster.pages import PAGE
+from intacct_dagster.warehouse.catalogue import CatalogueField, read_catalogue, store_catalogue
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile
 from intacct_dagster.warehouse.errors import KeptPagesUnreadable
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, load_raw, table_name
+from intacct_dagster.warehouse.tombstones import Sweep, store_sweep
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
+T = TypeVar("T")
+
 _MANIFEST: Final = "load.json"
+_SWEEP: Final = "sweep.json"
 _UNFINISHED: Final = ".unfinished"
 #: A folder of a process that ended before its load did.
 _UNFINISHED_KEPT: Final = timedelta(days=2)
@@ -43,6 +52,14 @@ class _Manifest(msgspec.Struct):
     order: int
     #: `files` are names in the folder, without ".zst"
     load: RawLoad
+    #: what was known of the object's fields; nothing in folders of an older version
+    catalogue: tuple[CatalogueField, ...] = ()
+
+
+class _KeptSweep(msgspec.Struct):
+    kept_at: datetime
+    order: int
+    sweep: Sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +70,26 @@ class KeptLoad:
     kept_at: datetime
     order: int
     load: RawLoad
+    catalogue: tuple[CatalogueField, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSweep:
+    """What a sweep found, kept in `folder`."""
+
+    folder: Path
+    kept_at: datetime
+    order: int
+    sweep: Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What was made again: `loads` of pages, tombstones of `sweeps`, the catalogue of `objects`."""
+
+    loads: int
+    sweeps: int
+    objects: tuple[str, ...]
 
 
 class KeptPages:
@@ -66,8 +103,9 @@ class KeptPages:
         self._now = now
 
     @contextmanager
-    def keeping(self, load: RawLoad) -> Iterator[None]:
-        """Keeps the pages of a load that is done in this block, if it ends well."""
+    def keeping(self, load: RawLoad, catalogue: Sequence[CatalogueField] = ()) -> Iterator[None]:
+        """Keeps the pages of a load that is done in this block, if it ends well, and what is known
+        of the fields of its object."""
         order = time.time_ns()
         where = self.root / _below(load)
         where.mkdir(parents=True, exist_ok=True)
@@ -80,20 +118,30 @@ class KeptPages:
             if load.parents is not None:
                 documents = Path(_pack(load.parents.file, unfinished, len(names) + 1))
                 kept = replace(kept, parents=replace(load.parents, file=documents))
-            manifest = _Manifest(self._now(), order, kept)
-            (unfinished / _MANIFEST).write_bytes(
-                msgspec.json.format(msgspec.json.encode(manifest, enc_hook=_path_as_text))
-            )
+            manifest = _Manifest(self._now(), order, kept, tuple(catalogue))
+            (unfinished / _MANIFEST).write_bytes(_encoded(manifest))
             yield
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         unfinished.rename(folder)
 
+    def keep_sweep(self, sweep: Sweep) -> None:
+        """Keeps what a sweep found, for as long as pages."""
+        order = time.time_ns()
+        where = self.root / table_name(sweep.object) / _quoted(sweep.entity) / "sweep"
+        folder = where / f"{self._now():%Y%m%dT%H%M%S}-{order}-{quote(sweep.run_id, safe='')}"
+        unfinished = folder.with_name(folder.name + _UNFINISHED)
+        unfinished.mkdir(parents=True)
+        kept = _KeptSweep(self._now(), order, sweep)
+        (unfinished / _SWEEP).write_bytes(_encoded(kept))
+        unfinished.rename(folder)
+
     def prune(self) -> int:
         """Deletes what was kept long enough, and what was never finished. Gives how many went."""
         gone = 0
-        for each in kept_loads(self.root):
+        kept: list[KeptLoad | KeptSweep] = [*kept_loads(self.root), *kept_sweeps(self.root)]
+        for each in kept:
             if each.kept_at + self._keep <= self._now():
                 shutil.rmtree(each.folder, ignore_errors=True)
                 gone += 1
@@ -112,20 +160,32 @@ def kept_loads(root: Path) -> list[KeptLoad]:
 
     Raises KeptPagesUnreadable for a folder that cannot be understood.
     """
-    found = []
-    for file in root.glob(f"*/*/*/*/{_MANIFEST}"):
+    found = [
+        KeptLoad(file.parent, kept.kept_at, kept.order, kept.load, kept.catalogue)
+        for file, kept in _kept(root, _MANIFEST, _Manifest)
+    ]
+    return sorted(found, key=lambda each: each.order)
+
+
+def kept_sweeps(root: Path) -> list[KeptSweep]:
+    """The sweeps that are kept below `root`, in their order. Raises KeptPagesUnreadable."""
+    found = [
+        KeptSweep(file.parent, kept.kept_at, kept.order, kept.sweep)
+        for file, kept in _kept(root, _SWEEP, _KeptSweep)
+    ]
+    return sorted(found, key=lambda each: each.order)
+
+
+def _kept(root: Path, name: str, kind: type[T]) -> Iterator[tuple[Path, T]]:
+    for file in root.glob(f"*/*/*/*/{name}"):
         if file.parent.name.endswith(_UNFINISHED):
             continue
         try:
-            manifest = msgspec.json.decode(
-                file.read_bytes(), type=_Manifest, dec_hook=_text_as_path
-            )
+            yield file, msgspec.json.decode(file.read_bytes(), type=kind, dec_hook=_text_as_path)
         except FileNotFoundError:  # another process has just deleted it
             continue
         except (OSError, msgspec.DecodeError, ValueError) as error:
             raise KeptPagesUnreadable(file, str(error)) from None
-        found.append(KeptLoad(file.parent, manifest.kept_at, manifest.order, manifest.load))
-    return sorted(found, key=lambda each: each.order)
 
 
 def rebuild(
@@ -135,19 +195,25 @@ def rebuild(
     objects: Collection[str] = (),
     entities: Collection[str] = (),
     done: Callable[[RawLoad, LoadResult], None] = lambda _load, _result: None,
-) -> int:
-    """Does every kept load again, in order, with all its proofs; gives how many.
+) -> Rebuilt:
+    """Does every kept load and sweep again, in order, with all its proofs.
 
-    Partitions whose pages are kept are replaced, others stay. Without `objects` or `entities` it
-    is all of them. `done` hears of each. Raises KeptPagesUnreadable, LoadRefused, WarehouseLocked.
+    Partitions whose pages are kept are replaced, others stay; so do tombstones. An object that
+    `meta.catalogue` does not know gets the newest catalogue that is kept of it. Without `objects`
+    or `entities` it is all of them. `done` hears of each load. Raises KeptPagesUnreadable,
+    LoadRefused, WarehouseLocked.
     """
-    wanted = [
-        each
-        for each in kept_loads(root)
-        if (not objects or each.load.object in objects)
-        and (not entities or each.load.entity in entities)
-    ]
-    for each in wanted:
+
+    def wanted(what: RawLoad | Sweep) -> bool:
+        return (not objects or what.object in objects) and (not entities or what.entity in entities)
+
+    loads = [each for each in kept_loads(root) if wanted(each.load)]
+    sweeps = [each for each in kept_sweeps(root) if wanted(each.sweep)]
+    both: list[KeptLoad | KeptSweep] = [*loads, *sweeps]
+    for each in sorted(both, key=lambda kept: kept.order):
+        if isinstance(each, KeptSweep):
+            store_sweep(file, each.sweep)
+            continue
         with tempfile.TemporaryDirectory(prefix="intacct_dagster_") as scratch:
             into, load = Path(scratch), each.load
             load = replace(load, files=[_unpack(each.folder, f.name, into) for f in load.files])
@@ -155,7 +221,11 @@ def rebuild(
                 documents = _unpack(each.folder, load.parents.file.name, into)
                 load = replace(load, parents=replace(load.parents, file=documents))
             done(load, load_raw(file, load, again=True))
-    return len(wanted)
+    known = read_catalogue(file)
+    fields = {kept.load.object: kept.catalogue for kept in loads if kept.catalogue}
+    lost = {name: kept for name, kept in fields.items() if name not in known}
+    store_catalogue(file, lost)
+    return Rebuilt(len(loads), len(sweeps), tuple(sorted(lost)))
 
 
 def _left_alone(folder: Path) -> bool:
@@ -168,7 +238,15 @@ def _left_alone(folder: Path) -> bool:
 
 def _below(load: RawLoad) -> Path:
     days = f"{min(load.days)}_{max(load.days)}"
-    return Path(table_name(load.object), quote(load.entity, safe="").replace(".", "%2E"), days)
+    return Path(table_name(load.object), _quoted(load.entity), days)
+
+
+def _quoted(entity: str) -> str:
+    return quote(entity, safe="").replace(".", "%2E")
+
+
+def _encoded(kept: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(kept, enc_hook=_path_as_text))
 
 
 def _pack(file: Path, folder: Path, number: int) -> str:

@@ -112,18 +112,30 @@ def _alive_tombstones(connection: DuckDBPyConnection) -> str:
     return f"(SELECT {nulls} WHERE false)"
 
 
-def store_sweep(
-    file: DuckDBFile,
-    object: str,
-    entity: str,
-    *,
-    deleted: Sequence[str],
-    returned: Sequence[str],
-    found_at: datetime,
-    run_id: str,
-) -> None:
-    """Writes tombstones for deleted keys and ends those of keys that returned, in one go."""
-    records = [(object, entity, key, found_at.isoformat(), run_id, None) for key in deleted]
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep of an object and entity found out, as it is stored.
+
+    Keys that are gone, those that are back, and when it began (aware).
+    """
+
+    object: str
+    entity: str
+    deleted: tuple[str, ...]
+    returned: tuple[str, ...]
+    found_at: datetime
+    run_id: str
+
+
+def store_sweep(file: DuckDBFile, sweep: Sweep) -> None:
+    """Writes tombstones for deleted keys and ends those of keys that returned, in one go.
+
+    The same sweep may be stored again: what it found is there once.
+    """
+    found_at = sweep.found_at.isoformat()
+    records = [
+        (sweep.object, sweep.entity, key, found_at, sweep.run_id, None) for key in sweep.deleted
+    ]
     with file.workbench() as bench:
         stage_records(bench.connection, "buried", TOMBSTONE_COLUMNS, records, bench.scratch)
         with bench.transaction() as connection:
@@ -131,9 +143,17 @@ def store_sweep(
             connection.execute(
                 "UPDATE warehouse.meta.tombstones SET revived_at = $at"
                 " WHERE object = $object AND entity = $entity AND revived_at IS NULL"
+                " AND found_at < $at"
                 " AND key IN (SELECT unnest($keys::VARCHAR[]))",
-                {"at": found_at, "object": object, "entity": entity, "keys": list(returned)},
+                {
+                    "at": sweep.found_at,
+                    "object": sweep.object,
+                    "entity": sweep.entity,
+                    "keys": list(sweep.returned),
+                },
             )
             connection.execute(
-                "INSERT INTO warehouse.meta.tombstones BY NAME SELECT * FROM memory.main.buried"
+                "INSERT INTO warehouse.meta.tombstones BY NAME SELECT * FROM memory.main.buried b"
+                " WHERE NOT EXISTS (FROM warehouse.meta.tombstones t WHERE t.object = b.object"
+                " AND t.entity = b.entity AND t.key = b.key AND t.found_at = b.found_at)"
             )
