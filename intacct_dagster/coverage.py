@@ -31,6 +31,7 @@ from intacct_dagster.intacct import (
     Query,
     RequestRefused,
     Usage,
+    instead_of,
     known_names,
     only_in_xml,
     rest_name,
@@ -171,7 +172,12 @@ def _object(client: IntacctClient, asked: str, fields: list[str]) -> ObjectCover
     name = rest_name(asked) if is_xml else asked
     if name is None:
         if only_in_xml(asked):
-            note = "the XML API alone has it, and it is not among what is read from there"
+            near_by = instead_of(asked)
+            note = "the XML API alone has it, and it is not among what is read from there: " + (
+                f"look at {near_by}"
+                if near_by
+                else "read it with a client of that API (readByQuery)"
+            )
             return ObjectCoverage(asked, "XML only", xml=asked, note=note)
         near = difflib.get_close_matches(asked, known_names(), 2)
         return ObjectCoverage(asked, "unknown", note=_meant(near) or "no XML name that is known")

@@ -13,10 +13,12 @@ from click.testing import CliRunner
 from intacct_dagster.cli import main
 from intacct_dagster.config import ConfigError
 from intacct_dagster.coverage import read_needs
-from intacct_dagster.intacct import known_names, rest_name
+from intacct_dagster.intacct import instead_of, known_names, only_in_xml, rest_name
 from intacct_dagster.sandbox import RunningSandbox, serve
 from intacct_dagster_tests.consent import write_project
 
+#: objects of the XML API that are read through its gateway
+READ_HERE = ("GLACCOUNTBALANCE", "GLDETAIL")
 XML = "xml: {sender_id: sandbox, sender_password: sandbox-sender}\n"
 
 
@@ -108,6 +110,7 @@ def test_what_only_the_xml_api_has_is_told_and_had_where_a_sender_is_configured(
     assert fields["CHILDENTITY"]["how"] == "get", "the sandbox has none, as most companies"
     assert fields_of(told, 1)["ENDBAL"]["filterable"] is False
     assert (resolve["where"], resolve["there"]) == ("XML only", False)
+    assert "look at xml/gl-detail" in resolve["note"]
 
 
 def test_what_is_not_there_is_told_with_what_may_have_been_meant(project: Path) -> None:
@@ -213,4 +216,12 @@ def test_every_rest_name_of_the_table_that_the_sandbox_holds_is_one_and_none_is_
     names = [name for xml in known_names() if (name := rest_name(xml)) is not None]
     assert len(names) == len(set(names))
     held = served.books.catalogue
-    assert len([name for name in names if name in held]) > 45
+    assert len([name for name in names if name in held]) > 60
+
+
+def test_no_xml_object_is_called_both_a_rest_object_and_only_in_xml() -> None:
+    only = {xml for xml in known_names() if only_in_xml(xml)}
+    assert len(known_names()) > 550
+    assert {xml for xml in only if rest_name(xml) is not None} == set(READ_HERE)
+    assert {xml for xml in known_names() - only if rest_name(xml) is None} == set()
+    assert [xml for xml in known_names() - only if instead_of(xml) is not None] == []

@@ -36,6 +36,7 @@ from intacct_dagster.intacct.usage import Usage
 from intacct_dagster.intacct.walk import CHANGED, Proof, WalkResult, Window
 from intacct_dagster.intacct.xml_gateway import XmlAccess, xml_access
 from intacct_dagster.intacct.xml_names import (
+    instead_of,
     known_names,
     only_in_xml,
     rest_name,
@@ -97,6 +98,7 @@ __all__ = [
     "code_from",
     "document_facts",
     "explain",
+    "instead_of",
     "is_loopback",
     "known_names",
     "listening",

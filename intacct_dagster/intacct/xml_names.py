@@ -14,7 +14,8 @@ from intacct_dagster.intacct.xml_objects import xml_objects
 
 class _Names(msgspec.Struct, frozen=True):
     objects: Mapping[str, str]
-    only_xml: frozenset[str]
+    only_xml: Mapping[str, frozenset[str]]
+    instead: Mapping[str, str]
     fields: Mapping[str, tuple[str, ...]]
 
 
@@ -32,7 +33,12 @@ def rest_name(xml: str) -> str | None:
 
 def only_in_xml(xml: str) -> bool:
     """Whether an XML object is known to have no equal in REST."""
-    return xml in _names().only_xml
+    return any(xml in of_module for of_module in _names().only_xml.values())
+
+
+def instead_of(xml: str) -> str | None:
+    """Where much of what an XML object without an equal has is to be had, if that is known."""
+    return _names().instead.get(xml)
 
 
 def xml_name(rest: str) -> str | None:
@@ -47,4 +53,4 @@ def rest_path(xml: str, offered: Collection[str]) -> str | None:
 
 def known_names() -> frozenset[str]:
     """All XML objects that are known by name."""
-    return frozenset(_names().objects) | _names().only_xml
+    return frozenset(_names().objects).union(*_names().only_xml.values())
