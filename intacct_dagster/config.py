@@ -551,6 +551,10 @@ class Settings(_Settings):
     """The copy for analysts."""
     owners: tuple[Owner, ...] = ()
     """Whom the UI names as owners of all assets: e-mail addresses, or teams as `team:finance`."""
+    source_code: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")] | None = None
+    """Where the folder that holds the package is on the web, at a branch or tag, such as
+    `https://github.com/acme/books/tree/main`: the UI's links to code lead there. Default: files of
+    the machine that runs it."""
     schedules: Schedules = Schedules()
     """What runs by itself."""
     notifications: tuple[Notification, ...] = ()

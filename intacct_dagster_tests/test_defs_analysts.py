@@ -21,6 +21,7 @@ from intacct_dagster.defs import (
     build_definitions,
     crosswalk_key,
     current_key,
+    deletes_key,
     feed_key,
     plan_key,
     posted_key,
@@ -28,7 +29,9 @@ from intacct_dagster.defs import (
     reconciled_key,
 )
 from intacct_dagster.defs.allowance import WITHIN_ALLOWANCE
+from intacct_dagster.defs.control import CONTROL
 from intacct_dagster.defs.raw import SAGE_INTACCT
+from intacct_dagster.defs.resources import READER
 from intacct_dagster.sandbox import LAST_DAY, SalesFeedFacts, write_sales_feed
 from intacct_dagster.warehouse import (
     ANALYST_VIEWS,
@@ -78,6 +81,14 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
             assert location.run(feed, entity=entity, first=FIRST).success
         last = [crosswalk_key(FEED), *analyst_keys(location.settings)]
         assert location.run(last).success
+        entity = ENTITIES[0]
+        assert location.run([CONTROL], entity=entity, first=FIRST).success
+        job = build_definitions(location.settings).resolve_implicit_global_asset_job_def()
+        assert job.execute_in_process(
+            instance=location.instance,
+            asset_selection=list(map(deletes_key, objects)),
+            partition_key=entity,
+        ).success
         yield Books(location, facts)
 
 
@@ -288,27 +299,83 @@ def metadata_of(books: Books, key: dg.AssetKey) -> dict[str, Any]:
     return {name: value.value for name, value in event.asset_materialization.metadata.items()}
 
 
-def test_every_asset_says_what_it_is_whose_and_where_its_code_is(books: Books) -> None:
+def columns_of(metadata: dict[str, Any]) -> dict[str, str | None]:
+    schema = metadata.get("dagster/column_schema")
+    return {each.name: each.description for each in schema.columns} if schema else {}
+
+
+def test_every_asset_of_the_graph_says_all_that_a_reader_asks(books: Books) -> None:
     settings = books.location.settings.model_copy(
         update={"owners": ("team:finance", "ada@example.com")}
     )
     specs = {each.key: each for each in build_definitions(settings).resolve_all_asset_specs()}
+    shown = {
+        key: {
+            **{name: getattr(value, "value", value) for name, value in spec.metadata.items()},
+            **(metadata_of(books, key) if key != SAGE_INTACCT else {}),
+        }
+        for key, spec in specs.items()
+    }
+    no_table = {SAGE_INTACCT, READER}
+    holes: list[str] = []
     for key, spec in specs.items():
-        assert spec.description, key
-        assert spec.group_name not in (None, "default"), key
-        assert spec.kinds, key
-        assert list(spec.owners) == ["team:finance", "ada@example.com"], key
-        if key.path[0] not in ("sage_intacct", "reader"):
-            assert "dagster/table_name" in spec.metadata, key
-        if key.path != ["sage_intacct"]:
-            assert "dagster/code_references" in spec.metadata, key
+        metadata = shown[key]
+        wanted = {
+            "what it is": spec.description,
+            "a group": spec.group_name not in (None, "default"),
+            "a kind": spec.kinds,
+            "owners": list(spec.owners) == ["team:finance", "ada@example.com"],
+            "its code": metadata.get("dagster/code_references"),
+            # of all feeds together, or of all objects
+            "a tag": any(name.startswith("intacct/") for name in spec.tags)
+            or key in {*no_table, dg.AssetKey(["intacct", "posted_against_source"])},
+        }
+        if key not in no_table:
+            columns = columns_of(metadata)
+            rows = metadata.get("dagster/partition_row_count" if spec.partitions_def else "")
+            wanted |= {
+                "a table": "dagster/table_name" in metadata,
+                "a relation": str(metadata.get("dagster/relation_identifier")).count(".") == 2,
+                "columns": columns,
+                f"what {[name for name, told in columns.items() if not told]} hold": all(
+                    columns.values()
+                ),
+                "rows": isinstance(metadata.get("dagster/row_count"), int),
+                "rows of the partition": spec.partitions_def is None or isinstance(rows, int),
+            }
+        # Nothing that has columns lies before these.
+        if key not in no_table and key.path[0] not in ("raw", "feed"):
+            lineage = metadata.get("dagster/column_lineage")
+            deps = [
+                dep for deps in (lineage.deps_by_column if lineage else {}).values() for dep in deps
+            ]
+            astray = [
+                dep for dep in deps if dep.column_name not in columns_of(shown[dep.asset_key])
+            ]
+            wanted |= {
+                "lineage": deps,
+                f"lineage to columns that are there, not {astray}": not astray,
+            }
+        holes += [f"{key.to_user_string()}: {name}" for name, there in wanted.items() if not there]
+    assert "\n".join(holes) == ""
     account = specs[raw_key("general-ledger/account")]
     assert account.tags["intacct/application"] == "general-ledger"
     for schema in ("feed", "reconciled", "plan", "posting", "crosswalk"):
-        spec = specs[dg.AssetKey([schema, FEED])]
-        assert spec.tags["intacct/feed"] == FEED
-        if schema != "feed":
-            assert spec.metadata["dagster/column_schema"].value.columns[0].description
+        assert specs[dg.AssetKey([schema, FEED])].tags["intacct/feed"] == FEED
+    assert columns_of(shown[feed_key(FEED)])["invoice_ref"] == (
+        "The document's id in the source system; sent as referenceNumber (the same on all lines)"
+    )
+
+
+def test_links_to_code_lead_to_the_teams_repository_where_it_is_named(books: Books) -> None:
+    url = "https://git.example.com/acme/books/tree/main"
+    settings = books.location.settings.model_copy(update={"source_code": f"{url}/"})
+    for spec in build_definitions(settings).resolve_all_asset_specs():
+        (link,) = spec.metadata["dagster/code_references"].code_references
+        assert isinstance(link, dg.UrlCodeReference)
+        path, _, line = link.url.removeprefix(f"{url}/").partition("#L")
+        text = (PROJECT / path).read_text(encoding="utf-8").splitlines()
+        assert 0 < int(line) <= len(text), spec.key
 
 
 def test_samples_show_documents_and_nothing_that_names_a_person(books: Books) -> None:

@@ -14,6 +14,7 @@ from intacct_dagster.defs.plan import plan_key
 from intacct_dagster.defs.posting import posted_key
 from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.source_code import made_by
 from intacct_dagster.defs.tables import column_schema, lineage, relation
 from intacct_dagster.warehouse import (
     ANALYST_VIEWS,
@@ -63,6 +64,7 @@ def analyst_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpe
             analyst_key(each),
             group_name=GROUP,
             description=f"Not made: {_lacks(settings, each)}.\n\n{each.about}",
+            metadata=made_by(analyst_assets),
         )
         for each in ANALYST_VIEWS
         if _lacks(settings, each)

@@ -7,6 +7,7 @@ this one asset, whatever the number of objects.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import dagster as dg
 
@@ -21,7 +22,7 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.raw import raw_key
 from intacct_dagster.defs.resources import WarehouseResource
-from intacct_dagster.defs.tables import column_schema, relation, table_of
+from intacct_dagster.defs.tables import column_schema, lineage, relation, table_of, table_rows
 from intacct_dagster.defs.verdicts import Verdict, evaluation, result
 from intacct_dagster.warehouse import (
     CONTROL_COLUMNS,
@@ -133,6 +134,26 @@ CONTROL_CHECKS = (
 )
 
 
+def _lineage() -> dg.MetadataValue[Any]:
+    entry, line = raw_key(_ENTRY), raw_key(_LINE)
+    touched = [(entry, "key"), (line, "journal_entry_key")]
+    amounts = [(line, "txn_type"), (line, "base_amount")]
+    return lineage(
+        {
+            "_entity": [(entry, "_entity"), (line, "_entity")],
+            "_day": [(entry, "_day"), (line, "_day")],
+            "entries": [*touched, (entry, "state")],
+            "lines": touched,
+            "debit": amounts,
+            "credit": amounts,
+            "unbalanced": amounts,
+            "without_entry": touched,
+            "without_lines": touched,
+            "dates_off": [(LEDGER, "posting_date"), (LEDGER, "amount")],
+        }
+    )
+
+
 def control_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """The control totals, where the settings have all objects of the general ledger; else none."""
     if LEDGER not in analyst_keys(settings):
@@ -153,6 +174,7 @@ def control_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         metadata={
             **relation(settings, CONTROL),
             "dagster/column_schema": column_schema(CONTROL_COLUMNS),
+            "dagster/column_lineage": _lineage(),
         },
         check_specs=[
             dg.AssetCheckSpec(
@@ -182,7 +204,7 @@ def control_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 },
                 partition_key=partition_key(each_total.entity, each_total.day),
             )
-        yield dg.MaterializeResult()
+        yield dg.MaterializeResult(metadata=table_rows(settings, warehouse, [CONTROL])[CONTROL])
         for check in CONTROL_CHECKS:
             if not context.has_partition_key:
                 for each_total in totals:

@@ -11,7 +11,7 @@ from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResou
 from intacct_dagster.defs.tables import spent
 from intacct_dagster.extract import Swept
 from intacct_dagster.intacct import Usage, xml_object
-from intacct_dagster.warehouse import table_name
+from intacct_dagster.warehouse import table_name, tombstones
 
 GROUP = "deletes"
 
@@ -63,14 +63,27 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
-        for key, each in objects.items():
-            if key not in context.selected_asset_keys:
-                continue
-            done = [
+        done = {
+            key: [
                 plainly(settings, extractor.sweep, each, entity)
                 for entity in context.partition_keys
             ]
-            yield dg.MaterializeResult(asset_key=key, metadata=_metadata(done))
+            for key, each in objects.items()
+            if key in context.selected_asset_keys
+        }
+        gone = plainly(settings, tombstones, warehouse.warehouse)
+        for key, found in done.items():
+            name = objects[key].name
+            for each in found:
+                context.add_asset_metadata(
+                    {"dagster/partition_row_count": gone.get((name, each.entity), 0)},
+                    asset_key=key,
+                    partition_key=each.entity,
+                )
+            every = sum(count for (its, _), count in gone.items() if its == name)
+            yield dg.MaterializeResult(
+                asset_key=key, metadata={**_metadata(found), "dagster/row_count": every}
+            )
 
     return sweep
 

@@ -13,7 +13,7 @@ from intacct_dagster.defs.partitions import (
     partitions_of,
 )
 from intacct_dagster.defs.resources import WarehouseResource
-from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
+from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of, table_rows
 from intacct_dagster.warehouse import (
     FeedFolder,
     quarantined_lines,
@@ -89,6 +89,7 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         count = sum(done.quarantined.values())
         yield dg.MaterializeResult(
             metadata={
+                **table_rows(settings, warehouse, [key])[key],
                 "files": len(done.files),
                 "lines_of_other_partitions": sum(done.elsewhere.values()),
                 "lines_in_quarantine": count,

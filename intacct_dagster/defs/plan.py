@@ -22,7 +22,7 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
-from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
+from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of, table_rows
 from intacct_dagster.defs.verdicts import Verdict, evaluation, result, severity
 from intacct_dagster.gates import Candidate, Gate, Gates, Held, Twin, known_by
 from intacct_dagster.intacct import document_facts
@@ -250,7 +250,7 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
                 _metadata(shown, hashes[partition]), partition_key=partition_key(*partition)
             )
         context.log.info(_told(everything, str(whole)))
-        yield dg.MaterializeResult()
+        yield dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
         for gate in gates:
             if not context.has_partition_key:
                 for partition, shown in by_partition.items():

@@ -21,7 +21,7 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.plan import CHANGED, PLANNED, plan_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
-from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of
+from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of, table_rows
 from intacct_dagster.defs.verdicts import (
     CHANGES_MADE,
     POSTING_CHECKS,
@@ -334,7 +334,14 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             )
         everything = sum(outcomes.values(), Outcomes())
         # The asset's own output first: then the checks know which materialization they judge.
-        yield dg.Output(None, "result", metadata={"documents": everything.documents})
+        yield dg.Output(
+            None,
+            "result",
+            metadata={
+                "documents": everything.documents,
+                **table_rows(settings, warehouse, [key])[key],
+            },
+        )
         for check in POSTING_CHECKS:
 
             def judge(of: Outcomes, check: PostingCheck = check) -> Verdict:
@@ -380,7 +387,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,
-        kinds={"intacct"},
+        kinds={"intacct", "duckdb"},
         description=(
             f"`{name}` in Intacct's `{feed.object}`: what the plan says is posted in chunks of at "
             f"most {settings.limits.chunk_size}, each document once. The table has a row for each "

@@ -1,19 +1,25 @@
-"""How all assets present themselves: owners, tags, and links to the code that makes them."""
+"""How all assets present themselves: owners, tags, columns, and links to their code."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from intacct_dagster.config import Settings
+from intacct_dagster.config import Feed, Settings
+from intacct_dagster.defs.current import current_key
+from intacct_dagster.defs.raw import raw_key
+from intacct_dagster.defs.source_code import in_repository
 from intacct_dagster.defs.tables import column_schema, lineage
 from intacct_dagster.warehouse import (
+    ANALYST_VIEWS,
     CROSSWALK_COLUMNS,
     OUTCOME_COLUMNS,
     PLAN_COLUMNS,
     RECONCILED_COLUMNS,
     TOMBSTONE_COLUMNS,
     TableColumn,
+    feed_columns,
+    reconciled_sources,
     table_name,
 )
 
@@ -22,15 +28,17 @@ APPLICATION = "intacct/application"
 #: The tag that names the feed that an asset is of.
 FEED = "intacct/feed"
 
-#: What the tables of a feed hold, and which table before them their columns are taken from.
-_COLUMNS: Mapping[str, tuple[Sequence[TableColumn], tuple[str, Sequence[TableColumn]] | None]] = {
-    "reconciled": (RECONCILED_COLUMNS, None),
-    "plan": (PLAN_COLUMNS, ("reconciled", RECONCILED_COLUMNS)),
-    "posting": (OUTCOME_COLUMNS, ("plan", PLAN_COLUMNS)),
-    "crosswalk": (CROSSWALK_COLUMNS, ("posting", OUTCOME_COLUMNS)),
+#: What the tables of every feed hold, and of which tables before them their columns are taken.
+_COLUMNS: Mapping[str, tuple[Sequence[TableColumn], Sequence[str]]] = {
+    "reconciled": (RECONCILED_COLUMNS, ()),
+    "plan": (PLAN_COLUMNS, ("reconciled",)),
+    "posting": (OUTCOME_COLUMNS, ("plan",)),
+    "crosswalk": (CROSSWALK_COLUMNS, ("posting", "reconciled")),
 }
 #: Columns that have the same name in both and are each table's own.
 _NEW = frozenset({"run_id", "reason", "what_to_do", "field"})
+#: Columns of a view under another name than in the tables of partitions.
+_RENAMED = {"entity": "_entity", "day": "_day"}
 
 
 def presented(
@@ -38,6 +46,8 @@ def presented(
 ) -> Sequence[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets with the settings' owners, with tags to filter by, and with their source code."""
     applications = {table_name(each.name): each.name.split("/")[0] for each in settings.objects}
+    applications |= {each.name: each.needs[0].split("/")[0] for each in ANALYST_VIEWS if each.needs}
+    objects = {table_name(each.name): each.name for each in settings.objects}
 
     def tags_of(key: dg.AssetKey) -> dict[str, str]:
         last = key.path[-1]
@@ -50,27 +60,57 @@ def presented(
         if schema == "deletes":
             return {
                 "dagster/table_name": "meta.tombstones",
+                "dagster/relation_identifier": f"{settings.warehouse.stem}.meta.tombstones",
                 "dagster/column_schema": column_schema(TOMBSTONE_COLUMNS),
+                "dagster/column_lineage": lineage({"key": [(raw_key(objects[last]), "key")]}),
             }
-        if last not in settings.feeds or schema not in _COLUMNS:
+        if last not in settings.feeds:
             return {}
+        feed = settings.feeds[last]
+        if schema == "feed":
+            return {"dagster/column_schema": column_schema(feed_columns(feed.spec(last)))}
         columns, above = _COLUMNS[schema]
-        known = {each.name for each in above[1]} if above else set()
-        found: dict[str, Any] = {"dagster/column_schema": column_schema(columns)}
-        if above:
-            source = dg.AssetKey([above[0], last])
-            same = [each.name for each in columns if each.name in known - _NEW]
-            found["dagster/column_lineage"] = lineage({name: [(source, name)] for name in same})
-        return found
+        return {
+            "dagster/column_schema": column_schema(columns),
+            "dagster/column_lineage": (
+                _from_both(last, feed) if schema == "reconciled" else _from(last, columns, above)
+            ),
+        }
 
     def present(spec: dg.AssetSpec) -> dg.AssetSpec:
         return spec.replace_attributes(
             owners=[*spec.owners, *settings.owners],
             tags={**spec.tags, **tags_of(spec.key)},
-            metadata={**columns_of(spec.key), **spec.metadata},
+            metadata=in_repository({**columns_of(spec.key), **spec.metadata}, settings.source_code),
         )
 
     linked: Sequence[dg.AssetsDefinition | dg.AssetSpec] = dg.with_source_code_references(  # type: ignore[assignment]
         list(assets)
     )
     return dg.map_asset_specs(present, linked)
+
+
+def _from_both(name: str, feed: Feed) -> dg.MetadataValue[Any]:
+    """Of which columns of a feed and of Intacct its reconciliation is made."""
+    of_feed, of_intacct = dg.AssetKey(["feed", name]), current_key(feed.object)
+    return lineage(
+        {
+            column: [
+                *((of_feed, source) for source in feeds),
+                *((of_intacct, source) for source in records),
+            ]
+            for column, (feeds, records) in reconciled_sources(feed.spec(name)).items()
+        }
+    )
+
+
+def _from(name: str, columns: Sequence[TableColumn], above: Sequence[str]) -> dg.MetadataValue[Any]:
+    """Columns that are taken as they are from the tables of a feed before."""
+    found: dict[str, list[tuple[dg.AssetKey, str]]] = {}
+    for schema in above:
+        known = {each.name for each in _COLUMNS[schema][0]} - _NEW
+        for each in columns:
+            source = each.name if each.name in known else _RENAMED.get(each.name)
+            if source in known:
+                found.setdefault(each.name, []).append((dg.AssetKey([schema, name]), source))
+    return lineage(found)

@@ -13,10 +13,11 @@ from intacct_dagster.defs.failures import in_words, is_weather, retry_run
 from intacct_dagster.defs.partitions import days_by_entity, entity_days, partition_key, told_last
 from intacct_dagster.defs.progress import Progress
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
-from intacct_dagster.defs.tables import column_schema, relation, spent
+from intacct_dagster.defs.source_code import made_by
+from intacct_dagster.defs.tables import column_schema, relation, spent, table_rows
 from intacct_dagster.extract import Extracted, Extractor
 from intacct_dagster.intacct import AccessDenied, AuthenticationRefused, IntacctError, Usage
-from intacct_dagster.warehouse import KeptPages, WarehouseError, table_name
+from intacct_dagster.warehouse import RAW_COLUMNS, KeptPages, WarehouseError, table_name
 
 GROUP = "raw"
 SAGE_INTACCT = dg.AssetKey("sage_intacct")
@@ -34,6 +35,7 @@ def sage_intacct(settings: Settings) -> dg.AssetSpec:
         description=f"The Sage Intacct company {settings.company} at {settings.base_url}.",
         kinds={"intacct"},
         group_name="intacct",
+        metadata=made_by(sage_intacct),
     )
 
 
@@ -94,10 +96,11 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
         if failures:
             _fail(context, settings, landed, failures)
         last = told_last(context)
+        rows_of = table_rows(settings, warehouse, landed)
         for key, each in landed.items():
             for partition, metadata in each.by_partition(last):
                 context.add_asset_metadata(metadata, asset_key=key, partition_key=partition)
-            yield dg.MaterializeResult(asset_key=key, metadata=each.metadata())
+            yield dg.MaterializeResult(asset_key=key, metadata={**each.metadata(), **rows_of[key]})
 
     return extract
 
@@ -189,9 +192,9 @@ class _Landed:
                 key = partition_key(entity, day)
                 told: dict[str, Any] = {"dagster/partition_row_count": count}
                 if key == last:
-                    # Without descriptions: the current asset tells what the columns mean.
-                    columns = self.done[-1].columns
-                    told["dagster/column_schema"] = column_schema(columns, described=False)
+                    told["dagster/column_schema"] = column_schema(
+                        [*self.done[-1].columns, *RAW_COLUMNS]
+                    )
                 yield key, told
 
     def metadata(self) -> dict[str, dg.MetadataValue]:

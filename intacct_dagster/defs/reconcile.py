@@ -16,7 +16,7 @@ from intacct_dagster.defs.partitions import (
     partitions_of,
 )
 from intacct_dagster.defs.resources import WarehouseResource
-from intacct_dagster.defs.tables import relation
+from intacct_dagster.defs.tables import relation, table_rows
 from intacct_dagster.warehouse import STATUSES, ItemState, LedgerState, reconcile
 
 GROUP = "reconciled"
@@ -71,7 +71,7 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
                     {"dagster/partition_row_count": sum(counts.values()), **counts},
                     partition_key=partition_key(entity, day),
                 )
-        return dg.MaterializeResult()
+        return dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
 
     return reconciled
 

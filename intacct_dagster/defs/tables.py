@@ -6,6 +6,8 @@ from typing import Any
 import dagster as dg
 
 from intacct_dagster.config import Settings
+from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.intacct import Usage
 from intacct_dagster.warehouse import Column, TableColumn
 
@@ -22,16 +24,23 @@ def relation(settings: Settings, key: dg.AssetKey) -> Mapping[str, str]:
     }
 
 
+def table_rows(
+    settings: Settings, warehouse: WarehouseResource, keys: Iterable[dg.AssetKey]
+) -> dict[dg.AssetKey, dict[str, int]]:
+    """How many rows the tables of these assets have in all, over all their partitions."""
+    tables = {key: (key.path[0], key.path[1]) for key in keys}
+    counts = plainly(settings, warehouse.warehouse.row_counts, tables.values())
+    return {key: {"dagster/row_count": counts[table]} for key, table in tables.items()}
+
+
 def column_schema(
-    columns: Sequence[Column | TableColumn], *, described: bool = True
+    columns: Sequence[Column | TableColumn],
 ) -> dg.TableSchemaMetadataValue:
-    """Columns with their types, and their descriptions if `described`, as the UI shows them."""
+    """Columns with their types and what they hold, as the UI shows them."""
     return dg.MetadataValue.table_schema(
         dg.TableSchema(
             [
-                dg.TableColumn(
-                    each.name, type=each.type, description=each.comment if described else None
-                )
+                dg.TableColumn(each.name, type=each.type, description=each.comment)
                 for each in columns
             ]
         )

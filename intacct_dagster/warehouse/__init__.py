@@ -54,6 +54,7 @@ from intacct_dagster.warehouse.feed import (
     quarantined_lines,
     read_feed,
 )
+from intacct_dagster.warehouse.feed_columns import feed_columns, reconciled_sources
 from intacct_dagster.warehouse.feed_folder import FeedFolder, Stamp
 from intacct_dagster.warehouse.feed_spec import Computed, CsvForm, FeedSpec, Kind, constant
 from intacct_dagster.warehouse.kept_pages import (
@@ -105,7 +106,13 @@ from intacct_dagster.warehouse.plan import (
     replace_plan,
     to_post,
 )
-from intacct_dagster.warehouse.raw import LoadResult, RawLoad, WalkProof, table_name
+from intacct_dagster.warehouse.raw import (
+    RAW_COLUMNS,
+    LoadResult,
+    RawLoad,
+    WalkProof,
+    table_name,
+)
 from intacct_dagster.warehouse.reader import Published, ReaderCopy, reader_path
 from intacct_dagster.warehouse.reconcile import (
     RECONCILED_COLUMNS,
@@ -144,6 +151,7 @@ from intacct_dagster.warehouse.tombstones import (
     SweepFindings,
     compare_keys,
     store_sweep,
+    tombstones,
 )
 from intacct_dagster.warehouse.turns import TurnTimeout
 from intacct_dagster.warehouse.wire import Column, column_for, column_name, column_type
@@ -154,6 +162,7 @@ __all__ = [
     "CROSSWALK_COLUMNS",
     "OUTCOME_COLUMNS",
     "PLAN_COLUMNS",
+    "RAW_COLUMNS",
     "RECONCILED_COLUMNS",
     "SHOWN_HASH",
     "STATUSES",
@@ -248,6 +257,7 @@ __all__ = [
     "control_general_ledger",
     "documents",
     "due_plans",
+    "feed_columns",
     "field_changes",
     "find_twins",
     "freshness",
@@ -272,6 +282,7 @@ __all__ = [
     "reader_path",
     "rebuild",
     "reconcile",
+    "reconciled_sources",
     "refresh_analysts",
     "refresh_crosswalk",
     "replace_changes",
@@ -284,6 +295,7 @@ __all__ = [
     "tables_of",
     "to_post",
     "token_key",
+    "tombstones",
     "uncertain_partitions",
     "unposted_plans",
     "unread_days",

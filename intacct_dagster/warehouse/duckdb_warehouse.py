@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from intacct_dagster.warehouse.current import CurrentView, refresh_current
-from intacct_dagster.warehouse.duckdb_file import DuckDBFile
+from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
 from intacct_dagster.warehouse.outcomes import replace_chunks
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, known_until, load_raw
+from intacct_dagster.warehouse.sql import identifier
 
 
 class Warehouse(DuckDBFile):
@@ -26,6 +27,23 @@ class Warehouse(DuckDBFile):
     def known_until(self, object: str, entity: str) -> datetime | None:
         """Up to when changes are known here; see `raw.known_until`."""
         return known_until(self, object, entity)
+
+    def row_counts(self, tables: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """How many rows these tables have, (schema, table) each; one that is not there has 0."""
+        with self.connect(read_only=True) as connection:
+            there = set(
+                connection.execute(
+                    "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?",
+                    [CATALOG],
+                ).fetchall()
+            )
+            counts = dict.fromkeys(tables, 0)
+            for schema, table in counts.keys() & there:
+                name = identifier(CATALOG, schema, table)
+                ((counts[schema, table],),) = connection.execute(
+                    f"SELECT count(*) FROM {name}"
+                ).fetchall()
+        return counts
 
     def refresh_current(self, object: str) -> CurrentView:
         """Make `intacct.<object>` show all columns of `raw.<object>`; see `refresh_current`."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
+from intacct_dagster.warehouse.feed_columns import feed_columns
 from intacct_dagster.warehouse.feed_records import stage_feed_records
 from intacct_dagster.warehouse.feed_spec import CsvForm, FeedSpec, Kind
 from intacct_dagster.warehouse.partitions import Partition, delete_partitions, stage_partitions
@@ -24,18 +25,8 @@ from intacct_dagster.warehouse.tables import TIME, TableColumn, ensure_table, ex
 
 FEED = "feed"
 
-_OURS = (
-    TableColumn("_entity", "VARCHAR", "The line's entity: half the partition"),
-    TableColumn("_day", "DATE", "The line's date: the partition's other half"),
-    TableColumn("_file", "VARCHAR", "The file, relative to the feed's folder"),
-    TableColumn("_line", "BIGINT", "The line of the file on which the record begins, from 1"),
-    TableColumn("_occurrence", "BIGINT", "1 where the document came first, 2 where it came again"),
-    TableColumn("_invalid", "VARCHAR", "Why the document may not be posted; null if it may"),
-    TableColumn("_run_id", "VARCHAR", "The run that read this line"),
-    TableColumn("_read_at", TIME, "When the files were read"),
-)
 _QUARANTINE = (
-    TableColumn("feed", "VARCHAR"),
+    TableColumn("feed", "VARCHAR", "The feed whose source it is in"),
     TableColumn("file", "VARCHAR", "The file, relative to the feed's folder"),
     TableColumn("line", "BIGINT", "The line of the file on which the record begins, from 1"),
     TableColumn("kind", "VARCHAR", "The sort of flaw, to count by"),
@@ -44,8 +35,8 @@ _QUARANTINE = (
     TableColumn("entity", "VARCHAR", "The entity, as it stands in the file"),
     TableColumn("day", "DATE", "The date, where it can be read"),
     TableColumn("raw", "VARCHAR", "The record as it stands in the file"),
-    TableColumn("run_id", "VARCHAR"),
-    TableColumn("read_at", TIME),
+    TableColumn("run_id", "VARCHAR", "The run that read it"),
+    TableColumn("read_at", TIME, "When the files were read"),
 )
 _PLAUSIBLE_DATES = ("1970-01-01", "2099-12-31")
 _PLAIN: Mapping[Kind, str] = {
@@ -381,7 +372,7 @@ def _total_flaw(header: str, line: str) -> str:
 
 
 def _ensure_tables(bench: Workbench, spec: FeedSpec) -> None:
-    columns = (*(TableColumn(name, spec.sql_type(name)) for name in spec.columns), *_OURS)
+    columns = feed_columns(spec)
     about = f"Feed {spec.name}. A row is a line of a document, typed, as its source had it."
     quarantine = "A row is a record of a feed's file that could not be used, and why."
     try:

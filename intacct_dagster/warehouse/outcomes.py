@@ -48,7 +48,7 @@ OUTCOME_COLUMNS = (
     TableColumn("chunk", "VARCHAR", "The request it went in"),
     TableColumn("position", "BIGINT", "Its place in that request, from 0"),
     TableColumn("amount", AMOUNT, "The document's amount"),
-    TableColumn("run_id", "VARCHAR"),
+    TableColumn("run_id", "VARCHAR", "The run that recorded it"),
     TableColumn("recorded_at", TIME, "When its state was recorded"),
 )
 _CHUNKS = (
@@ -65,7 +65,7 @@ _CHUNKS = (
     TableColumn("answered_at", TIME, "When the fate of each document in it was known"),
     TableColumn("http_status", "BIGINT", "The status of the answer"),
     TableColumn("note", "VARCHAR", "What should be known of it"),
-    TableColumn("run_id", "VARCHAR"),
+    TableColumn("run_id", "VARCHAR", "The run that planned it"),
 )
 #: Tables of `posting` that are not a feed's.
 ITEMS, CHUNKS, CHANGES = "items", "chunks", "changes"
@@ -85,7 +85,7 @@ CHANGE_COLUMNS = (
     TableColumn("amount", AMOUNT, "The document's amount after it"),
     TableColumn("payload_hash", "VARCHAR", "SHA-256 of what Intacct was sent"),
     TableColumn("read_back", "BOOLEAN", "Whether the record was found so afterwards"),
-    TableColumn("run_id", "VARCHAR"),
+    TableColumn("run_id", "VARCHAR", "The run that recorded it"),
     TableColumn("recorded_at", TIME, "When its state was recorded"),
 )
 _LEDGER = (

@@ -161,6 +161,21 @@ def columns_of(node: Node, *, each_line: bool = False) -> Iterator[tuple[str, bo
             yield from columns_of(item, each_line=True)
 
 
+def fields_of(node: Node, path: str = "") -> Iterator[tuple[str, str]]:
+    """Where the columns go: (Intacct's field, the column that it has the value of)."""
+    match node:
+        case FromColumn(column):
+            yield path, column
+        case Fields(fields):
+            for name, inner in fields.items():
+                yield from fields_of(inner, f"{path}.{name}" if path else name)
+        case Items(items):
+            for inner in items:
+                yield from fields_of(inner, path)
+        case EachLine(item, _):
+            yield from fields_of(item, path)
+
+
 def repeats(node: Node) -> bool:
     """Whether a form has an item for each line of a document somewhere."""
     match node:

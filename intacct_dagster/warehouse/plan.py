@@ -53,8 +53,8 @@ PLAN_COLUMNS = (
     TableColumn("changes_key", "VARCHAR", "The record that is changed"),
     TableColumn("changes_as_of", "VARCHAR", "The change time of the record that it was made for"),
     TableColumn("plan", "VARCHAR", "The plan of the whole partition, by what it would do"),
-    TableColumn("run_id", "VARCHAR"),
-    TableColumn("planned_at", TIME),
+    TableColumn("run_id", "VARCHAR", "The run that planned it"),
+    TableColumn("planned_at", TIME, "When it was planned"),
 )
 _APPROVED = (
     TableColumn("entity", "VARCHAR"),

@@ -42,7 +42,8 @@ _KEYS_AT_ONCE = 500_000  # told apart in one go: some 20 MB
 
 _BETWEEN = "\x1f"  # stands between a column's name and the value that is amiss
 
-_OURS = (
+#: What every raw table has besides the fields of its object.
+RAW_COLUMNS = (
     TableColumn("_entity", "VARCHAR", "The entity whose session read this row: half the partition"),
     TableColumn("_day", "DATE", "The UTC day of the row's last change: the partition's other half"),
     TableColumn("_run_id", "VARCHAR", "The run that loaded this row"),
@@ -143,7 +144,7 @@ def load_raw(file: DuckDBFile, load: RawLoad, *, again: bool = False) -> LoadRes
 
 def _load(file: DuckDBFile, load: RawLoad, *, again: bool, exact: bool) -> LoadResult:
     table = table_name(load.object)
-    columns = (*(TableColumn(c.name, c.type, c.comment) for c in load.columns), *_OURS)
+    columns = (*(TableColumn(c.name, c.type, c.comment) for c in load.columns), *RAW_COLUMNS)
     with file.workbench() as bench:
         bench.connection.execute(
             f"SET memory_limit = '{_megabytes(load, exact=exact)}MB';"
@@ -232,7 +233,7 @@ def _check_request(load: RawLoad) -> None:
             "Add them to the object's `fields:` in intacct.yaml.",
         )
     names = Counter(column.name.lower() for column in load.columns)
-    names.update(column.name for column in _OURS)
+    names.update(column.name for column in RAW_COLUMNS)
     for name, times in names.items():
         if times > 1:
             same = ", ".join(c.path for c in load.columns if c.name.lower() == name)

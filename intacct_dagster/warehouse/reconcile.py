@@ -70,8 +70,8 @@ RECONCILED_COLUMNS = (
     TableColumn("lines", "BIGINT", "How many lines it has"),
     TableColumn("payload", "VARCHAR", "What Intacct would be sent; null where nothing would be"),
     TableColumn("payload_hash", "VARCHAR", "SHA-256 of the payload"),
-    TableColumn("run_id", "VARCHAR"),
-    TableColumn("reconciled_at", TIME),
+    TableColumn("run_id", "VARCHAR", "The run that reconciled it"),
+    TableColumn("reconciled_at", TIME, "When it was reconciled"),
 )
 _LEDGER = (
     TableColumn("entity", "VARCHAR"),

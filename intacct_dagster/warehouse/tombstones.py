@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ TOMBSTONES = "tombstones"
 TOMBSTONE_COLUMNS = (
     TableColumn("object", "VARCHAR", "The REST object, e.g. accounts-receivable/invoice"),
     TableColumn("entity", "VARCHAR", "The entity whose session no longer sees the record"),
-    TableColumn("key", "VARCHAR"),
+    TableColumn("key", "VARCHAR", "Intacct's key of the record"),
     TableColumn("found_at", TIME, "When the sweep began that missed it; later reads count again"),
     TableColumn("run_id", "VARCHAR", "The run of that sweep"),
     TableColumn("revived_at", TIME, "When a sweep saw the key again; null while it is gone"),
@@ -157,3 +157,15 @@ def store_sweep(file: DuckDBFile, sweep: Sweep) -> None:
                 " WHERE NOT EXISTS (FROM warehouse.meta.tombstones t WHERE t.object = b.object"
                 " AND t.entity = b.entity AND t.key = b.key AND t.found_at = b.found_at)"
             )
+
+
+def tombstones(file: DuckDBFile) -> Mapping[tuple[str, str], int]:
+    """How many records are gone, by (object, entity), as all sweeps so far found."""
+    with file.connect(read_only=True) as connection:
+        if not existing_columns(connection, CATALOG, META, TOMBSTONES):
+            return {}
+        rows = connection.execute(
+            "SELECT object, entity, count(*) FROM meta.tombstones WHERE revived_at IS NULL"
+            " GROUP BY ALL"
+        ).fetchall()
+    return {(name, entity): count for name, entity, count in rows}
