@@ -37,7 +37,15 @@ from intacct_dagster.intacct import (
     xml_access,
     xml_object,
 )
-from intacct_dagster.warehouse import Computed, CsvForm, FeedError, FeedSpec, Kind, constant
+from intacct_dagster.warehouse import (
+    Computed,
+    CsvForm,
+    FeedError,
+    FeedSpec,
+    Kind,
+    constant,
+    without_password,
+)
 
 CONFIG_VARIABLE = "INTACCT_CONFIG"
 CONFIG_FILE = "intacct.yaml"
@@ -474,7 +482,8 @@ class Feed(_Settings):
     @property
     def source(self) -> str:
         """Where its lines come from, in words."""
-        return "a query" if self.sql is not None else f"`{', '.join(self.files)}`"
+        shown = ", ".join(map(without_password, self.files))
+        return "a query" if self.sql is not None else f"`{shown}`"
 
     def spec(self, name: str) -> FeedSpec:
         """The feed as the warehouse reads it. Raises FeedError, with the key, if it cannot work."""

@@ -12,7 +12,14 @@ import dagster as dg
 import pytest
 
 from intacct_dagster.config import Entity, Posting, Schedules
-from intacct_dagster.defs import current_key, feed_key, plan_key, raw_key, reconciled_key
+from intacct_dagster.defs import (
+    build_definitions,
+    current_key,
+    feed_key,
+    plan_key,
+    raw_key,
+    reconciled_key,
+)
 from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster.warehouse import Approvals, open_state, plan_hashes, planned_documents
 from intacct_dagster_tests.code_location import (
@@ -260,6 +267,11 @@ def test_a_place_that_cannot_be_reached_is_told_and_forgets_nothing(location: Co
     told = location.tick(FILES).told
     assert "nowhere://…@host/*.csv cannot be reached" in told
     assert "pass" not in told
+    definitions = build_definitions(location.settings)
+    about = [spec.description for spec in definitions.resolve_all_asset_specs()]
+    about += [each.description for each in definitions.sensors or ()]
+    assert any("nowhere://…@host/" in str(each) for each in about)
+    assert not any("me:pass" in str(each) for each in about)
     location.settings = here
     assert location.tick(FILES).requests == []
 

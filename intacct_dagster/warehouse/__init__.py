@@ -55,7 +55,7 @@ from intacct_dagster.warehouse.feed import (
     read_feed,
 )
 from intacct_dagster.warehouse.feed_columns import feed_columns, reconciled_sources
-from intacct_dagster.warehouse.feed_folder import FeedFolder, Stamp
+from intacct_dagster.warehouse.feed_folder import FeedFolder, Stamp, without_password
 from intacct_dagster.warehouse.feed_spec import Computed, CsvForm, FeedSpec, Kind, constant
 from intacct_dagster.warehouse.kept_pages import (
     KeptLoad,
@@ -300,4 +300,5 @@ __all__ = [
     "unposted_plans",
     "unread_days",
     "unusual_days",
+    "without_password",
 ]

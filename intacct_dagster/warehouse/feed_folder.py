@@ -11,12 +11,13 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
+from fsspec.registry import known_implementations
 
 from intacct_dagster.warehouse.errors import FeedError
 from intacct_dagster.warehouse.feed_files import find_files
@@ -65,6 +66,7 @@ class FeedFolder:
         """The files that are there now, by name. Directories and hidden files are left out."""
         if self.is_elsewhere:
             return {name: stamp for name, (_, _, stamp) in self._listed().items()}
+        self._is_there()
         found: dict[str, Stamp] = {}
         for path in find_files(self.spec, self.folder):
             try:
@@ -79,6 +81,7 @@ class FeedFolder:
     def fetch(self) -> tuple[FeedSpec, Path]:
         """The spec and the folder to read the files by; brings copies up to date first."""
         if not self.is_elsewhere:
+            self._is_there()
             return self.spec, self.folder
         copies = self.inbox / self.spec.name
         copies.mkdir(parents=True, exist_ok=True)
@@ -110,6 +113,13 @@ class FeedFolder:
                 continue
         return found
 
+    def _is_there(self) -> None:
+        """A folder whose disk is not mounted is no folder from which all files vanished."""
+        for pattern in self.spec.files:
+            with self._reaching(pattern):
+                if not (self.folder / _before_wildcards(pattern)).is_dir():
+                    raise FileNotFoundError(pattern)
+
     def _listed(self) -> dict[str, tuple[Any, str, Stamp]]:
         """(file system, path, stamp) of each file by the part of its path that the patterns leave
         open."""
@@ -120,7 +130,13 @@ class FeedFolder:
                 # a listing that is kept would hide what is new
                 system.invalidate_cache()
                 found: Mapping[str, Mapping[str, Any]] = system.glob(path, detail=True)
-            parent = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
+                parent = _before_wildcards(path)
+                # An object store has buckets and no folders: without an object there is none.
+                is_tree = path.startswith("/") or "://" in path
+                place = parent if is_tree else parent.split("/")[0]
+                if not found and not system.exists(place or "/"):
+                    # A listing of what is not there is empty, as if all files had vanished.
+                    raise FileNotFoundError(place)
             for each, info in sorted(found.items()):
                 name = each.removeprefix(parent).lstrip("/")
                 if info.get("type") == "file" and not name.rpartition("/")[2].startswith("."):
@@ -130,17 +146,46 @@ class FeedFolder:
 
     @contextmanager
     def _reaching(self, where: str) -> Iterator[None]:
+        shown = without_password(where)
+        protocol = where.partition("://")[0]
         try:
             yield
-        except (OSError, ValueError, ImportError) as error:
-            shown = re.sub(r"://[^/@]*@", "://…@", where)
+        except ImportError:
+            known = known_implementations.get(protocol, {})
+            raise FeedError(
+                self.spec.name,
+                f"{shown} cannot be reached: the package that reads {protocol}:// is missing",
+                f"{known.get('err', f'Install the fsspec package for {protocol}')} "
+                "(docs/feeds.md names it).",
+                file=shown,
+            ) from None
+        except FileNotFoundError:
+            raise FeedError(
+                self.spec.name,
+                f"{shown} is not there",
+                "Check the address, and that its disk is mounted. Nothing is held to be gone.",
+                file=shown,
+            ) from None
+        except Exception as error:  # each file system has errors of its own
+            # It may keep a connection that has ended: the next look makes another.
+            with suppress(Exception):
+                fsspec.get_filesystem_class(protocol).clear_instance_cache()
             raise FeedError(
                 self.spec.name,
                 f"{shown} cannot be reached ({type(error).__name__})",
-                "Check the address, its credentials, and that the package of its protocol is "
-                "installed (s3fs for s3://, gcsfs for gs://, paramiko for sftp:// …).",
+                "Check the address, and the credentials in the environment: docs/feeds.md.",
                 file=shown,
             ) from None
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown: without the user and the password in it."""
+    return re.sub(r"://[^/]*@", "://…@", url)
+
+
+def _before_wildcards(pattern: str) -> str:
+    """The folder that a pattern begins with."""
+    return re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
 
 
 def _read_stamps(copies: Path) -> dict[str, Stamp]:
