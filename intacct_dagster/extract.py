@@ -28,6 +28,7 @@ from intacct_dagster.intacct import (
     Intacct,
     IntacctClient,
     RequestRefused,
+    Told,
     Usage,
     WalkIncomplete,
     Window,
@@ -150,12 +151,20 @@ class Extractor:
         if self._kept_pages is not None:
             self._kept_pages.prune()
 
-    def extract(self, what: ObjectSettings, entity: str, days: Iterable[date]) -> Extracted:
+    def extract(
+        self,
+        what: ObjectSettings,
+        entity: str,
+        days: Iterable[date],
+        *,
+        told: Told | None = None,
+    ) -> Extracted:
         """Walks and loads `what` of `entity` for UTC days of `audit.modifiedDateTime`.
 
         Adjacent days are one walk, with the days to look back to before them. Each day's partition
         is replaced as a whole, also by nothing; a failure leaves the partitions of its range as
-        they were. Raises IntacctError and WarehouseError.
+        they were. `told` hears of the rows of a walk as they come, on this thread. Raises
+        IntacctError and WarehouseError.
         """
         client = self._intacct.entity(entity)
         asked = sorted(set(days))
@@ -163,7 +172,10 @@ class Extractor:
             shape = self._catalogue.learn(client, [what])[what.name]
             by_days = shape.dated or shape.parent is not None
             read = self._with_look_back(asked) if by_days else asked
-            done = [self._extract_range(client, what, shape, each) for each in ranges_of_days(read)]
+            done = [
+                self._extract_range(client, what, shape, each, told)
+                for each in ranges_of_days(read)
+            ]
         rows = {day: count for each in done for day, count in each.rows_by_day.items()}
         return Extracted(
             object=what.name,
@@ -255,7 +267,12 @@ class Extractor:
         return _midnight((now - timedelta(days=31 * months)).date())
 
     def _extract_range(
-        self, client: IntacctClient, what: ObjectSettings, shape: Shape, days: Sequence[date]
+        self,
+        client: IntacctClient,
+        what: ObjectSettings,
+        shape: Shape,
+        days: Sequence[date],
+        told: Told | None,
     ) -> _Range:
         entity = client.entity_id or ""
         window, read_until = self._window(what, shape, entity, days)
@@ -265,7 +282,7 @@ class Extractor:
         paths = [column.path for column in (*shape.columns, *shape.got)]
         with self._spool("days", what.name, entity, f"{window} {days[-1]} {paths}") as spool:
             began = self._began(spool)
-            pages = self._read(client, what, shape, window, spool / "pages")
+            pages = self._read(client, what, shape, window, spool / "pages", told)
             walking = time.monotonic() - started
             load = RawLoad(
                 object=what.name,
@@ -300,6 +317,7 @@ class Extractor:
         shape: Shape,
         window: Window | None,
         into: Path,
+        told: Told | None,
     ) -> _Pages:
         paths = [column.path for column in shape.columns]
         if shape.parent is None or window is None:
@@ -307,7 +325,9 @@ class Extractor:
                 today = self._now().date()
                 walked = client.read_periods(what.name, paths, self._start_date, today, into=into)
             else:
-                walked = client.walk(what.name, paths, window, into=into, page_size=self._page_size)
+                walked = client.walk(
+                    what.name, paths, window, into=into, page_size=self._page_size, told=told
+                )
             proof = walked.proof
             files, keys, left = walked.files, proof.distinct_keys, 0
             if shape.got:
@@ -341,6 +361,7 @@ class Extractor:
             page_size=self._page_size,
             complete=complete,
             completed=[column.path for column in shape.got],
+            told=told,
         )
         keys = lines.joined.keys
         return _Pages(

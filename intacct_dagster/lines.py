@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from intacct_dagster.catalogue import Parent
-from intacct_dagster.intacct import CHANGED, IntacctClient, WalkResult, Window
+from intacct_dagster.intacct import CHANGED, IntacctClient, Told, WalkResult, Window
 from intacct_dagster.pages import page_bytes
 from intacct_dagster.warehouse import LinesOfDocuments, Warehouse, join_lines
 
@@ -55,11 +55,13 @@ def read_lines(
     page_size: int,
     complete: Callable[[Sequence[Path]], Sequence[Path]],
     completed: Sequence[str],
+    told: Told | None = None,
 ) -> LinesRead:
     """The lines `object` of the documents that changed in `window`, with the fields `paths`.
 
     `complete` is given their pages, and gives pages that have the fields `completed` as well.
-    Goes on where it was interrupted, if it finds its own pages `into`. Raises what walks raise.
+    `told` hears of the rows read, where that is one walk. Goes on where it was interrupted, if it
+    finds its own pages `into`. Raises what walks raise.
     """
     before: WalkResult | None = None
     if parent.reached:
@@ -71,6 +73,7 @@ def read_lines(
                 into=into / "lines",
                 page_size=page_size,
                 changed=parent.changed,
+                told=told,
             )
         ]
     else:

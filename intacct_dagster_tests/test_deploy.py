@@ -120,22 +120,55 @@ def test_a_run_of_many_days_tells_how_far_it_is_and_what_is_left(tmp_path: Path)
         assert run.tags[PROGRESS_TAG].startswith("2 of 2 parts of 2 days in")
 
 
+class Told:
+    """What is told in the log of a run, and in its tag."""
+
+    run = dg.DagsterRun("job", run_id="one")
+
+    def __init__(self) -> None:
+        self.logged: list[str] = []
+        self.tags: list[str] = []
+        self.log = self.instance = self
+
+    def info(self, text: str) -> None:
+        self.logged.append(text)
+
+    def add_run_tags(self, _run: str, tags: dict[str, str]) -> None:
+        self.tags.append(tags[PROGRESS_TAG])
+
+
+def test_of_a_long_walk_rows_and_time_left_are_told_every_few_seconds() -> None:
+    context, now = Told(), 0.0
+    progress = Progress(context, 2, 1, clock=lambda: now)  # type: ignore[arg-type]
+    lines, short = progress.of("E110 lines"), progress.of("E110 short")
+    for second in range(41):
+        now = float(second)
+        lines(4_000 * (1 + second), 1_000_000)
+        short(10, 10)
+        progress.look()
+    assert context.logged[0] == (
+        "E110 lines: 24,000 of 1,000,000 rows, 4,000 rows/s, about 4 min left"
+    )
+    assert len(context.logged) == 40 / 5
+    assert context.tags[-1] == context.logged[-1]
+
+    now = 50.0
+    lines(4_000, 1_000_000)  # it begins again
+    now = 60.0
+    lines(8_000, 1_000_000)
+    progress.look()
+    assert context.logged[-1].endswith("8,000 of 1,000,000 rows, 400 rows/s, about 41 min left")
+    progress.one_more("E110 lines")
+    now = 90.0
+    progress.look()
+    assert "8,000 of" in context.logged[-1], "nothing is told of what is over"
+
+
 def test_what_is_left_is_estimated_from_what_is_done() -> None:
-    told: list[str] = []
-
-    class Context:
-        run = dg.DagsterRun("job", run_id="one")
-
-        class instance:  # noqa: N801
-            @staticmethod
-            def add_run_tags(_run: str, tags: dict[str, str]) -> None:
-                told.append(tags[PROGRESS_TAG])
-
-        class log:  # noqa: N801
-            info = staticmethod(lambda _text: None)
-
+    context = Told()
+    told = context.tags
     times = iter([0.0, 60.0, 90.0, 300.0])
-    progress = Progress(Context(), 3, 730, clock=lambda: next(times))  # type: ignore[arg-type]
+    progress = Progress(context, 3, 730, clock=lambda: next(times))  # type: ignore[arg-type]
     for _ in range(3):
         progress.one_more()
     assert told == [

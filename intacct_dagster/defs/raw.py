@@ -1,7 +1,7 @@
 """Raw assets: each object as Intacct answered, by entity and day of change."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, NoReturn
@@ -11,7 +11,7 @@ import dagster as dg
 from intacct_dagster.config import ObjectSettings, Settings
 from intacct_dagster.defs.failures import in_words, is_weather, retry_run
 from intacct_dagster.defs.partitions import days_by_entity, entity_days, partition_key, told_last
-from intacct_dagster.defs.progress import Progress
+from intacct_dagster.defs.progress import SECONDS, Progress
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.source_code import made_by
 from intacct_dagster.defs.tables import column_schema, relation, spent, table_rows
@@ -78,12 +78,20 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
         for entity, days in asked.items():
             # More threads than requests may be in flight: while some load, others read.
             with ThreadPoolExecutor(max_workers=2 * settings.limits.concurrency) as pool:
+                names = {key: f"{entity} {objects[key].name}" for key in selected}
                 futures = {
-                    key: pool.submit(extractor.extract, objects[key], entity, days)
-                    for key in selected
+                    key: pool.submit(
+                        extractor.extract, objects[key], entity, days, told=progress.of(name)
+                    )
+                    for key, name in names.items()
                 }
-                for _ in as_completed(futures.values()):
-                    progress.one_more()
+                name_of = {future: names[key] for key, future in futures.items()}
+                going = set(name_of)
+                while going:  # ends: every walk is bounded
+                    over, going = wait(going, SECONDS, FIRST_COMPLETED)
+                    for future in over:
+                        progress.one_more(name_of[future])
+                    progress.look()
             for key, future in futures.items():
                 error = future.exception()
                 if isinstance(error, IntacctError | WarehouseError):

@@ -33,7 +33,7 @@ from intacct_dagster.intacct.reasons import Reason, explain
 from intacct_dagster.intacct.session import RefreshStep, RefreshWatch, StoredSession
 from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.intacct.usage import Usage
-from intacct_dagster.intacct.walk import CHANGED, Proof, WalkResult, Window
+from intacct_dagster.intacct.walk import CHANGED, Proof, Told, WalkResult, Window
 from intacct_dagster.intacct.xml_gateway import XmlAccess, xml_access
 from intacct_dagster.intacct.xml_names import (
     instead_of,
@@ -88,6 +88,7 @@ __all__ = [
     "StoredSession",
     "Throttled",
     "TokenStore",
+    "Told",
     "Usage",
     "WalkIncomplete",
     "WalkResult",

@@ -42,7 +42,7 @@ from intacct_dagster.intacct.session import RefreshWatch, Session, StoredSession
 from intacct_dagster.intacct.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.intacct.transport import Answer, Kind, Transport
 from intacct_dagster.intacct.usage import Meter, Usage
-from intacct_dagster.intacct.walk import CHANGED, WalkResult, Window, discard, walk
+from intacct_dagster.intacct.walk import CHANGED, Told, WalkResult, Window, discard, walk
 from intacct_dagster.intacct.xml_gateway import (
     LARGEST_XML_PAGE,
     XmlAccess,
@@ -388,15 +388,16 @@ class IntacctClient:
         page_size: int = LARGEST_PAGE,
         changed: str = CHANGED,
         filters: Sequence[Filter] = (),
+        told: Told | None = None,
     ) -> WalkResult:
         """Every row of `object` that changed in `window`, proven complete, as files under `into`.
 
         Without a window it is every row there is. `key`, `changed` (the path of the change time)
         and `entity.id` are read with it (without a window, `key`). All `filters` must hold for a
-        row as well. `into` is the caller's to delete; a walk that
-        was interrupted goes on where it finds its own pages there. Raises WalkIncomplete and
-        WrongEntity besides, also where no row tells but the session is not in the entity; then
-        nothing is left in it.
+        row as well. `told` hears, page by page, of the rows read and expected. `into` is the
+        caller's to delete; a walk that was interrupted goes on where it finds its own pages there.
+        Raises WalkIncomplete and WrongEntity besides, also where no row tells but the session is
+        not in the entity; then nothing is left in it.
         """
         rank = self._lanes.rank()
 
@@ -417,6 +418,7 @@ class IntacctClient:
             submit=submit,
             # one more than can be in flight, so that none is idle while a page is looked at
             ahead=self._lanes.number + 1 if self._lanes.number > 1 else 0,
+            told=told,
         )
         self._meter.add(Usage(rows=result.proof.distinct_keys))
         if xml_object(object) is not None:  # each answer has told which entity it is of

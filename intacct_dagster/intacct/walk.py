@@ -94,6 +94,8 @@ class WalkResult:
 
 Ask = Callable[[Query], QueryPage]
 Submit = Callable[[Query], "Future[QueryPage]"]
+Told = Callable[[int, int], object]
+"""Is told how many rows were read, and how many Intacct counted."""
 
 
 _Key = Annotated[str, msgspec.Meta(min_length=1)]
@@ -223,12 +225,14 @@ def walk(
     submit: Submit | None = None,
     ahead: int = 0,
     clock: Callable[[], float] = monotonic,
+    told: Told | None = None,
 ) -> WalkResult:
     """Reads `window` of `object` into files under `into`; None reads all rows, by key.
 
     `changed` is the path of the change time that the window is of; `filters` narrow what is read.
     With `submit`, which begins to `ask` and gives what will be the page, up to `ahead` pages are
     asked for before it is their turn: fewer where they come in less time (seconds of `clock`).
+    After each page `told` is called with the rows read so far and those expected.
 
     Pages cannot be got at before they are proven. A walk that was interrupted, by what `ask`
     raises or by the end of the process, goes on from its last whole page when it is asked for
@@ -258,7 +262,7 @@ def walk(
             # A line more costs a hundredth of what a new file in place of the old one does.
             with closing(early), (into / _PROGRESS_FILE).open("ab", buffering=0) as lines:
                 attempt = _Attempt(
-                    ask, early, query, window, changed, about, folder, progress, lines
+                    ask, early, query, window, changed, about, folder, progress, lines, told
                 )
                 total_count = attempt.run()
         except _NotProven as not_proven:
@@ -492,8 +496,10 @@ class _Attempt:
         folder: Path,
         progress: _Progress,
         lines: RawIOBase,
+        told: Told | None = None,
     ) -> None:
         self._ask = ask
+        self._told = told
         self._ahead = ahead
         self._query = query
         self._window = window
@@ -681,6 +687,8 @@ class _Attempt:
 
     def _save(self) -> None:
         self._lines.write(msgspec.json.encode(self._at) + b"\n")
+        if self._told is not None:
+            self._told(self._at.distinct, self._at.count_before)
 
     def _remember_second(self) -> None:
         """After an interruption: the keys of the last second, from the files that hold it."""
