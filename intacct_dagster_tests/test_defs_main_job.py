@@ -46,6 +46,7 @@ from intacct_dagster_tests.code_location import (
     code_location,
     failure,
 )
+from intacct_dagster_tests.state_stores import STORES, empty_store
 
 INVOICE = "accounts-receivable/invoice"
 FIRST = LAST_DAY - timedelta(days=1)
@@ -61,9 +62,12 @@ CHECKS = (
 )
 
 
-@pytest.fixture
-def location(tmp_path: Path) -> Iterator[CodeLocation]:
-    with code_location(tmp_path, days=2, start_date=FIRST) as location:
+@pytest.fixture(params=STORES)
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CodeLocation]:
+    with (
+        empty_store(request.param, tmp_path) as state,
+        code_location(tmp_path, days=2, start_date=FIRST, state=state) as location,
+    ):
         yield location
 
 
