@@ -280,7 +280,7 @@ class PostingEngine:
         match_on: str,
         items: Iterable[Item],
         *,
-        documents: Callable[[], int],
+        documents: int,
         run_id: str,
         chunk_size: int,
         chunk_bytes: int = 4_000_000,
@@ -290,8 +290,8 @@ class PostingEngine:
         """Plans and sends at once: what is on disk goes out while more of it is planned.
 
         `items` come by (day, source id), each once, and are about as many as `documents` says; only
-        some of them are in memory at a time, and neither is asked for before the session is being
-        proven. Otherwise as `plan` and `send`, and in one turn.
+        some of them are in memory at a time, and the first is asked for when the session is proven.
+        Otherwise as `plan` and `send`, and in one turn.
         """
         there: dict[str, Sequence[str]] = {}
 
@@ -302,7 +302,7 @@ class PostingEngine:
         def planned() -> Iterator[str]:
             with ThreadPoolExecutor(1) as meanwhile:
                 proven = meanwhile.submit(prove)
-                look = self._look(object, match_on, documents(), known_until)
+                look = self._look(object, match_on, documents, known_until)
             proven.result()
             for part in _parts(items, chunk_size * _PLANNED_AT_ONCE):
                 with self._step(Step.LOOK):

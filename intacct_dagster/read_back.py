@@ -260,8 +260,9 @@ class Alongside:
         if not documents or first_key is None:
             return
         self._waiting.append((len(first_key), first_key, chunk_id, documents))
-        under_way = self._reader.in_flight * max(number for *_, number in self._waiting)
-        # the chunks that were under way together have keys among each other's
+        # The chunks that were under way together have keys among each other's: as many as were
+        # sent, and as many again whose answer waited to be written down.
+        under_way = 2 * self._reader.in_flight * max(number for *_, number in self._waiting)
         if sum(number for *_, number in self._waiting) >= LARGEST_PAGE + under_way:
             self._begin()
 

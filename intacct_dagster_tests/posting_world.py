@@ -238,7 +238,7 @@ class World:
             INVOICE,
             "referenceNumber",
             sorted(items, key=lambda item: item.source_id),
-            documents=lambda: len(items),
+            documents=len(items),
             run_id="run",
             chunk_size=size,
         )
@@ -295,7 +295,7 @@ class World:
                 )
                 for each in changes
             ],
-            documents=lambda: len(changes),
+            documents=len(changes),
             run_id="run",
             chunk_size=size,
         )

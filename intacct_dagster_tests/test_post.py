@@ -386,7 +386,7 @@ def test_a_posting_of_any_length_has_the_same_few_documents_in_memory(world: Wor
         INVOICE,
         "referenceNumber",
         documents(),
-        documents=lambda: 300,
+        documents=300,
         run_id="run",
         chunk_size=3,
     )
@@ -403,7 +403,7 @@ def test_what_is_in_intacct_by_now_is_told_and_not_posted(world: World, tmp_path
         INVOICE,
         "referenceNumber",
         [world.item("S1"), world.item("S2")],
-        documents=lambda: 2,
+        documents=2,
         run_id="run",
         chunk_size=1,
     )
@@ -427,7 +427,7 @@ def test_documents_that_cannot_be_read_end_a_posting_that_goes_on_next_time(worl
             INVOICE,
             "referenceNumber",
             breaks(),
-            documents=lambda: 6,
+            documents=6,
             run_id="run",
             chunk_size=2,
         )

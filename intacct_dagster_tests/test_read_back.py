@@ -162,8 +162,9 @@ def test_what_was_posted_is_read_back_while_more_is_being_posted(by_pages: World
 
     with Reader(by_pages.intacct.entity("E110"), by_pages.ledger, INVOICE).alongside() as proof:
         proof.posted("of the future", 4_000, "9" * 20)
-        proof.posted(first, 3, posted[0].intacct_key)
         proof.posted("and later", 4_000, "99" * 20)
+        proof.posted(first, 3, posted[0].intacct_key)
+        proof.posted("and later still", 4_000, "999" * 20)
 
     read = {each.source_id for each in by_pages.entries() if each.read_back_at}
     assert read == {each.source_id for each in posted[1:]}, "one is gone; the others were not asked"

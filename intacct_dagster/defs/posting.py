@@ -48,6 +48,7 @@ from intacct_dagster.warehouse import (
     Proof,
     Request,
     ToPost,
+    numbers_planned,
     plan_hash,
     plan_hashes,
     planned_documents,
@@ -160,6 +161,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             )
             _approve(approvals, name, plan_of_run, config.approve)
         needed = settings.posting.approval == "required"
+        numbers = plainly(settings, numbers_planned, warehouse.warehouse, name, partitions_of(days))
 
         def to_entity(entity: str, plan: Callable[[], ToPost]) -> list[Done]:
             return [part(entity, action, plan) for action in actions]
@@ -186,7 +188,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                     feed.object,
                     feed.match_on,
                     documents(),
-                    documents=lambda: plan().number.get((entity, action), 0),
+                    documents=numbers.get((entity, action), 0),
                     run_id=context.run.run_id,
                     chunk_size=settings.limits.chunk_size,
                     chunk_bytes=settings.limits.chunk_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -238,18 +238,17 @@ def planned_documents(
 
 @dataclass(frozen=True)
 class ToPost:
-    """The documents that may be posted now: `number` by (entity, action), action create or change.
+    """The documents that may be posted now, on disk, not in memory.
 
-    They lie on disk, not in memory. `changed` is how many others could be, if the plan had them as
-    they were reconciled last.
+    `changed` is how many others could be, if the plan had them as they were reconciled last.
     """
 
-    number: Mapping[tuple[str, str], int]
     changed: int
     _connection: DuckDBPyConnection
 
     def documents(self, entity: str, action: str) -> Iterator[Item]:
-        """Those of an entity, by (day, source id). Several threads may read at once."""
+        """Those of an entity to create or change (the action), by (day, source id). Several threads
+        may read at once."""
         rows = self._connection.cursor().execute(
             "SELECT _day, source_id, amount, payload, change, changes_key, changes_as_of"
             " FROM memory.main.to_post WHERE _entity = ? AND action = ? ORDER BY _day, source_id",
@@ -311,19 +310,34 @@ def to_post(
                     for each in (*columns, "changes_key", "changes_as_of")
                 )
                 bench.stage("to_post", f"SELECT {nothing} WHERE false")
-        counts = connection.execute(
-            "SELECT _entity, action, count(*), count(DISTINCT source_id) FROM memory.main.to_post"
-            " GROUP BY ALL"
+        twice = connection.execute(
+            "SELECT _entity FROM memory.main.to_post GROUP BY _entity, action"
+            " HAVING count(*) <> count(DISTINCT source_id) ORDER BY _entity"
         ).fetchall()
-        for entity, _, number, different in counts:
-            if number != different:
-                raise FeedError(
-                    feed,
-                    f"a source id of {entity} is planned on two days",
-                    "Materialize the feed and its plan again for both.",
-                )
-        numbers = {(entity, action): number for entity, action, number, _ in counts}
-        yield ToPost(numbers, changed, connection)
+        if twice:
+            raise FeedError(
+                feed,
+                f"a source id of {twice[0][0]} is planned on two days",
+                "Materialize the feed and its plan again for both.",
+            )
+        yield ToPost(changed, connection)
+
+
+def numbers_planned(
+    file: DuckDBFile, feed: str, partitions: Collection[Partition]
+) -> dict[tuple[str, str], int]:
+    """How many documents of the plan no gate holds, by (entity, action): create or change."""
+    with file.workbench() as bench:
+        stage_partitions(bench.connection, partitions)
+        with bench.attached(read_only=True) as connection:
+            if not existing_columns(connection, CATALOG, PLAN, feed):
+                return {}
+            counts = connection.execute(
+                f"SELECT _entity, action, count(*) FROM {identifier(CATALOG, PLAN, feed)}"
+                " SEMI JOIN memory.main.partitions AS these"
+                " ON these.entity = _entity AND these.day = _day WHERE gate IS NULL GROUP BY ALL"
+            ).fetchall()
+    return {(entity, action): number for entity, action, number in counts}
 
 
 def find_twins(
