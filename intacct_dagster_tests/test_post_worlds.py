@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from intacct_dagster.intacct import BatchAnswer, IntacctError, OutcomeUnknown
@@ -227,12 +228,7 @@ class OtherPositions(PostingEngine):
         answer = super()._create(chunk)
         last = len(answer.outcomes) - 1
         turned = tuple(
-            type(outcome)(
-                **{
-                    **{name: getattr(outcome, name) for name in outcome.__dataclass_fields__},
-                    "position": last - outcome.position,
-                }
-            )
+            msgspec.structs.replace(outcome, position=last - outcome.position)
             for outcome in answer.outcomes
         )
         return BatchAnswer(answer.http_status, turned, answer.whole, answer.replayed)

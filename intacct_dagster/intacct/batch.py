@@ -39,8 +39,7 @@ class Created(msgspec.Struct, frozen=True, gc=False):
     href: str | None
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Intacct refused the item at this position (from 0); it was not created.
 
     `field` is a JSON pointer into the item ("/lines/0/glAccount") if Intacct named one.
