@@ -331,6 +331,8 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
 @click.option("--grant", type=click.Choice(["client_credentials", "authorization_code"]))
 @click.option("--client-id", help="Of the registered application.")
 @click.option("--discover", metavar="USER", help="Top-level user who lists the entities.")
+@click.option("--redirect-uri", metavar="URL", help="Where Sage sends a browser after a consent.")
+@click.option("--paste", is_flag=True, help="Paste that address, over SSH for example.")
 @click.option(
     "--entity", "entities", metavar="ID=USER", multiple=True, help="An entity and its Sage user."
 )
@@ -358,6 +360,8 @@ def init(
     grant: str | None,
     client_id: str | None,
     discover: str | None,
+    redirect_uri: str | None,
+    paste: bool,
     entities: tuple[str, ...],
     modules: tuple[str, ...],
     objects: tuple[str, ...],
@@ -370,7 +374,8 @@ def init(
 
     The client secret is asked for, or comes from INTACCT_CLIENT_SECRET: no option takes it, because
     everybody on a machine sees a command line. Objects are counted once each, to tell what they
-    cost in API transactions.
+    cost in API transactions. With authorization_code, the user of --discover consents in a browser
+    first; that session is ended again.
     """
     from intacct_dagster.init_cli import Answers
     from intacct_dagster.init_cli import init as write
@@ -383,6 +388,8 @@ def init(
         client_id=client_id,
         start=start_date.date() if start_date else None,
         discover=discover,
+        redirect_uri=redirect_uri,
+        paste=paste,
         entities=entities,
         objects=objects,
         modules=modules,

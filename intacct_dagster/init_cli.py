@@ -1,7 +1,8 @@
 """`intacct-dagster init`: an intacct.yaml and an .env for a company, asked for or given by flags.
 
 Nothing is written before the company was asked whether it all fits, as far as it can be asked: with
-client_credentials it can; with authorization_code nobody has consented yet.
+client_credentials it can; with authorization_code once a top-level user has consented to that, and
+their session is ended again before anything is written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,15 +22,18 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from intacct_dagster.config import CONFIG_FILE, DIMENSIONS, ConfigError, read_settings
+from intacct_dagster.config import CONFIG_FILE, DIMENSIONS, Auth, ConfigError, read_settings
+from intacct_dagster.consenting import asking
 from intacct_dagster.intacct import (
     CHANGED,
     LARGEST_PAGE,
     AccessDenied,
+    AuthorizationCode,
     ClientCredentials,
     Filter,
     Intacct,
     IntacctClient,
+    IntacctError,
     Query,
     RequestRefused,
 )
@@ -37,6 +42,7 @@ from intacct_dagster.warehouse import keep_token_key
 SAGE: Final = "https://api.intacct.com/ia/api/v1"
 SECRET: Final = "INTACCT_CLIENT_SECRET"  # noqa: S105 - the name of a variable
 CLIENT: Final = "INTACCT_CLIENT_ID"
+REDIRECT_URI: Final = str(Auth.model_fields["redirect_uri"].default)
 
 #: What most companies begin with.
 USUAL: Final = (
@@ -67,7 +73,10 @@ class Answers:
     grant: str | None = None
     client_id: str | None = None
     start: date | None = None
+    redirect_uri: str | None = None
     discover: str | None = None
+    paste: bool = False
+    """Whether the address that a browser is sent back to is pasted, instead of listened for."""
     entities: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
@@ -155,20 +164,18 @@ def _fill_in(answers: Answers, ask: bool) -> None:
 
 def _choose(answers: Answers, ask: bool) -> tuple[dict[str, str], list[str]]:
     """The users by entity, and the objects."""
-    if answers.grant != "client_credentials":
-        if answers.discover:
-            raise ConfigError(
-                "--discover needs a session, and with authorization_code nobody has consented yet: "
-                "name the entities with --entity E110=user."
-            )
-        users = _users(answers, ask, {})
-        click.echo("What objects cost is not counted: nobody has consented yet.")
-        return users, _objects(answers, ask, None, users)
-    grant = ClientCredentials(answers.client_id or "", answers.secret or "")
     top = answers.discover
     if top is None and ask and not answers.entities:
-        told = "Top-level user who may list the entities (empty: name them by hand)"
+        consents = ", and consents in a browser" if answers.grant == "authorization_code" else ""
+        told = f"Top-level user who may list the entities{consents} (empty: name them by hand)"
         top = click.prompt(told, default="", show_default=False) or None
+    if answers.grant == "authorization_code":
+        if top is not None:
+            return _choose_with_consent(answers, ask, top)
+        users = _users(answers, ask, {})
+        click.echo("What objects cost is not counted: nobody has consented (--discover USER does).")
+        return users, _objects(answers, ask, None, users)
+    grant = ClientCredentials(answers.client_id or "", answers.secret or "")
     with Intacct(answers.company or "", answers.base_url or "", grant, {}) as company:
         names = _discovered(company.top_level(top)) if top else {}
     users = _users(answers, ask, names, default=top)
@@ -177,6 +184,36 @@ def _choose(answers: Answers, ask: bool) -> tuple[dict[str, str], list[str]]:
             company.entity(entity).open_session()
         client = company.top_level(top) if top else company.entity(next(iter(users)))
         return users, _objects(answers, ask, client, users)
+
+
+def _choose_with_consent(answers: Answers, ask: bool, top: str) -> tuple[dict[str, str], list[str]]:
+    """The same, asked with a session that the top-level user consents to, and that ends here."""
+    redirect_uri = answers.redirect_uri or REDIRECT_URI
+    grant = AuthorizationCode(answers.client_id or "", answers.secret or "", redirect_uri)
+    with Intacct(answers.company or "", answers.base_url or "", grant, {}) as company:
+        consent = company.ask_consent_of(top)
+        click.echo(
+            f"Log in to Sage Intacct as {top}, and allow the access: it lists the entities and "
+            f"counts the objects, and is ended again. Sage ends other sessions of {top} with it."
+        )
+        with asking(redirect_uri, paste=answers.paste) as code_of:
+            code = code_of(consent)
+        company.enter_top_level(top, consent, code=code, state=consent.state)
+        try:
+            client = company.top_level(top)
+            names = _discovered(client)
+            if not ask and not answers.entities:
+                listed = ", ".join(f"{entity} ({name})" for entity, name in names.items())
+                raise ConfigError(
+                    f"The company has: {listed}. With authorization_code each needs a Sage user of "
+                    "its own, because a user's second consent silently ends the first: name them "
+                    "with --entity E110=user."
+                )
+            users = _users(answers, ask, names)
+            return users, _objects(answers, ask, client, users)
+        finally:
+            with suppress(IntacctError):  # it would end by itself, twelve hours later
+                company.revoke(top, None)
 
 
 def _discovered(client: IntacctClient) -> dict[str, str]:
@@ -284,6 +321,7 @@ auth:
   grant: {answers.grant}
   client_id: ${{{CLIENT}}}
   client_secret: ${{{SECRET}}}
+{f"  redirect_uri: {answers.redirect_uri}" + chr(10) if answers.redirect_uri else ""}\
 {"  session_key: keyring" + chr(10) if answers.keyring else ""}\
 entities:                           # each with the Sage user that may see it
 {entities}

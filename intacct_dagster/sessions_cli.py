@@ -5,9 +5,7 @@ No token, code or secret is printed.
 
 from __future__ import annotations
 
-import os
-import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import click
@@ -17,19 +15,9 @@ from rich.table import Table
 
 from intacct_dagster.company import company_of, key_folder, prove
 from intacct_dagster.config import ConfigError, Settings, load_settings
-from intacct_dagster.intacct import (
-    Consent,
-    IntacctError,
-    NotThisConsent,
-    StoredSession,
-    code_from,
-    is_loopback,
-    listening,
-)
+from intacct_dagster.consenting import asking
+from intacct_dagster.intacct import IntacctError, StoredSession
 from intacct_dagster.warehouse import keep_token_key
-
-#: How often a wrong address may be pasted.
-TRIES = 5
 
 
 def authorize(
@@ -60,17 +48,14 @@ def authorize(
             return
         for entity in entities:
             intacct.ask_consent(entity)  # refuses before anything is opened
-        remote = bool(os.environ.get("SSH_CONNECTION")) and not os.environ.get("DISPLAY")
-        wait: Callable[[Consent, float], str] = _pasted
-        if is_loopback(settings.auth.redirect_uri) and not (paste or remote):
-            wait = stack.enter_context(listening(settings.auth.redirect_uri))
+        code_of = stack.enter_context(
+            asking(settings.auth.redirect_uri, paste=paste, browser=browser, timeout=timeout)
+        )
         for entity in entities:
             user = settings.users[entity]
             consent = intacct.ask_consent(entity)
             click.echo(f"{entity}: log in to Sage Intacct as {user}, and allow the access.")
-            if wait is _pasted or not browser or not webbrowser.open(consent.url):
-                click.echo(f"Open this page, in a private window:\n\n  {consent.url}\n")
-            code = wait(consent, timeout)
+            code = code_of(consent)
             intacct.exchange_code(entity, consent, code=code, state=consent.state)
             prove(settings, intacct, entity)
             click.echo(f"{entity}: {user} is authorized; the session is kept, encrypted.")
@@ -83,19 +68,6 @@ def _known(settings: Settings, entities: Sequence[str]) -> None:
         raise ConfigError(
             f"There is no entity {unknown[0]}; intacct.yaml has: {', '.join(settings.users)}."
         )
-
-
-def _pasted(consent: Consent, _seconds: float) -> str:
-    click.echo(
-        "The browser is then sent to an address that may not open: that is all right. Copy it from "
-        "the address bar, and paste it here (it is not shown)."
-    )
-    for _ in range(TRIES):
-        try:
-            return code_from(click.prompt("Address", hide_input=True, err=True), consent)
-        except NotThisConsent as error:
-            click.echo(str(error), err=True)
-    raise ConfigError("That was no address of this consent. Run the command again.")
 
 
 def make_key() -> None:

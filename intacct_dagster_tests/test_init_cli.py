@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from intacct_dagster.cli import main
 from intacct_dagster.config import load_settings
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox, serve
+from intacct_dagster_tests.consent import Person
 
 CUSTOMER = "accounts-receivable/customer"
 
@@ -82,6 +84,74 @@ def test_what_a_person_answers_is_what_is_written(served: RunningSandbox, folder
     assert "time/timesheet-line" not in names
 
 
+@pytest.fixture
+def back(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Options for a consent that comes back to this machine, over a port that is free."""
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}/callback"
+    return "--grant", "authorization_code", "--discover", "top", "--redirect-uri", uri
+
+
+def consenting(monkeypatch: pytest.MonkeyPatch, *users: str) -> Person:
+    person = Person(*users)
+    monkeypatch.setattr("webbrowser.open", person.open)
+    return person
+
+
+def test_a_top_level_user_consents_to_the_discovery_and_to_nothing_more(
+    served: RunningSandbox,
+    folder: Path,
+    back: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    revoked: list[str] = []
+    revoke = served.books.tokens.revoke
+
+    def watched(asked: Mapping[str, str]) -> None:
+        revoked.append(asked["token"])
+        revoke(asked)
+
+    monkeypatch.setattr(served.books.tokens, "revoke", watched)
+    person = consenting(monkeypatch, "top")
+    asked = "\n".join(["non-production", "2026-10-01", "usa", "can", "-", "-"])
+    with person.waited_for():
+        result = init(served, *back, "--object", CUSTOMER, asked=asked + "\n")
+    assert result.exit_code == 0, result.output
+    assert "User of E110 (United States)" in result.output
+    assert "History from 2026-10-01 on" in result.output, "objects are counted as well"
+    settings = load_settings()
+    assert settings.users == {"E110": "usa", "E120": "can"}
+    assert settings.auth.redirect_uri == back[-1]
+    assert len(revoked) == 1
+    assert sorted(path.name for path in folder.iterdir()) == [".env", "intacct.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("who", "told"),
+    [
+        ("top", "The company has: E110 (United States), E120 (Canada)"),
+        ("usa", "usa consented, and not top"),
+    ],
+)
+def test_a_consent_that_does_not_lead_to_users_leads_on(
+    served: RunningSandbox,
+    folder: Path,
+    back: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    who: str,
+    told: str,
+) -> None:
+    person = consenting(monkeypatch, who)
+    with person.waited_for():
+        result = init(served, *back)
+    assert result.exit_code == 1
+    assert told in " ".join(result.output.split())
+    assert list(folder.iterdir()) == []
+
+
 def test_nothing_is_overwritten_unasked(served: RunningSandbox, folder: Path) -> None:
     file = folder / "intacct.yaml"
     file.write_text("mine\n")
@@ -124,7 +194,6 @@ def test_only_its_owner_may_read_the_secret_and_any_secret_comes_back(
             ("--entity", "E110=usa", "--object", "accounts-receivable/custmer"),
             "Did you mean accounts-receivable/customer",
         ),
-        (("--grant", "authorization_code", "--discover", "top"), "nobody has consented yet"),
     ],
     ids=lambda value: "-".join(value).strip("-") if isinstance(value, tuple) else "",
 )

@@ -221,6 +221,28 @@ class Intacct:
             entity=entity,
         )
 
+    def ask_consent_of(self, user: str) -> Consent:
+        """The page on which a user consents at the top level, for authorization_code."""
+        if not isinstance(self._grant, AuthorizationCode):
+            raise TypeError("client_credentials needs no consent")
+        return ask_consent(self._transport.base_url, self._grant)
+
+    def enter_top_level(self, user: str, consent: Consent, *, code: str, state: str) -> None:
+        """Ends such a consent: `top_level(user)` works from then on.
+
+        Raises AuthenticationRefused, also if `state` is not the one that was sent, or if somebody
+        else consented; then nothing is kept.
+        """
+        session = self._session(user, None)
+        token, who = session.swap_code(consent, code=code, state=state)
+        if who not in (None, user):
+            raise AuthenticationRefused(
+                f"{who} consented, and not {user}: the browser was logged in as {who}.",
+                remedy="Log out of Sage Intacct in the browser, or use a private window, and run "
+                "the command again.",
+            )
+        session.keep(token)
+
     def stored_sessions(self) -> list[StoredSession]:
         """All sessions of this company and application that are kept, and those that are missing.
 
