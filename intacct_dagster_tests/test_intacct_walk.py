@@ -360,6 +360,19 @@ class Killed(Exception):
     """The process ended here."""
 
 
+def interrupted(into: Path, world: World, *, at: int) -> None:
+    """Begins a walk that ends when it has asked for `at` pages, before the next is answered."""
+
+    def kill(number: int) -> None:
+        if number == at:
+            raise Killed
+
+    world.before_each = kill
+    with pytest.raises(Killed):
+        read(world, into, size=12)
+    world.before_each = lambda number: None
+
+
 @pytest.mark.parametrize("at", range(1, 9))
 @pytest.mark.parametrize("seconds", [1, 7, 95])
 def test_an_interrupted_walk_goes_on_from_its_last_whole_page(
@@ -369,36 +382,18 @@ def test_an_interrupted_walk_goes_on_from_its_last_whole_page(
     undisturbed = read(world, tmp_path / "undisturbed", size=12).proof
     world.asked.clear()
 
-    def kill(number: int) -> None:
-        if number == at:
-            raise Killed
-
-    world.before_each = kill
-    with pytest.raises(Killed):
-        read(world, tmp_path, size=12)
-    world.before_each = lambda number: None
+    interrupted(tmp_path, world, at=at)
     result = read(world, tmp_path, size=12)
     assert keys_in(result) == set(world.rows)
     assert result.proof == undisturbed
     assert len(world.asked) == undisturbed.requests
 
 
-def interrupted(into: Path, world: World) -> None:
-    def kill(number: int) -> None:
-        if number == 4:
-            raise Killed
-
-    world.before_each = kill
-    with pytest.raises(Killed):
-        read(world, into, size=12)
-    world.before_each = lambda number: None
-
-
 def test_a_line_that_was_not_written_to_its_end_is_not_gone_on_from(tmp_path: Path) -> None:
     world = World({f"{n:03}": second(n) for n in range(95)})
     undisturbed = read(world, tmp_path / "undisturbed", size=12).proof
     world.asked.clear()
-    interrupted(tmp_path, world)
+    interrupted(tmp_path, world, at=4)
     (told,) = tmp_path.glob("progress.*")
     *_, last = told.read_bytes().splitlines()
     with told.open("ab") as file:
@@ -413,7 +408,7 @@ def test_a_line_that_was_not_written_to_its_end_is_not_gone_on_from(tmp_path: Pa
 @pytest.mark.parametrize("damage", [b"", b"[", b"\x28\xb5\x2f\xfd nothing like it"])
 def test_what_an_interrupted_walk_left_damaged_is_read_again(tmp_path: Path, damage: bytes) -> None:
     world = World({f"{n:03}": second(n) for n in range(95)})
-    interrupted(tmp_path, world)
+    interrupted(tmp_path, world, at=4)
     for page in tmp_path.glob("walk-1/*"):
         page.write_bytes(damage)
     result = read(world, tmp_path, size=12)
@@ -424,14 +419,7 @@ def test_what_an_interrupted_walk_left_damaged_is_read_again(tmp_path: Path, dam
 def test_a_walk_of_something_else_does_not_go_on_from_an_interrupted_one(tmp_path: Path) -> None:
     world = World({f"{n:03}": second(n) for n in range(95)})
 
-    def kill(number: int) -> None:
-        if number == 3:
-            raise Killed
-
-    world.before_each = kill
-    with pytest.raises(Killed):
-        read(world, tmp_path, size=12)
-    world.before_each = lambda number: None
+    interrupted(tmp_path, world, at=3)
     result = read(world, tmp_path, size=12, since=None)
     assert result.proof.requests == len(world.asked) - 3
     assert keys_in(result) == set(world.rows)
