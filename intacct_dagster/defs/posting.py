@@ -163,6 +163,12 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         needed = settings.posting.approval == "required"
         numbers = plainly(settings, numbers_planned, warehouse.warehouse, name, partitions_of(days))
 
+        # all of it before the documents are got ready, for which the warehouse is held
+        known_until = {
+            entity: plainly(settings, warehouse.warehouse.known_until, feed.object, entity)
+            for entity in days
+        }
+
         def to_entity(entity: str, plan: Callable[[], ToPost]) -> list[Done]:
             return [part(entity, action, plan) for action in actions]
 
@@ -192,7 +198,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                     run_id=context.run.run_id,
                     chunk_size=settings.limits.chunk_size,
                     chunk_bytes=settings.limits.chunk_bytes,
-                    known_until=warehouse.warehouse.known_until(feed.object, entity),
+                    known_until=known_until[entity],
                     told=told,
                 )
 

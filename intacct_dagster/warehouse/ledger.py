@@ -447,10 +447,10 @@ class Ledger:
         ]
 
     def outcomes(self, object: str, entities: Iterable[str], feed: str) -> Iterator[bytes]:
-        """A row for each item of a feed, as a JSON array: entity, source id, day, amount, ...
+        """Items of a feed, thousands at a time, each as a line: a JSON array of its entity, ...
 
-        ... state, Intacct's key, reason, what to do, field, error id, support id, chunk, position,
-        run id, and when that was recorded. All but position are texts.
+        ... source id, day, amount, state, Intacct's key, reason, what to do, field, error id,
+        support id, chunk, position, run id, and when that was recorded. All but position are texts.
         """
         items = self._items.c
         columns = (
@@ -462,8 +462,8 @@ class Ledger:
         )
         query = self._of_feed(sa.select(told(*columns)), object, entities, feed)
         with reading(self._engine) as connection:
-            for row in connection.scalars(query.execution_options(yield_per=_FETCHED)):
-                yield row.encode()
+            for rows in connection.scalars(query).partitions(_FETCHED):
+                yield "\n".join(rows).encode()
 
     def unread(self, object: str, entities: Iterable[str], feed: str) -> list[tuple[str, str]]:
         """(entity, source id) of posted items of a feed that Intacct was not seen to hold as sent.

@@ -240,8 +240,8 @@ def replace_outcomes(
     """Replaces these partitions of `posting.<feed>`, in one transaction, and tells what is in each.
 
     In it are the documents of `reconciled.<feed>` that the ledger knows or that have one of these
-    `statuses`, and those that only the ledger has. A row of `ledger` is as `Ledger.outcomes` gives
-    it; no document has two. `shown` is how many of a kind are told apart from the counts. `proof`
+    `statuses`, and those that only the ledger has. `ledger` is as `Ledger.outcomes` gives it;
+    no document has two. `shown` is how many of a kind are told apart from the counts. `proof`
     is asked last, and may wait: Intacct can be read meanwhile.
     """
     with file.workbench() as bench:

@@ -125,7 +125,7 @@ def stage_arrays(
     arrays: Iterable[bytes],
     scratch: Path,
 ) -> None:
-    """The same of records that are JSON arrays already, each on a line."""
+    """The same of records that are JSON arrays already: one, or several on lines of their own."""
     spool = scratch / f"{table}.ndjson"
     with spool.open("wb") as out:
         for array in arrays:
