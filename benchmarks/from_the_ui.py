@@ -1,11 +1,11 @@
 """One backfill of years, from the UI, into an empty warehouse: what it costs beyond the pull and
 beyond Dagster itself.
 
-Starts a webserver and a daemon over the project's dagster.yaml, launches one backfill of all
-partitions of all objects by the mutation that the UI's button sends, and waits until it is over.
-Then the same with assets that do nothing (Dagster's floor, through the same queue into the same
-kind of history), and the same pull without Dagster. The pages come from `page_server.py`, with rows
-on all days.
+Starts a code server, a webserver and a daemon over the project's dagster.yaml, launches one
+backfill of all partitions of all objects by the mutation that the UI's button sends, and waits
+until it is over. Then the same with assets that do nothing (Dagster's floor, through the same queue
+into the same kind of history), and the same pull without Dagster. The pages come from
+`page_server.py`, with rows on all days.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def backfilled(folder: Path, module: str, port: str, entities: int, days: int) -
     shutil.copy(PROJECT / "dagster.yaml", folder)
     keys = [{"path": list(raw_key(each.name).path)} for each in settings.objects]
     partitions = list(entity_days(settings).get_partition_keys())
-    daemon = (sys.executable, "-m", "dagster._daemon", "run", "-m", module)
+    daemon = (sys.executable, "-m", "dagster._daemon", "run", "-w", "workspace.yaml")
     with webserver(folder, module, OBJECTS) as (address, _), process_of(folder, daemon):
         began = time.time()
         launched = asked(

@@ -1,13 +1,14 @@
 """What a code location costs: to load, against an empty one, and to look at in the UI.
 
-100 entities x 1,500 days x 40 objects; one object has its whole history, 150,000 partitions.
-The questions are those that the page of an asset's partitions asks (Dagster 1.13). The history is
-one event of a run, copied for each partition in Dagster's SQLite file: writing it the usual way
-would take half an hour.
+100 entities x 1,500 days x 40 objects; one object gets its whole history, 150,000 partitions, in
+100 runs of 1,500: an entity's each. The questions are those that the page of an asset's partitions
+asks (Dagster 1.13), and are asked after every run. A run's history is the two events of one
+partition, planned and materialized, copied for each of the others in Dagster's SQLite file.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,10 +17,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import dagster as dg
@@ -27,10 +30,14 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from intacct_dagster.config import read_settings
+from intacct_dagster.defs import raw_key
+from intacct_dagster.defs.partitions import entity_days, partition_key
+
 HERE = Path(__file__).resolve().parent
 ENTITIES, DAYS, OBJECTS = 100, 1500, 40
 FIRST = date(2020, 1, 1)
-_UP_SECONDS = 120
+_UP_SECONDS = 300
 
 _EMPTY = """
 import dagster as dg
@@ -128,32 +135,61 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def write_history(folder: Path) -> int:
-    """All partitions of the first object as materialized; how many there are."""
-    from intacct_dagster.config import read_settings
-    from intacct_dagster.defs import raw_key
-    from intacct_dagster.defs.partitions import entity_days
+class History:
+    """The history of the first object, an entity's run at a time."""
 
-    settings = read_settings(settings_text(), file=folder / "intacct.yaml")
-    key = raw_key(settings.objects[0].name)
-    keys = list(entity_days(settings).get_partition_keys())
-    with dg.DagsterInstance.from_config(str(folder)) as instance:
-        instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=keys[0]))
-    files = [
-        path for path in folder.rglob("index.db") if "event_log" in str(path) or path.is_file()
-    ]
-    with closing(sqlite3.connect(files[0])) as connection, connection:
-        columns = [row[1] for row in connection.execute("PRAGMA table_info(event_logs)")]
-        copied = [each for each in columns if each not in ("id", "partition")]
-        (number,) = connection.execute(
-            "SELECT max(id) FROM event_logs WHERE partition IS NOT NULL"
-        ).fetchone()
-        connection.executemany(
-            f"INSERT INTO event_logs ({', '.join(copied)}, partition)"
-            f" SELECT {', '.join(copied)}, ? FROM event_logs WHERE id = ?",
-            [(each, number) for each in keys[1:]],
+    def __init__(self, folder: Path) -> None:
+        settings = read_settings(settings_text(), file=folder / "intacct.yaml")
+        self.key = raw_key(settings.objects[0].name)
+        self.entities = [each.id for each in settings.entities]
+        self._days = [FIRST + timedelta(n) for n in range(DAYS)]
+        self._instance = dg.DagsterInstance.from_config(str(folder))
+
+        @dg.asset(key=self.key, partitions_def=entity_days(settings))
+        def one() -> None: ...
+
+        # Not a partition of any entity's run: this one is there before, and has only to be copied.
+        dg.materialize(
+            [one],
+            partition_key=partition_key(self.entities[0], self._days[0]),
+            instance=self._instance,
         )
-    return len(keys)
+        (self._file,) = (path for path in folder.rglob("index.db") if path.parent.name == "runs")
+        with closing(sqlite3.connect(self._file)) as connection:
+            columns = [row[1] for row in connection.execute("PRAGMA table_info(event_logs)")]
+            self._copied = ", ".join(
+                each for each in columns if each not in ("id", "partition", "run_id")
+            )
+            self._events = [
+                number
+                for (number,) in connection.execute(
+                    "SELECT id FROM event_logs WHERE partition IS NOT NULL ORDER BY id"
+                )
+            ]
+
+    def add_run(self, entity: str) -> None:
+        """All days of an entity, planned and then materialized by one run."""
+        run_id, keys = str(uuid.uuid4()), [partition_key(entity, day) for day in self._days]
+        with closing(sqlite3.connect(self._file)) as connection, connection:
+            for number in self._events:
+                connection.executemany(
+                    f"INSERT INTO event_logs ({self._copied}, partition, run_id)"
+                    f" SELECT {self._copied}, ?, ? FROM event_logs WHERE id = ?",
+                    [(str(each), run_id, number) for each in keys],
+                )
+        # the last of them, which Dagster keeps as the asset's latest
+        self._instance.report_runless_asset_event(
+            dg.AssetMaterialization(self.key, partition=keys[-1])
+        )
+
+    def forget_the_sum(self) -> None:
+        """Dagster has never looked at this history."""
+        with closing(sqlite3.connect(self._file)) as connection, connection:
+            connection.execute("UPDATE asset_keys SET cached_status_data = NULL")
+
+    def close(self) -> None:
+        """Ends the instance."""
+        self._instance.dispose()
 
 
 @contextmanager
@@ -178,21 +214,46 @@ def process_of(folder: Path, command: Sequence[str]) -> Iterator[None]:
 def webserver(
     folder: Path, module: str = "intacct_dagster.definitions", assets: int = OBJECTS
 ) -> Iterator[tuple[str, float]]:
-    """(its GraphQL address, seconds until it knew so many assets) of a webserver."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """(its GraphQL address, seconds until it knew so many assets) of a webserver.
+
+    Its code has a process of its own, which others find by the folder's workspace.yaml.
+    """
+    code, port = free_port(), free_port()
+    server = {"host": "127.0.0.1", "port": code, "location_name": "bench"}
+    # JSON is YAML
+    (folder / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
     began = time.perf_counter()
     address = f"http://127.0.0.1:{port}/graphql"
-    where = ("-m", module, "-h", "127.0.0.1", "-p", str(port))
-    with process_of(folder, (sys.executable, "-m", "dagster_webserver", *where)):
-        while time.perf_counter() - began < _UP_SECONDS:
-            try:
-                if len(asked(address, _NODES)["assetNodes"]) >= assets:
-                    break
-            except (httpx.HTTPError, KeyError):
-                time.sleep(0.1)
-        yield address, time.perf_counter() - began
+    served = (*("api", "grpc", "-m", module), *("-h", "127.0.0.1", "-p", str(code)))
+    where = ("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))
+    with process_of(folder, (sys.executable, "-m", "dagster", *served)):
+        until_it_listens(code)
+        with process_of(folder, (sys.executable, "-m", "dagster_webserver", *where)):
+            while time.perf_counter() - began < _UP_SECONDS:
+                try:
+                    if len(asked(address, _NODES)["assetNodes"]) >= assets:
+                        break
+                except (httpx.HTTPError, KeyError):
+                    time.sleep(0.1)
+            yield address, time.perf_counter() - began
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def until_it_listens(port: int) -> None:
+    """Waits for a server of this machine."""
+    deadline = time.monotonic() + _UP_SECONDS
+    while time.monotonic() < deadline:
+        with closing(socket.socket()) as caller:
+            if caller.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
 
 
 def asked(address: str, query: str, **variables: Any) -> dict[str, Any]:
@@ -215,16 +276,23 @@ def loading_results(data: Path) -> list[dict[str, Any]]:
     (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
     empty = validated("empty_location", folder)
     ours = validated("intacct_dagster.definitions", folder)
-    partitions = write_history(folder)
     key = {"path": ["raw", "accounts_receivable_invoice"]}
-    with webserver(folder) as (address, _):
-        summed_up = seconds_of(address, _DIMENSIONS, key=key)
+    after_runs: list[float] = []
+    with closing(History(folder)) as history, webserver(folder) as (address, _):
+        for entity in history.entities:
+            history.add_run(entity)
+            after_runs.append(seconds_of(address, _DIMENSIONS, key=key))
     with webserver(folder) as (address, up):
         page = seconds_of(address, _DIMENSIONS, key=key)
         graph = seconds_of(address, _NODES)
         node = asked(address, _DIMENSIONS, key=key)["assetNodeOrError"]
-    assert node["partitionStats"]["numMaterialized"] == partitions == ENTITIES * DAYS
+    history.forget_the_sum()
+    with webserver(folder) as (address, _):
+        summed_up = seconds_of(address, _DIMENSIONS, key=key)
+    partitions = ENTITIES * DAYS
+    assert node["partitionStats"]["numMaterialized"] == partitions, node["partitionStats"]
     size = f"{ENTITIES} entities x {DAYS:,} days x {OBJECTS} objects"
+    page_of = f"the partitions page of {partitions:,}"
     results = [
         {
             "what": f"`dagster definitions validate`, {size}: more than an empty project",
@@ -234,14 +302,16 @@ def loading_results(data: Path) -> list[dict[str, Any]]:
         {"what": "the webserver, until it knows all assets", "seconds": up, "target": None},
         {"what": "all assets of the graph", "seconds": graph, "target": 2.0},
         {
-            "what": f"the partitions page of {partitions:,}, after a start",
-            "seconds": page,
+            "what": f"the partitions page, asked after each of {ENTITIES} runs of {DAYS:,}: median",
+            "seconds": median(after_runs),
             "target": 2.0,
         },
+        {"what": "the slowest of them", "seconds": max(after_runs), "target": 2.0},
+        {"what": f"{page_of}, after a start", "seconds": page, "target": 2.0},
         {
-            "what": "the same, when Dagster sums up their history for the first time",
+            "what": f"{page_of}, asked for the first time when all of it is there",
             "seconds": summed_up,
-            "target": None,
+            "target": 2.0,
         },
     ]
     table = Table("loading", "seconds", "target", title="Loading", title_justify="left")

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._core.instance.config import dagster_instance_config
 
 from intacct_dagster.config import Entity
@@ -59,6 +60,15 @@ def test_dagster_takes_every_key_and_the_queue_is_ours(file: str, tmp_path: Path
 def test_the_teams_instance_keeps_its_secret_in_the_environment(tmp_path: Path) -> None:
     storage = config("deploy/dagster.yaml", tmp_path)["storage"]
     assert storage == {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}
+
+
+def test_the_team_starts_its_code_where_the_others_look_for_it() -> None:
+    workspace = yaml.safe_load((PROJECT / "deploy/workspace.yaml").read_text(encoding="utf-8"))
+    (location,) = workspace["load_from"]
+    server = location["grpc_server"]
+    started = f"dagster api grpc -m intacct_dagster.definitions -h {server['host']} -p"
+    told = (PROJECT / "docs/operations.md").read_text(encoding="utf-8")
+    assert f"{started} {server['port']} &" in told
 
 
 def test_the_projects_instance_opens_and_puts_runs_into_our_queue(
