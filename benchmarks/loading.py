@@ -132,6 +132,7 @@ def environment(folder: Path) -> dict[str, str]:
         "DAGSTER_HOME": str(folder),
         "PYTHONPATH": os.pathsep.join((str(folder), str(HERE))),
         "PYTHONWARNINGS": "ignore",
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",  # as `intacct-dagster dev` and docs/operations.md
     }
 
 

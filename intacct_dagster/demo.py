@@ -485,7 +485,7 @@ def _serve_ui(host: str, port: int) -> int:
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [*command, "-h", host, "-p", str(port)],
         # "Use `dg dev` instead": `dagster dev` is what comes with the packages we have
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        env={**_PATIENT, **os.environ, "PYTHONWARNINGS": "ignore"},
         start_new_session=True,
     )
     try:
@@ -494,6 +494,11 @@ def _serve_ui(host: str, port: int) -> int:
         return 0  # Ctrl-C is how it is meant to end
     finally:
         _end(process)
+
+
+#: Seconds that Dagster's processes wait for each other's answers. Within the minute that is their
+#: default a busy machine did not start runs, which were then held to have failed (seen).
+_PATIENT = {"DAGSTER_GRPC_TIMEOUT_SECONDS": "300"}
 
 
 def _end(process: subprocess.Popen[Any]) -> None:

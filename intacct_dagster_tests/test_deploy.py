@@ -16,6 +16,7 @@ from intacct_dagster.config import Entity
 from intacct_dagster.defs import raw_key, reconciled_key
 from intacct_dagster.defs.failures import RETRIED
 from intacct_dagster.defs.progress import PROGRESS_TAG, Progress
+from intacct_dagster.defs.raw import attempts_before
 from intacct_dagster.run_queue import EntityRunCoordinator, entity_of
 from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster_tests.code_location import (
@@ -120,6 +121,18 @@ def test_a_run_is_retried_where_it_was_for_the_weather_and_not_otherwise(tmp_pat
         assert not RETRIED.keys() & tags_of(location, reconciled_key(FEED)).keys()
     with code_location(tmp_path / "other", entities=(Entity(id="E110", user="can"),)) as denied:
         assert not RETRIED.keys() & tags_of(denied, raw_key(OBJECTS[0])).keys()
+
+
+@pytest.mark.parametrize(
+    ("tags", "attempts"),
+    [({"dagster/is_resume_retry": "true"}, {"root", "parent"}), ({}, set[str]())],
+    ids=["goes on from a failure", "does all of it once more"],
+)
+def test_only_a_run_that_goes_on_from_a_failure_keeps_what_landed(
+    tags: dict[str, str], attempts: set[str]
+) -> None:
+    run = dg.DagsterRun("job", root_run_id="root", parent_run_id="parent", tags=tags)
+    assert attempts_before(run) == attempts
 
 
 def test_a_run_of_many_days_tells_how_far_it_is_and_what_is_left(tmp_path: Path) -> None:

@@ -159,11 +159,16 @@ class Desk:
     @property
     def extractor(self) -> Extractor:
         """A new one each time, as each run has."""
+        return self.extractor_of("run")
+
+    def extractor_of(self, run: str, *attempts: str) -> Extractor:
+        """That of a run which goes on from where others ended."""
         return Extractor(
             self._intacct,
             self.warehouse,
             start_date=START,
-            run_id="run",
+            run_id=run,
+            attempts=attempts,
             page_size=3,
             reading=self.reading,
             allowance=self.allowance,
@@ -414,6 +419,28 @@ def test_an_outage_does_not_cost_the_pages_that_were_read(tmp_path: Path) -> Non
     starts = [query["filters"][0]["$gte"]["audit.modifiedDateTime"] for query in company.asked]
     assert starts == sorted(starts)  # it never began anew
     assert list((tmp_path / ".spool").glob("*/")) == []
+
+
+def test_a_retry_does_not_read_again_what_the_run_before_it_loaded(tmp_path: Path) -> None:
+    company = invoices(*range(1, 5))
+    desk = Desk(company, tmp_path)
+    what = ObjectSettings(name=INVOICE)
+    first = desk.extractor_of("first").extract(what, "E110", days(1, 3))
+
+    company.asked.clear()
+    again = desk.extractor_of("second", "first").extract(what, "E110", days(1, 3))
+    assert company.asked == []
+    assert again.rows_by_day == first.rows_by_day == dict.fromkeys(days(1, 3), 2)
+    assert again.distinct_keys == first.distinct_keys
+    # What it had not loaded, what another run loaded, and what is no retry is read.
+    assert (
+        sum(desk.extractor_of("2", "first").extract(what, "E110", days(1, 4)).rows_by_day.values())
+        == 8
+    )
+    for run in (desk.extractor_of("3", "first"), desk.extractor_of("4")):
+        company.asked.clear()
+        run.extract(what, "E110", days(1, 4))
+        assert bool(company.asked) is (run is not None)
 
 
 KILLED = """

@@ -1,6 +1,6 @@
 """Raw assets: each object as Intacct answered, by entity and day of change."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -59,7 +59,9 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
     def extract(
         context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
-        extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
+        extractor = extractor_of(
+            settings, intacct, warehouse, context.run.run_id, attempts=attempts_before(context.run)
+        )
         selected = [key for key in objects if key in context.selected_asset_keys]
         landed = {key: _Landed() for key in selected}
         failures: list[Exception] = []
@@ -114,7 +116,12 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
 
 
 def extractor_of(
-    settings: Settings, intacct: IntacctResource, warehouse: WarehouseResource, run_id: str
+    settings: Settings,
+    intacct: IntacctResource,
+    warehouse: WarehouseResource,
+    run_id: str,
+    *,
+    attempts: Collection[str] = (),
 ) -> Extractor:
     """The extractor of a run, as the settings have it."""
     days = settings.keep_pages
@@ -124,11 +131,22 @@ def extractor_of(
         warehouse.warehouse,
         start_date=settings.start_date,
         run_id=run_id,
+        attempts=attempts,
         page_size=settings.limits.page_size,
         reading=settings.reading,
         allowance=warehouse.allowance(settings.company),
         kept_pages=kept,
     )
+
+
+def attempts_before(run: dg.DagsterRun) -> set[str]:
+    """The runs that this one goes on from, where it is a retry from where they failed.
+
+    One that a person launches to do all of it once more is not.
+    """
+    if run.tags.get("dagster/is_resume_retry") != "true":
+        return set()
+    return {each for each in (run.root_run_id, run.parent_run_id) if each is not None}
 
 
 def _spec(settings: Settings, key: dg.AssetKey, each: ObjectSettings) -> dg.AssetSpec:

@@ -8,7 +8,14 @@ from datetime import datetime
 from intacct_dagster.warehouse.current import CurrentView, refresh_current
 from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile
 from intacct_dagster.warehouse.outcomes import replace_chunks
-from intacct_dagster.warehouse.raw import LoadResult, RawLoad, known_until, load_raw
+from intacct_dagster.warehouse.raw import (
+    Landed,
+    LoadResult,
+    RawLoad,
+    known_until,
+    landed,
+    load_raw,
+)
 from intacct_dagster.warehouse.sql import identifier
 
 
@@ -27,6 +34,10 @@ class Warehouse(DuckDBFile):
     def known_until(self, object: str, entity: str) -> datetime | None:
         """Up to when changes are known here; see `raw.known_until`."""
         return known_until(self, object, entity)
+
+    def landed(self, object: str, entity: str, runs: Collection[str]) -> Landed:
+        """What these runs loaded of an object of an entity; see `raw.landed`."""
+        return landed(self, object, entity, runs)
 
     def row_counts(self, tables: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """How many rows these tables have, (schema, table) each; one that is not there has 0."""

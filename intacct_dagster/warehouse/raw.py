@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -183,6 +183,32 @@ class _Amiss(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What runs loaded of an object of an entity, and no other has loaded since."""
+
+    rows_by_day: Mapping[date, int]
+    distinct_keys: int
+    read_until: datetime | None
+
+
+def landed(file: DuckDBFile, object: str, entity: str, runs: Collection[str]) -> Landed:
+    """What these runs loaded, day by day. `distinct_keys` is of the largest of their walks."""
+    with file.connect(read_only=True) as connection:
+        if not existing_columns(connection, CATALOG, META, "raw_loads"):
+            return Landed({}, 0, None)
+        rows = connection.execute(
+            "SELECT day, rows, distinct_keys, read_until FROM meta.raw_loads"
+            " WHERE object = ? AND entity = ? AND list_contains(?, run_id)",
+            [object, entity, list(runs)],
+        ).fetchall()
+    return Landed(
+        {day: count for day, count, _, _ in rows},
+        max((keys for _, _, keys, _ in rows), default=0),
+        min((until for *_, until in rows if until is not None), default=None),
+    )
 
 
 def known_until(file: DuckDBFile, object: str, entity: str) -> datetime | None:
