@@ -47,10 +47,10 @@ class UI:
         assert "errors" not in found, found
         return dict(found["data"])
 
-    def wait_for_runs(self, backfill: str, seconds: int = 180) -> list[str]:
-        """How the runs of a backfill ended, once there are any and all have ended."""
+    def wait_for_runs(self, which: Mapping[str, Any], seconds: int = 300) -> list[str]:
+        """How the runs of this filter ended, once there are any and all have ended."""
         ended = {"SUCCESS", "FAILURE", "CANCELED"}
-        filtered = {"filter": {"tags": [{"key": "dagster/backfill", "value": backfill}]}}
+        filtered = {"filter": which}
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             runs = self.query(_RUNS, filtered)["runsOrError"]["results"]
@@ -58,7 +58,7 @@ class UI:
             if statuses and ended.issuperset(statuses):
                 return statuses
             time.sleep(1)
-        raise AssertionError(f"no run of backfill {backfill} ended within {seconds} s")
+        raise AssertionError(f"no run of {which} ended within {seconds} s")
 
     @contextmanager
     def daemon(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,12 @@ def page(chromium: str) -> Iterator[Page]:
         expect.set_options(timeout=PATIENCE)
         yield page
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def daemon(ui: UI) -> Iterator[None]:
+    with ui.daemon():
+        yield
 
 
 def kept(page: Page, name: str) -> None:
@@ -114,6 +121,16 @@ def test_a_check_says_what_intacct_refused_why_and_what_to_do(ui: UI, page: Page
     kept(page, "refused-check")
 
 
+def test_a_plan_says_what_would_be_created_and_by_which_name_it_is_approved(
+    ui: UI, page: Page
+) -> None:
+    page.goto(f"{ui.url}/assets/plan/{FEED}?view=events")
+    for told in ("to_create", "held", "amount_to_create", "totals", "documents_to_create"):
+        see(page, told)
+    expect(page.get_by_text("plan", exact=True).last).to_be_visible()
+    kept(page, "plan")
+
+
 def test_the_picture_of_what_became_of_documents_is_drawn(ui: UI, page: Page) -> None:
     page.goto(f"{ui.url}/assets/intacct/posted_against_source?view=events")
     page.get_by_text("[Show Markdown]").first.click()
@@ -123,6 +140,35 @@ def test_the_picture_of_what_became_of_documents_is_drawn(ui: UI, page: Page) ->
     kept(page, "documents-by-day")
 
 
+def test_a_feeds_columns_say_what_they_are_used_for(ui: UI, page: Page) -> None:
+    page.goto(f"{ui.url}/assets/feed/{FEED}?view=overview")
+    see(page, "The document's id in the source system; sent as referenceNumber")
+    see(page, "The sum of line_amount")
+    see(page, "Row count")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_the_company_is_judged_at_a_press_and_how_far_it_is_read_is_drawn(
+    ui: UI, page: Page
+) -> None:
+    page.goto(f"{ui.url}/assets/sage_intacct?view=checks&checkDetail=entities_are_fresh")
+    before = time.time()
+    page.get_by_role("button", name="Execute all").click()
+    assert ui.wait_for_runs({"createdAfter": before}) == ["SUCCESS"]
+    see(page, f"Every object of {len(ENTITIES)} entities is read up to {DAYS[-1]}")
+    for check, picture in (
+        ("entities_are_fresh", "Days not read"),
+        ("within_the_months_allowance", "API transactions of the month, by object"),
+    ):
+        page.goto(f"{ui.url}/assets/sage_intacct?view=checks&checkDetail={check}")
+        page.get_by_text("[Show Markdown]").first.click()
+        drawn = page.locator(f"img[alt^='{picture}']").first
+        expect(drawn).to_be_visible()
+        assert drawn.evaluate("image => image.complete && image.naturalWidth > 300")
+        kept(page, check.replace("_", "-"))
+
+
+@pytest.mark.usefixtures("daemon")
 def test_a_backfill_of_days_is_one_run_and_its_partitions_show(ui: UI, page: Page) -> None:
     params = {
         "assetSelection": [{"path": ["control", "general_ledger"]}],
@@ -134,8 +180,8 @@ def test_a_backfill_of_days_is_one_run_and_its_partitions_show(ui: UI, page: Pag
     page.goto(f"{ui.url}/runs/b/{launched['backfillId']}")
     see(page, "general_ledger")
     see(page, "Partitions targeted")
-    with ui.daemon():
-        assert ui.wait_for_runs(launched["backfillId"]) == ["SUCCESS"], "one run for both days"
+    of_backfill = {"tags": [{"key": "dagster/backfill", "value": launched["backfillId"]}]}
+    assert ui.wait_for_runs(of_backfill) == ["SUCCESS"], "one run for both days"
     page.goto(f"{ui.url}/assets/control/general_ledger?view=partitions")
     see(page, "Materialized (2)")
     see(page, "Missing (2)")

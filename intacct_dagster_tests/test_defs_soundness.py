@@ -325,14 +325,29 @@ def test_the_checks_of_the_company_run_under_dagster(location: CodeLocation) -> 
     assert "2 of 4 entities" in str(told.description)
 
 
-def test_a_picture_has_a_bar_for_each_part_in_proportion() -> None:
-    picture = bars("A <title>", [("E110", {"good": 30, "bad": 10})], {"good": GOOD, "bad": BAD})
+def svg_of(picture: dg.MarkdownMetadataValue) -> ET.Element:
     match = re.fullmatch(r"!\[.*\]\(data:image/svg\+xml;base64,(.*)\)", str(picture.value))
     assert match is not None
-    svg = ET.fromstring(base64.b64decode(match[1]))
-    drawn = [
-        each for each in svg.iter("{http://www.w3.org/2000/svg}rect") if each.get("height") != "12"
-    ]
-    good, bad = (float(each.attrib["width"]) for each in drawn)
+    return ET.fromstring(base64.b64decode(match[1]))
+
+
+def bars_in(svg: ET.Element) -> list[ET.Element]:
+    found = svg.iter("{http://www.w3.org/2000/svg}rect")
+    return [each for each in found if each.get("height") != "12"]  # those are of the legend
+
+
+def test_a_picture_has_a_bar_for_each_part_in_proportion() -> None:
+    picture = bars("A <title>", [("E110", {"good": 30, "bad": 10})], {"good": GOOD, "bad": BAD})
+    svg = svg_of(picture)
+    good, bad = (float(each.attrib["width"]) for each in bars_in(svg))
     assert good == pytest.approx(3 * bad, rel=0.01)
-    assert svg.findtext("{http://www.w3.org/2000/svg}title") == "A <title>"
+    texts = [each.text for each in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[0] == "A <title>", "a person sees what it is a picture of"
+
+
+def test_a_long_label_does_not_run_into_its_bar() -> None:
+    label = "general-ledger/journal-entry-line"
+    svg = svg_of(bars("Rows", [(label, {"rows": 4})], {"rows": GOOD}))
+    (bar,) = bars_in(svg)
+    assert float(bar.attrib["x"]) > 6 * len(label)
+    assert float(bar.attrib["x"]) + float(bar.attrib["width"]) < float(svg.attrib["width"])

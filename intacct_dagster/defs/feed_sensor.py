@@ -181,11 +181,12 @@ def feed_sensor(
         cursor.pending = {partition_key(*each) for each in due if any(each in r for r in left)}
         cursor.pending |= {partition_key(*each) for each in out.late}
         cursor.number += bool(launched)
-        files = listed([*settled.there, *settled.gone], 3)
+        # the list of runs shows the beginning of it: the names, without the folder
+        files = listed((each.rpartition("/")[2] for each in (*settled.there, *settled.gone)), 3)
         requests = [
             run_of(
                 each,
-                cause=f"files of {name}" + (f": {files}" if files else ""),
+                cause=f"{files or 'files'} of {name}",
                 priority=PLANNING,
                 run_key=f"{name}|{cursor.number}|{each}",
                 assets=assets[:1] if each.entity in unread else assets,

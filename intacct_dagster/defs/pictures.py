@@ -8,7 +8,10 @@ import dagster as dg
 
 _WIDTH = 640
 _BAR, _GAP = 18, 8
-_LABEL, _VALUE = 170, 130
+_LABEL, _VALUE = 90, 130
+#: As wide as a letter of the labels is at most, near enough.
+_LETTER = 6.5
+_TITLE = 24
 _FONT = "font-family='sans-serif' font-size='12' fill='#444'"
 
 #: Colours that colour-blind readers tell apart (Okabe and Ito), by what they stand for.
@@ -22,28 +25,32 @@ def bars(
     *,
     unit: str = "",
 ) -> dg.MarkdownMetadataValue:
-    """A row of stacked bars for each label, in the order given; what is 0 has no bar.
+    """The title, and a row of stacked bars for each label, in the order given; 0 has no bar.
 
     `rows` are (label, amount by part), `colours` the colour of each part. The picture is a data
     URI, so nothing is fetched to show it; the amounts stand beside the bars.
     """
     most = max((sum(parts.values()) for _, parts in rows), default=0) or 1
-    height = 40 + len(rows) * (_BAR + _GAP)
+    height = _TITLE + 40 + len(rows) * (_BAR + _GAP)
+    begins = max(_LABEL, 12 + _LETTER * max((len(label) for label, _ in rows), default=0))
     drawn = [
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{_WIDTH}' height='{height}' role='img'>",
         f"<title>{escape(title)}</title>",
+        f"<text x='4' y='14' {_FONT} font-weight='bold'>{escape(title)}</text>",
     ]
     place = 4.0
     for part, colour in colours.items():
-        drawn.append(f"<rect x='{place:.0f}' y='4' width='12' height='12' fill='{colour}'/>")
-        drawn.append(f"<text x='{place + 17:.0f}' y='14' {_FONT}>{escape(part)}</text>")
+        drawn.append(
+            f"<rect x='{place:.0f}' y='{_TITLE + 4}' width='12' height='12' fill='{colour}'/>"
+            f"<text x='{place + 17:.0f}' y='{_TITLE + 14}' {_FONT}>{escape(part)}</text>"
+        )
         place += 30 + 7.5 * len(part)
     for number, (label, parts) in enumerate(rows):
-        top = 30 + number * (_BAR + _GAP)
+        top = _TITLE + 30 + number * (_BAR + _GAP)
         drawn.append(f"<text x='4' y='{top + 13}' {_FONT}>{escape(label)}</text>")
-        left = float(_LABEL)
+        left = begins
         for part, colour in colours.items():
-            width = parts.get(part, 0) / most * (_WIDTH - _LABEL - _VALUE)
+            width = parts.get(part, 0) / most * (_WIDTH - begins - _VALUE)
             if width > 0:
                 width = max(width, 1.5)  # what is there can be seen
                 drawn.append(

@@ -291,12 +291,15 @@ def up_to_date(found: Sequence[Freshness], until: date) -> Verdict:
             "days_behind": dg.MetadataValue.int(max((each.behind for each in found), default=0)),
             "days_left_out": dg.MetadataValue.int(sum(gaps.values())),
             "freshness": bars(
-                "Days not read, by entity",
+                f"Days not read, up to {until}: 0 is as it should be",
                 [
-                    (entity, {"behind": max(each.behind, 0), "left out": gaps[entity]})
+                    (
+                        f"{entity}, read up to {each.last_day or 'nothing'}",
+                        {"behind": max(each.behind, 0), "left out before": gaps[entity]},
+                    )
                     for entity, each in sorted(worst.items())
                 ],
-                {"behind": DOUBTFUL, "left out": BAD},
+                {"behind": DOUBTFUL, "left out before": BAD},
                 unit="days",
             ),
             **({"stale": table_of(map(_fields_of, stale), _STALE)} if stale else {}),
