@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -213,6 +214,8 @@ def posting_results(data: Path, items: int = 100_000) -> list[dict[str, Any]]:
                 stdout=subprocess.PIPE,
                 text=True,
                 timeout=900,
+                # as `definitions.py` has it
+                env={**os.environ, "DAGSTER_EVENT_BATCH_SIZE": "1000"},
             )
         measured = json.loads(done.stdout.splitlines()[-1])
         ideal = posts * LATENCY / IN_FLIGHT
