@@ -93,6 +93,28 @@ def test_each_partition_tells_its_rows_and_the_latest_of_a_run_the_columns(
     ]
 
 
+def of_partitions(location: CodeLocation, key: dg.AssetKey, name: str) -> dict[str, Any]:
+    """A number of the latest event of each partition."""
+    found = location.instance.fetch_materializations(key, limit=10, ascending=True)
+    return {
+        str(each.asset_materialization.partition): each.asset_materialization.metadata[name].value
+        for each in found.records
+        if each.asset_materialization is not None
+    }
+
+
+def test_what_a_walk_cost_is_shared_among_its_partitions_by_rows(location: CodeLocation) -> None:
+    key = raw_key(LINE)
+    cost = of_partitions(location, key, "api_transactions_of_partition")
+    rows = of_partitions(location, key, "dagster/partition_row_count")
+    whole = shown(location, key)["api_transactions"]
+    assert sum(cost.values()) == pytest.approx(whole, abs=0.01)
+    assert len(cost) == 2
+    for partition, count in rows.items():
+        assert cost[partition] == pytest.approx(whole * count / sum(rows.values()), abs=0.001)
+    assert "its share, by rows" in shown(location, key)["cost_of_a_partition"]
+
+
 def test_custom_fields_and_dimensions_are_typed_columns(location: CodeLocation) -> None:
     customer = columns(shown(location, raw_key(CUSTOMER)))
     assert customer["nsp_renewal_date"].type == "DATE"
@@ -116,3 +138,11 @@ def test_columns_have_descriptions_and_lineage(location: CodeLocation) -> None:
     deps = told["dagster/column_lineage"].deps_by_column
     assert deps["nsp_segment"] == [dg.TableColumnDep(raw_key(CUSTOMER), "nsp_segment")]
     assert deps.keys() == described.keys()
+
+
+def test_a_partition_that_was_walked_alone_has_the_whole_cost(location: CodeLocation) -> None:
+    key = raw_key(CUSTOMER)
+    assert location.run([key], entity="E120").success
+    told = shown(location, key)
+    assert told["api_transactions_of_partition"] == told["api_transactions"] > 0
+    assert told["cost_of_a_partition"].startswith("its own")

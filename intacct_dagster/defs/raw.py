@@ -183,6 +183,13 @@ class _Landed:
     def _usage(self) -> Usage:
         return sum((each.usage for each in self.done), Usage())
 
+    @property
+    def _shared(self) -> str:
+        """What `api_transactions_of_partition` is."""
+        if all(len(each.rows_by_day) == 1 for each in self.done):
+            return "its own: one walk read it alone"
+        return "its share, by rows, of the walk that read the days of its entity together"
+
     def _unusual(self) -> dict[str, dg.MetadataValue]:
         """What a reader should know, and mostly need not."""
         open_until = [each.read_until for each in self.done if each.read_until is not None]
@@ -213,10 +220,13 @@ class _Landed:
         Dagster shows those of the asset's latest event. With all of them, a backfill's history was
         four times as large, and took twice as long to write.
         """
-        for entity, rows in self.rows.items():
-            for day, count in rows.items():
-                key = partition_key(entity, day)
-                told: dict[str, Any] = {"dagster/partition_row_count": count}
+        for each in self.done:
+            for day, count in each.rows_by_day.items():
+                key = partition_key(each.entity, day)
+                told: dict[str, Any] = {
+                    "dagster/partition_row_count": count,
+                    "api_transactions_of_partition": _share(each, day),
+                }
                 if key == last:
                     told["dagster/column_schema"] = column_schema(
                         [*self.done[-1].columns, *RAW_COLUMNS]
@@ -229,6 +239,7 @@ class _Landed:
             "rows_read": dg.MetadataValue.int(sum(each.rows for each in self.done)),
             "partitions": dg.MetadataValue.int(sum(len(rows) for rows in self.rows.values())),
             **spent(self._usage),
+            "cost_of_a_partition": dg.MetadataValue.text(self._shared),
             "read_by": dg.MetadataValue.text(self.done[-1].shape.read_by),
             "rows_looked_back": dg.MetadataValue.int(sum(e.looked_back for e in self.done)),
             **self._unusual(),
@@ -245,6 +256,12 @@ class _Landed:
                 )
             ),
         }
+
+
+def _share(done: Extracted, day: date) -> float:
+    """What of the cost of a walk falls to one of its days: by rows, or alike if there were none."""
+    part = done.rows_by_day[day] / done.rows if done.rows else 1 / len(done.rows_by_day)
+    return round(done.usage.transactions * part, 3)
 
 
 def _told(done: Extracted, days: list[date]) -> str:
