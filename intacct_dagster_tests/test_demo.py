@@ -1,4 +1,4 @@
-"""`make demo`, as the README has it: twice, and with books that do not agree."""
+"""`make demo`, as the README has it: twice, with the docs' commands, and with odd books."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from intacct_dagster.demo import sandbox_beside
+from intacct_dagster.demo import SANDBOX_FOLDER, sandbox_beside
 from intacct_dagster.sandbox import SandboxError, write_sales_feed
 from intacct_dagster_tests.code_location import PROJECT
+from intacct_dagster_tests.docs_commands import run_commands
 
 DAYS = 14
 CONFIGURATION = ("intacct.yaml", "dagster.yaml")
@@ -43,8 +44,7 @@ def make_demo(project: Path) -> tuple[dict[str, Any], str]:
     """Runs the README's command in a copy of the project with the environment that is there."""
     for name in (*CONFIGURATION, "Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy2(PROJECT / name, project)
-    environment = Path(sys.executable).parent.parent
-    (environment / ".installed").touch()  # this very interpreter: installed, and not to be changed
+    environment = Path(sys.executable).parent.parent  # this very interpreter
     path = project / "summary.json"
     ran = run(project, "make", "demo", f"VENV={environment}", f"ARGS=--json {path}")
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -65,7 +65,9 @@ def without_measures(text: str) -> list[str]:
     ]
 
 
-def test_the_first_run_posts_what_is_missing_and_the_second_nothing(tmp_path: Path) -> None:
+def test_the_first_run_posts_what_is_missing_the_second_nothing_and_the_docs_go_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     facts = write_sales_feed(tmp_path / "facts", seed=1, days=DAYS)
     first, told = make_demo(tmp_path)
 
@@ -104,6 +106,9 @@ def test_the_first_run_posts_what_is_missing_and_the_second_nothing(tmp_path: Pa
     assert second["refused"] == first["refused"]
     assert second["held"] == first["held"]
     assert "Nothing was posted" in told
+
+    with sandbox_beside(tmp_path / SANDBOX_FOLDER, port=0) as base_url:
+        run_commands(tmp_path, base_url, monkeypatch)
 
 
 def test_books_that_hold_what_no_ledger_accounts_for_fail_the_demo(tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from click.testing import CliRunner
 from intacct_dagster.cli import main
 from intacct_dagster.config import Settings, read_settings
 from intacct_dagster_tests.code_location import PROJECT
+from intacct_dagster_tests.docs_commands import COMMANDS, Elsewhere, in_the_docs
 
 PAGES = {
     str(page.relative_to(PROJECT)): page.read_text(encoding="utf-8")
@@ -28,14 +28,12 @@ def _blocks(language: str) -> Iterator[tuple[str, str]]:
             yield page, block
 
 
-COMMANDS = sorted(
-    {
-        line.removeprefix("$ ")
-        for _, block in _blocks("console")
-        for line in block.splitlines()
-        if line.startswith("$ ")
-    }
-)
+TYPED = {
+    in_the_docs(line)
+    for _, block in _blocks("console")
+    for line in block.splitlines()
+    if line.startswith("$ ")
+}
 LINKS = sorted(
     {(page, to) for page, text in PAGES.items() for to in re.findall(r"\]\(([^)\s]+)\)", text)}
 )
@@ -48,35 +46,35 @@ SETTINGS = [
 ]
 
 
-def test_there_are_commands_links_and_settings() -> None:
-    assert {"make demo", "make dev", "make test"} <= set(COMMANDS)
+def test_there_are_links_and_settings() -> None:
     assert LINKS
     assert SETTINGS
 
 
-def _makes(words: Sequence[str]) -> None:
+def test_every_command_is_run_or_there_is_a_reason_why_not() -> None:
+    assert sorted(TYPED) == sorted(COMMANDS)
+    for command, said in COMMANDS.items():
+        if isinstance(said, Elsewhere):
+            for file in re.findall(r"test_\w+\.py", said.by):
+                assert (PROJECT / "intacct_dagster_tests" / file).exists(), command
+
+
+@pytest.mark.parametrize("command", sorted(c for c in COMMANDS if c.startswith("make ")))
+def test_make_has_the_target(command: str) -> None:
     targets = re.findall(r"^(\w+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
-    assert words[0] in targets
+    assert command.split()[1] in targets
 
 
-def _exports(words: Sequence[str]) -> None:
-    read_by = [PROJECT / "intacct.yaml", *PROJECT.glob("deploy/*"), *PROJECT.glob("*/*.py")]
-    text = "\n".join(each.read_text(encoding="utf-8") for each in read_by if each.is_file())
-    for word in words:
-        assert word.split("=")[0] in text
+def test_the_sandbox_is_asked_what_the_parity_table_names() -> None:
+    asked = {command.split()[2] for command in COMMANDS if command.startswith("curl ")}
+    assert asked
+    for address in asked:
+        assert f"POST {address.removeprefix('localhost:8765')}`" in PAGES["docs/sandbox-parity.md"]
 
 
-def _copies(words: Sequence[str]) -> None:
-    assert (PROJECT / words[0]).exists()
-
-
-def _asks_the_sandbox(words: Sequence[str]) -> None:
-    # its control API, whose routes the parity table names with their tests
-    (address,) = (word for word in words if word.startswith("localhost:8765/_sandbox/"))
-    assert f"POST {address.removeprefix('localhost:8765')}`" in PAGES["docs/sandbox-parity.md"]
-
-
-def _is_ours(words: Sequence[str]) -> None:
+@pytest.mark.parametrize("command", sorted(c for c in COMMANDS if c.startswith("intacct-dagster ")))
+def test_a_command_has_its_options(command: str) -> None:
+    words = shlex.split(command)[1:]
     options = [word for word in words if word.startswith("--")]
     names = words[: words.index(options[0])] if options else words
     # the words before the options are the command, or the command and its arguments
@@ -87,25 +85,6 @@ def _is_ours(words: Sequence[str]) -> None:
     )
     for option in options:
         assert option in help_text
-
-
-_HOW = {
-    "make": _makes,
-    "export": _exports,
-    "cp": _copies,
-    "curl": _asks_the_sandbox,
-    "intacct-dagster": _is_ours,
-}
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_exists(command: str) -> None:
-    program, *words = shlex.split(command, comments=True)
-    name = program.removeprefix(".venv/bin/")
-    if name in _HOW:
-        _HOW[name](words)
-    else:
-        assert name in {each.name for each in entry_points(group="console_scripts")} | {"pip"}
 
 
 @pytest.mark.parametrize(("page", "to"), LINKS)
