@@ -831,7 +831,7 @@ class _Attempt:
         for row in reversed(self._last_page):
             if second is None or row.second is None or row.second < second:
                 break
-            lately[row.key] = row.second
+            lately.setdefault(row.key, row.second)
         return lately
 
     def _count_keys(self, rows: Sequence[_Row | _Undated]) -> None:
