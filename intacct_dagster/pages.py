@@ -7,6 +7,7 @@ DuckDB reads them as fast as plain ones.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,3 +37,21 @@ def page_bytes(file: Path) -> bytes:
         return zstd.decompress(file.read_bytes())
     except zstd.ZstdError as error:
         raise ValueError(f"{file} is damaged: {error}") from None
+
+
+def pack(file: Path, into: Path) -> None:
+    """Copies a file with a JSON array, a page or a plain one, compressed: a little at a time."""
+    if file.name.endswith(PAGE):
+        shutil.copyfile(file, into)
+        return
+    with file.open("rb") as content, zstd.open(into, "wb") as packed:
+        shutil.copyfileobj(content, packed)
+
+
+def unpack(file: Path, into: Path) -> None:
+    """The other way round. Raises OSError, and ValueError where the file is damaged."""
+    try:
+        with zstd.open(file, "rb") as packed, into.open("wb") as content:
+            shutil.copyfileobj(packed, content)
+    except (EOFError, zstd.ZstdError) as error:
+        raise ValueError(str(error)) from None

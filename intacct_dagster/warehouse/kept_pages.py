@@ -12,7 +12,6 @@ days, proof. It appears when the load is in the warehouse, whole or not at all.
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -25,17 +24,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from intacct_dagster.pages import PAGE
+from intacct_dagster.pages import pack, unpack
 from intacct_dagster.warehouse.catalogue import CatalogueField, read_catalogue, store_catalogue
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile
 from intacct_dagster.warehouse.errors import KeptPagesUnreadable
 from intacct_dagster.warehouse.raw import LoadResult, RawLoad, load_raw, table_name
 from intacct_dagster.warehouse.tombstones import Sweep, store_sweep
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 T = TypeVar("T")
 
@@ -251,21 +245,15 @@ def _encoded(kept: object) -> bytes:
 
 def _pack(file: Path, folder: Path, number: int) -> str:
     name = f"{number:06}.json"
-    packed = folder / f"{name}.zst"
-    if file.name.endswith(PAGE):
-        shutil.copyfile(file, packed)
-        return name
-    with file.open("rb") as page, zstd.open(packed, "wb") as into:
-        shutil.copyfileobj(page, into)
+    pack(file, folder / f"{name}.zst")
     return name
 
 
 def _unpack(folder: Path, name: str, into: Path) -> Path:
     packed = folder / f"{name}.zst"
     try:
-        with zstd.open(packed, "rb") as content, (into / name).open("wb") as page:
-            shutil.copyfileobj(content, page)
-    except (OSError, EOFError, zstd.ZstdError) as error:
+        unpack(packed, into / name)
+    except (OSError, ValueError) as error:
         raise KeptPagesUnreadable(packed, str(error)) from None
     return into / name
 
