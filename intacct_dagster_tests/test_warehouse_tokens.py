@@ -87,30 +87,30 @@ def test_a_malformed_key_is_told_without_showing_it(
 
 
 def test_a_second_holder_waits_until_the_first_lets_go(engine: sa.Engine) -> None:
-    key, time = Fernet.generate_key(), Time()
-    first, second = store(engine, key, time), store(engine, key, time)
+    key, clock = Fernet.generate_key(), Time()
+    first, second = store(engine, key, clock), store(engine, key, clock)
     with first.lock("demo|E110"):
         with second.lock("demo|E120"):
             pass  # another session's lock is another lock
-        released_by_patience = time.now + LEASE_SECONDS
+        released_by_patience = clock.now + LEASE_SECONDS
         with second.lock("demo|E110"):
             # only the lease's end let it in: the holder counts as dead
-            assert time.now >= released_by_patience
-    before = time.now
+            assert clock.now >= released_by_patience
+    before = clock.now
     with second.lock("demo|E110"):
-        assert time.now == before
+        assert clock.now == before
 
 
 def test_a_lock_that_is_renewed_by_others_for_ever_ends_in_an_error(engine: sa.Engine) -> None:
-    key, time = Fernet.generate_key(), Time()
-    mine = store(engine, key, time)
+    key, clock = Fernet.generate_key(), Time()
+    mine = store(engine, key, clock)
 
     def taken_again(seconds: float) -> None:
-        time.sleep(seconds)
+        clock.sleep(seconds)
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE leases SET until = until + 1000"))
 
-    waiting = EncryptedTokenStore(engine, key, now=time, sleep=taken_again)
+    waiting = EncryptedTokenStore(engine, key, now=clock, sleep=taken_again)
     with (
         mine.lock("demo|E110"),
         pytest.raises(TokenLockTimeout, match=r"demo\|E110"),
