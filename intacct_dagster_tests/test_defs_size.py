@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
-
-import dagster as dg
-import pytest
 
 from intacct_dagster.config import Entity, ObjectSettings
 from intacct_dagster.defs import build_definitions, raw_key
@@ -66,31 +61,3 @@ def test_a_backfill_of_two_years_and_twenty_entities_is_twenty_runs(tmp_path: Pa
     assert sorted((each.start, each.end) for each in ranges) == [
         (f"{days[0]}|{each.id}", f"{days[-1]}|{each.id}") for each in settings.entities
     ]
-
-
-def test_a_runs_range_is_unfolded_once_and_as_dagster_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unfolded: list[dg.PartitionKeyRange] = []
-    unfold = dg.MultiPartitionsDefinition.get_partition_keys_in_range
-
-    def counted(
-        self: dg.MultiPartitionsDefinition, found: dg.PartitionKeyRange, *more: Any
-    ) -> Sequence[str]:
-        unfolded.append(found)
-        return unfold(self, found, *more)
-
-    partitions = entity_days(
-        sandbox_settings("http://127.0.0.1:9", tmp_path, entities=entities(3), start_date=FIRST)
-    )
-    asked = [
-        dg.PartitionKeyRange(partition_key("E000", FIRST), partition_key(last, FIRST + days))
-        for last, days in (("E000", timedelta(9)), ("E002", timedelta(1)))
-    ]
-    expected = [unfold(partitions, each) for each in asked]
-    assert [len(each) for each in expected] == [10, 6]
-    monkeypatch.setattr(dg.MultiPartitionsDefinition, "get_partition_keys_in_range", counted)
-    for each, keys in zip(asked, expected, strict=True):
-        for _ in range(5):
-            assert partitions.get_partition_keys_in_range(each) == keys
-    assert unfolded == asked

@@ -19,6 +19,7 @@ from intacct_dagster.defs.partitions import (
     entity_days,
     partition_key,
     partitions_of,
+    tell_partitions,
 )
 from intacct_dagster.defs.raw import raw_key
 from intacct_dagster.defs.resources import WarehouseResource
@@ -193,17 +194,20 @@ def control_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         broken: dict[tuple[str, str], list[Break]] = {}
         for each in breaks:
             broken.setdefault((each.entity, each.day.isoformat()), []).append(each)
-        for each_total in totals:
-            context.add_asset_metadata(
-                {
+        tell_partitions(
+            context,
+            CONTROL,
+            {
+                partition_key(each.entity, each.day): {
                     "dagster/partition_row_count": 1,
-                    "entries": each_total.entries,
-                    "lines": each_total.lines,
-                    "debit": f"{each_total.debit:.2f}",
-                    "credit": f"{each_total.credit:.2f}",
-                },
-                partition_key=partition_key(each_total.entity, each_total.day),
-            )
+                    "entries": each.entries,
+                    "lines": each.lines,
+                    "debit": f"{each.debit:.2f}",
+                    "credit": f"{each.credit:.2f}",
+                }
+                for each in totals
+            },
+        )
         yield dg.MaterializeResult(metadata=table_rows(settings, warehouse, [CONTROL])[CONTROL])
         for check in CONTROL_CHECKS:
             if not context.has_partition_key:

@@ -11,6 +11,7 @@ from intacct_dagster.defs.partitions import (
     entity_days,
     partition_key,
     partitions_of,
+    tell_partitions,
 )
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of, table_rows
@@ -82,10 +83,14 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
             context.run.run_id,
         )
         bad = plainly(settings, quarantined_lines, warehouse.warehouse, name, limit=SHOWN_ROWS)
-        for (entity, day), rows in done.rows.items():
-            context.add_asset_metadata(
-                {"dagster/partition_row_count": rows}, partition_key=partition_key(entity, day)
-            )
+        tell_partitions(
+            context,
+            key,
+            {
+                partition_key(entity, day): {"dagster/partition_row_count": rows}
+                for (entity, day), rows in done.rows.items()
+            },
+        )
         count = sum(done.quarantined.values())
         yield dg.MaterializeResult(
             metadata={

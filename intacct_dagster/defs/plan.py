@@ -19,6 +19,7 @@ from intacct_dagster.defs.partitions import (
     entity_days,
     partition_key,
     partitions_of,
+    tell_partitions,
 )
 from intacct_dagster.defs.reconcile import reconciled_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
@@ -244,11 +245,14 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
                 )
 
         hashes = plainly(settings, plan_all)
-        for partition, shown in by_partition.items():
-            # Of each partition its own: what a run yields stands in the events of all of them.
-            context.add_asset_metadata(
-                _metadata(shown, hashes[partition]), partition_key=partition_key(*partition)
-            )
+        tell_partitions(
+            context,
+            key,
+            {
+                partition_key(*partition): _metadata(shown, hashes[partition])
+                for partition, shown in by_partition.items()
+            },
+        )
         context.log.info(_told(everything, str(whole)))
         yield dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
         for gate in gates:

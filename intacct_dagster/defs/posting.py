@@ -18,6 +18,7 @@ from intacct_dagster.defs.partitions import (
     entity_days,
     partition_key,
     partitions_of,
+    tell_partitions,
 )
 from intacct_dagster.defs.plan import CHANGED, PLANNED, plan_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
@@ -336,10 +337,11 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 bodies = changes.payloads(feed.object, entity, names)
                 rows += [_change(name, entry, bodies[entry.source_id]) for entry in entries]
             plainly(settings, replace_changes, warehouse.warehouse, name, days.keys(), rows)
-        for partition, each in outcomes.items():
-            context.add_asset_metadata(
-                _counts(each), asset_key=key, partition_key=partition_key(*partition)
-            )
+        tell_partitions(
+            context,
+            key,
+            {partition_key(*partition): _counts(each) for partition, each in outcomes.items()},
+        )
         everything = sum(outcomes.values(), Outcomes())
         # The asset's own output first: then the checks know which materialization they judge.
         yield dg.Output(

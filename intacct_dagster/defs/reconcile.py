@@ -14,6 +14,7 @@ from intacct_dagster.defs.partitions import (
     entity_days,
     partition_key,
     partitions_of,
+    tell_partitions,
 )
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import relation, table_rows
@@ -64,13 +65,15 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
                 feed.object, entity, source_ids
             ),
         )
+        told = {}
         for entity, each in days.items():
             for day in each:
                 counts = {status: done.counts.get((entity, day, status), 0) for status in STATUSES}
-                context.add_asset_metadata(
-                    {"dagster/partition_row_count": sum(counts.values()), **counts},
-                    partition_key=partition_key(entity, day),
-                )
+                told[partition_key(entity, day)] = {
+                    "dagster/partition_row_count": sum(counts.values()),
+                    **counts,
+                }
+        tell_partitions(context, key, told)
         return dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
 
     return reconciled

@@ -1,0 +1,65 @@
+"""What a run tells of its partitions, however many there are."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from intacct_dagster.defs.partitions import partition_key, tell_partitions
+
+FIRST = date(2020, 1, 1)
+
+
+def test_what_a_partition_is_told_costs_the_same_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unfolded: list[dg.PartitionKeyRange] = []
+    unfold = dg.MultiPartitionsDefinition.get_partition_keys_in_range
+
+    def counted(
+        self: dg.MultiPartitionsDefinition, found: dg.PartitionKeyRange, *more: Any
+    ) -> Sequence[str]:
+        unfolded.append(found)
+        return unfold(self, found, *more)
+
+    monkeypatch.setattr(dg.MultiPartitionsDefinition, "get_partition_keys_in_range", counted)
+    times = set()
+    for days in (2, 40):
+        told = made_of(days)
+        assert told == {
+            str(partition_key("E000", FIRST + timedelta(day))): {"all": True, "day": day, "more": 1}
+            for day in range(days)
+        }
+        times.add(len(unfolded))
+        unfolded.clear()
+    assert len(times) == 1
+
+
+def made_of(days: int) -> dict[str, dict[str, Any]]:
+    """The metadata of each partition of a run that tells of each its day."""
+    partitions = dg.MultiPartitionsDefinition(
+        {
+            "date": dg.DailyPartitionsDefinition(FIRST.isoformat(), timezone="UTC"),
+            "entity": dg.StaticPartitionsDefinition(["E000", "E001"]),
+        }
+    )
+    keys = [partition_key("E000", FIRST + timedelta(n)) for n in range(days)]
+
+    @dg.asset(partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run())
+    def one(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        key = context.asset_key
+        context.add_asset_metadata({"all": True})
+        tell_partitions(context, key, {each: {"day": n} for n, each in enumerate(keys)})
+        tell_partitions(context, key, {each: {"more": 1} for each in keys})
+        return dg.MaterializeResult()
+
+    ends = {"start": str(keys[0]), "end": str(keys[-1])}
+    tags = {f"dagster/asset_partition_range_{end}": key for end, key in ends.items()}
+    result = dg.materialize([one], tags=tags)
+    made = result.asset_materializations_for_node("one")
+    return {
+        str(each.partition): {name: value.value for name, value in each.metadata.items()}
+        for each in made
+    }
