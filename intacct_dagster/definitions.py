@@ -6,6 +6,7 @@ import dagster as dg
 
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import build_definitions
+from intacct_dagster.executor import one_process
 
 # A run of a backfill has an event for each of its partitions. Dagster writes them to its history
 # one by one unless it is told to write so many at once: a seventh less CPU time for 365 days of
@@ -19,5 +20,5 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         build_definitions(load_settings()),
         # One process a run: steps are short, and each process would pay seconds of imports.
-        dg.Definitions(executor=dg.in_process_executor),
+        dg.Definitions(executor=one_process),
     )

@@ -18,7 +18,7 @@ from intacct_dagster.defs.partitions import (
     told_last,
 )
 from intacct_dagster.defs.progress import SECONDS, Progress
-from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
+from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource, leave_pool
 from intacct_dagster.defs.source_code import made_by
 from intacct_dagster.defs.tables import column_schema, relation, spent, table_rows
 from intacct_dagster.extract import Extracted, Extractor
@@ -109,6 +109,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
                 else:
                     landed[key].add(future.result())
                     context.log.info(_told(future.result(), days))
+        leave_pool(context)
         if failures:
             _fail(context, settings, landed, failures)
         last = told_last(context)

@@ -51,6 +51,18 @@ def in_flight(instance: dg.DagsterInstance | None, concurrency: int) -> int:
     return concurrency // ops
 
 
+def leave_pool(context: dg.AssetExecutionContext) -> None:
+    """Lets the next op talk to Intacct: this one has asked all that it will.
+
+    Dagster keeps an op's place in the pool until the op is over, and one that read years writes an
+    event for each of their days first, which can take longer than the reading.
+    """
+    storage = context.instance.event_log_storage
+    if storage.supports_global_concurrency_limits:
+        step = context.get_step_execution_context().step.key
+        storage.free_concurrency_slot_for_step(context.run.run_id, step)
+
+
 #: The readers' copy of the warehouse, as an asset.
 READER = dg.AssetKey(["reader", "warehouse"])
 
