@@ -10,7 +10,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from sqlalchemy import Connection
 
 from intacct_dagster.history import BatchedEvents
 from intacct_dagster_tests.code_location import PROJECT
@@ -105,16 +107,21 @@ def test_the_partitions_of_an_asset_are_one_transaction(
 def test_a_batch_that_fails_leaves_nothing_and_its_events_are_written_once(
     in_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored, failed = BatchedEvents.store_event, set[str]()
+    stored, failed = BatchedEvents._store_asset_event_tags, set[str]()
 
-    def failing(storage: BatchedEvents, event: dg.EventLogEntry) -> None:
-        stored(storage, event)
-        told = event.get_dagster_event()
-        if told.partition == DAYS[1] and told.event_type_value not in failed:
-            failed.add(told.event_type_value)
+    def failing(
+        storage: BatchedEvents,
+        connection: Connection,
+        events: Sequence[dg.EventLogEntry],
+        numbers: Sequence[int],
+    ) -> None:
+        stored(storage, connection, events, numbers)
+        (kind,) = {each.get_dagster_event().event_type_value for each in events}
+        if kind not in failed:
+            failed.add(kind)
             raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(BatchedEvents, "store_event", failing)
+    monkeypatch.setattr(BatchedEvents, "_store_asset_event_tags", failing)
     with projects_instance(in_folder) as instance:
         run_id = run_of_all_days(instance)
         made = [each for each in told(instance, run_id) if each[0] == "ASSET_MATERIALIZATION"]
@@ -134,3 +141,21 @@ def test_every_process_of_an_instance_opens_the_same_history(in_folder: Path) ->
         with dg.DagsterInstance.from_ref(instance.get_ref()) as other:
             assert isinstance(other.event_log_storage, BatchedEvents)
             assert told(other, run_id) == told(instance, run_id)
+
+
+def test_a_history_that_is_there_is_opened_without_reading_dagsters_migrations(
+    in_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with projects_instance(in_folder) as instance:
+        run_id = run_of_all_days(instance)
+        expected = told(instance, run_id)
+
+    def read(*_: object) -> None:
+        raise AssertionError("Dagster's migrations were read")
+
+    monkeypatch.setattr(ScriptDirectory, "from_config", read)
+    with projects_instance(in_folder) as again:
+        assert told(again, run_id) == expected
+        assert [each.run_id for each in again.get_runs()] == [run_id]
+        assert again.get_materialized_partitions(dg.AssetKey(TABLES[0])) == set(DAYS)
+        assert again.all_instigator_state() == []
