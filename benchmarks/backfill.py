@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 from page_server import ENTITY, START
 
 from intacct_dagster.config import Settings, read_settings
 from intacct_dagster.defs import build_definitions, raw_key
 from intacct_dagster.defs.partitions import entity_days, partition_key
+from intacct_dagster.executor import one_process
 from intacct_dagster.extract import Extractor
 from intacct_dagster.intacct import ClientCredentials, Intacct
 from intacct_dagster.warehouse import Warehouse
@@ -88,15 +91,17 @@ def empty(settings: Settings) -> dg.AssetsDefinition:
 
 
 def materialized(settings: Settings, days: int, definitions: dg.Definitions, folder: Path) -> int:
-    """One run for each entity; how many partitions became materialized."""
+    """One run for each entity, as the definitions say; how many partitions became materialized."""
     keys = [raw_key(each.name) for each in settings.objects]
     shutil.copy(PROJECT / "dagster.yaml", folder)
     with dg.DagsterInstance.from_config(str(folder)) as instance:
-        job = definitions.get_implicit_global_asset_job_def()
+        job = definitions.resolve_implicit_global_asset_job_def().get_subset(
+            asset_selection=set(keys)
+        )
         for entity in settings.entities:
-            result = job.execute_in_process(
-                instance=instance,
-                asset_selection=keys,
+            run = instance.create_run_for_job(
+                job,
+                asset_selection=job.asset_selection,
                 tags={
                     "dagster/asset_partition_range_start": partition_key(entity.id, FIRST),
                     "dagster/asset_partition_range_end": partition_key(
@@ -104,7 +109,7 @@ def materialized(settings: Settings, days: int, definitions: dg.Definitions, fol
                     ),
                 },
             )
-            assert result.success
+            assert execute_run(InMemoryJob(job), run, instance).success
         return sum(len(instance.get_materialized_partitions(key)) for key in keys)
 
 
@@ -144,7 +149,9 @@ def main(what: str, port: str, entities: int, days: int, folder: Path) -> dict[s
         definitions = (
             dg.Definitions([empty(settings)], executor=dg.in_process_executor)
             if what == "floor"
-            else build_definitions(settings)
+            else dg.Definitions.merge(
+                build_definitions(settings), dg.Definitions(executor=one_process)
+            )
         )
         partitions = materialized(settings, days, definitions, folder)
     assert partitions == entities * days * OBJECTS, partitions
