@@ -1,15 +1,33 @@
 """What a run tells of its partitions, however many there are."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from intacct_dagster.defs.partitions import partition_key, tell_partitions
+from intacct_dagster.defs.partitions import entity_days, partition_key, tell_partitions
+from intacct_dagster_tests.code_location import sandbox_settings
 
 FIRST = date(2020, 1, 1)
+
+
+def test_all_keys_are_made_once_a_day_and_are_those_of_dagster(tmp_path: Path) -> None:
+    settings = sandbox_settings("http://127.0.0.1:9", tmp_path, start_date=FIRST)
+    partitions = entity_days(settings)
+    dagsters_own = dg.MultiPartitionsDefinition(
+        {each.name: each.partitions_def for each in partitions.partitions_defs}
+    )
+    made = []
+    for day in (3, 4):
+        morning = datetime(2020, 1, day, 8, tzinfo=UTC)
+        keys = partitions.get_partition_keys(morning)
+        assert keys == dagsters_own.get_partition_keys(morning)
+        assert partitions.get_partition_keys(morning + timedelta(hours=3)) is keys
+        made.append(len(keys))
+    assert made[1] - made[0] == len(settings.entities)
 
 
 def test_what_a_partition_is_told_costs_the_same_however_many_there_are(

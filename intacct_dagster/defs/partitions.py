@@ -1,20 +1,45 @@
 """Entity by day: one partition is what one legal entity changed (or was sold) on one UTC day."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.execution.context.metadata_logging import (
     AssetMetadataHandle,
     OutputMetadataAccumulator,
 )
+from dagster._core.instance import DynamicPartitionsStore
 
 from intacct_dagster.config import Settings
 from intacct_dagster.timetable import utc_day
 
 DATE = "date"
 ENTITY = "entity"
+
+
+class EntityDays(dg.MultiPartitionsDefinition):
+    """Partitions that keep all their keys until a day is added.
+
+    Dagster (1.13) makes them anew for each partitioned asset that something without partitions
+    reads or judges, in every run: for 100 entities and 1,500 days 0.8 s of the processor each.
+    """
+
+    _found: tuple[str | None, Sequence[dg.MultiPartitionKey]] | None = None
+
+    def get_partition_keys(
+        self,
+        current_time: datetime | None = None,
+        dynamic_partitions_store: DynamicPartitionsStore | None = None,
+    ) -> Sequence[dg.MultiPartitionKey]:
+        """All keys, in order."""
+        with partition_loading_context(current_time, dynamic_partitions_store):
+            last = self.get_partitions_def_for_dimension(DATE).get_last_partition_key()
+            found = self._found
+            if found is None or found[0] != last:
+                self._found = found = last, super().get_partition_keys()
+            return found[1]
 
 
 def entity_days(settings: Settings) -> dg.MultiPartitionsDefinition:
@@ -24,7 +49,7 @@ def entity_days(settings: Settings) -> dg.MultiPartitionsDefinition:
     give one. Retired entities keep theirs.
     """
     end = settings.end_date and settings.end_date + timedelta(days=1)
-    return dg.MultiPartitionsDefinition(
+    return EntityDays(
         {
             DATE: dg.DailyPartitionsDefinition(
                 start_date=settings.start_date.isoformat(),
