@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -142,6 +143,7 @@ class World(httpx.BaseTransport):
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+        self._turn = threading.Lock()
         self._numeric = self.random.random() < 0.5
         self._next_key = 1
         self._last: dict[str, Any] | None = None
@@ -158,6 +160,10 @@ class World(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Time passes, the books change, and the answer is given, or goes wrong."""
+        with self._turn:  # blocks of lines are asked for from several threads
+            return self._handle(request)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
         request.read()
         if request.url.path.endswith("/oauth2/token"):
             self._last = None  # another process, another connection: only one's own answers repeat
