@@ -199,7 +199,7 @@ def test_a_bad_answer_is_told_by_name_and_the_partitions_stay_as_they_were(
     fields["count"] = {"type": "integer", "nullable": True}
     altered = Altered(company)
     desk = Desk(company, tmp_path, Reading(look_back_days=0))
-    desk._intacct._transport._client = httpx.Client(transport=altered)
+    desk._intacct._transport._reader = httpx.Client(transport=altered)
     desk.extractor.extract(WHAT, "E110", days(2, 4))
     before = content(desk)
     altered.alter = alter

@@ -1,7 +1,9 @@
-"""The network takes whole answers as they come, and only where no proxy is in between."""
+"""The network of reads takes whole answers, and only where no proxy is in between."""
 
 from __future__ import annotations
 
+import gc
+import gzip
 import ipaddress
 import socket
 import ssl
@@ -19,25 +21,53 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from intacct_dagster.intacct.errors import About
 from intacct_dagster.intacct.network import network
+from intacct_dagster.intacct.transport import Kind, Transport
+from intacct_dagster.intacct.usage import Meter
 
 BODY = bytes(range(256)) * 9000  # 2.3 MB
+#: ends the wait of an answer that nobody waits for any more
+HEARD = threading.Event()
 
 
 class Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(200)
+        if self.path == "/silent":
+            self.send_header("Content-Length", "1")
+            self.end_headers()
+            HEARD.wait(10)
+            return
         if self.path == "/cut":
             self.send_header("Content-Length", str(len(BODY) + 1))
             self.end_headers()
             self.wfile.write(BODY)
             self.close_connection = True
             return
-        self.send_header("Content-Length", str(len(BODY)))
+        if self.path == "/chunks":
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for chunk in (BODY[:70_000], BODY[70_000:]):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            self.wfile.write(b"0\r\n\r\n")
+            return
+        body = gzip.compress(BODY, 1) if self.path == "/packed" else BODY
+        if self.path == "/packed":
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Set-Cookie", "a=1")
+        self.send_header("Set-Cookie", "b=2")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(BODY)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
@@ -66,36 +96,64 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    transport = network()
+    transport = network(httpx.create_ssl_context())
     assert transport is not None
     with httpx.Client(transport=transport, timeout=10) as client:
         yield client
 
 
-def test_a_large_answer_comes_whole_and_in_few_pieces(client: httpx.Client, address: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/chunks", "/packed"])
+def test_a_large_answer_comes_whole(client: httpx.Client, address: str, path: str) -> None:
     for _ in range(2):  # the second on the same connection
-        with client.stream("GET", address) as response:
-            pieces = list(response.iter_raw())
-        assert b"".join(pieces) == BODY
-        assert max(map(len, pieces)) > 64 * 1024, "httpx itself takes no more at a time"
+        answer = client.get(f"{address}{path}")
+        assert answer.content == BODY
+    assert answer.headers.get_list("set-cookie") == ([] if path == "/chunks" else ["a=1", "b=2"])
 
 
-def test_a_cut_answer_and_a_closed_port_are_what_httpx_calls_them(
-    client: httpx.Client, address: str
-) -> None:
-    with pytest.raises(httpx.RemoteProtocolError):
+def test_a_redirect_is_an_answer_like_others(client: httpx.Client, address: str) -> None:
+    answer = client.get(f"{address}/moved")
+    assert (answer.status_code, answer.headers["location"]) == (302, "/")
+
+
+def responses() -> int:
+    return sum(isinstance(each, httpx.Response) for each in gc.get_objects())
+
+
+def test_what_was_received_is_let_go_at_once(address: str) -> None:
+    transport = Transport(address)
+    gc.collect()
+    gc.disable()
+    try:
+        before = responses()
+        answer = transport.send("GET", "/", kind=Kind.READ, meter=Meter(), about=About())
+        assert answer.body == BODY
+        assert responses() == before, "only the garbage collector would free it"
+    finally:
+        gc.enable()
+        transport.close()
+
+
+def test_what_fails_is_what_httpx_calls_it(client: httpx.Client, address: str) -> None:
+    with pytest.raises(httpx.RemoteProtocolError, match="IncompleteRead"):
         client.get(f"{address}/cut")
+    with pytest.raises(httpx.ReadTimeout):
+        client.get(f"{address}/silent", timeout=httpx.Timeout(10, read=0.05))
+    HEARD.set()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        with pytest.raises(httpx.ConnectError):
+        with pytest.raises(httpx.ConnectError, match="refused"):
             client.get(f"http://127.0.0.1:{free.getsockname()[1]}")
+    with pytest.raises(httpx.ConnectError):
+        client.get("http://nobody.invalid")
+    with pytest.raises(httpx.UnsupportedProtocol):
+        client.get("ftp://127.0.0.1")
 
 
 def test_where_the_environment_names_a_proxy_httpx_goes_through_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    assert network() is None
+    assert network(httpx.create_ssl_context()) is None
 
 
 def certificate(file: Path) -> Path:
@@ -136,5 +194,6 @@ def test_a_certificate_has_to_be_one_that_is_trusted(
         with pytest.raises(httpx.ConnectError, match="certificate"):
             client.get(address)
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
-        with httpx.Client(transport=network(), timeout=10) as trusting:
+        trusted = network(httpx.create_ssl_context())
+        with httpx.Client(transport=trusted, timeout=10) as trusting:
             assert trusting.get(address).content == BODY
