@@ -1,2 +1,2 @@
 -- A row is a row of the partitions that a load replaces.
-DELETE FROM {{raw}} WHERE _entity = $entity AND _day IN (SELECT unnest($days::DATE[]))
+DELETE FROM {{raw}} WHERE {{partitions}}

@@ -1,5 +1,5 @@
 -- A row is a day of the partitions that were just loaded, and its rows.
 SELECT _day, count(*)
 FROM {{raw}}
-WHERE _entity = $entity AND _day IN (SELECT unnest($days::DATE[]))
+WHERE {{partitions}}
 GROUP BY _day

@@ -6,8 +6,7 @@ SELECT count(*)
 FROM (
     SELECT hash({{key}}) AS hashed
     FROM {{raw}}
-    WHERE _entity = $entity
-        AND _day IN (SELECT unnest($days::DATE[]))
+    WHERE {{partitions}}
         AND hash({{key}}) % {{parts}} = {{part}}
     GROUP BY hashed
 )

@@ -8,12 +8,11 @@ WHERE rowid IN (
             rowid AS place,
             row_number() OVER (PARTITION BY {{key}} ORDER BY {{changed}} DESC NULLS LAST, rowid DESC) AS version
         FROM {{raw}}
-        WHERE _entity = $entity
-            AND _day IN (SELECT unnest($days::DATE[]))
+        WHERE {{partitions}}
             AND hash({{key}}) IN (
                 SELECT hash({{key}})
                 FROM {{raw}}
-                WHERE _entity = $entity AND _day IN (SELECT unnest($days::DATE[]))
+                WHERE {{partitions}}
                 GROUP BY 1
                 HAVING count(*) > 1
             )
