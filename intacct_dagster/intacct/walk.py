@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from io import RawIOBase
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -134,14 +134,15 @@ _Decoder = msgspec.json.Decoder[list[_Row]] | msgspec.json.Decoder[list[_Undated
 
 
 @functools.cache
-def _dated(changed: str) -> msgspec.json.Decoder[list[_Row]]:
-    """Decodes rows whose change time is at the path `changed`."""
+def _dated(changed: str, ours: str | None) -> msgspec.json.Decoder[list[_Row]]:
+    """Decodes rows whose change time is at the path `changed`: those of entity `ours`, or all."""
     row = msgspec.defstruct(
         "_DatedRow",
         [
             ("key", _Key),
             ("changed", _Time | None, msgspec.field(name=changed)),
-            ("entity", str | None, msgspec.field(name="entity.id")),
+            # The decoder compares what it would else make a text of, for each row.
+            ("entity", Literal[ours, "", None] if ours else str | None, _ENTITY),
         ],
         bases=(_Row,),
         gc=False,
@@ -149,6 +150,7 @@ def _dated(changed: str) -> msgspec.json.Decoder[list[_Row]]:
     return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
 
+_ENTITY: Final = msgspec.field(name="entity.id")
 _UNDATED = msgspec.json.Decoder(list[_Undated])
 
 
@@ -367,7 +369,7 @@ class _Ahead:
 
         It took `seconds`: while it came, so many pages could have been looked at.
         """
-        self._enough = min(self._most, 2 + int(seconds / _SECONDS_A_PAGE))
+        self._enough = min(self._most, 3 + int(seconds / _SECONDS_A_PAGE))
         self._bound, self._place, self._bound_place = bound, 0, 0
         self._next = min(size, self._longest_step) - self._overlap
 
@@ -509,7 +511,9 @@ class _Attempt:
         self._lines = lines
         self._size = query.size
         self._changed = changed
-        self._decoder: _Decoder = _dated(changed) if window is not None else _UNDATED
+        dated = window is not None
+        self._decoder: _Decoder = _dated(changed, None) if dated else _UNDATED
+        self._ours: _Decoder = _dated(changed, about.entity) if dated else _UNDATED
         self._order = ({changed: "asc"}, {"key": "asc"}) if window else ({"key": "asc"},)
         self._second: datetime | None = None
         self._keys_of_second: set[str] = set()
@@ -722,7 +726,10 @@ class _Attempt:
     ) -> Sequence[_Row | _Undated]:
         self._spend_a_page()
         self._size = min(self._size, page.page_size)
-        rows = self._decode(page, self._decoder)
+        try:
+            rows: Sequence[_Row | _Undated] = self._ours.decode(page.raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            rows = self._decode(page, self._decoder)
         self._check_length(page, rows, start)
         if self._window is not None:
             self._check_times(bound, rows, self._window.until)
