@@ -1,8 +1,8 @@
 """The same rows by what others use: dlt's rest_api source, and Fyle's SDK with pandas.
 
-`python rivals.py dlt PORT ROWS FOLDER` and `python rivals.py sdk PORT ROWS FOLDER` run in an
-environment of their own, which has both and not this project, and print one line of JSON. Imports
-are not counted. `rival_results` makes the environment and runs both.
+`python rivals.py dlt|sdk|sdk-text PORT ROWS FOLDER` runs in an environment of its own, which has both
+and not this project, and prints one line of JSON. Imports are not counted. `rival` makes the
+environment and runs one.
 """
 
 from __future__ import annotations
@@ -71,8 +71,13 @@ def by_dlt(port: str, rows: int, folder: Path) -> Callable[[], int]:
     return work
 
 
-def by_sdk(port: str, rows: int, folder: Path) -> Callable[[], int]:
-    """The SDK's pages into a data frame, and that into DuckDB."""
+def by_sdk(port: str, rows: int, folder: Path, *, typed: bool) -> Callable[[], int]:
+    """The SDK's pages into a data frame, and that into DuckDB: as texts, or `typed` as ours are.
+
+    By pandas: it is what amounts that add up, dates and moments take there.
+    """
+    from decimal import Decimal
+
     import duckdb
     import intacctsdk.apis.api_base as api
     import pandas as pd
@@ -85,7 +90,14 @@ def by_sdk(port: str, rows: int, folder: Path) -> Callable[[], int]:
         records: list[dict[str, Any]] = []
         for page in source.get_all_generator(fields=list(COLUMNS)):
             records += page
-        frame = pd.DataFrame(records)  # noqa: F841 - DuckDB finds it by its name
+        frame = pd.DataFrame(records)
+        for path, (_, form) in COLUMNS.items() if typed else ():
+            if form == "date-time":
+                frame[path] = pd.to_datetime(frame[path])
+            elif form == "date":
+                frame[path] = pd.to_datetime(frame[path]).dt.date
+            elif form is not None:
+                frame[path] = frame[path].map(Decimal)
         connection = duckdb.connect(str(folder / "sdk.duckdb"))
         connection.execute("CREATE TABLE rows AS SELECT * FROM frame")
         return int(connection.execute("SELECT count(*) FROM rows").fetchall()[0][0])
@@ -126,8 +138,9 @@ def rival(data: Path, which: str, port: str, rows: int, folder: Path) -> dict[st
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["dlt" | "sdk" as which, port, rows, folder]:
-            run = (by_dlt if which == "dlt" else by_sdk)(port, int(rows), Path(folder))
+        case ["dlt" | "sdk" | "sdk-text" as which, port, rows, folder]:
+            given = port, int(rows), Path(folder)
+            run = by_dlt(*given) if which == "dlt" else by_sdk(*given, typed=which == "sdk")
             began, cpu = time.perf_counter(), time.process_time()
             got = run()
             assert got == int(rows), got
