@@ -1,7 +1,7 @@
 """The same rows by what others use: dlt's rest_api source, and Fyle's SDK with pandas.
 
-`python rivals.py dlt|sdk|sdk-text PORT ROWS FOLDER` runs in an environment of its own, which has both
-and not this project, and prints one line of JSON. Imports are not counted. `rival` makes the
+`python rivals.py dlt|sdk|sdk-text PORT ROWS FOLDER` runs in an environment of its own, which has
+both and not this project, and prints one line of JSON. Imports are not counted. `rival` makes the
 environment and runs one.
 """
 

@@ -56,7 +56,7 @@ KEYS_IN_A_GET: Final = 500
 
 #: How much smaller than asked for a page may be, so that no two requests in a row are alike; how
 #: many keys come with a count; how often an answer to another question is asked for again.
-_SPREAD: Final = 32
+_SPREAD: Final = 16
 _KEYS_OF_A_COUNT: Final = 4
 _TRIES_OF_AN_ANSWER: Final = 5
 
@@ -438,8 +438,9 @@ class IntacctClient:
             changed=changed,
             filters=filters,
             submit=submit,
-            # one more than can be in flight, so that none is idle while a page is looked at
-            ahead=self._lanes.number + 1 if self._lanes.number > 1 else 0,
+            # twice what can be in flight: pages that come together are looked at one by one, and
+            # no lane is idle meanwhile
+            ahead=2 * self._lanes.number if self._lanes.number > 1 else 0,
             told=told,
         )
         self._meter.add(Usage(rows=result.proof.distinct_keys))

@@ -358,7 +358,7 @@ class _Ahead:
         self._enough = 0
         self._patience = _BEGINNINGS_AHEAD
         # A page may be a little shorter than it was asked for, and rows in front of it may leave.
-        self._longest_step = size - min(32, size // 8)
+        self._longest_step = size - min(16, size // 8)
         self._overlap = min(8, max(1, size // 8))
         self._early: deque[_Early] = deque()
         self._next = self._place = self._bound_place = 0
