@@ -111,33 +111,53 @@ def against_rivals(data: Path, rows: int) -> list[dict[str, Any]]:
     return results
 
 
-def through_dagster(data: Path, entities: int, days: int) -> dict[str, Any]:
-    """(d): a backfill, against the same pull without Dagster plus Dagster without the pull."""
-    told: dict[str, dict[str, Any]] = {}
+def backfilled(data: Path, which: str, port: str, entities: int, days: int) -> dict[str, Any]:
+    """What `backfill.py` tells."""
+    with tempfile.TemporaryDirectory(dir=data) as scratch:
+        done = subprocess.run(
+            [
+                *(sys.executable, str(HERE / "backfill.py"), which, port),
+                *(str(entities), str(days), scratch),
+            ],
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=3600,
+        )
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def through_dagster(data: Path, entities: int, days: int) -> list[dict[str, Any]]:
+    """(d): a backfill, against the same pull without Dagster plus Dagster without the pull; in
+    seconds, and in seconds of the processor, which other work on the machine changes less.
+
+    Each of the three once unmeasured, then three times in turn: the best of each.
+    """
+    parts = ("floor", "pull", "dagster")
+    told: dict[str, list[dict[str, Any]]] = {which: [] for which in parts}
     with served(data, ROWS_OF_A_BACKFILL, 0.0) as port:
-        for which in ("floor", "pull", "dagster"):
-            with tempfile.TemporaryDirectory(dir=data) as scratch:
-                done = subprocess.run(
-                    [
-                        *(sys.executable, str(HERE / "backfill.py"), which, port),
-                        *(str(entities), str(days), scratch),
-                    ],
-                    check=True,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    timeout=3600,
-                )
-            told[which] = json.loads(done.stdout.splitlines()[-1])
-    limit = told["floor"]["seconds"] + told["pull"]["seconds"]
-    return {
-        "what": f"(d) backfill of {entities} x {days} x 5 in {told['dagster']['runs']} runs",
-        "ours": told["dagster"],
-        **{which: told[which] for which in ("floor", "pull")},
-        "limit": limit,
-        "ratio": told["dagster"]["seconds"] / limit,
-        "target": 1.2,
-    }
+        for which in parts:  # Python compiles what it imports
+            backfilled(data, which, port, 1, 1)
+        for _ in range(3):
+            for which in parts:
+                told[which].append(backfilled(data, which, port, entities, days))
+    results = []
+    for measure, unit in (("seconds", ""), ("cpu_seconds", ", of the processor")):
+        best = {which: min(told[which], key=lambda each: each[measure]) for which in parts}
+        limit = best["floor"][measure] + best["pull"][measure]
+        results.append(
+            {
+                "what": f"(d) backfill of {entities} x {days} x 5{unit}",
+                **best,
+                "ours": {**best["dagster"], "seconds": best["dagster"][measure]},
+                "limit": limit,
+                "ratio": best["dagster"][measure] / limit,
+                "target": 1.2,
+            }
+        )
+    return results
 
 
 def at_real_latency(data: Path, rows: int, objects: int) -> dict[str, Any]:
@@ -166,7 +186,7 @@ def extraction_results(data: Path) -> list[dict[str, Any]]:
     results.append(at_real_latency(data, 100_000, 12))
     results.append(at_real_latency(data, 2_000_000 if large else rows, 1))
     entities, days = os.environ.get("BACKFILL", "1x365").split("x")
-    results.append(through_dagster(data, int(entities), int(days)))
+    results += through_dagster(data, int(entities), int(days))
     table = Table("what", "s", "CPU s", "MB over idle", "against s", "ratio", "target")
     for each in results:
         ours = each["ours"]
@@ -201,6 +221,9 @@ SECTIONS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
 
 def main() -> None:
     """Runs the sections that are named, or all of them, and writes the JSON."""
+    # Some machines are told to forget what Python compiled: a process then compiles all that it
+    # imports, for seconds, which nobody's own machine does.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     data = Path("data") / "benchmarks"
     data.mkdir(parents=True, exist_ok=True)
     wanted = sys.argv[1:] or list(SECTIONS)

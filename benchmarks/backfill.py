@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -21,11 +20,12 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
+from empty_assets import empty
 from page_server import ENTITY, START
 
 from intacct_dagster.config import Settings, read_settings
 from intacct_dagster.defs import build_definitions, raw_key
-from intacct_dagster.defs.partitions import entity_days, partition_key
+from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.executor import one_process
 from intacct_dagster.extract import Extractor
 from intacct_dagster.intacct import ClientCredentials, Intacct
@@ -70,24 +70,6 @@ def settings_of(port: str, entities: int, days: int, folder: Path) -> Settings:
 def names(entities: int) -> list[str]:
     """Ids of so many entities."""
     return [ENTITY, *(f"E{n}" for n in range(500, 499 + entities))]
-
-
-def empty(settings: Settings) -> dg.AssetsDefinition:
-    """The same assets and partitions, and nothing done."""
-    keys = [raw_key(each.name) for each in settings.objects]
-
-    @dg.multi_asset(
-        name="extract",
-        specs=[dg.AssetSpec(key) for key in keys],
-        partitions_def=entity_days(settings),
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        can_subset=True,
-    )
-    def extract() -> Iterator[dg.MaterializeResult[None]]:
-        for key in keys:
-            yield dg.MaterializeResult(asset_key=key)
-
-    return extract
 
 
 def materialized(settings: Settings, days: int, definitions: dg.Definitions, folder: Path) -> int:
@@ -147,7 +129,17 @@ def main(what: str, port: str, entities: int, days: int, folder: Path) -> dict[s
         partitions = pull(settings, days)
     else:
         definitions = (
-            dg.Definitions([empty(settings)], executor=dg.in_process_executor)
+            dg.Definitions(
+                [
+                    empty(
+                        [each.name for each in settings.objects],
+                        [each.id for each in settings.entities],
+                        FIRST,
+                        FIRST + timedelta(days - 1),
+                    )
+                ],
+                executor=dg.in_process_executor,
+            )
             if what == "floor"
             else dg.Definitions.merge(
                 build_definitions(settings), dg.Definitions(executor=one_process)
