@@ -100,6 +100,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
                     for future in over:
                         progress.one_more(name_of[future])
                     progress.look()
+            lines = []
             for key, future in futures.items():
                 error = future.exception()
                 if isinstance(error, IntacctError | WarehouseError):
@@ -108,7 +109,9 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
                     raise error
                 else:
                     landed[key].add(future.result())
-                    context.log.info(_told(future.result(), days))
+                    lines.append(_told(future.result(), days))
+            if lines:
+                context.log.info("\n".join(lines))  # one event: each is a write of its own
         leave_pool(context)
         if failures:
             _fail(context, settings, landed, failures)
