@@ -8,6 +8,7 @@ and reads all of its migrations to know that none is due. Its PostgreSQL storage
 is not touched.
 """
 
+import fcntl
 import os
 import threading
 from collections import OrderedDict
@@ -36,6 +37,7 @@ from dagster._core.storage.sqlite_storage import (
     _schedule_directory,
 )
 from dagster._serdes import ConfigurableClassData
+from dagster._utils.concurrency import ConcurrencyClaimStatus
 from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import NullPool
 
@@ -162,6 +164,18 @@ class BatchedEvents(SqliteEventLogStorage):
         else:
             told = event.get_dagster_event()
             batch.last[told.asset_key, told.event_type_value] = event, event_id
+
+    def claim_concurrency_slot(
+        self, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None
+    ) -> ConcurrencyClaimStatus:
+        """A place in a pool, if there is one; processes ask one after the other.
+
+        Dagster looks whether there is one, and then takes it, with a lock that SQLite does not
+        know: two runs that asked at the same moment both got the only one (seen).
+        """
+        with open(os.path.join(self._base_dir, "pools.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # for some milliseconds; its holder's end frees it
+            return super().claim_concurrency_slot(concurrency_key, run_id, step_key, priority)
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has a table; one that is there stays."""

@@ -103,7 +103,13 @@ def test_two_processes_that_extract_at_once_stay_within_what_the_plan_allows(
 ) -> None:
     """With a pool of two, each may have three requests in flight: four were of both together."""
     pools = {"default_limit": limit, "granularity": "op"}
-    config = {"telemetry": {"enabled": False}, "concurrency": {"pools": pools}}
+    storage = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["storage"]
+    storage["custom"]["config"] = {"base_dir": str(tmp_path / "history")}
+    config = {
+        "telemetry": {"enabled": False},
+        "concurrency": {"pools": pools},
+        "storage": storage,  # with Dagster's own, both got the only place now and then
+    }
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     with dg.DagsterInstance.from_config(str(tmp_path)):
         pass  # made once, before two processes open it
