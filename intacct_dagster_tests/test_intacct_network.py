@@ -42,6 +42,12 @@ class Answers(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(200)
+        if self.path == "/names":
+            names = ",".join(self.headers).encode()
+            self.send_header("Content-Length", str(len(names)))
+            self.end_headers()
+            self.wfile.write(names)
+            return
         if self.path == "/silent":
             self.send_header("Content-Length", "1")
             self.end_headers()
@@ -108,6 +114,12 @@ def test_a_large_answer_comes_whole(client: httpx.Client, address: str, path: st
         answer = client.get(f"{address}{path}")
         assert answer.content == BODY
     assert answer.headers.get_list("set-cookie") == ([] if path == "/chunks" else ["a=1", "b=2"])
+
+
+def test_headers_are_spelled_as_they_were_given(client: httpx.Client, address: str) -> None:
+    names = client.get(f"{address}/names", headers={"X-IA-API-Param-Entity": "E110"}).text
+    assert "X-IA-API-Param-Entity" in names.split(",")
+    assert sorted({*names.lower().split(",")}) == sorted(names.lower().split(","))
 
 
 def test_a_redirect_is_an_answer_like_others(client: httpx.Client, address: str) -> None:

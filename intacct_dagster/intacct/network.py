@@ -45,7 +45,8 @@ class _Network(httpx.BaseTransport):
                 request.method,
                 str(request.url),
                 body=request.read(),
-                headers=request.headers,
+                # spelled as they were given: Intacct ignores a name that it does not know
+                headers={name.decode(): value.decode() for name, value in request.headers.raw},
                 timeout=urllib3.Timeout(connect=seconds["connect"], read=seconds["read"]),
                 redirect=False,
                 preload_content=False,
