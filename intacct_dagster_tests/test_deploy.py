@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import dagster as dg
 import pytest
+import time_machine
 import yaml
 from dagster._core.instance.config import dagster_instance_config
+from dagster._core.workspace.context import IWorkspaceProcessContext
+from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
 
 from intacct_dagster.config import Entity
 from intacct_dagster.defs import raw_key, reconciled_key
 from intacct_dagster.defs.failures import RETRIED
 from intacct_dagster.defs.progress import PROGRESS_TAG, Progress
 from intacct_dagster.defs.raw import attempts_before
+from intacct_dagster.defs.resources import POOL
 from intacct_dagster.run_queue import EntityRunCoordinator, entity_of
 from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster_tests.code_location import (
@@ -56,6 +63,36 @@ def test_dagster_takes_every_key_and_the_queue_is_ours(file: str, tmp_path: Path
     assert found["run_retries"]["retry_on_asset_or_op_failure"] is False
     # Dagster's default of 180 s killed runs of a backfill of years that were still being made.
     assert found["run_monitoring"]["start_timeout_seconds"] >= 3600
+
+
+@dg.op
+def nothing() -> None: ...
+
+
+@dg.job
+def any_job() -> None:
+    nothing()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_what_a_run_that_was_killed_held_of_the_pool_is_given_back(
+    file: str, tmp_path: Path
+) -> None:
+    given = config(file, tmp_path)
+    overrides = {name: given[name] for name in ("run_monitoring", "concurrency")}
+    home = tmp_path / "home"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home), overrides=overrides) as instance:
+        storage = instance.event_log_storage
+        killed = instance.create_run_for_job(any_job)
+        storage.initialize_concurrency_limit_to_default(POOL)
+        assert storage.claim_concurrency_slot(POOL, killed.run_id, "extract").is_claimed
+        instance.report_run_failed(killed)
+        daemon = cast(IWorkspaceProcessContext[Any], SimpleNamespace(instance=instance))
+        with time_machine.travel(datetime.now(UTC) + timedelta(minutes=2)):
+            list(execute_concurrency_slots_iteration(daemon, logging.getLogger()))
+        # Else no run reads anything any more, the retry of this one included.
+        assert not storage.get_concurrency_info(POOL).claimed_slots
 
 
 def test_the_teams_instance_keeps_its_secret_in_the_environment(tmp_path: Path) -> None:
