@@ -122,6 +122,29 @@ def an_analyst_at_work(path: Path, how: str) -> Iterator[dict[str, Any]]:
             process.kill()
 
 
+def test_the_copy_stores_no_row_anew(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "w.duckdb")
+    with warehouse.connect() as connection:
+        connection.execute("CREATE TABLE t (n BIGINT, word VARCHAR)")
+    for number in range(8):  # as loads are: each a group of rows of its own
+        with warehouse.connect() as connection:
+            connection.execute(
+                "INSERT INTO t SELECT range, hash(range)::VARCHAR FROM range($1, $1 + 20_000)",
+                [number * 20_000],
+            )
+    copy = ReaderCopy(warehouse)
+    copy.publish()
+
+    def places(file: Path) -> list[Any]:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            return connection.execute(
+                "SELECT row_group_id, column_id, segment_id, count, block_id"
+                " FROM pragma_storage_info('t') ORDER BY ALL"
+            ).fetchall()
+
+    assert places(copy.path) == places(warehouse.path)
+
+
 def test_an_analyst_who_asks_all_the_time_sees_whole_partitions_and_delays_nobody(
     warehouse: Warehouse,
 ) -> None:

@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
-
 from intacct_dagster.warehouse.duckdb_file import DuckDBFile
 from intacct_dagster.warehouse.errors import WarehouseError, WarehouseLocked
 
@@ -138,9 +136,8 @@ class ReaderCopy:
 
     def _sign(self, fresh: Path, written: int) -> None:
         """Opens the copy once, before anybody else can: that it is whole, and of when it is."""
-        connection = duckdb.connect(str(fresh))
-        try:
-            connection.execute("SET TimeZone = 'UTC'")
+        # As the warehouse is opened: with groups of another size DuckDB would store all rows anew.
+        with DuckDBFile(fresh).connect() as connection:
             connection.execute("CREATE SCHEMA IF NOT EXISTS meta")
             connection.execute(
                 "CREATE TABLE meta.published AS SELECT CAST($at AS TIMESTAMP WITH TIME ZONE) AS"
@@ -155,8 +152,6 @@ class ReaderCopy:
                 "COMMENT ON COLUMN meta.published.as_of IS 'When the warehouse was written last';"
                 " COMMENT ON COLUMN meta.published.published_at IS 'When the copy was made'"
             )
-        finally:
-            connection.close()
         fresh.chmod(_READ_ONLY)
         os.utime(fresh, ns=(written, written))
 
