@@ -55,8 +55,8 @@ screenshots: $(BROWSER)  ## the same, and keeps the pages as the pictures of the
 	@SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/pytest -q -p no:cacheprovider browser
 
 soak: $(STAMP)  ## the random worlds in their thousands
-	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/test_post_worlds.py \
-	  intacct_dagster_tests/test_extraction_worlds.py intacct_dagster_tests/test_lines_worlds.py
+	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/posting/test_worlds.py \
+	  intacct_dagster_tests/extraction/test_extraction_worlds.py intacct_dagster_tests/extraction/test_lines_worlds.py
 
 rehearsal: $(STAMP)  ## from a fresh clone to the first rows, installed and typed as a person does
 	@INTACCT_REHEARSAL=install $(BIN)/pytest -q intacct_dagster_tests/test_rehearsal.py

@@ -23,12 +23,12 @@ from dagster._core.execution.api import execute_run
 from empty_assets import empty
 from page_server import ENTITY, START
 
+from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import Settings, read_settings
 from intacct_dagster.defs import build_definitions, raw_key
 from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.executor import one_process
-from intacct_dagster.extract import Extractor
-from intacct_dagster.intacct import ClientCredentials, Intacct
+from intacct_dagster.extraction.extract import Extractor
 from intacct_dagster.warehouse import Warehouse
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from intacct_dagster.defs import raw_key
 from intacct_dagster.defs.partitions import entity_days
-from intacct_dagster.warehouse import table_name
+from intacct_dagster.warehouse.raw import table_name
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent

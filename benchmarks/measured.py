@@ -16,9 +16,9 @@ from typing import Any
 import duckdb
 from page_server import COLUMNS, ENTITY, START
 
+from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import ObjectSettings, Reading
-from intacct_dagster.extract import Extractor
-from intacct_dagster.intacct import ClientCredentials, Intacct
+from intacct_dagster.extraction.extract import Extractor
 from intacct_dagster.warehouse import Warehouse, column_type
 
 _NOW = datetime(2028, 1, 1, tzinfo=UTC)

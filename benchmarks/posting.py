@@ -24,6 +24,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
+from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import read_settings
 from intacct_dagster.defs import (
     build_definitions,
@@ -34,9 +35,10 @@ from intacct_dagster.defs import (
     raw_key,
     reconciled_key,
 )
-from intacct_dagster.intacct import ClientCredentials, Intacct
-from intacct_dagster.post import PostingEngine
-from intacct_dagster.warehouse import Item, Ledger, Warehouse, open_state
+from intacct_dagster.posting.engine import PostingEngine
+from intacct_dagster.state import open_state
+from intacct_dagster.state.ledger import Item, Ledger
+from intacct_dagster.warehouse import Warehouse
 
 HERE = Path(__file__).parent
 DAY = date(2026, 1, 1)

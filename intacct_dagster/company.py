@@ -9,8 +9,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from intacct_dagster.config import Settings
-from intacct_dagster.intacct import (
+from intacct_dagster.client import (
     MOSTLY_PRIVATE,
     XML_ONLY,
     AccessDenied,
@@ -21,7 +20,8 @@ from intacct_dagster.intacct import (
     RequestRefused,
     XmlAccess,
 )
-from intacct_dagster.warehouse import EncryptedTokenStore, open_state, token_key
+from intacct_dagster.config import Settings
+from intacct_dagster.state import EncryptedTokenStore, open_state, token_key
 
 
 def open_company(

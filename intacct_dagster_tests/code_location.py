@@ -17,7 +17,7 @@ import httpx
 
 from intacct_dagster.config import Settings, load_settings
 from intacct_dagster.defs import build_definitions
-from intacct_dagster.defs.automation import launched_by_themselves
+from intacct_dagster.defs.automation.assemble import launched_by_themselves
 from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.sandbox import LAST_DAY, serve, write_sales_feed
 from intacct_dagster.warehouse import Warehouse

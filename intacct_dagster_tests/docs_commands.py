@@ -20,7 +20,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from intacct_dagster.cli import main
+from intacct_dagster.cli.app import main
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import raw_key
 from intacct_dagster.sandbox import LAST_DAY
@@ -69,7 +69,7 @@ COMMANDS: dict[str, Run | Server | Elsewhere] = {
     OURS + "coverage needs.yaml": Run("XML only", status=1),
     OURS + "coverage needs.csv --entity E110 --json": Run('"complete":true'),
     OURS + "posting plan --entity E130 --from 2026-10-01": Run("sales_invoices"),
-    # nothing is planned any more after a demo; test_ledger_cli.py approves a plan that there is
+    # nothing is planned any more after a demo; test_posting.py approves a plan that there is
     OURS + "posting approve 6eccc1a0e746 --entity E130 --from 2026-10-01": Run(
         "No plan of these partitions is 6eccc1a0e746", status=1
     ),
@@ -81,7 +81,7 @@ COMMANDS: dict[str, Run | Server | Elsewhere] = {
     OURS + "sessions check E110": Run("usa works, in E110 and nowhere else"),
     OURS + "sessions revoke E110": Run("the session of usa is revoked"),
     OURS + "sessions key": Run("The key of the stored sessions is in a file", status=1),
-    OURS + "init": Elsewhere("asks a person", "test_init_cli.py, test_rehearsal.py"),
+    OURS + "init": Elsewhere("asks a person", "test_init.py, test_rehearsal.py"),
     OURS + "init --no-input --company acme --client-id 1a2b.app.sage.com --discover reporting"
     " --module general-ledger --start-date 2026-01-01 --force": Elsewhere(
         "asks Sage about a company of yours", "test_rehearsal.py, with --base-url"

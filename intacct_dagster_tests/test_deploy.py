@@ -20,11 +20,11 @@ from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_ite
 
 from intacct_dagster.config import Entity
 from intacct_dagster.defs import raw_key, reconciled_key
+from intacct_dagster.defs.extraction.progress import PROGRESS_TAG, Progress
+from intacct_dagster.defs.extraction.raw import attempts_before
 from intacct_dagster.defs.failures import RETRIED
-from intacct_dagster.defs.progress import PROGRESS_TAG, Progress
-from intacct_dagster.defs.raw import attempts_before
 from intacct_dagster.defs.resources import POOL
-from intacct_dagster.run_queue import EntityRunCoordinator, entity_of
+from intacct_dagster.instance.run_queue import EntityRunCoordinator, entity_of
 from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster_tests.code_location import (
     FEED,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from intacct_dagster.cli import main
+from intacct_dagster.cli.app import main
 from intacct_dagster.config import Settings, read_settings
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.docs_commands import COMMANDS, Elsewhere, in_the_docs

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import read_settings
 from intacct_dagster.defs import (
     crosswalk_key,
@@ -23,12 +24,12 @@ from intacct_dagster.defs import (
     raw_key,
     reconciled_key,
 )
-from intacct_dagster.intacct import ClientCredentials, Intacct
-from intacct_dagster.post import PostingEngine
+from intacct_dagster.posting.engine import PostingEngine
 from intacct_dagster.sandbox import LAST_DAY
-from intacct_dagster.warehouse import Entry, Item, Ledger, open_state
+from intacct_dagster.state import open_state
+from intacct_dagster.state.ledger import Entry, Item, Ledger
 from intacct_dagster_tests.code_location import PROJECT, CodeLocation, code_location, failure
-from intacct_dagster_tests.posting_world import Clock
+from intacct_dagster_tests.posting.posting_world import Clock
 
 TEXT = (PROJECT / "docs/feeds.md").read_text(encoding="utf-8")
 CONFIGURATIONS = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)

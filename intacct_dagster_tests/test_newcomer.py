@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from intacct_dagster.cli import main
+from intacct_dagster.cli.app import main
 from intacct_dagster.config import Auth, Limits, ObjectSettings
 from intacct_dagster.defs import current_key, raw_key
 from intacct_dagster_tests.code_location import (

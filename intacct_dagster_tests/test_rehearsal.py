@@ -31,7 +31,7 @@ import sqlalchemy as sa
 import yaml
 from click.testing import CliRunner
 
-from intacct_dagster.cli import main
+from intacct_dagster.cli.app import main
 from intacct_dagster.defs import (
     crosswalk_key,
     current_key,
@@ -50,7 +50,8 @@ from intacct_dagster.sandbox import (
     serve,
     write_sales_feed,
 )
-from intacct_dagster.warehouse import Warehouse, open_state
+from intacct_dagster.state import open_state
+from intacct_dagster.warehouse import Warehouse
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.consent import Person
 from intacct_dagster_tests.ui_pages import UI

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intacct_dagster.intacct import ClientCredentials, Intacct, Window
+from intacct_dagster.client import ClientCredentials, Intacct, Window
 from intacct_dagster.pages import page_bytes
 from intacct_dagster.sandbox import (
     CLIENT_ID,

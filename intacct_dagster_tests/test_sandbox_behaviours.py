@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from click.testing import CliRunner
 
-from intacct_dagster.cli import main
+from intacct_dagster.cli.app import main
 from intacct_dagster.sandbox import Behaviours, SandboxError, all_behaviours, read_choices
+from intacct_dagster_tests.client.xml_wire import xml_request
 from intacct_dagster_tests.sandbox_caller import (
     CLIENT,
     CUSTOMER,
@@ -23,7 +24,6 @@ from intacct_dagster_tests.sandbox_caller import (
     invoice_line,
 )
 from intacct_dagster_tests.webhook_receiver import LIMIT, receiving
-from intacct_dagster_tests.xml_wire import xml_request
 
 USER = "usa@demo"
 

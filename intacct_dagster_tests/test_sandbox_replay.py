@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from intacct_dagster.cli import main
+from intacct_dagster.cli.app import main
 from intacct_dagster.sandbox import SandboxError, serve
 from intacct_dagster.sandbox.recordings import Exchange, read_recordings
 from intacct_dagster.sandbox.replay import Replay

@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from intacct_dagster_tests.client.xml_wire import xml_request
 from intacct_dagster_tests.sandbox_caller import Caller, calling
-from intacct_dagster_tests.xml_wire import xml_request
 
 GATEWAY = "/ia/xml/xmlgw.phtml"
 USER = "usa@demo|E110"

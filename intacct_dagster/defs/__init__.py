@@ -5,28 +5,28 @@ import warnings
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.allowance import allowance_check
-from intacct_dagster.defs.analysts import analyst_assets, analyst_keys
-from intacct_dagster.defs.automation import launched_by_themselves
-from intacct_dagster.defs.closing import closing_check
-from intacct_dagster.defs.control import control_assets
-from intacct_dagster.defs.crosswalk import crosswalk_asset, crosswalk_key
-from intacct_dagster.defs.current import current_assets, current_key
-from intacct_dagster.defs.deletes import deletes_assets, deletes_key
-from intacct_dagster.defs.feed import feed_asset, feed_key
-from intacct_dagster.defs.plan import plan_asset, plan_key
-from intacct_dagster.defs.posting import posted_key, posting_asset
-from intacct_dagster.defs.presentation import presented
-from intacct_dagster.defs.raw import raw_assets, raw_key, sage_intacct
-from intacct_dagster.defs.reader import reader_asset
-from intacct_dagster.defs.reconcile import reconciled_asset, reconciled_key
+from intacct_dagster.defs.automation.assemble import launched_by_themselves
+from intacct_dagster.defs.checks.api_quota import allowance_check
+from intacct_dagster.defs.checks.closing import closing_check
+from intacct_dagster.defs.checks.data_quality import company_checks, raw_checks
+from intacct_dagster.defs.checks.sessions import sessions_check
+from intacct_dagster.defs.extraction.current import current_assets, current_key
+from intacct_dagster.defs.extraction.deletes import deletes_assets, deletes_key
+from intacct_dagster.defs.extraction.raw import raw_assets, raw_key, sage_intacct
+from intacct_dagster.defs.metadata import presented
+from intacct_dagster.defs.posting.crosswalk import crosswalk_asset, crosswalk_key
+from intacct_dagster.defs.posting.feed import feed_asset, feed_key
+from intacct_dagster.defs.posting.plan import plan_asset, plan_key
+from intacct_dagster.defs.posting.post import posted_key, posting_asset
+from intacct_dagster.defs.posting.reconcile import reconciled_asset, reconciled_key
+from intacct_dagster.defs.reporting.analysts import analyst_assets, analyst_keys
+from intacct_dagster.defs.reporting.control import control_assets
+from intacct_dagster.defs.reporting.snapshot import reader_asset
 from intacct_dagster.defs.resources import (
     IntacctResource,
     WarehouseResource,
     build_resources,
 )
-from intacct_dagster.defs.sessions import sessions_check
-from intacct_dagster.defs.soundness import company_checks, raw_checks
 
 __all__ = [
     "IntacctResource",

@@ -5,14 +5,15 @@ from typing import ParamSpec, TypeVar
 
 import dagster as dg
 
-from intacct_dagster.config import Settings
-from intacct_dagster.intacct import (
+from intacct_dagster.client import (
     IntacctError,
     NotReached,
     ServerFailed,
     Throttled,
     WalkIncomplete,
 )
+from intacct_dagster.config import Settings
+from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import WarehouseError, WarehouseLocked
 
 #: Tags of a run that is to be retried though a step of it failed.
@@ -29,7 +30,7 @@ def plainly(settings: Settings, call: Callable[P, R], *args: P.args, **kwargs: P
     """
     try:
         return call(*args, **kwargs)
-    except (IntacctError, WarehouseError) as error:
+    except (IntacctError, StateError, WarehouseError) as error:
         if is_weather(error):
             retry_run()
         raise dg.Failure(

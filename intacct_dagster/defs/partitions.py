@@ -13,7 +13,7 @@ from dagster._core.execution.context.metadata_logging import (
 from dagster._core.instance import DynamicPartitionsStore
 
 from intacct_dagster.config import Settings
-from intacct_dagster.timetable import utc_day
+from intacct_dagster.config.timetable import utc_day
 
 DATE = "date"
 ENTITY = "entity"

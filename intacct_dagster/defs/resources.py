@@ -9,18 +9,16 @@ import dagster as dg
 import sqlalchemy as sa
 from pydantic import Field, PrivateAttr
 
+from intacct_dagster.client import Intacct, IntacctClient, xml_access
 from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
-from intacct_dagster.intacct import Intacct, IntacctClient, xml_access
+from intacct_dagster.state import Allowance, Approvals, StateError, open_state
+from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.warehouse import (
-    Allowance,
-    Approvals,
-    Ledger,
     Published,
     ReaderCopy,
     Warehouse,
     WarehouseError,
-    open_state,
 )
 
 #: The pool of all ops that talk to Intacct. Its limit (dagster.yaml, or Deployment > Concurrency in
@@ -130,7 +128,7 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
         engine = open_state(self.state)
         try:
             company = self._opened(engine, in_flight(context.instance, self.concurrency))
-        except WarehouseError as error:
+        except StateError as error:
             # The key of the sessions is missing, or is none. Dagster would show a failure to make a
             # resource as a traceback: so it is told by the step that asks for the company.
             self._unopened = str(error)

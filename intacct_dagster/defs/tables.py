@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from intacct_dagster.client import Usage
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.failures import plainly
 from intacct_dagster.defs.resources import WarehouseResource
-from intacct_dagster.intacct import Usage
 from intacct_dagster.warehouse import Column, TableColumn
 
 #: More rows than this do not help a reader, and the event log keeps them for ever.

@@ -4,37 +4,8 @@ Knows neither Dagster nor Intacct: it is given files of rows, files of source do
 posting ledger's states, and keeps tables that analysts read.
 """
 
-from intacct_dagster.warehouse.allowance import Allowance
-from intacct_dagster.warehouse.analysts import (
-    ANALYST_VIEWS,
-    AnalystView,
-    posted_by_day,
-    refresh_analysts,
-)
-from intacct_dagster.warehouse.approvals import Approvals
-from intacct_dagster.warehouse.catalogue import (
-    CatalogueField,
-    read_catalogue,
-    store_catalogue,
-)
-from intacct_dagster.warehouse.control import (
-    CONTROL_COLUMNS,
-    Break,
-    ControlTotals,
-    control_general_ledger,
-)
-from intacct_dagster.warehouse.crosswalk import CROSSWALK_COLUMNS, Crosswalk, refresh_crosswalk
-from intacct_dagster.warehouse.current import CurrentView, sample_rows
-from intacct_dagster.warehouse.duckdb_file import DuckDBFile, Workbench
-from intacct_dagster.warehouse.duckdb_warehouse import Warehouse
-from intacct_dagster.warehouse.due import (
-    DuePlan,
-    OpenDocuments,
-    due_plans,
-    open_documents,
-    uncertain_partitions,
-    unposted_plans,
-    unread_days,
+from intacct_dagster.warehouse.database import (
+    Warehouse,
 )
 from intacct_dagster.warehouse.errors import (
     FeedError,
@@ -47,260 +18,42 @@ from intacct_dagster.warehouse.errors import (
     WarehouseLocked,
     WarehouseUnreadable,
 )
-from intacct_dagster.warehouse.expression import tables_of
-from intacct_dagster.warehouse.feed import (
-    FeedResult,
-    partitions_of_files,
-    quarantined_lines,
-    read_feed,
+from intacct_dagster.warehouse.partitions import (
+    Partition,
 )
-from intacct_dagster.warehouse.feed_columns import feed_columns, reconciled_sources
-from intacct_dagster.warehouse.feed_folder import FeedFolder, Stamp, without_password
-from intacct_dagster.warehouse.feed_spec import Computed, CsvForm, FeedSpec, Kind, constant
-from intacct_dagster.warehouse.kept_pages import (
-    KeptLoad,
-    KeptPages,
-    Rebuilt,
-    kept_loads,
-    kept_sweeps,
-    rebuild,
+from intacct_dagster.warehouse.snapshot import (
+    Published,
+    ReaderCopy,
+    reader_path,
 )
-from intacct_dagster.warehouse.ledger import (
-    Accepted,
-    Chunk,
-    ChunkState,
-    Entry,
-    Item,
-    ItemState,
-    LastChange,
-    Ledger,
-    LedgerError,
-    Posted,
-    Rejected,
-    Request,
+from intacct_dagster.warehouse.tables import (
+    TableColumn,
 )
-from intacct_dagster.warehouse.lines import LinesOfDocuments, Parents, join_lines
-from intacct_dagster.warehouse.outcomes import (
-    OUTCOME_COLUMNS,
-    Leave,
-    Outcome,
-    Outcomes,
-    Proof,
-    replace_changes,
-    replace_outcomes,
+from intacct_dagster.warehouse.types import (
+    Column,
+    column_for,
+    column_name,
+    column_type,
 )
-from intacct_dagster.warehouse.partitions import Partition
-from intacct_dagster.warehouse.payload import amount_text, payload, payload_hash
-from intacct_dagster.warehouse.plan import (
-    PLAN_COLUMNS,
-    SHOWN_HASH,
-    Mark,
-    PlanHash,
-    PlannedDocument,
-    ToPost,
-    by_partition,
-    find_twins,
-    numbers_planned,
-    plan_hash,
-    plan_hashes,
-    planned_documents,
-    replace_plan,
-    to_post,
-)
-from intacct_dagster.warehouse.raw import (
-    RAW_COLUMNS,
-    LoadResult,
-    RawLoad,
-    WalkProof,
-    table_name,
-)
-from intacct_dagster.warehouse.reader import Published, ReaderCopy, reader_path
-from intacct_dagster.warehouse.reconcile import (
-    RECONCILED_COLUMNS,
-    STATUSES,
-    Document,
-    Documents,
-    LedgerState,
-    PostedPayloads,
-    ReconcileResult,
-    documents,
-    reconcile,
-)
-from intacct_dagster.warehouse.records import CompleteRows, join_records
-from intacct_dagster.warehouse.soundness import (
-    FieldChange,
-    Freshness,
-    NotAsLoaded,
-    Unusual,
-    field_changes,
-    freshness,
-    not_as_loaded,
-    unusual_days,
-)
-from intacct_dagster.warehouse.state import StateStoreUnusable, open_state
-from intacct_dagster.warehouse.tables import TableColumn
-from intacct_dagster.warehouse.token_key import (
-    TokenKeyMissing,
-    TokenKeyWrong,
-    keep_token_key,
-    token_key,
-)
-from intacct_dagster.warehouse.tokens import EncryptedTokenStore, TokenLockTimeout
-from intacct_dagster.warehouse.tombstones import (
-    TOMBSTONE_COLUMNS,
-    Sweep,
-    SweepFindings,
-    compare_keys,
-    store_sweep,
-    tombstones,
-)
-from intacct_dagster.warehouse.turns import TurnTimeout
-from intacct_dagster.warehouse.wire import Column, column_for, column_name, column_type
 
 __all__ = [
-    "ANALYST_VIEWS",
-    "CONTROL_COLUMNS",
-    "CROSSWALK_COLUMNS",
-    "OUTCOME_COLUMNS",
-    "PLAN_COLUMNS",
-    "RAW_COLUMNS",
-    "RECONCILED_COLUMNS",
-    "SHOWN_HASH",
-    "STATUSES",
-    "TOMBSTONE_COLUMNS",
-    "Accepted",
-    "Allowance",
-    "AnalystView",
-    "Approvals",
-    "Break",
-    "CatalogueField",
-    "Chunk",
-    "ChunkState",
     "Column",
-    "CompleteRows",
-    "Computed",
-    "ControlTotals",
-    "Crosswalk",
-    "CsvForm",
-    "CurrentView",
-    "Document",
-    "Documents",
-    "DuckDBFile",
-    "DuePlan",
-    "EncryptedTokenStore",
-    "Entry",
     "FeedError",
-    "FeedFolder",
-    "FeedResult",
-    "FeedSpec",
-    "FieldChange",
-    "Freshness",
-    "Item",
-    "ItemState",
-    "KeptLoad",
-    "KeptPages",
     "KeptPagesUnreadable",
-    "Kind",
-    "LastChange",
-    "Leave",
-    "Ledger",
-    "LedgerError",
-    "LedgerState",
-    "LinesOfDocuments",
     "LoadRefused",
-    "LoadResult",
-    "Mark",
-    "NotAsLoaded",
     "NotMaterialized",
-    "OpenDocuments",
-    "Outcome",
-    "Outcomes",
-    "Parents",
     "Partition",
-    "PlanHash",
-    "PlannedDocument",
-    "Posted",
-    "PostedPayloads",
-    "Proof",
     "Published",
-    "RawLoad",
     "ReaderCopy",
-    "Rebuilt",
-    "ReconcileResult",
     "ReconciliationRefused",
-    "Rejected",
-    "Request",
     "SchemaChanged",
-    "Stamp",
-    "StateStoreUnusable",
-    "Sweep",
-    "SweepFindings",
     "TableColumn",
-    "ToPost",
-    "TokenKeyMissing",
-    "TokenKeyWrong",
-    "TokenLockTimeout",
-    "TurnTimeout",
-    "Unusual",
-    "WalkProof",
     "Warehouse",
     "WarehouseError",
     "WarehouseLocked",
     "WarehouseUnreadable",
-    "Workbench",
-    "amount_text",
-    "by_partition",
     "column_for",
     "column_name",
     "column_type",
-    "compare_keys",
-    "constant",
-    "control_general_ledger",
-    "documents",
-    "due_plans",
-    "feed_columns",
-    "field_changes",
-    "find_twins",
-    "freshness",
-    "join_lines",
-    "join_records",
-    "keep_token_key",
-    "kept_loads",
-    "kept_sweeps",
-    "not_as_loaded",
-    "numbers_planned",
-    "open_documents",
-    "open_state",
-    "partitions_of_files",
-    "payload",
-    "payload_hash",
-    "plan_hash",
-    "plan_hashes",
-    "planned_documents",
-    "posted_by_day",
-    "quarantined_lines",
-    "read_catalogue",
-    "read_feed",
     "reader_path",
-    "rebuild",
-    "reconcile",
-    "reconciled_sources",
-    "refresh_analysts",
-    "refresh_crosswalk",
-    "replace_changes",
-    "replace_outcomes",
-    "replace_plan",
-    "sample_rows",
-    "store_catalogue",
-    "store_sweep",
-    "table_name",
-    "tables_of",
-    "to_post",
-    "token_key",
-    "tombstones",
-    "uncertain_partitions",
-    "unposted_plans",
-    "unread_days",
-    "unusual_days",
-    "without_password",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse.duckdb_file import CATALOG, DuckDBFile, Workbench
+from intacct_dagster.warehouse.database import CATALOG, Warehouse, Workbench
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
 from intacct_dagster.warehouse.sql import identifier
 from intacct_dagster.warehouse.tables import (
@@ -44,7 +44,7 @@ def delete_partitions(connection: DuckDBPyConnection, table: str) -> None:
 
 
 def replace_rows(
-    file: DuckDBFile,
+    file: Warehouse,
     schema: str,
     feed: str,
     columns: Sequence[TableColumn],
@@ -75,7 +75,7 @@ def replace_rows(
 
 
 def rows_of(
-    file: DuckDBFile,
+    file: Warehouse,
     schema: str,
     feed: str,
     columns: Sequence[str],

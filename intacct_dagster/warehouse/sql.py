@@ -49,14 +49,14 @@ def readable_amount(amount: str) -> str:
 
 
 @cache
-def _text(name: str) -> str:
-    return files(__package__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+def _text(package: str, name: str) -> str:
+    return files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
-def statement(name: str, **places: str) -> str:
-    """The statement of `<name>.sql` with each `{{place}}` filled in.
+def statement(module: str, name: str, **places: str) -> str:
+    """Return the statement of `<name>.sql`, beside `module`, with each `{{place}}` filled in.
 
     Places take SQL (identifiers, expressions), values go in as parameters. Raises KeyError for a
     place that is not given, so a statement is never run with a hole in it.
     """
-    return _PLACE.sub(lambda match: places[match.group(1)], _text(name))
+    return _PLACE.sub(lambda match: places[match.group(1)], _text(module.rpartition(".")[0], name))

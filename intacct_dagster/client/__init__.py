@@ -1,0 +1,154 @@
+"""Speaks to Sage Intacct: sessions, queries, walks, models, batches; by REST wherever it can.
+
+Knows neither Dagster nor DuckDB. What is not named here is private.
+"""
+
+from intacct_dagster.client.auth.authorize import (
+    NotThisConsent,
+    code_from,
+    is_loopback,
+    listening,
+)
+from intacct_dagster.client.auth.oauth import (
+    AuthorizationCode,
+    ClientCredentials,
+    Consent,
+    Grant,
+)
+from intacct_dagster.client.auth.session import (
+    RefreshStep,
+    RefreshWatch,
+    StoredSession,
+)
+from intacct_dagster.client.auth.tokens import (
+    MemoryTokenStore,
+    TokenStore,
+)
+from intacct_dagster.client.batch import (
+    BatchAnswer,
+    Created,
+    Refused,
+)
+from intacct_dagster.client.client import (
+    KEYS_IN_A_GET,
+    MOSTLY_PRIVATE,
+    Intacct,
+    IntacctClient,
+)
+from intacct_dagster.client.documents import (
+    document_facts,
+)
+from intacct_dagster.client.errors import (
+    AccessDenied,
+    AnswerNotUnderstood,
+    AuthenticationRefused,
+    ErrorDetail,
+    IntacctError,
+    NotReached,
+    OutcomeUnknown,
+    RequestRefused,
+    ServerFailed,
+    Throttled,
+    WalkIncomplete,
+    WrongEntity,
+)
+from intacct_dagster.client.model import (
+    ModelField,
+    ObjectModel,
+    Reference,
+)
+from intacct_dagster.client.pagination import (
+    CHANGED,
+    Told,
+    WalkResult,
+    Window,
+)
+from intacct_dagster.client.query import (
+    LARGEST_PAGE,
+    Filter,
+    Query,
+    QueryPage,
+    Scalar,
+)
+from intacct_dagster.client.rejection_reasons import (
+    explain,
+)
+from intacct_dagster.client.usage import (
+    Usage,
+)
+from intacct_dagster.client.xml.gateway import (
+    XmlAccess,
+    xml_access,
+)
+from intacct_dagster.client.xml.names import (
+    instead_of,
+    known_names,
+    only_in_xml,
+    rest_name,
+    rest_path,
+    xml_name,
+)
+from intacct_dagster.client.xml.objects import (
+    XML_ONLY,
+    xml_object,
+)
+
+__all__ = [
+    "CHANGED",
+    "KEYS_IN_A_GET",
+    "LARGEST_PAGE",
+    "MOSTLY_PRIVATE",
+    "XML_ONLY",
+    "AccessDenied",
+    "AnswerNotUnderstood",
+    "AuthenticationRefused",
+    "AuthorizationCode",
+    "BatchAnswer",
+    "ClientCredentials",
+    "Consent",
+    "Created",
+    "ErrorDetail",
+    "Filter",
+    "Grant",
+    "Intacct",
+    "IntacctClient",
+    "IntacctError",
+    "MemoryTokenStore",
+    "ModelField",
+    "NotReached",
+    "NotThisConsent",
+    "ObjectModel",
+    "OutcomeUnknown",
+    "Query",
+    "QueryPage",
+    "Reference",
+    "RefreshStep",
+    "RefreshWatch",
+    "Refused",
+    "RequestRefused",
+    "Scalar",
+    "ServerFailed",
+    "StoredSession",
+    "Throttled",
+    "TokenStore",
+    "Told",
+    "Usage",
+    "WalkIncomplete",
+    "WalkResult",
+    "Window",
+    "WrongEntity",
+    "XmlAccess",
+    "code_from",
+    "document_facts",
+    "explain",
+    "instead_of",
+    "is_loopback",
+    "known_names",
+    "listening",
+    "only_in_xml",
+    "rest_name",
+    "rest_path",
+    "xml_access",
+    "xml_name",
+    "xml_object",
+]

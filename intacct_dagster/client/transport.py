@@ -1,0 +1,279 @@
+"""Sends one request, and repeats it only where a repeat can do no harm.
+
+A read changes nothing and may be repeated whatever became of it. A write may be repeated only if it
+certainly did not happen: no connection was made, or Intacct refused it at the door (429). After its
+first byte may have left, a cut connection, a timeout or a 5xx leaves its outcome unknown, and that
+is what the caller is told.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+import stamina
+
+from intacct_dagster import __version__
+from intacct_dagster.client.errors import (
+    About,
+    IntacctError,
+    NotReached,
+    OutcomeUnknown,
+    ServerFailed,
+    Throttled,
+)
+from intacct_dagster.client.network import network
+from intacct_dagster.client.rate_limit import LONGEST_WAIT, Pace, Turn
+from intacct_dagster.client.responses import read_error
+from intacct_dagster.client.usage import Meter, Usage
+
+#: Tries of one request in all, the first included.
+ATTEMPTS: Final = 5
+
+#: Seconds to connect, and seconds without a byte of the answer. Sage documents no request timeout;
+#: a batch of 500 may take long.
+CONNECT_TIMEOUT: Final = 10.0
+READ_TIMEOUT: Final = 120.0
+
+#: Seconds without a byte of the answer to a token request: it does little, and meanwhile other
+#: processes wait for the same session.
+TOKEN_TIMEOUT: Final = 20.0
+
+_HEADERS: Final = {
+    "User-Agent": f"intacct-dagster/{__version__}",
+    "Accept": "application/json",
+}
+
+# httpx raises these before a byte of the request has left this machine.
+_NEVER_LEFT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+_WORTH_ANOTHER_TRY = (NotReached, Throttled, ServerFailed)
+
+
+class Kind(Enum):
+    """Whether a request changes anything on the other side."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that is neither a throttle nor a server failure: 2xx, 3xx or 4xx."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+class Transport:
+    """HTTP to one Intacct API root, e.g. "https://api.intacct.com/ia/api/v1". Thread-safe.
+
+    `transport` takes the place of the network, `pace` says how many requests are in flight and when
+    (default: six). Nothing that is sent is ever logged or kept.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        transport: httpx.BaseTransport | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        # Sage counts the requests of a company that overlap; who waits to retry is not one of them.
+        self._pace = pace if pace is not None else Pace(6)
+        self.base_url = base_url.rstrip("/")
+        self.host = urlsplit(self.base_url).netloc
+        trusted = httpx.create_ssl_context()
+        reads = network(trusted) if transport is None else transport
+        self._reader = httpx.Client(transport=reads, verify=trusted, headers=_HEADERS)
+        self._writer = httpx.Client(transport=transport, verify=trusted, headers=_HEADERS)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._writer.close()
+        self._reader.close()
+
+    @property
+    def limits_told(self) -> Mapping[str, str]:
+        """What the answers so far said of limits, by header."""
+        return dict(self._pace.told)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        kind: Kind,
+        meter: Meter,
+        about: About,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        form: Mapping[str, str] | None = None,
+        patience: float = READ_TIMEOUT,
+    ) -> Answer:
+        """Sends a request to `path` (e.g. "/services/core/query") and returns its answer.
+
+        `patience` is how many seconds may pass without a byte of the answer.
+
+        Raises NotReached, Throttled, ServerFailed (reads) and OutcomeUnknown (writes); an answer
+        with a 4xx status is returned.
+        """
+        client = self._reader if kind is Kind.READ else self._writer
+        idle_since: float | None = None
+        for attempt in stamina.retry_context(
+            on=_wait_before_another_try,
+            attempts=ATTEMPTS,
+            timeout=None,
+            wait_initial=0.5,
+            wait_max=30.0,
+        ):
+            with attempt:
+                if idle_since is not None:
+                    waited = time.monotonic() - idle_since
+                    meter.add(Usage(retries=1, seconds_waited=waited))
+                try:
+                    with self._pace.turn() as turn:
+                        meter.add(Usage(requests=1, seconds_waited=turn.waited))
+                        response = client.request(
+                            method,
+                            self.base_url + path,
+                            headers=headers,
+                            params=params,
+                            content=content,
+                            data=form,
+                            timeout=httpx.Timeout(patience, connect=CONNECT_TIMEOUT),
+                        )
+                        # httpx lets the answer and its stream hold each other: megabytes a page,
+                        # which only the garbage collector would find.
+                        response.stream = httpx.ByteStream(b"")
+                        self._keep_pace(turn, response)
+                    return self._judge(response, kind, about)
+                except (httpx.RequestError, httpx.InvalidURL) as error:
+                    raise self._not_answered(error, kind, about) from error
+                finally:
+                    idle_since = time.monotonic()
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _keep_pace(self, turn: Turn, response: httpx.Response) -> None:
+        if response.status_code in (429, 503):
+            self._pace.refused(turn, response.headers, asked_to_wait(response.headers))
+        else:
+            self._pace.answered(response.headers)
+
+    def _judge(self, response: httpx.Response, kind: Kind, about: About) -> Answer:
+        status = response.status_code
+        if status == 429 or (status == 503 and kind is Kind.READ):
+            wait = asked_to_wait(response.headers)
+            raise Throttled(
+                f"Sage Intacct is throttling us at {about} (HTTP {status}{_reason(response)}).",
+                remedy="Run it again later, or lower the concurrency.",
+                entity=about.entity,
+                object=about.object,
+                http_status=status,
+                retry_after=wait,
+            )
+        answered = status < 500 and status != 408
+        if answered or (status == 501 and kind is Kind.READ):  # not implemented: no use in asking
+            return Answer(status, response.headers, response.content)
+        if kind is Kind.WRITE:
+            raise _unknown(f"answered HTTP {status}{_reason(response)}", about, status)
+        raise ServerFailed(
+            f"Sage Intacct failed to read {about} (HTTP {status}{_reason(response)}).",
+            remedy="Run it again later; if it stays, give Sage the support id.",
+            entity=about.entity,
+            object=about.object,
+            http_status=status,
+            support_id=_support_id(response),
+            retry_after=asked_to_wait(response.headers),
+        )
+
+    def _not_answered(
+        self, error: httpx.RequestError | httpx.InvalidURL, kind: Kind, about: About
+    ) -> IntacctError:
+        what = str(error) or type(error).__name__
+        if isinstance(error, (*_NEVER_LEFT, httpx.InvalidURL)):
+            return NotReached(
+                f"Cannot reach Sage Intacct at {self.host or self.base_url}: {what}",
+                remedy="Check base_url and that the host is up; nothing was sent.",
+                entity=about.entity,
+                object=about.object,
+            )
+        if kind is Kind.WRITE:
+            return _unknown(f"no answer ({type(error).__name__})", about, None)
+        return ServerFailed(
+            f"Sage Intacct at {self.host} did not answer for {about}: {what}",
+            remedy="Run it again later.",
+            entity=about.entity,
+            object=about.object,
+        )
+
+
+def asked_to_wait(headers: httpx.Headers) -> float | None:
+    """The seconds that an answer asks us to wait, or None.
+
+    Sage spells the header in several ways (X-IA-Throttle-Limit-RetryAfter,
+    X-IA-Hour-Rate-Limit-Retry-After, Retry-After); all are read and the longest counts.
+    """
+    waits = [
+        seconds
+        for name, value in headers.items()
+        if name.lower().replace("-", "").endswith("retryafter")
+        and (seconds := _seconds(value)) is not None
+    ]
+    return max(waits, default=None)
+
+
+def _seconds(value: str) -> float | None:
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _wait_before_another_try(error: Exception) -> bool | float:
+    if not isinstance(error, _WORTH_ANOTHER_TRY):
+        return False
+    if error.retry_after is None:
+        return True
+    # All that were throttled together would otherwise come back together.
+    return min(error.retry_after, LONGEST_WAIT) + random.uniform(0, 1)  # noqa: S311
+
+
+def _unknown(what: str, about: About, status: int | None) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"Sent to {about}, but nobody knows whether it happened: {what}.",
+        remedy="Settle it with the same bytes and the same Idempotency-Key, or by reading back.",
+        entity=about.entity,
+        object=about.object,
+        http_status=status,
+    )
+
+
+def _reason(response: httpx.Response) -> str:
+    error = read_error(response.content)
+    return f": {error.said}" if error else ""
+
+
+def _support_id(response: httpx.Response) -> str | None:
+    error = read_error(response.content)
+    return error.support_id if error else None

@@ -1,0 +1,77 @@
+"""The month's API transactions against what the company's Sage plan allows."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
+from intacct_dagster.defs.pictures import GOOD, PLAIN, bars
+from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.tables import table_of
+
+WITHIN_ALLOWANCE = "within_the_months_allowance"
+#: From this part of the allowance on, someone should look.
+WARN_AT = 0.8
+
+#: Objects in a picture; the table has more.
+_SHOWN = 15
+_BY_OBJECT = {"object": "string", "requests": "int", "api_transactions": "int"}
+
+
+def allowance_check(settings: Settings) -> dg.AssetChecksDefinition:
+    """Warns before the month's API transactions are used up; Sage bills what exceeds them."""
+    allowed = settings.limits.monthly_transactions
+
+    @dg.asset_check(
+        asset=SAGE_INTACCT,
+        name=WITHIN_ALLOWANCE,
+        description=(
+            f"Fewer than {WARN_AT:.0%} of the {allowed:,} API transactions that the plan allows a "
+            "month were spent, by all runs of this instance together."
+        ),
+    )
+    def check(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        now = datetime.now(UTC)
+        account = warehouse.allowance(settings.company)
+        judged = verdict(account.spent(now), allowed, now)
+        return judged._replace(metadata={**judged.metadata, **_by_object(account.by_object(now))})
+
+    return check
+
+
+def verdict(spent: int, allowed: int, now: datetime) -> dg.AssetCheckResult:
+    """What the month's total says on a day: passed below WARN_AT of what is allowed."""
+    return dg.AssetCheckResult(
+        passed=spent < WARN_AT * allowed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{spent:,} of {allowed:,} API transactions ({spent / allowed:.0%}) spent in "
+            f"{now:%B %Y} by the {now.day}."
+        ),
+        metadata={"month_to_date": spent, "allowance": allowed},
+    )
+
+
+def _by_object(spent: Sequence[tuple[str, int, int]]) -> dict[str, dg.MetadataValue]:
+    """What the month cost by object, the dearest first, as a picture and as a table."""
+    if not spent:
+        return {}
+    rows = (
+        {"object": name, "requests": requests, "api_transactions": billed}
+        for name, requests, billed in spent
+    )
+    return {
+        "cost_by_object": bars(
+            "API transactions of the month, by object",
+            [(name, {"API transactions": billed}) for name, _, billed in spent[:_SHOWN]],
+            {"API transactions": PLAIN},
+        ),
+        "requests_by_object": bars(
+            "Requests of the month, by object",
+            [(name, {"requests": requests}) for name, requests, _ in spent[:_SHOWN]],
+            {"requests": GOOD},
+        ),
+        "by_object": table_of(rows, _BY_OBJECT),
+    }

@@ -1,0 +1,349 @@
+"""Checks on what was read: whether it is all there, fresh, and as it mostly is.
+
+None of them has partitions. Each looks at all partitions with one statement and names those that
+are broken, the oldest first, so that a backfill of 7,300 partitions has one evaluation of each and
+not 7,300. What is judged by partition is where a person acts on a partition: what was planned,
+posted, and in the books.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.defs.checks.results import Verdict, result
+from intacct_dagster.defs.extraction.raw import SAGE_INTACCT, raw_key
+from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.pictures import BAD, DOUBTFUL, bars
+from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.run_requests import Job, schedule_status
+from intacct_dagster.defs.tables import table_of
+from intacct_dagster.warehouse.raw import (
+    FieldChange,
+    Freshness,
+    NotAsLoaded,
+    Unusual,
+    field_changes,
+    freshness,
+    not_as_loaded,
+    unusual_days,
+)
+
+AS_LOADED = "whole_as_proven"
+AS_USUAL = "rows_as_usual"
+FRESH = "entities_are_fresh"
+SCHEMA = "fields_as_known"
+
+LOOK = "daily_look"
+_EVERY_MORNING = "0 6 * * *"
+
+#: Days for which a field that came or went is worth a word.
+_RECENT = timedelta(days=14)
+
+_NOT_AS_LOADED = {
+    "entity": "string",
+    "day": "string",
+    "rows": "int",
+    "proved": "int",
+    "of_others": "int",
+}
+_UNUSUAL = {
+    "entity": "string",
+    "day": "string",
+    "rows": "int",
+    "usual": "int",
+    "weeks": "int",
+}
+_STALE = {
+    "entity": "string",
+    "object": "string",
+    "last_day": "string",
+    "behind": "int",
+    "gaps": "int",
+    "read_at": "string",
+}
+_FIELDS = {
+    "object": "string",
+    "field": "string",
+    "column": "string",
+    "what": "string",
+    "since": "string",
+}
+
+
+def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
+    """Two checks of each raw table, by one op; they run with what reads it."""
+    objects = {raw_key(each.name): each.name for each in settings.objects}
+
+    @dg.multi_asset_check(
+        name="look_at_raw",
+        specs=[
+            spec
+            for key in objects
+            for spec in (
+                dg.AssetCheckSpec(
+                    AS_LOADED,
+                    asset=key,
+                    # A document that is not in the table looks missing in Intacct, and would be
+                    # planned to be posted a second time.
+                    blocking=True,
+                    description=(
+                        "Each partition has the rows that its walk proved complete, and none of "
+                        "another entity. Stops what comes after in a run of that entity."
+                    ),
+                ),
+                dg.AssetCheckSpec(
+                    AS_USUAL,
+                    asset=key,
+                    description=(
+                        "No day of the last week has five times more or fewer rows than that day "
+                        "of the week mostly has (four weeks and twenty rows at least)."
+                    ),
+                ),
+            )
+        ],
+        can_subset=True,
+    )
+    def look(
+        context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        checks = sorted(context.selected_asset_check_keys, key=lambda each: each.to_user_string())
+        names = {objects[check.asset_key] for check in checks}
+        amiss = plainly(settings, not_as_loaded, warehouse.warehouse, names)
+        odd = plainly(settings, unusual_days, warehouse.warehouse, names)
+        concerned = entities_of(settings, context.run.tags)
+        for check in checks:
+            name = objects[check.asset_key]
+            judged = (
+                whole(amiss[name], name, concerned) if check.name == AS_LOADED else usual(odd[name])
+            )
+            yield result(check.asset_key, check.name, judged)
+
+    return look
+
+
+def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """Checks that nothing has to be read for: they tell of runs that did not happen."""
+    entities = list(settings.active)
+    objects = [each.name for each in settings.objects]
+
+    @dg.asset_check(
+        asset=SAGE_INTACCT,
+        name=FRESH,
+        description=(
+            "Every object of every entity is read up to yesterday, or up to the day before, and "
+            "without a gap."
+        ),
+    )
+    def fresh(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        until = last_day_over(settings, datetime.now(UTC))
+        found = plainly(
+            settings,
+            freshness,
+            warehouse.warehouse,
+            entities,
+            objects,
+            first=settings.start_date,
+            until=until,
+        )
+        return result(SAGE_INTACCT, FRESH, up_to_date(found, until))
+
+    @dg.asset_check(
+        asset=SAGE_INTACCT,
+        name=SCHEMA,
+        description=(
+            f"No field came or went in the last {_RECENT.days} days: columns of tables that other "
+            "work reads."
+        ),
+    )
+    def fields(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        found = plainly(settings, field_changes, warehouse.warehouse, objects)
+        return result(SAGE_INTACCT, SCHEMA, as_known(found, datetime.now(UTC)))
+
+    return [fresh, fields]
+
+
+def look_job() -> Job:
+    """The job that runs the company's checks."""
+    return dg.define_asset_job(
+        LOOK,
+        selection=dg.AssetSelection.checks(
+            *(dg.AssetCheckKey(SAGE_INTACCT, name) for name in (FRESH, SCHEMA))
+        ),
+        description="Judges whether all entities are read as they should be.",
+    )
+
+
+def daily_look(settings: Settings) -> dg.ScheduleDefinition:
+    """Every morning: whether the night was what it should be. Asks nothing of Intacct."""
+    return dg.ScheduleDefinition(
+        name=LOOK,
+        job_name=LOOK,
+        cron_schedule=_EVERY_MORNING,
+        execution_timezone=settings.schedules.time_zone,
+        default_status=schedule_status(settings),
+        description="Judges every morning whether all entities are read as they should be.",
+    )
+
+
+def last_day_over(settings: Settings, now: datetime) -> date:
+    """The last day that should be read by now: yesterday, or the settings' last."""
+    yesterday = now.date() - timedelta(days=1)
+    return min(yesterday, settings.end_date) if settings.end_date else yesterday
+
+
+def entities_of(settings: Settings, tags: Mapping[str, str]) -> set[str]:
+    """The entities that a run is about, by its tags; all where it has no partitions."""
+    entities = [each.id for each in settings.entities]
+    one = tags.get("dagster/partition")
+    first = tags.get("dagster/asset_partition_range_start", one)
+    last = tags.get("dagster/asset_partition_range_end", one)
+    if first is None or last is None:
+        return set(entities)
+    begin, end = (entities.index(key.split("|", 1)[1]) for key in (first, last))
+    return set(entities[begin : end + 1])
+
+
+def whole(found: Sequence[NotAsLoaded], name: str, entities: Collection[str]) -> Verdict:
+    """What is said of partitions that are not as their load proved them; the oldest comes first.
+
+    It stops a run that is about one of their entities, and no other's.
+    """
+    if not found:
+        told = "Each partition has the rows that its walk proved, and none of another entity."
+    else:
+        first = found[0]
+        proved = "no load" if first.proved is None else f"{first.proved:,} proved"
+        others = sum(each.of_others for each in found)
+        told = (
+            f"{_partitions(found)} are not as they were loaded; the oldest is {first.entity} on "
+            f"{first.day}: {first.rows:,} rows, {proved}. "
+            + (f"{others:,} rows are of another entity. " if others else "")
+            + f"Something else wrote to the table: materialize {name} for them again, and do not "
+            "post before."
+        )
+    concerned = any(each.entity in entities for each in found)
+    return Verdict(
+        not found,
+        dg.AssetCheckSeverity.ERROR if concerned else dg.AssetCheckSeverity.WARN,
+        told,
+        {
+            "partitions": dg.MetadataValue.int(len(found)),
+            **(
+                {"not_as_loaded": table_of(map(_fields_of, found), _NOT_AS_LOADED)} if found else {}
+            ),
+        },
+    )
+
+
+def usual(found: Sequence[Unusual]) -> Verdict:
+    """What is said of days with far more or fewer rows than usual."""
+    if found:
+        first = found[0]
+        told = (
+            f"{_partitions(found)} of the last week are unusual; the oldest is {first.entity} on "
+            f"{first.day}: {first.rows:,} rows, where {first.usual:,} are usual on that day of the "
+            "week. A holiday, an import, or a user who lost a permission? Compare with Intacct; if "
+            "rows are missing, read the day again."
+        )
+    else:
+        told = "No day of the last week has far more or fewer rows than usual."
+    return Verdict(
+        not found,
+        dg.AssetCheckSeverity.WARN,
+        told,
+        {
+            "partitions": dg.MetadataValue.int(len(found)),
+            **({"found": table_of(map(_fields_of, found), _UNUSUAL)} if found else {}),
+        },
+    )
+
+
+def up_to_date(found: Sequence[Freshness], until: date) -> Verdict:
+    """What is said of how far all is read; the furthest behind comes first. One day is forgiven."""
+    stale = [each for each in found if each.behind > 1 or each.gaps]
+    worst: dict[str, Freshness] = {}
+    for each in found:
+        worst.setdefault(each.entity, each)
+    gaps = Counter[str]()
+    for each in found:
+        gaps[each.entity] = max(gaps[each.entity], each.gaps)
+    if stale:
+        first = stale[0]
+        read = f"up to {first.last_day}" if first.last_day else "not at all"
+        told = (
+            f"{len({each.entity for each in stale})} of {len(worst)} entities are not read as they "
+            f"should be, up to {until}. Furthest behind is {first.entity}, {first.object}: read "
+            f"{read}, {first.behind:,} days behind"
+            + (f", with {first.gaps:,} days left out before" if first.gaps else "")
+            + ". Materialize what is missing under Partitions of the raw assets; if runs fail, "
+            "their message says why."
+        )
+    else:
+        told = f"Every object of {len(worst)} entities is read up to {until}."
+    return Verdict(
+        not stale,
+        dg.AssetCheckSeverity.WARN,
+        told,
+        {
+            "days_behind": dg.MetadataValue.int(max((each.behind for each in found), default=0)),
+            "days_left_out": dg.MetadataValue.int(sum(gaps.values())),
+            "freshness": bars(
+                f"Days not read, up to {until}: 0 is as it should be",
+                [
+                    (
+                        f"{entity}, read up to {each.last_day or 'nothing'}",
+                        {"behind": max(each.behind, 0), "left out before": gaps[entity]},
+                    )
+                    for entity, each in sorted(worst.items())
+                ],
+                {"behind": DOUBTFUL, "left out before": BAD},
+                unit="days",
+            ),
+            **({"stale": table_of(map(_fields_of, stale), _STALE)} if stale else {}),
+        },
+    )
+
+
+def as_known(found: Sequence[FieldChange], now: datetime) -> Verdict:
+    """What is said of fields that came or went."""
+    recent = [each for each in found if now - each.since <= _RECENT]
+    if recent:
+        gone = sum(each.vanished for each in recent)
+        oldest = min(recent, key=lambda each: each.since)
+        told = (
+            f"{gone:,} fields went and {len(recent) - gone:,} came; the first was {oldest.object} "
+            f"{oldest.path}, on {oldest.since:%Y-%m-%d}. The column of one that went stays, and is "
+            "null in what is read from then on: see to the queries that use it."
+        )
+    else:
+        told = f"No field came or went in the last {_RECENT.days} days."
+    rows = (
+        {
+            "object": each.object,
+            "field": each.path,
+            "column": each.column,
+            "what": "went" if each.vanished else "came",
+            "since": f"{each.since:%Y-%m-%d}",
+        }
+        for each in found
+    )
+    return Verdict(
+        not recent,
+        dg.AssetCheckSeverity.WARN,
+        told,
+        {
+            "fields_changed": dg.MetadataValue.int(len(recent)),
+            **({"fields": table_of(rows, _FIELDS)} if found else {}),
+        },
+    )
+
+
+def _fields_of(found: NotAsLoaded | Unusual | Freshness) -> dict[str, object]:
+    return {name: getattr(found, name) for name in found.__slots__}
+
+
+def _partitions(found: Sequence[object]) -> str:
+    return f"{len(found):,} partition{'' if len(found) == 1 else 's'}"

@@ -1,0 +1,307 @@
+"""What the checks of a posting say about the fates of its documents."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import PurePath
+
+import dagster as dg
+
+from intacct_dagster.defs.tables import table_of
+from intacct_dagster.posting.verification import Difference
+from intacct_dagster.state.ledger import ItemState, LastChange
+from intacct_dagster.warehouse.reconciliation import Outcome, Outcomes
+
+ACCOUNTED_FOR = "every_item_accounted_for"
+NONE_REFUSED = "no_item_refused"
+NOTHING_UNCERTAIN = "nothing_uncertain"
+READ_BACK_AGREES = "read_back_agrees"
+CONTROL_TOTAL = "control_total"
+CHANGES_MADE = "changes_made"
+
+#: Refusals up to this share of the documents are single mistakes, for a person to mend; above it
+#: something is wrong with all of them.
+TOLERATED_SHARE = Decimal("0.10")
+
+_KNOWN = (ItemState.POSTED, ItemState.REJECTED, ItemState.UNCERTAIN)
+_WHERE = {"source_id": "string", "amount": "string", "file": "string", "line": "int"}
+_DIFFERENCES = dict.fromkeys(("source_id", "intacct_key", "field", "sent", "found"), "string")
+_NOT_CHANGED = dict.fromkeys(("source_id", "state", "reason", "what_to_do"), "string")
+_REFUSED = {
+    "source_id": "string",
+    "reason": "string",
+    "what_to_do": "string",
+    "field": "string",
+    "amount": "string",
+    "file": "string",
+    "line": "int",
+    "position": "int",
+    "error_id": "string",
+    "support_id": "string",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of one check, on one partition or on several together."""
+
+    passed: bool
+    severity: dg.AssetCheckSeverity
+    description: str
+    metadata: Mapping[str, dg.MetadataValue]
+
+
+def evaluation(
+    key: dg.AssetKey, check: str, verdict: Verdict, partition: str
+) -> dg.AssetCheckEvaluation:
+    """A verdict on one partition of a run that has several: its result has no partition."""
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=check,
+        partition=partition,
+        passed=verdict.passed,
+        severity=verdict.severity,
+        description=verdict.description,
+        metadata=verdict.metadata,
+    )
+
+
+def result(key: dg.AssetKey, check: str, verdict: Verdict) -> dg.AssetCheckResult:
+    """A verdict on all that a run was about."""
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=check,
+        passed=verdict.passed,
+        severity=verdict.severity,
+        description=verdict.description,
+        metadata=verdict.metadata,
+    )
+
+
+Judge = Callable[[Outcomes, Sequence[Difference]], Verdict]
+
+
+@dataclass(frozen=True)
+class PostingCheck:
+    """A check of a posting: its name, what it promises, and how it judges."""
+
+    name: str
+    promise: str
+    judge: Judge
+
+
+def _accounted_for(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+    unsent = outcomes.documents - sum(map(outcomes.count, _KNOWN))
+    aside = sum(count for count, _ in outcomes.aside.values())
+    lost = unsent - aside
+    told = (
+        f"{_documents(lost)} were to be posted and were not sent. Plan and run the partition "
+        "again; if they came into Intacct meanwhile, extract first."
+        if lost
+        else f"The fate of {_documents(outcomes.documents)} is known."
+    )
+    held_back = (f"{count:,} {why}." for why, (count, _) in sorted(outcomes.aside.items()))
+    return Verdict(
+        not lost,
+        dg.AssetCheckSeverity.ERROR,
+        " ".join([told, *held_back]),
+        {
+            "documents": dg.MetadataValue.int(outcomes.documents),
+            "not_sent": dg.MetadataValue.int(lost),
+            "not_to_be_sent": dg.MetadataValue.int(aside),
+            **(
+                {
+                    "documents_not_sent": table_of(
+                        (_place(each) for each in outcomes.shown if each.state not in _KNOWN),
+                        _WHERE,
+                    )
+                }
+                if lost
+                else {}
+            ),
+        },
+    )
+
+
+def _none_refused(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+    refused = outcomes.count(ItemState.REJECTED)
+    rows = (_refusal(each) for each in outcomes.shown if each.state == ItemState.REJECTED)
+    return Verdict(
+        not refused,
+        severity(refused, outcomes.documents),
+        f"Intacct refused {_documents(refused)} of {outcomes.documents:,}: "
+        f"{_by_reason(outcomes.refusals)}."
+        if refused
+        else f"Intacct took {_documents(outcomes.documents)}.",
+        {
+            "documents": dg.MetadataValue.int(outcomes.documents),
+            "refused": dg.MetadataValue.int(refused),
+            **({"refusals": table_of(rows, _REFUSED)} if refused else {}),
+        },
+    )
+
+
+def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+    unsure = outcomes.count(ItemState.UNCERTAIN)
+    rows = (_place(each) for each in outcomes.shown if each.state == ItemState.UNCERTAIN)
+    return Verdict(
+        not unsure,
+        dg.AssetCheckSeverity.ERROR,
+        f"{_documents(unsure)} were sent, and nobody knows whether Intacct created them. Do not "
+        "enter them by hand: run this partition again, which asks Intacct."
+        if unsure
+        else "Every document that was sent has an answer.",
+        {
+            "uncertain": dg.MetadataValue.int(unsure),
+            **({"documents_uncertain": table_of(rows, _WHERE)} if unsure else {}),
+        },
+    )
+
+
+def _read_back_agrees(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+    posted, unread = outcomes.count(ItemState.POSTED), outcomes.not_read_back
+    if differences:
+        told = (
+            f"{len({each.source_id for each in differences}):,} of {_documents(posted)} are "
+            "otherwise in Intacct than they were sent: compare them there, and correct one side."
+        )
+    elif unread:
+        told = f"{_documents(unread)} could not be read back yet: run this partition again."
+    else:
+        told = f"Intacct holds {_documents(posted)} as they were sent."
+    return Verdict(
+        not unread,
+        dg.AssetCheckSeverity.ERROR,
+        told,
+        {
+            "posted": dg.MetadataValue.int(posted),
+            "not_read_back": dg.MetadataValue.int(unread),
+            **(
+                {"differences": table_of(map(asdict, differences), _DIFFERENCES)}
+                if differences
+                else {}
+            ),
+        },
+    )
+
+
+def _control_total(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+    by_state = {state: outcomes.states.get(state, (0, Decimal()))[1] for state in _KNOWN}
+    aside = sum((amount for _, amount in outcomes.aside.values()), Decimal())
+    difference = outcomes.amount - sum(by_state.values(), Decimal()) - aside
+    return Verdict(
+        difference == 0,
+        dg.AssetCheckSeverity.ERROR,
+        f"To post {outcomes.amount:,.2f} = posted {by_state[ItemState.POSTED]:,.2f} "
+        f"+ refused {by_state[ItemState.REJECTED]:,.2f} "
+        f"+ uncertain {by_state[ItemState.UNCERTAIN]:,.2f}"
+        + (f" + not to be sent {aside:,.2f}" if aside else "")
+        + (f", which leaves {difference:,.2f} without a fate." if difference else "."),
+        {
+            "to_post": dg.MetadataValue.text(f"{outcomes.amount:.2f}"),
+            **{
+                state.value: dg.MetadataValue.text(f"{amount:.2f}")
+                for state, amount in by_state.items()
+            },
+            "not_to_be_sent": dg.MetadataValue.text(f"{aside:.2f}"),
+        },
+    )
+
+
+def changes_made(changes: Mapping[str, LastChange]) -> Verdict:
+    """Whether Intacct took every change, by source id, of documents that were posted."""
+    open_ = {name: each for name, each in changes.items() if each.state is not ItemState.POSTED}
+    rows = (
+        {
+            "source_id": name,
+            "state": each.state.value,
+            "reason": each.reason,
+            "what_to_do": each.what_to_do,
+        }
+        for name, each in sorted(open_.items())
+    )
+    return Verdict(
+        not open_,
+        dg.AssetCheckSeverity.ERROR
+        if any(each.state is not ItemState.REJECTED for each in open_.values())
+        else dg.AssetCheckSeverity.WARN,
+        f"{_documents(len(open_))} of {len(changes):,} are not changed in Intacct."
+        if open_
+        else f"Intacct took the changes of {_documents(len(changes))}.",
+        {
+            "changed": dg.MetadataValue.int(len(changes) - len(open_)),
+            "not_changed": dg.MetadataValue.int(len(open_)),
+            **({"documents_not_changed": table_of(rows, _NOT_CHANGED)} if open_ else {}),
+        },
+    )
+
+
+def severity(refused: int, documents: int) -> dg.AssetCheckSeverity:
+    """How bad it is that so many of the documents were refused, or held."""
+    if documents and Decimal(refused) / documents > TOLERATED_SHARE:
+        return dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckSeverity.WARN
+
+
+def _by_reason(refusals: Mapping[str, int]) -> str:
+    told = sorted(refusals.items(), key=lambda each: (-each[1], each[0]))
+    shown = "; ".join(f"{reason.rstrip('.')} ({count})" for reason, count in told[:3])
+    return f"{shown}; and {len(told) - 3} other reasons" if len(told) > 3 else shown
+
+
+def _documents(number: int) -> str:
+    return f"{number:,} document{'' if number == 1 else 's'}"
+
+
+def _place(outcome: Outcome) -> dict[str, object]:
+    return {
+        "source_id": outcome.source_id,
+        "amount": f"{outcome.amount:.2f}",
+        # the folder is the feed's; DuckDB has the whole path
+        "file": outcome.file and PurePath(outcome.file).name,
+        "line": outcome.line,
+    }
+
+
+def _refusal(outcome: Outcome) -> dict[str, object]:
+    return {
+        **_place(outcome),
+        "position": outcome.position,
+        "reason": outcome.reason,
+        "field": outcome.field,
+        "what_to_do": outcome.what_to_do,
+        "error_id": outcome.error_id,
+        "support_id": outcome.support_id,
+    }
+
+
+#: The checks of a posting, in the order in which the UI shows them.
+POSTING_CHECKS = (
+    PostingCheck(
+        ACCOUNTED_FOR,
+        "Every document that was to be posted has a known fate.",
+        _accounted_for,
+    ),
+    PostingCheck(
+        NONE_REFUSED,
+        "Intacct took every document. A warning while at most one in ten is refused, an error "
+        "above that.",
+        _none_refused,
+    ),
+    PostingCheck(
+        NOTHING_UNCERTAIN,
+        "No document was sent without an answer that can be trusted.",
+        _nothing_uncertain,
+    ),
+    PostingCheck(
+        READ_BACK_AGREES,
+        "Every posted document was read back, and Intacct holds each field as it was sent.",
+        _read_back_agrees,
+    ),
+    PostingCheck(
+        CONTROL_TOTAL,
+        "The amounts to post equal the amounts posted, refused, uncertain, and not to be sent, to "
+        "the cent.",
+        _control_total,
+    ),
+)

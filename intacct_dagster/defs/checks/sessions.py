@@ -1,0 +1,59 @@
+"""Which sessions only a person can bring back, as a check that names the command."""
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
+from intacct_dagster.defs.resources import IntacctResource
+
+SESSIONS_ALIVE = "sessions_alive"
+
+
+def sessions_check(settings: Settings) -> dg.AssetChecksDefinition:
+    """Fails where an entity's user has to consent (again). Asks nothing of Intacct.
+
+    The other entities go on: a session that has ended stops the runs of its own entity.
+    """
+
+    @dg.asset_check(
+        asset=SAGE_INTACCT,
+        name=SESSIONS_ALIVE,
+        description="Every entity has a session that its runs can renew by themselves.",
+    )
+    def check(intacct: IntacctResource) -> dg.AssetCheckResult:
+        gone = [
+            each
+            for each in intacct.intacct.stored_sessions()
+            if each.entity in settings.users and each.state in ("missing", "ended")
+        ]
+        if not gone:
+            return dg.AssetCheckResult(
+                passed=True, description=f"All {len(settings.users)} entities have a session."
+            )
+        commands = " ".join(sorted(str(each.entity) for each in gone))
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=(
+                f"{len(gone)} of {len(settings.users)} entities need a person: "
+                f"run `intacct-dagster authorize {commands}`. The others go on."
+            ),
+            metadata={
+                "sessions": dg.MetadataValue.table(
+                    [
+                        dg.TableRecord(
+                            {
+                                "entity": str(each.entity),
+                                "user": each.user,
+                                "state": each.state,
+                                "intacct_said": each.why or "",
+                                "what_to_do": f"intacct-dagster authorize {each.entity}",
+                            }
+                        )
+                        for each in gone
+                    ]
+                )
+            },
+        )
+
+    return check

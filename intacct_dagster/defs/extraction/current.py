@@ -1,0 +1,72 @@
+"""Current assets: the latest version of each record, as analysts query it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.defs.extraction.raw import raw_key
+from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.tables import column_schema, lineage, relation, table_of
+from intacct_dagster.warehouse.raw import sample_rows, table_name
+from intacct_dagster.warehouse.raw.current import refresh_current
+
+GROUP = "current"
+
+
+def current_key(object: str) -> dg.AssetKey:
+    """The current asset of an object: the key is the view's schema and name."""
+    return dg.AssetKey(["intacct", table_name(object)])
+
+
+def current_assets(settings: Settings) -> dg.AssetsDefinition:
+    """One op that brings the current views up to date with the raw tables' columns.
+
+    They are not partitioned: a view shows all entities and days that have landed, at any time.
+    """
+    objects = {current_key(each.name): each.name for each in settings.objects}
+
+    @dg.multi_asset(
+        name="refresh_current",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[raw_key(name)],
+                group_name=GROUP,
+                kinds={"duckdb", "view"},
+                description=f"`{name}`: the latest version of each record of all entities.",
+                metadata=relation(settings, key),
+            )
+            for key, name in objects.items()
+        ],
+        can_subset=True,
+    )
+    def refresh(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        for key, name in objects.items():
+            if key in context.selected_asset_keys:
+                view = plainly(settings, refresh_current, warehouse.warehouse, name)
+                yield dg.MaterializeResult(
+                    asset_key=key,
+                    metadata={
+                        "dagster/row_count": view.rows,
+                        "dagster/column_schema": column_schema(view.columns),
+                        "dagster/column_lineage": lineage(
+                            {each.name: [(raw_key(name), each.name)] for each in view.columns}
+                        ),
+                        **_sample(
+                            plainly(settings, sample_rows, warehouse.warehouse, name, view.columns)
+                        ),
+                    },
+                )
+
+    return refresh
+
+
+def _sample(rows: Sequence[Mapping[str, object]]) -> dict[str, dg.MetadataValue[Any]]:
+    if not rows:
+        return {}
+    return {"sample_without_personal_data": table_of(rows, dict.fromkeys(rows[0], "string"))}

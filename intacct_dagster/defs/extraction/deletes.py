@@ -1,0 +1,102 @@
+"""Deletes: no query shows them, so all keys are read, and compared with those we have."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from intacct_dagster.client import Usage, xml_object
+from intacct_dagster.config import ObjectSettings, Settings
+from intacct_dagster.defs.extraction.raw import extractor_of, raw_key
+from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
+from intacct_dagster.defs.tables import spent
+from intacct_dagster.extraction.extract import Swept
+from intacct_dagster.warehouse.raw import table_name, tombstones
+
+GROUP = "deletes"
+
+
+def deletes_key(object: str) -> dg.AssetKey:
+    """The deletes of an object: its tombstones, in `meta.tombstones`."""
+    return dg.AssetKey(["deletes", table_name(object)])
+
+
+def swept(settings: Settings) -> list[ObjectSettings]:
+    """The objects whose keys are swept.
+
+    What is told by reporting period is not: it is read whole each time, and nothing stays behind.
+    """
+    found = [(each, xml_object(each.name)) for each in settings.objects]
+    return [each for each, only_xml in found if only_xml is None or not only_xml.by_period]
+
+
+def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
+    """One op that sweeps the keys of the objects, for the entities of a run.
+
+    Current views leave out what it found deleted, from the moment it is found.
+    """
+    objects = {deletes_key(each.name): each for each in swept(settings)}
+    months = settings.reading.sweep_months
+    covers = f"of the last {months} months" if months else "there are"
+
+    @dg.multi_asset(
+        name="sweep",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[raw_key(each.name)],
+                group_name=GROUP,
+                kinds={"intacct", "duckdb"},
+                description=(
+                    f"`{each.name}`: records that Intacct no longer has, found by reading all keys "
+                    f"{covers}. They are in `meta.tombstones`, and not in the current view."
+                ),
+            )
+            for key, each in objects.items()
+        ],
+        partitions_def=dg.StaticPartitionsDefinition([each.id for each in settings.entities]),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
+        pool=POOL,
+    )
+    def sweep(
+        context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
+        done = {
+            key: [
+                plainly(settings, extractor.sweep, each, entity)
+                for entity in context.partition_keys
+            ]
+            for key, each in objects.items()
+            if key in context.selected_asset_keys
+        }
+        gone = plainly(settings, tombstones, warehouse.warehouse)
+        for key, found in done.items():
+            name = objects[key].name
+            for each in found:
+                context.add_asset_metadata(
+                    {"dagster/partition_row_count": gone.get((name, each.entity), 0)},
+                    asset_key=key,
+                    partition_key=each.entity,
+                )
+            every = sum(count for (its, _), count in gone.items() if its == name)
+            yield dg.MaterializeResult(
+                asset_key=key, metadata={**_metadata(found), "dagster/row_count": every}
+            )
+
+    return sweep
+
+
+def _metadata(done: list[Swept]) -> dict[str, dg.MetadataValue]:
+    usage = sum((each.usage for each in done), Usage())
+    return {
+        "keys_in_intacct": dg.MetadataValue.int(sum(each.seen for each in done)),
+        "keys_known": dg.MetadataValue.int(sum(each.known for each in done)),
+        "deleted": dg.MetadataValue.int(sum(each.deleted for each in done)),
+        "revived": dg.MetadataValue.int(sum(each.revived for each in done)),
+        "covers": dg.MetadataValue.text(
+            f"changes since {done[0].since:%Y-%m-%d}" if done[0].since else "all records"
+        ),
+        **spent(usage),
+    }

@@ -1,0 +1,125 @@
+"""Reconciled assets: source documents against Intacct's records and the posting ledger."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import dagster as dg
+
+from intacct_dagster.config import Feed, Settings
+from intacct_dagster.defs.extraction.current import current_key
+from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.partitions import (
+    days_by_entity,
+    entity_days,
+    partition_key,
+    partitions_of,
+    tell_partitions,
+)
+from intacct_dagster.defs.posting.feed import feed_key
+from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.tables import relation, table_rows
+from intacct_dagster.state.ledger import ItemState
+from intacct_dagster.warehouse.raw.load import known_until
+from intacct_dagster.warehouse.reconciliation import STATUSES, LedgerState, reconcile
+
+GROUP = "reconciled"
+
+
+def reconciled_key(feed: str) -> dg.AssetKey:
+    """The reconciled asset of a feed: each document's status, in the table `reconciled.<feed>`."""
+    return dg.AssetKey(["reconciled", feed])
+
+
+def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
+    """Gives each source document of a run's partitions its one status."""
+    key = reconciled_key(name)
+    spec = feed.spec(name)
+
+    @dg.asset(
+        key=key,
+        deps=[feed_key(name), current_key(feed.object)],
+        partitions_def=entity_days(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        kinds={"duckdb"},
+        description=(
+            f"`{name}` against Intacct's `{feed.object}`, found by {feed.match_on} and compared in "
+            f"{', '.join(feed.compare) or 'nothing'}: matched, different, missing, duplicate, "
+            "invalid, or what the posting ledger knows."
+        ),
+        metadata=relation(settings, key),
+    )
+    def reconciled(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult[None]:
+        days = days_by_entity(context.partition_keys)
+        ledger = warehouse.ledger(settings.company)
+        done = plainly(
+            settings,
+            reconcile,
+            warehouse.warehouse,
+            spec,
+            feed.object,
+            partitions_of(days),
+            _ledger_states(warehouse, settings, name, feed.object, days),
+            context.run.run_id,
+            posted=lambda entity, source_ids: ledger.posted_payloads(
+                feed.object, entity, source_ids
+            ),
+        )
+        told = {}
+        for entity, each in days.items():
+            for day in each:
+                counts = {status: done.counts.get((entity, day, status), 0) for status in STATUSES}
+                told[partition_key(entity, day)] = {
+                    "dagster/partition_row_count": sum(counts.values()),
+                    **counts,
+                }
+        tell_partitions(context, key, told)
+        return dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
+
+    return reconciled
+
+
+def _ledger_states(
+    warehouse: WarehouseResource,
+    settings: Settings,
+    feed: str,
+    object: str,
+    days: Mapping[str, Sequence[date]],
+) -> list[LedgerState]:
+    # All days of an entity, and other entities: a source id that moved is still the same document.
+    ledger = warehouse.ledger(settings.company)
+    states = [
+        LedgerState(entity, source_id, state.value)
+        for entity, source_id, state in ledger.sent_for(object, feed)
+        if entity not in days
+    ]
+    for entity in days:
+        changes = ledger.last_changes(object, entity, feed)
+        known = known_until(warehouse.warehouse, object, entity) if changes else None
+        for entry in ledger.entries(object, entity, feed=feed):
+            posted_hash, ahead = entry.payload_sha256, False
+            refused_hash = reason = None
+            if change := changes.get(entry.source_id):
+                posted_hash = change.applied_sha256 or posted_hash
+                ahead = known is None or change.updated_at > known
+                if change.state is ItemState.REJECTED:
+                    refused_hash = change.document_sha256
+                    reason = f"Intacct refused the change: {change.reason}"
+                elif change.state in (ItemState.SENDING, ItemState.UNCERTAIN):
+                    refused_hash = change.document_sha256
+                    reason = "the change was sent and no answer is known"
+            states.append(
+                LedgerState(
+                    entity,
+                    entry.source_id,
+                    entry.state.value,
+                    posted_hash,
+                    entry.reason,
+                    ahead,
+                    refused_hash,
+                    reason,
+                )
+            )
+    return states

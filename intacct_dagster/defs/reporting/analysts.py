@@ -1,0 +1,163 @@
+"""The views for analysts as assets: general ledger, trial balance, ageing, and what was posted."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from intacct_dagster.config import Settings
+from intacct_dagster.defs.extraction.current import current_key
+from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.pictures import BAD, DOUBTFUL, GOOD, PLAIN, bars
+from intacct_dagster.defs.posting.plan import plan_key
+from intacct_dagster.defs.posting.post import posted_key
+from intacct_dagster.defs.posting.reconcile import reconciled_key
+from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.source_code import made_by
+from intacct_dagster.defs.tables import column_schema, lineage, relation
+from intacct_dagster.warehouse.reporting import (
+    ANALYST_VIEWS,
+    AnalystView,
+    posted_by_day,
+    refresh_analysts,
+)
+
+GROUP = "analysts"
+
+#: Days in a picture.
+_DAYS = 31
+
+#: What stands in a column's sources for a table of every feed.
+_OF_FEEDS = {"reconciled.": reconciled_key, "plan.": plan_key, "posting.": posted_key}
+
+
+def analyst_key(view: AnalystView) -> dg.AssetKey:
+    """The asset of a view for analysts: the key is the view's schema and name."""
+    return dg.AssetKey(["intacct", view.name])
+
+
+def analyst_keys(settings: Settings) -> list[dg.AssetKey]:
+    """The views that the settings have all objects and feeds for."""
+    return [analyst_key(view) for view in ANALYST_VIEWS if not _lacks(settings, view)]
+
+
+def views_of(objects: Collection[str]) -> list[dg.AssetKey]:
+    """The views that show nothing but these objects."""
+    views = [view for view in ANALYST_VIEWS if view.needs and not view.missing(objects)]
+    return [analyst_key(view) for view in views]
+
+
+def views_of_feeds() -> list[dg.AssetKey]:
+    """The views that show what became of the feeds' documents."""
+    return [analyst_key(view) for view in ANALYST_VIEWS if view.of_feeds]
+
+
+def analyst_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """One op that makes the views, and for each that cannot be made an asset that says why.
+
+    They are not partitioned: a view shows all entities and days that have landed, at any time.
+    """
+    views = {analyst_key(each): each for each in ANALYST_VIEWS if not _lacks(settings, each)}
+    others: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        dg.AssetSpec(
+            analyst_key(each),
+            group_name=GROUP,
+            description=f"Not made: {_lacks(settings, each)}.\n\n{each.about}",
+            metadata=made_by(analyst_assets),
+        )
+        for each in ANALYST_VIEWS
+        if _lacks(settings, each)
+    ]
+    if not views:
+        return others
+
+    @dg.multi_asset(
+        name="refresh_analysts",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=_deps(settings, view),
+                group_name=GROUP,
+                kinds={"duckdb", "view"},
+                description="\n\n".join([view.about, *_macros(view)]),
+                metadata=relation(settings, key),
+            )
+            for key, view in views.items()
+        ],
+        can_subset=True,
+    )
+    def refresh(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        for key, view in views.items():
+            if key in context.selected_asset_keys:
+                made = plainly(
+                    settings, refresh_analysts, warehouse.warehouse, view, list(settings.feeds)
+                )
+                yield dg.MaterializeResult(
+                    asset_key=key,
+                    metadata={
+                        "dagster/row_count": made.rows,
+                        "dagster/column_schema": column_schema(made.columns),
+                        "dagster/column_lineage": _lineage(settings, view),
+                        **(
+                            _by_day(plainly(settings, posted_by_day, warehouse.warehouse, _DAYS))
+                            if view.of_feeds
+                            else {}
+                        ),
+                    },
+                )
+
+    return [refresh, *others]
+
+
+def _lacks(settings: Settings, view: AnalystView) -> str:
+    """Why a view cannot be made, in words; empty if it can."""
+    if view.of_feeds and not settings.feeds:
+        return "there is no feed in intacct.yaml"
+    missing = view.missing([each.name for each in settings.objects])
+    return f"it needs {', '.join(missing)} among the objects of intacct.yaml" if missing else ""
+
+
+def _macros(view: AnalystView) -> Iterator[str]:
+    for about in view.macros.values():
+        call, told = about.split(":", 1)
+        yield f"`intacct.{call}`:{told}"
+
+
+def _deps(settings: Settings, view: AnalystView) -> Sequence[dg.AssetKey]:
+    if view.of_feeds:
+        return [key(feed) for feed in settings.feeds for key in _OF_FEEDS.values()]
+    return [current_key(each) for each in view.needs]
+
+
+def _lineage(settings: Settings, view: AnalystView) -> dg.MetadataValue[Any]:
+    deps: dict[str, list[tuple[dg.AssetKey, str]]] = {}
+    for column in view.columns:
+        deps[column.name] = [
+            (key, name)
+            for table, name in column.sources
+            for key in (
+                [_OF_FEEDS[table](feed) for feed in settings.feeds]
+                if table in _OF_FEEDS
+                else [current_key(table)]
+            )
+        ]
+    return lineage(deps)
+
+
+def _by_day(
+    days: Sequence[tuple[date, Mapping[str, int]]],
+) -> dict[str, dg.MetadataValue[Any]]:
+    """What became of the documents of the last days, as a picture."""
+    if not days:
+        return {}
+    colours = {"posted": GOOD, "matched": PLAIN, "refused or held": BAD, "uncertain": DOUBTFUL}
+    return {
+        "documents_by_day": bars(
+            "Documents by day: posted, in Intacct already, refused or held, uncertain",
+            [(day.isoformat(), counts) for day, counts in days],
+            colours,
+        )
+    }

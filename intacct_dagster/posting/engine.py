@@ -1,0 +1,686 @@
+"""Planned documents into Intacct, each exactly once as far as can be proven. Dagster is not needed.
+
+The ledger decides what may be sent; this module sends it, writes down what came back by position,
+and finds out what became of a request that was never answered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from intacct_dagster.client import (
+    LARGEST_PAGE,
+    AccessDenied,
+    AuthenticationRefused,
+    BatchAnswer,
+    Created,
+    IntacctClient,
+    IntacctError,
+    NotReached,
+    OutcomeUnknown,
+    Query,
+    RequestRefused,
+    Scalar,
+    Throttled,
+    Window,
+    explain,
+)
+from intacct_dagster.pages import page_bytes
+from intacct_dagster.posting.verification import agrees
+from intacct_dagster.state.ledger import (
+    Accepted,
+    Chunk,
+    ChunkState,
+    Item,
+    ItemState,
+    Ledger,
+    Rejected,
+)
+
+#: Sage replays a stored answer to the same Idempotency-Key for 48 hours. Inside that time the same
+#: bytes with the same key either tell what happened, or happen now for the first time.
+REPLAY_WITHIN = timedelta(hours=47)
+
+#: After this long nothing of a request can still be under way: the client itself gave up long
+#: before, so what Intacct does not hold by then, it never created.
+READ_BACK_AFTER = timedelta(minutes=30)
+
+#: How often the parts of one chunk may be halved to find the document that fails it. Enough for
+#: three single documents among 500; if there are more, what is not told apart is refused together.
+MOST_SPLITS = 30
+
+#: Answers about the address that was asked, not about what was sent to it.
+_NO_SUCH_PLACE = (404, 405)
+
+#: A record may show later than its change time says. What shows later still, the copy's look-back
+#: finds, and reconciliation tells as a duplicate.
+LATE_BY = timedelta(days=1)
+
+#: Chunks that are planned and not yet answered, for each thread that sends: enough that none is
+#: idle while more are planned, so few that a posting of any size takes the same memory.
+_MOST_AHEAD = 3
+
+#: Chunks that are written at once: while they are, no answer can be.
+_PLANNED_AT_ONCE = 2
+
+#: Source ids in one query for them; no limit of Intacct's is known.
+IDS_IN_A_QUERY = 200
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one chunk. The three counts add up to its items, or all are 0 if not sent.
+
+    `first_key` is Intacct's first key of those that were created, as it sorts among keys as long.
+    """
+
+    chunk_id: str
+    items: int
+    posted: int = 0
+    refused: int = 0
+    uncertain: int = 0
+    note: str = ""
+    first_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Chunks to send, and source ids (with Intacct's keys) that were found there already."""
+
+    chunks: Sequence[Chunk]
+    already_there: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of all chunks of a posting, and source ids (with Intacct's keys) that were not
+    posted because they were there already."""
+
+    sent: tuple[Sent, ...]
+    already_there: Mapping[str, Sequence[str]]
+
+
+class Step(StrEnum):
+    """Every step of posting that lasts (a commit) or leaves this process (a request).
+
+    The process may die before and after each; a test kills it there and looks what came of it.
+    """
+
+    SCOPE = "prove that the session is in its entity"
+    LOOK = "ask Intacct for the source ids before planning"
+    PLAN = "write the plan"
+    CLAIM = "claim a chunk for sending"
+    SEND = "send a chunk"
+    RECORD = "record the answer"
+    DOUBT = "record that there was no answer"
+    GIVE_BACK = "record that the request never arrived"
+    SPLIT = "halve a chunk"
+    PUT_BACK = "record that nothing was created"
+    ASK_MODEL = "ask whether the object supports idempotence"
+    CLAIM_REPLAY = "note that the same bytes go out again"
+    REPLAY = "send the same bytes again"
+    READ_BACK = "ask Intacct for the source ids of a chunk"
+    SETTLE = "settle a chunk by what Intacct holds"
+    COMPARE = "ask Intacct for the documents that a chunk changes"
+
+
+#: The (key, id) of Intacct's records that carry a source id, by source id.
+Found = dict[str, list[tuple[str, str | None]]]
+
+#: Told of each step, before it ("before") and once it is done ("after").
+Watch = Callable[[Step, str], None]
+
+
+def _unwatched(step: Step, moment: str) -> None:
+    pass
+
+
+def _note(found: Found, row: Mapping[str, Any], match_on: str) -> None:
+    name = row.get("id")
+    found.setdefault(str(row[match_on]), []).append(
+        (str(row["key"]), None if name is None else str(name))
+    )
+
+
+def _key_of(change: bytes) -> object:
+    return msgspec.json.decode(change, type=dict[str, Any]).get("key")
+
+
+def _stray(chunk: Chunk, answer: BatchAnswer) -> str | None:
+    """A key in the answer to changes that is not the one that was sent at its place."""
+    sent = [each.get("key") for each in msgspec.json.decode(chunk.body, type=list[dict[str, Any]])]
+    for each in answer.outcomes:
+        if isinstance(each, Created) and each.key != sent[each.position]:
+            return each.key
+    return None
+
+
+def _parts(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    left = iter(items)
+    while part := list(itertools.islice(left, size)):
+        yield part
+
+
+class _Tries:
+    """A number of times that something may be done."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def take(self) -> bool:
+        self._left -= 1
+        return self._left >= 0
+
+
+class PostingEngine:
+    """Plans and sends the documents of one entity.
+
+    At most `in_flight` of its requests are under way at once. `now` gives aware UTC times; `watch`
+    is told of every step.
+    """
+
+    def __init__(
+        self,
+        client: IntacctClient,
+        ledger: Ledger,
+        *,
+        in_flight: int = 1,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        watch: Watch = _unwatched,
+    ) -> None:
+        if client.entity_id is None:
+            raise ValueError("documents are posted to an entity, not to the top level")
+        self._client = client
+        self._entity = client.entity_id
+        self._ledger = ledger
+        self._in_flight = in_flight
+        self._slots = threading.BoundedSemaphore(in_flight)
+        self._now = now
+        self._watch = watch
+
+    def plan(
+        self,
+        feed: str,
+        object: str,
+        match_on: str,
+        items: Sequence[Item],
+        *,
+        run_id: str,
+        chunk_size: int,
+        chunk_bytes: int = 4_000_000,
+        known_until: datetime | None = None,
+    ) -> Planned:
+        """Writes down what is to be posted, after a last look whether Intacct has it by now.
+
+        Reconciliation judged by a copy that is hours old: of what changed until `known_until`
+        (None: nobody says). What somebody entered since is left out of the plan: the next
+        extraction will see it, and reconciliation compare it. Raises IntacctError, WrongEntity for
+        a session that is not in its entity; nothing is planned then.
+        """
+        with self._step(Step.SCOPE):
+            self._client.prove_scope(object)
+        with self._ledger.turn(object, self._entity):
+            with self._step(Step.LOOK):
+                there = self._look(object, match_on, len(items), known_until)(items)
+            with self._step(Step.PLAN):
+                chunks = self._ledger.plan(
+                    object,
+                    self._entity,
+                    feed,
+                    [item for item in items if item.source_id not in there],
+                    run_id=run_id,
+                    chunk_size=chunk_size,
+                    chunk_bytes=chunk_bytes,
+                )
+        return Planned(
+            chunks, {source_id: [key for key, _ in each] for source_id, each in there.items()}
+        )
+
+    def send(
+        self,
+        *chunk_ids: str,
+        told: Callable[[Sent], None] = lambda sent: None,
+    ) -> list[Sent]:
+        """Sends ready chunks of one object, and records the fate of their items.
+
+        `told` hears of each when it is recorded, in no certain order; the answer is in the order of
+        the chunks. A chunk that another run sent meanwhile is reported as that run left it.
+
+        Raises WrongEntity before anything is sent in a session that is not in its entity. Raises
+        NotReached, Throttled, AuthenticationRefused or AccessDenied if a request certainly did
+        nothing: its chunk is ready as before, and so are those that were not begun; those that
+        were under way are recorded first. `send` may be called again. Raises RequestRefused if
+        there is nothing at the object's address: the documents are to be planned again. An answer
+        that does not come, or does not add up, leaves a chunk uncertain; nothing is raised for it.
+        """
+        if not chunk_ids:
+            return []
+        target = self._ledger.chunk(chunk_ids[0]).object
+        with self._step(Step.SCOPE):
+            self._client.prove_scope(target)
+        with self._ledger.turn(target, self._entity):
+            return self._send_all(chunk_ids, told)
+
+    def post(
+        self,
+        feed: str,
+        object: str,
+        match_on: str,
+        items: Iterable[Item],
+        *,
+        documents: int,
+        run_id: str,
+        chunk_size: int,
+        chunk_bytes: int = 4_000_000,
+        known_until: datetime | None = None,
+        told: Callable[[Sent], None] = lambda sent: None,
+    ) -> Done:
+        """Plans and sends at once: what is on disk goes out while more of it is planned.
+
+        `items` come by (day, source id), each once, and are about as many as `documents` says; only
+        some of them are in memory at a time, and the first is asked for when the session is proven.
+        Otherwise as `plan` and `send`, and in one turn.
+        """
+        there: dict[str, Sequence[str]] = {}
+
+        def prove() -> None:
+            with self._step(Step.SCOPE):
+                self._client.prove_scope(object)
+
+        def planned() -> Iterator[str]:
+            with ThreadPoolExecutor(1) as meanwhile:
+                proven = meanwhile.submit(prove)
+                look = self._look(object, match_on, documents, known_until)
+            proven.result()
+            for part in _parts(items, chunk_size * _PLANNED_AT_ONCE):
+                with self._step(Step.LOOK):
+                    found = look(part)
+                there.update({name: [key for key, _ in each] for name, each in found.items()})
+                with self._step(Step.PLAN):
+                    chunks = self._ledger.plan(
+                        object,
+                        self._entity,
+                        feed,
+                        [item for item in part if item.source_id not in found],
+                        run_id=run_id,
+                        chunk_size=chunk_size,
+                        chunk_bytes=chunk_bytes,
+                    )
+                yield from (chunk.chunk_id for chunk in chunks)
+
+        with self._ledger.turn(object, self._entity):
+            return Done(tuple(self._send_all(planned(), told)), there)
+
+    def _send_all(self, chunk_ids: Iterable[str], told: Callable[[Sent], None]) -> list[Sent]:
+        stop = threading.Event()
+
+        def one(chunk_id: str) -> Sent | None:
+            if stop.is_set():
+                return None
+            try:
+                return self._send(chunk_id, _Tries(MOST_SPLITS))
+            except BaseException:
+                stop.set()
+                raise
+
+        begun: list[Future[Sent | None]] = []
+        under_way: set[Future[Sent | None]] = set()
+
+        def hear(most: int) -> None:
+            nonlocal under_way
+            while len(under_way) > most:
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for each in done:
+                    if each.exception() is None and (sent := each.result()) is not None:
+                        told(sent)
+
+        # More threads than requests: they write in the ledger while the others wait for Intacct.
+        size = 2 * self._in_flight if self._in_flight > 1 else 1
+        with ThreadPoolExecutor(size) as threads:
+            try:
+                for chunk_id in chunk_ids:
+                    if stop.is_set():
+                        break
+                    begun.append(threads.submit(one, chunk_id))
+                    under_way.add(begun[-1])
+                    hear(_MOST_AHEAD * size)
+            except BaseException:
+                stop.set()
+                raise
+            hear(0)
+        return [sent for each in begun if (sent := each.result()) is not None]
+
+    def _send(self, chunk_id: str, splits: _Tries) -> Sent:
+        chunk = self._ledger.chunk(chunk_id)
+        with self._step(Step.CLAIM):
+            claimed = self._ledger.start_sending(chunk_id)
+        if not claimed:
+            halves = self._ledger.halves(chunk_id)
+            if any(half.state is ChunkState.READY for half in halves):
+                return self._send_halves(chunk, halves, splits)
+            return self._as_left(chunk)
+        try:
+            with self._step(Step.SEND):
+                answer = self._create(chunk)
+        except (NotReached, Throttled, AuthenticationRefused, AccessDenied) as error:
+            with self._step(Step.GIVE_BACK):
+                self._ledger.never_arrived(chunk_id, str(error))
+            raise
+        except OutcomeUnknown as error:
+            with self._step(Step.DOUBT):
+                self._ledger.uncertain(chunk_id, str(error))
+            return Sent(chunk_id, chunk.size, uncertain=chunk.size, note=str(error))
+        return self._record(chunk, answer, splits)
+
+    def settle(
+        self, object: str, match_on: str, *, chosen: Mapping[str, str] | None = None
+    ) -> list[Sent]:
+        """Finds out what became of every chunk of `object` that was sent and never answered.
+
+        Within Sage's 48 hours by the same bytes with the same key, afterwards by asking Intacct
+        for the source ids (`match_on` is the field that keeps them). What cannot be proven yet
+        stays uncertain. `chosen` is a person's word for source ids that Intacct holds more than
+        once: the key of the record that is the document's.
+        """
+        with self._ledger.turn(object, self._entity):
+            chunks = self._ledger.unsettled(object, self._entity)
+            if not chunks:
+                return []
+            try:
+                with self._step(Step.ASK_MODEL):
+                    idempotent = self._client.model(object).idempotence_supported
+            except IntacctError as error:
+                note = f"Intacct cannot be asked: {error}"
+                return [self._still_uncertain(chunk, note) for chunk in chunks]
+            return [
+                self._settle(chunk, match_on, chosen or {}, idempotent=idempotent)
+                for chunk in chunks
+            ]
+
+    def _as_left(self, chunk: Chunk) -> Sent:
+        """A chunk that may not be sent from here: what the ledger knows of it."""
+        if self._ledger.chunk(chunk.chunk_id).state is ChunkState.SUPERSEDED:
+            return Sent(chunk.chunk_id, chunk.size, note="not sent: it was planned anew")
+        fates = self._ledger.fates(chunk.chunk_id)
+        return Sent(
+            chunk.chunk_id,
+            chunk.size,
+            posted=fates.get(ItemState.POSTED, 0),
+            refused=fates.get(ItemState.REJECTED, 0),
+            uncertain=fates.get(ItemState.UNCERTAIN, 0) + fates.get(ItemState.SENDING, 0),
+            note="sent before, by another run or an earlier try of this one",
+        )
+
+    def _settle(
+        self, chunk: Chunk, match_on: str, chosen: Mapping[str, str], *, idempotent: bool
+    ) -> Sent:
+        if chunk.first_sent_at is None or chunk.last_sent_at is None:
+            raise AssertionError("the database holds that a sent chunk says when")
+        now = self._now()
+        if idempotent and now - chunk.first_sent_at < REPLAY_WITHIN:
+            with self._step(Step.CLAIM_REPLAY):
+                claimed = self._ledger.start_replay(chunk.chunk_id)
+            if not claimed:
+                return Sent(chunk.chunk_id, chunk.size, note="settled by another run")
+            try:
+                with self._step(Step.REPLAY):
+                    answer = self._create(chunk)
+            except IntacctError as error:
+                return self._still_uncertain(chunk, f"asked again, without an answer: {error}")
+            return self._record(chunk, answer, _Tries(MOST_SPLITS))
+        if now - chunk.last_sent_at < READ_BACK_AFTER:
+            return self._still_uncertain(
+                chunk,
+                f"sent {chunk.last_sent_at:%Y-%m-%d %H:%M} UTC without an answer; it may still be "
+                f"under way. Run this partition again after {READ_BACK_AFTER.seconds // 60} min.",
+            )
+        try:
+            if chunk.changes:
+                return self._compare(chunk)
+            return self._read_back(chunk, match_on, chosen)
+        except IntacctError as error:
+            return self._still_uncertain(chunk, f"Intacct cannot be asked: {error}")
+
+    def _create(self, chunk: Chunk) -> BatchAnswer:
+        with self._slots:
+            return self._client.create_batch(
+                chunk.object,
+                chunk.body,
+                count=chunk.size,
+                idempotency_key=chunk.idempotency_key,
+                change=chunk.changes,
+            )
+
+    def _record(self, chunk: Chunk, answer: BatchAnswer, splits: _Tries) -> Sent:
+        if chunk.changes and (stray := _stray(chunk, answer)):
+            note = f"the answer is about {stray}, which was not sent at its place"
+            if chunk.state is not ChunkState.UNCERTAIN:
+                with self._step(Step.DOUBT):
+                    self._ledger.uncertain(chunk.chunk_id, note)
+            return Sent(chunk.chunk_id, chunk.size, uncertain=chunk.size, note=note)
+        # a change of a record that is gone is answered with 404 as well
+        if answer.whole and answer.http_status in _NO_SUCH_PLACE and not chunk.changes:
+            with self._step(Step.PUT_BACK):
+                self._ledger.nothing_created(
+                    chunk.chunk_id, http_status=answer.http_status, note="no such place"
+                )
+            raise RequestRefused(
+                f"Intacct does not create {chunk.object} here (HTTP {answer.http_status}); "
+                f"{chunk.size} documents of {self._entity} are still to be posted.",
+                entity=self._entity,
+                object=chunk.object,
+                remedy="Check the feed's `object` and the base URL in intacct.yaml.",
+            )
+        if answer.whole and chunk.size > 1 and splits.take():
+            # One bad document can fail all: the halves tell in which of them it is.
+            with self._step(Step.SPLIT):
+                halves = self._ledger.split(
+                    chunk.chunk_id,
+                    http_status=answer.http_status,
+                    note="refused in one piece, and halved",
+                )
+            return self._send_halves(chunk, halves, splits)
+        fates: list[Accepted | Rejected] = []
+        for outcome in answer.outcomes:
+            if isinstance(outcome, Created):
+                fates.append(Accepted(outcome.position, outcome.key, outcome.id))
+            else:
+                reason = explain(outcome)
+                fates.append(
+                    Rejected(
+                        outcome.position,
+                        reason=reason.reason,
+                        what_to_do=reason.what_to_do,
+                        error_id=outcome.error_id,
+                        field=outcome.field,
+                        support_id=outcome.support_id,
+                    )
+                )
+        with self._step(Step.RECORD):
+            self._ledger.record(chunk.chunk_id, fates, http_status=answer.http_status)
+        keys = [fate.key for fate in fates if isinstance(fate, Accepted)]
+        return Sent(
+            chunk.chunk_id,
+            chunk.size,
+            posted=len(keys),
+            refused=len(fates) - len(keys),
+            first_key=min(keys, default=None),
+        )
+
+    def _send_halves(self, chunk: Chunk, halves: Sequence[Chunk], splits: _Tries) -> Sent:
+        sent = [self._send(half.chunk_id, splits) for half in halves]
+        return Sent(
+            chunk.chunk_id,
+            chunk.size,
+            posted=sum(each.posted for each in sent),
+            refused=sum(each.refused for each in sent),
+            uncertain=sum(each.uncertain for each in sent),
+            note="; ".join(dict.fromkeys(each.note for each in sent if each.note)),
+        )
+
+    def _read_back(self, chunk: Chunk, match_on: str, chosen: Mapping[str, str]) -> Sent:
+        with self._step(Step.READ_BACK):
+            found = self._find(chunk.object, match_on, self._ledger.source_ids(chunk.chunk_id))
+        for source_id, key in chosen.items():
+            if right := [each for each in found.get(source_id, ()) if each[0] == key]:
+                found[source_id] = right
+        twice = sorted(source_id for source_id, records in found.items() if len(records) > 1)
+        if twice:
+            return self._still_uncertain(
+                chunk,
+                f"Intacct holds {', '.join(twice[:3])} more than once ({match_on}): a person must "
+                "decide which record is the right one",
+            )
+        with self._step(Step.SETTLE):
+            self._ledger.settle_by_read_back(
+                chunk.chunk_id,
+                {source_id: records[0] for source_id, records in found.items()},
+                f"read back: {len(found)} of {chunk.size} were there",
+            )
+        return Sent(
+            chunk.chunk_id,
+            chunk.size,
+            posted=len(found),
+            note=f"read back: {chunk.size - len(found)} were never created and are planned anew",
+        )
+
+    def _compare(self, chunk: Chunk) -> Sent:
+        """Settles changes by what Intacct holds: what is not as it was to be is changed anew.
+
+        A change that was made once more is made for the record as it is, so nothing is done twice.
+        """
+        items = self._ledger.sent(chunk.chunk_id)
+        keys = {item.source_id: str(_key_of(item.payload)) for item in items}
+        with self._step(Step.COMPARE):
+            records = self._client.get(chunk.object, keys.values())
+        made = {
+            item.source_id: (keys[item.source_id], None)
+            for item in items
+            if item.document is not None
+            and agrees(item.document, records.get(keys[item.source_id]))
+        }
+        with self._step(Step.SETTLE):
+            self._ledger.settle_by_read_back(
+                chunk.chunk_id, made, f"compared: {len(made)} of {chunk.size} were changed"
+            )
+        return Sent(
+            chunk.chunk_id,
+            chunk.size,
+            posted=len(made),
+            note=f"compared: {chunk.size - len(made)} were not changed and are planned anew",
+        )
+
+    def _look(
+        self, object: str, match_on: str, documents: int, known_until: datetime | None
+    ) -> Callable[[Sequence[Item]], Found]:
+        """Tells which source ids came into Intacct since the copy, the cheaper of two ways.
+
+        By asking for the ids, or, where little changed since, by reading what changed, once. Of
+        changes it tells those whose record is no longer as it was when the change was made.
+        """
+
+        def ask(items: Sequence[Item]) -> Found:
+            return self._find(object, match_on, [item.source_id for item in items])
+
+        if self._ledger.is_of_changes:
+            return lambda items: self._moved(object, items)
+        questions = -(-documents // IDS_IN_A_QUERY)
+        if known_until is None or questions <= 2:
+            return ask
+        since = (known_until - LATE_BY).astimezone(UTC).replace(microsecond=0)
+        changed = self._client.count(
+            object, ({"$gte": {"audit.modifiedDateTime": f"{since:%Y-%m-%dT%H:%M:%SZ}"}},)
+        )
+        if not changed:
+            return lambda items: Found()
+        if 1 + changed // LARGEST_PAGE >= questions:
+            return ask
+        # Up to tomorrow by our clock: whatever Intacct's clock says, that is all there is.
+        window = Window(since, self._now().replace(microsecond=0) + timedelta(days=1))
+        found = Found()
+        with tempfile.TemporaryDirectory(prefix="intacct-look-") as folder:
+            walked = self._client.walk(object, ("id", match_on), window, into=Path(folder))
+            rows = {
+                str(row["key"]): row
+                for file in walked.files
+                for row in msgspec.json.decode(page_bytes(file), type=list[dict[str, Any]])
+            }
+        for row in rows.values():
+            if row.get(match_on) is not None:
+                _note(found, row, match_on)
+        return lambda items: {
+            item.source_id: found[item.source_id] for item in items if item.source_id in found
+        }
+
+    def _moved(self, object: str, items: Sequence[Item]) -> Found:
+        """Changes whose record is gone, or changed since the change was made: made anew, they may
+        be others."""
+        changed = "audit.modifiedDateTime"
+
+        def ask(part: Sequence[Item]) -> Sequence[Mapping[str, Any]]:
+            keys: list[Scalar] = [item.key for item in part]
+            query = Query(object, ("key", changed), ({"$in": {"key": keys}},), size=LARGEST_PAGE)
+            with self._slots:
+                return self._client.query(query).rows
+
+        parts = [items[n : n + IDS_IN_A_QUERY] for n in range(0, len(items), IDS_IN_A_QUERY)]
+        with ThreadPoolExecutor(self._in_flight) as threads:
+            now = {
+                str(row["key"]): row.get(changed)
+                for rows in threads.map(ask, parts)
+                for row in rows
+            }
+        return {
+            item.source_id: [(str(item.key), None)]
+            for item in items
+            if item.as_of is None or now.get(str(item.key)) != item.as_of
+        }
+
+    def _find(self, object: str, match_on: str, source_ids: Sequence[str]) -> Found:
+        """Intacct's records that carry these source ids."""
+
+        def ask(part: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+            query = Query(
+                object=object,
+                fields=tuple(dict.fromkeys(("key", "id", match_on))),
+                filters=({"$in": {match_on: list(part)}},),
+                order_by=({"key": "asc"},),
+                size=LARGEST_PAGE,
+            )
+            with self._slots:
+                return self._client.query(query).rows
+
+        parts = [
+            source_ids[start : start + IDS_IN_A_QUERY]
+            for start in range(0, len(source_ids), IDS_IN_A_QUERY)
+        ]
+        found = Found()
+        with ThreadPoolExecutor(self._in_flight) as threads:
+            for rows in threads.map(ask, parts):
+                for row in rows:
+                    _note(found, row, match_on)
+        return found
+
+    @contextmanager
+    def _step(self, step: Step) -> Iterator[None]:
+        self._watch(step, "before")
+        yield
+        self._watch(step, "after")
+
+    def _still_uncertain(self, chunk: Chunk, note: str) -> Sent:
+        if chunk.state is ChunkState.SENDING:
+            with self._step(Step.DOUBT):
+                self._ledger.uncertain(chunk.chunk_id, note)
+        return Sent(chunk.chunk_id, chunk.size, uncertain=chunk.size, note=note)

@@ -1,0 +1,51 @@
+from intacct_dagster.warehouse.feeds.columns import (
+    feed_columns,
+    reconciled_sources,
+)
+from intacct_dagster.warehouse.feeds.expression import (
+    tables_of,
+)
+from intacct_dagster.warehouse.feeds.folder import (
+    FeedFolder,
+    Stamp,
+    without_password,
+)
+from intacct_dagster.warehouse.feeds.payloads import (
+    amount_text,
+    payload,
+    payload_hash,
+)
+from intacct_dagster.warehouse.feeds.read import (
+    FeedResult,
+    partitions_of_files,
+    quarantined_lines,
+    read_feed,
+)
+from intacct_dagster.warehouse.feeds.spec import (
+    Computed,
+    CsvForm,
+    FeedSpec,
+    Kind,
+    constant,
+)
+
+__all__ = [
+    "Computed",
+    "CsvForm",
+    "FeedFolder",
+    "FeedResult",
+    "FeedSpec",
+    "Kind",
+    "Stamp",
+    "amount_text",
+    "constant",
+    "feed_columns",
+    "partitions_of_files",
+    "payload",
+    "payload_hash",
+    "quarantined_lines",
+    "read_feed",
+    "reconciled_sources",
+    "tables_of",
+    "without_password",
+]

@@ -1,0 +1,142 @@
+"""Lines of documents: their pages brought together with the change times of the documents.
+
+A line belongs to the day on which its document changed, and all lines of a document are of one
+version of it. So what a document had before goes when it is loaded again, on whatever day it lay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from duckdb import DuckDBPyConnection
+
+from intacct_dagster.warehouse.database import Warehouse
+from intacct_dagster.warehouse.sql import identifier, literal, statement
+
+_LARGEST_ROW = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Parents:
+    """The documents of a load of lines: `file` has one JSON array of `{key, changed}`.
+
+    `key` is the path at which a line has its document's key.
+    """
+
+    key: str
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LinesOfDocuments:
+    """Lines that can be loaded: `file` has one JSON array of flat rows, `keys` of them different.
+
+    `left` lines were read, and went with a document that changed meanwhile.
+    """
+
+    file: Path
+    parents: Parents
+    keys: int
+    left: int
+
+
+def join_lines(
+    file: Warehouse,
+    *,
+    pages: Sequence[Path],
+    paths: Sequence[str],
+    before: Sequence[Path] | None,
+    after: Sequence[Path],
+    parent_key: str,
+    changed: str,
+    dated_by: str,
+    into: Path,
+) -> LinesOfDocuments:
+    """The lines in `pages` (with the values at `paths`) of documents that held still.
+
+    `after` are pages of the documents, read when the lines had been, `before` those read earlier;
+    where that is None the lines tell the change time themselves, at the path `dated_by`, which all
+    lines have afterwards. `changed` is its path in the documents' pages. Nothing is read from the
+    warehouse.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    documents = {"key": "VARCHAR", changed: "VARCHAR"}
+    with file.workbench() as bench:
+        connection = bench.connection
+        told = rows_of(after, documents)
+        connection.execute(
+            statement(
+                __name__,
+                "lines_parents",
+                changed=changed.replace('"', '""'),
+                after=told,
+                before=told if before is None else rows_of(before, documents),
+            )
+        )
+        columns = [path for path in dict.fromkeys(("key", parent_key, *paths)) if path != dated_by]
+        asked = [*columns, dated_by] if before is None else columns
+        lines = rows_of(pages, dict.fromkeys(asked, "JSON"))
+        time = f"json_extract_string(lines.{identifier(dated_by)}, '$')"
+        kept = statement(
+            __name__,
+            "lines_kept",
+            columns=", ".join(f"lines.{identifier(path)}" for path in columns),
+            dated_by=identifier(dated_by),
+            parent_key=identifier(parent_key),
+            pages=lines,
+            same_time=f"parents.changed IS NOT DISTINCT FROM {time}" if before is None else "true",
+        )
+        joined, parents = into / "lines.json", into / "documents.json"
+        for sql, to in ((kept, joined), ("SELECT * FROM memory.main.parents", parents)):
+            connection.execute(f"COPY ({sql}) TO {literal(str(to))} (FORMAT json, ARRAY true)")
+        read = count_keys(connection, lines)
+        keys = count_keys(connection, rows_of([joined], {"key": "JSON"}))
+    return LinesOfDocuments(joined, Parents(parent_key, parents), keys, read - keys)
+
+
+def clear_documents(
+    connection: DuckDBPyConnection,
+    raw: str,
+    column: str,
+    parents: Parents,
+    entity: str,
+    extracted_at: datetime,
+) -> tuple[list[date], str | None]:
+    """Deletes an entity's lines of these documents from the table `raw`, on whatever day they lie.
+
+    `column` (quoted) has a document's key. Gives the days, and the key of a document whose lines
+    were read after `extracted_at`, if there was one.
+    """
+    keys = f"(SELECT key FROM {rows_of([parents.file], {'key': 'VARCHAR'})})"
+    of_them = f"_entity = $entity AND {column} IN {keys}"
+    found = connection.execute(
+        f"SELECT _day, min({column}) FILTER (_extracted_at > $extracted_at)"
+        f" FROM {raw} WHERE {of_them} GROUP BY _day",
+        {"entity": entity, "extracted_at": extracted_at},
+    ).fetchall()
+    connection.execute(f"DELETE FROM {raw} WHERE {of_them}", {"entity": entity})
+    return [day for day, _ in found], next((later for _, later in found if later), None)
+
+
+def rows_of(pages: Sequence[Path], columns: dict[str, str]) -> str:
+    """The rows of pages as a relation with these columns (path and DuckDB type), as they came."""
+    if not pages:
+        nulls = ", ".join(f"CAST(NULL AS {t}) AS {identifier(p)}" for p, t in columns.items())
+        return f"(SELECT {nulls} WHERE false)"
+    spelled = ", ".join(f"{literal(path)}: '{kind}'" for path, kind in columns.items())
+    return (
+        f"read_json([{', '.join(literal(str(page)) for page in pages)}], format = 'array',"
+        f" records = true, maximum_object_size = {_LARGEST_ROW}, columns = {{{spelled}}})"
+    )
+
+
+def count_keys(connection: DuckDBPyConnection, lines: str) -> int:
+    """How many different keys a relation has, whose `key` is JSON."""
+    return int(
+        connection.execute(
+            f"SELECT count(DISTINCT json_extract_string(key, '$')) FROM {lines}"
+        ).fetchall()[0][0]
+    )

@@ -1,0 +1,99 @@
+"""The catalogue: which fields each object had when it was read last, and what became of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from intacct_dagster.warehouse.database import CATALOG, Warehouse
+from intacct_dagster.warehouse.raw.load import META
+from intacct_dagster.warehouse.tables import (
+    TIME,
+    TableColumn,
+    ensure_table,
+    existing_columns,
+    stage_records,
+)
+
+_TABLE = "catalogue"
+_COLUMNS = (
+    TableColumn("object", "VARCHAR", "The REST object, e.g. accounts-receivable/invoice"),
+    TableColumn("path", "VARCHAR", "The field's dotted path in Intacct"),
+    TableColumn("column_name", "VARCHAR", "Its column in the raw table"),
+    TableColumn("column_type", "VARCHAR", "The DuckDB type of that column"),
+    TableColumn("description", "VARCHAR", "What the model says of it, and the values it may have"),
+    TableColumn("selectable", "BOOLEAN", "Whether a query may ask for it; learnt by asking"),
+    TableColumn("first_seen_at", TIME, "When the model named it first"),
+    TableColumn("vanished_at", TIME, "Since when the model no longer names it; its column stays"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueField:
+    """A field of an object as the catalogue keeps it; see the columns of `meta.catalogue`."""
+
+    path: str
+    column_name: str
+    column_type: str
+    description: str | None
+    selectable: bool
+    first_seen_at: datetime
+    vanished_at: datetime | None = None
+
+
+def read_catalogue(file: Warehouse) -> dict[str, dict[str, CatalogueField]]:
+    """The catalogue by object and path; empty before anything was read."""
+    if not file.path.exists():
+        return {}
+    with file.connect(read_only=True) as connection:
+        if not existing_columns(connection, CATALOG, META, _TABLE):
+            return {}
+        rows = connection.execute(
+            "SELECT object, path, column_name, column_type, description, selectable,"
+            " first_seen_at, vanished_at FROM meta.catalogue"
+        ).fetchall()
+    found: dict[str, dict[str, CatalogueField]] = {}
+    for name, *values in rows:
+        field = CatalogueField(*values)
+        found.setdefault(name, {})[field.path] = field
+    return found
+
+
+def store_catalogue(file: Warehouse, objects: Mapping[str, Sequence[CatalogueField]]) -> None:
+    """Replaces the catalogue of these objects."""
+    if not objects:
+        return
+    records = [
+        (
+            name,
+            each.path,
+            each.column_name,
+            each.column_type,
+            each.description,
+            each.selectable,
+            each.first_seen_at.isoformat(),
+            each.vanished_at.isoformat() if each.vanished_at is not None else None,
+        )
+        for name, fields in objects.items()
+        for each in fields
+    ]
+    with file.workbench() as bench:
+        stage_records(bench.connection, "fields", _COLUMNS, records, bench.scratch)
+        with bench.transaction() as connection:
+            ensure_table(
+                connection,
+                CATALOG,
+                META,
+                _TABLE,
+                _COLUMNS,
+                "One row per field of an object, as Intacct's model named it when it was read last",
+            )
+            connection.execute(
+                "DELETE FROM warehouse.meta.catalogue"
+                " WHERE object IN (SELECT unnest(?::VARCHAR[]))",
+                [list(objects)],
+            )
+            connection.execute(
+                "INSERT INTO warehouse.meta.catalogue BY NAME SELECT * FROM memory.main.fields"
+            )

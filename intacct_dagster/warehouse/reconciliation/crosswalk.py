@@ -1,0 +1,58 @@
+"""The crosswalk: which record in Intacct stands for which source document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from intacct_dagster.warehouse.database import CATALOG, Warehouse
+from intacct_dagster.warehouse.errors import NotMaterialized
+from intacct_dagster.warehouse.reconciliation.comparison import RECONCILED
+from intacct_dagster.warehouse.reconciliation.outcomes import POSTING
+from intacct_dagster.warehouse.sql import identifier, literal, statement
+from intacct_dagster.warehouse.tables import TableColumn, existing_columns
+
+CROSSWALK = "crosswalk"
+
+CROSSWALK_COLUMNS = (
+    TableColumn("entity", "VARCHAR", "The document's entity"),
+    TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
+    TableColumn("intacct_key", "VARCHAR", "The key of its record in Intacct"),
+    TableColumn("how", "VARCHAR", "posted: by us; found: it was in Intacct already"),
+    TableColumn("day", "DATE", "The document's date"),
+    TableColumn("amount", "DECIMAL(38,10)", "The document's amount in the source"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Crosswalk:
+    """The crosswalk of a feed as it stands: rows by how the record came to be, and the columns."""
+
+    posted: int
+    found: int
+    columns: tuple[TableColumn, ...]
+
+
+def refresh_crosswalk(file: Warehouse, feed: str) -> Crosswalk:
+    """Makes the view `crosswalk.<feed>`. Raises NotMaterialized before the feed was posted once."""
+    view = identifier(CATALOG, CROSSWALK, feed)
+    with file.workbench() as bench, bench.transaction() as connection:
+        for schema in (RECONCILED, POSTING):
+            if not existing_columns(connection, CATALOG, schema, feed):
+                raise NotMaterialized(
+                    f"There is no {schema}.{feed} yet.\n"
+                    f"Materialize reconciled/{feed} and posting/{feed} first."
+                )
+        connection.execute(f"USE {CATALOG}")
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(CATALOG, CROSSWALK)}")
+        connection.execute(statement(__name__, "crosswalk_view", feed=identifier(feed)))
+        about = f"Feed {feed}: a row is a source document and its record in Intacct."
+        connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
+        for column in CROSSWALK_COLUMNS:
+            connection.execute(
+                f"COMMENT ON COLUMN {view}.{identifier(column.name)}"
+                f" IS {literal(column.comment or column.name)}"
+            )
+        counts = dict(
+            connection.execute(f"SELECT how, count(*) FROM {view} GROUP BY how").fetchall()
+        )
+    return Crosswalk(counts.get("posted", 0), counts.get("found", 0), CROSSWALK_COLUMNS)

@@ -1,0 +1,133 @@
+"""The company's limit of requests in flight holds over all processes of an instance."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import dagster as dg
+import httpx
+import pytest
+import yaml
+
+from intacct_dagster.config import load_settings
+from intacct_dagster.defs import build_definitions
+from intacct_dagster.defs.resources import POOL, in_flight
+from intacct_dagster.sandbox import RunningSandbox, serve
+from intacct_dagster_tests.code_location import PROJECT
+from intacct_dagster_tests.extraction import extract_child
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([extract_child.__name__])
+
+
+def instance(folder: Path, limit: int | None) -> dg.DagsterInstance:
+    pools = {} if limit is None else {"default_limit": limit}
+    return dg.DagsterInstance.local_temp(str(folder), overrides={"concurrency": {"pools": pools}})
+
+
+@pytest.mark.parametrize(("limit", "share"), [(None, 6), (1, 6), (2, 3), (4, 1), (6, 1)])
+def test_the_ops_that_the_pool_lets_in_share_what_the_plan_allows(
+    tmp_path: Path, limit: int | None, share: int
+) -> None:
+    with instance(tmp_path, limit) as one:
+        assert in_flight(one, 6) == share
+
+
+def test_a_limit_that_was_set_in_the_ui_counts_before_the_default(tmp_path: Path) -> None:
+    with instance(tmp_path, 1) as one:
+        one.event_log_storage.set_concurrency_slots(POOL, 3)
+        assert in_flight(one, 6) == 2
+
+
+def test_more_ops_than_requests_are_refused_with_what_to_set(tmp_path: Path) -> None:
+    with instance(tmp_path, 7) as one, pytest.raises(dg.Failure) as caught:
+        in_flight(one, 6)
+    assert "lets 7 ops talk to Intacct at once" in str(caught.value.description)
+    assert "Set the pool's limit to 6 or less" in str(caught.value.description)
+
+
+def test_every_op_that_talks_to_intacct_is_in_the_pool() -> None:
+    definitions = build_definitions(load_settings(PROJECT / "intacct.yaml"))
+    outside = [
+        op.name
+        for asset in definitions.resolve_asset_graph().assets_defs
+        for op in (asset.node_def.iterate_op_defs() if asset.is_executable else ())
+        if "intacct" in op.required_resource_keys and op.pool != POOL
+    ]
+    assert outside == []
+
+
+def test_the_projects_own_instance_lets_one_in_at_a_time() -> None:
+    pools = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["concurrency"]["pools"]
+    # … and the next run start meanwhile, which waits in its process.
+    assert pools == {"default_limit": 1, "granularity": "op", "op_granularity_run_buffer": 1}
+
+
+class InFlight:
+    """How many requests the sandbox had under way together, at most."""
+
+    def __init__(self, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.most = 0
+        self._now = 0
+        self._lock = threading.Lock()
+        self._admit = sandbox.books.throttle.admit
+        monkeypatch.setattr(sandbox.books.throttle, "admit", self._counted)
+
+    def _counted(self, now: datetime) -> AbstractContextManager[Mapping[str, str]]:
+        @contextmanager
+        def admitted() -> Iterator[Mapping[str, str]]:
+            with self._admit(now) as headers:
+                self._count(1)
+                try:
+                    yield headers
+                finally:
+                    self._count(-1)
+
+        return admitted()
+
+    def _count(self, by: int) -> None:
+        with self._lock:
+            self._now += by
+            self.most = max(self.most, self._now)
+
+
+@pytest.mark.parametrize(("limit", "at_least"), [(1, 1), (2, 4)])
+def test_two_processes_that_extract_at_once_stay_within_what_the_plan_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, at_least: int
+) -> None:
+    """With a pool of two, each may have three requests in flight: four were of both together."""
+    pools = {"default_limit": limit, "granularity": "op"}
+    storage = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["storage"]
+    storage["custom"]["config"] = {"base_dir": str(tmp_path / "history")}
+    config = {
+        "telemetry": {"enabled": False},
+        "concurrency": {"pools": pools},
+        "storage": storage,  # with Dagster's own, both got the only place now and then
+    }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(tmp_path)):
+        pass  # made once, before two processes open it
+    with serve(tier="none") as sandbox:
+        control = sandbox.base_url.removesuffix("/ia/api/v1") + "/_sandbox"
+        slow = [{"route": "query", "latency": 0.15}]
+        httpx.put(f"{control}/faults", content=json.dumps(slow)).raise_for_status()
+        in_flight_at_once = InFlight(sandbox, monkeypatch)
+        ready = PROCESSES.Barrier(2)
+        two = [
+            PROCESSES.Process(
+                target=extract_child.extract, args=(sandbox.base_url, tmp_path, entity, ready)
+            )
+            for entity in ("E110", "E120")
+        ]
+        for each in two:
+            each.start()
+        for each in two:
+            each.join(120)
+        assert [each.exitcode for each in two] == [0, 0]
+    assert at_least <= in_flight_at_once.most <= 6

@@ -1,0 +1,217 @@
+"""What Intacct should not answer: told with object, entity, page and key; nothing changes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import stamina
+
+from intacct_dagster.client import AnswerNotUnderstood, IntacctError, WalkIncomplete
+from intacct_dagster.config import ObjectSettings, Reading
+from intacct_dagster.state import StateError
+from intacct_dagster.warehouse import LoadRefused, WarehouseError
+from intacct_dagster_tests.extraction.test_extract import INVOICE, Company, Desk, days, invoices
+
+WHAT = ObjectSettings(name=INVOICE, history="from_start")
+OF = f"{INVOICE} of entity E110"
+Answer = dict[str, Any]
+Alter = Callable[[Answer, int], "Answer | bytes"]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=2):
+        yield
+
+
+class Altered(httpx.BaseTransport):
+    """A company whose answers are altered from some page of the walk on."""
+
+    def __init__(self, company: Company) -> None:
+        self.company = company
+        self.alter: Alter = lambda answer, page: answer
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self.company.handle_request(request)
+        if not request.url.path.endswith("/query") or answer.status_code != 200:
+            return answer
+        if len(json.loads(request.content)["fields"]) < 4:  # no page of the walk
+            return answer
+        told = json.loads(answer.content)
+        keys = [row["key"] for row in told["ia::result"]]
+        # By what is on it: pages are asked for ahead of their turn.
+        page = 1 if "2a" in keys else 2 if "3b" in keys else 3
+        altered = self.alter(told, page)
+        content = altered if isinstance(altered, bytes) else json.dumps(altered).encode()
+        return httpx.Response(200, content=content)
+
+
+def of_row(**values: Any) -> Alter:
+    """On page 2, the row with key 3b has other values."""
+
+    def alter(answer: Answer, page: int) -> Answer:
+        for row in answer["ia::result"]:
+            if row["key"] == "3b":
+                row.update(values)
+        return answer
+
+    return alter
+
+
+def of_meta(**values: Any) -> Alter:
+    """From page 2 on, `ia::meta` says something else."""
+    return lambda answer, page: (
+        {**answer, "ia::meta": {**answer["ia::meta"], **values}} if page >= 2 else answer
+    )
+
+
+def first_page_again() -> Alter:
+    """Every page is the first, in all but what it tells of the question."""
+    kept: list[Any] = []
+
+    def alter(answer: Answer, page: int) -> Answer:
+        kept.append(answer["ia::result"])
+        return {**answer, "ia::result": kept[0][: len(answer["ia::result"])]}
+
+    return alter
+
+
+def never_ending() -> Alter:
+    """There is always more, and always the same."""
+    last: list[Any] = []
+
+    def alter(answer: Answer, page: int) -> Answer:
+        last.extend(answer["ia::result"][-1:])
+        size = answer["ia::meta"]["pageSize"]
+        meta = {**answer["ia::meta"], "totalCount": 10_000_000, "next": 1 + size}
+        return {"ia::result": last[:1] * size, "ia::meta": meta}
+
+    return alter
+
+
+BAD: dict[str, tuple[Alter, type[Exception], list[str]]] = {
+    "no JSON": (
+        lambda answer, page: b"<html>busy</html>" if page == 2 else answer,
+        AnswerNotUnderstood,
+        ["Page 2: The answer to a query of " + OF, "is not understood"],
+    ),
+    "a page that repeats": (
+        first_page_again(),
+        WalkIncomplete,
+        [OF, r"page \d+ has key 2a with change time", "out of the order or the bounds"],
+    ),
+    "a next that never ends": (
+        never_ending(),
+        WalkIncomplete,
+        [OF, r"\d+ pages brought only|rows came where Intacct counted|page \d+ has"],
+    ),
+    "a next behind the last page": (
+        lambda answer, page: {**answer, "ia::meta": {**answer["ia::meta"], "next": 9_999}},
+        WalkIncomplete,
+        [OF, r"page \d+ is the last by its count, but names a next one"],
+    ),
+    "a totalCount too high": (
+        of_meta(totalCount=4711),
+        WalkIncomplete,
+        [OF, r"page \d+ has \d+ rows where, by its own count, 4,7\d\d are left"],
+    ),
+    "a totalCount too low": (
+        of_meta(totalCount=1),
+        WalkIncomplete,
+        [OF, r"page \d+ has \d+ rows where, by its own count, 1 are left"],
+    ),
+    "a negative totalCount": (of_meta(totalCount=-1), WalkIncomplete, [OF, r"page \d+ has"]),
+    "a change time that is none": (
+        of_row(**{"audit.modifiedDateTime": "2026-13-45T00:00:00Z"}),
+        AnswerNotUnderstood,
+        ["Page 2 of " + OF, "modifiedDateTime", "in the row with key 3b"],
+    ),
+    "a date out of range": (
+        of_row(due="2026-02-30"),
+        LoadRefused,
+        [INVOICE + " of E110", r"column due .* key 3b on page 2 holds '2026-02-30'"],
+    ),
+    "a year out of range": (
+        of_row(due="20261-01-01"),
+        LoadRefused,
+        [INVOICE + " of E110", r"column due .* key 3b on page 2 holds '20261-01-01'"],
+    ),
+    "a number too large": (
+        of_row(total="1" + "0" * 40 + ".00"),
+        LoadRefused,
+        [INVOICE + " of E110", r"column total .* key 3b on page 2 holds \"1000"],
+    ),
+    "an integer too large": (
+        of_row(count=2**80),
+        LoadRefused,
+        [INVOICE + " of E110", r"column count .* key 3b on page 2 holds '1208925"],
+    ),
+    "a text where a decimal should be": (
+        of_row(total="on request"),
+        LoadRefused,
+        [INVOICE + " of E110", r"column total .* key 3b on page 2 holds \"on request\""],
+    ),
+    "a key that is null": (
+        of_row(key=None),
+        AnswerNotUnderstood,
+        ["Page 2 of " + OF, r"\[\d\]\.key", "in the row with key None"],
+    ),
+    "a key that is empty": (
+        of_row(key=""),
+        AnswerNotUnderstood,
+        ["Page 2 of " + OF, r"\[\d\]\.key"],
+    ),
+    "rows that are no objects": (
+        lambda answer, page: {**answer, "ia::result": ["a", "b", "c"]} if page == 2 else answer,
+        AnswerNotUnderstood,
+        ["Page 2 of " + OF, "Expected `object`"],
+    ),
+    "a row of another entity": (
+        of_row(**{"entity.id": "E120"}),
+        IntacctError,
+        ["Page 2 of " + OF, "key 3b, which belongs to entity E120; nothing of it was kept"],
+    ),
+}
+
+
+def content(desk: Desk) -> list[Any]:
+    """The raw table and the loads on record."""
+    with desk.warehouse.connect(read_only=True) as connection:
+        return [
+            connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
+            for table in ("raw.accounts_receivable_invoice", "meta.raw_loads")
+        ]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_answer_is_told_by_name_and_the_partitions_stay_as_they_were(
+    tmp_path: Path, name: str
+) -> None:
+    alter, kind, told = BAD[name]
+    company = invoices(2, 3, 4)
+    fields = company.models[INVOICE]["fields"]
+    fields["due"] = {"type": "string", "format": "date", "nullable": True}
+    fields["count"] = {"type": "integer", "nullable": True}
+    altered = Altered(company)
+    desk = Desk(company, tmp_path, Reading(look_back_days=0))
+    desk._intacct._transport._reader = httpx.Client(transport=altered)
+    desk.extractor.extract(WHAT, "E110", days(2, 4))
+    before = content(desk)
+    altered.alter = alter
+    with pytest.raises((IntacctError, StateError, WarehouseError)) as caught:
+        desk.extractor.extract(WHAT, "E110", days(2, 4))
+    message = str(caught.value)
+    assert isinstance(caught.value, kind), message
+    for each in told:
+        assert re.search(each, message), message
+    assert len(message.splitlines()) == 2
+    assert content(desk) == before
+    assert not any((tmp_path / ".spool").glob("*/*"))
+    altered.alter = lambda answer, page: answer
+    assert desk.extractor.extract(WHAT, "E110", days(2, 4)).rows == 6

@@ -1,0 +1,146 @@
+"""A real process killed before and after every step of posting; then another one clears up."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from intacct_dagster.posting.engine import PostingEngine, Step
+from intacct_dagster.sandbox import COMPANY, RunningSandbox, serve
+from intacct_dagster.state.ledger import Ledger
+from intacct_dagster_tests.posting import posting_child
+from intacct_dagster_tests.posting.posting_world import INVOICE, World
+from intacct_dagster_tests.state.state_stores import STORES, empty_store
+
+#: The story that leads to each step. A new step is not tested until it has one.
+STORIES = {
+    Step.SCOPE: "calm",
+    Step.LOOK: "calm",
+    Step.PLAN: "calm",
+    Step.CLAIM: "calm",
+    Step.SEND: "calm",
+    Step.RECORD: "calm",
+    Step.DOUBT: "lost answer",
+    Step.GIVE_BACK: "no connection",
+    Step.SPLIT: "poisoned",
+    Step.PUT_BACK: "wrong address",
+    Step.ASK_MODEL: "lost answer",
+    Step.CLAIM_REPLAY: "lost answer",
+    Step.REPLAY: "lost answer",
+    Step.READ_BACK: "lost request, days ago",
+    Step.SETTLE: "lost answer, days ago",
+    Step.COMPARE: "lost change, days ago",
+}
+
+#: Changes take the same steps, and one of their own.
+STORIES_OF_CHANGES = {
+    Step.LOOK: "change",
+    Step.PLAN: "change",
+    Step.CLAIM: "change",
+    Step.SEND: "change",
+    Step.RECORD: "change",
+    Step.DOUBT: "lost change",
+    Step.CLAIM_REPLAY: "lost change",
+    Step.REPLAY: "lost change",
+    Step.COMPARE: "lost change, days ago",
+    Step.SETTLE: "lost change, days ago",
+}
+
+
+# Processes forked from one that has only imported: each is real, and none pays for imports.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([posting_child.__name__])
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[RunningSandbox]:
+    with serve() as sandbox:
+        yield sandbox
+
+
+def test_every_step_has_a_story() -> None:
+    assert set(STORIES) == set(Step)
+
+
+@pytest.fixture(params=STORES)
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with empty_store(request.param, tmp_path) as url:
+        yield url
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    ("step", "story"),
+    dict.fromkeys((*STORIES.items(), *STORIES_OF_CHANGES.items())),
+    ids=lambda each: each.name.lower() if isinstance(each, Step) else each,
+)
+def test_a_process_killed_at_a_step_loses_and_doubles_nothing(
+    sandbox: RunningSandbox, state: str, step: Step, story: str, moment: str
+) -> None:
+    prefix = f"{step.name}-{story}-{moment}-{make_url(state).get_backend_name()}/"
+    child = PROCESSES.Process(
+        target=posting_child.main,
+        args=(sandbox.base_url, state, prefix, story, step.name, moment),
+    )
+    child.start()
+    child.join(timeout=60)
+    assert child.exitcode == -signal.SIGKILL, f"the story {story!r} never came to this step"
+
+    world = World(sandbox.base_url, state, prefix=prefix)
+    if story == "poisoned":
+        world.weather.storm = world.weather.refuse_whole_if_poisoned
+    good, bad = posting_child.documents(world, story)
+    world.recover([*good, *bad], size=2)
+
+    world.assert_exactly_once(good, bad)
+    if "change" in story:
+        later = [world.otherwise(item) for item in good]
+        world.recover_changes(later, size=2)
+        world.assert_changed(later)
+    world.close()
+
+
+class Asking(Ledger):
+    """A ledger that tells when the turn is asked for."""
+
+    asked: Event
+
+    @contextmanager
+    def turn(self, object: str, entity: str) -> Iterator[None]:
+        self.asked.set()
+        with super().turn(object, entity):
+            yield
+
+
+def test_of_two_processes_with_one_plan_one_posts_and_the_other_finds_it_done(
+    sandbox: RunningSandbox, state: str
+) -> None:
+    prefix = f"two-{make_url(state).get_backend_name()}/"
+    under_way, go_on = PROCESSES.Event(), PROCESSES.Event()
+    child = PROCESSES.Process(
+        target=posting_child.post_slowly,
+        args=(sandbox.base_url, state, prefix, under_way, go_on),
+    )
+    child.start()
+    assert under_way.wait(60)
+
+    world = World(sandbox.base_url, state, prefix=prefix)
+    ledger = Asking(world.state, COMPANY, now=world.clock)
+    ledger.asked = go_on
+    engine = PostingEngine(world.intacct.entity("E110"), ledger, now=world.clock)
+    good, _ = posting_child.documents(world, "calm")
+    assert engine.settle(INVOICE, "referenceNumber") == [], "nothing was left in doubt"
+    planned = engine.plan("sales", INVOICE, "referenceNumber", good, run_id="other", chunk_size=2)
+    engine.send(*(chunk.chunk_id for chunk in planned.chunks))
+    child.join(60)
+
+    assert child.exitcode == 0
+    world.assert_exactly_once(good, [])
+    world.close()

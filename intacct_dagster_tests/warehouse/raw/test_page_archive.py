@@ -1,0 +1,256 @@
+"""Kept pages: the raw tables made again from them are those that were, to the last byte."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from intacct_dagster.cli.app import main
+from intacct_dagster.config import ConfigError, ObjectSettings, Reading, read_settings
+from intacct_dagster.extraction.extract import Extractor
+from intacct_dagster.warehouse import KeptPagesUnreadable, LoadRefused, Warehouse
+from intacct_dagster.warehouse.raw import (
+    KeptPages,
+    kept_loads,
+    kept_sweeps,
+    rebuild,
+)
+from intacct_dagster.warehouse.raw.current import refresh_current
+from intacct_dagster_tests.code_location import PROJECT
+from intacct_dagster_tests.extraction.test_extract import (
+    COLOUR,
+    INVOICE,
+    NOW,
+    START,
+    Company,
+    Desk,
+    days,
+    invoices,
+    model,
+    row,
+)
+
+TABLES = (
+    "raw.accounts_receivable_invoice",
+    "raw.company_config_colour",
+    "meta.raw_loads",
+    "meta.catalogue",
+    "meta.tombstones",
+)
+WHAT = ObjectSettings(name=INVOICE, history="all")
+
+
+def company() -> Company:
+    found = invoices(1, 2, 3, 4)
+    found.rows[INVOICE].append(row("old", "2024-01-01T00:00:00Z", total="9.99"))
+    found.models[COLOUR] = model(dated=False, name=None)
+    found.rows[COLOUR] = [{"key": str(n), "entity.id": None, "name": f"c{n}"} for n in range(8)]
+    return found
+
+
+class Keeper(Desk):
+    """A desk whose extractors keep their pages for 30 days."""
+
+    @property
+    def pages(self) -> Path:
+        return self.folder / "pages"
+
+    @property
+    def kept(self) -> KeptPages:
+        return KeptPages(self.pages, timedelta(days=30), lambda: self.now)
+
+    @property
+    def extractor(self) -> Extractor:
+        return Extractor(
+            self._intacct,
+            self.warehouse,
+            start_date=START,
+            run_id="run/1",
+            page_size=3,
+            reading=self.reading,
+            kept_pages=self.kept,
+            now=lambda: self.now,
+        )
+
+
+def content(warehouse: Warehouse, table: str) -> list[Any]:
+    with warehouse.connect(read_only=True) as connection:
+        return connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
+
+
+def rebuilt_by_hand(desk: Keeper) -> Warehouse:
+    refresh_current(desk.warehouse, INVOICE)
+    return desk.warehouse
+
+
+def filled(folder: Path) -> Keeper:
+    """A warehouse after some days: read again, changed, emptied, grown by a column, snapshots."""
+    desk = Keeper(company(), folder, Reading(look_back_days=0))
+    desk.extractor.extract(WHAT, "E110", days(1, 3))
+    desk.extractor.extract(ObjectSettings(name=COLOUR), "E110", days(2, 2))
+    rows = desk.company.rows[INVOICE]
+    for each in rows:
+        if each["key"] in ("2a", "2b"):  # the second of October becomes an empty day
+            each |= {"audit.modifiedDateTime": "2026-10-04T23:00:00Z", "total": "77.70"}
+    desk.company.models[INVOICE]["fields"]["memo"] = {"type": "string", "nullable": True}
+    rows[-1]["memo"] = "läßt sich lesen"
+    desk.now += timedelta(hours=1)
+    desk.extractor.extract(WHAT, "E110", days(1, 4))
+    desk.company.rows[COLOUR] = desk.company.rows[COLOUR][2:]
+    desk.extractor.extract(ObjectSettings(name=COLOUR), "E110", days(3, 4))
+    gone = [each for each in rows if each["key"] in ("old", "3a")]
+    desk.company.rows[INVOICE] = [each for each in rows if each not in gone]
+    desk.now += timedelta(minutes=1)
+    assert desk.extractor.sweep(WHAT, "E110").deleted == 2
+    desk.company.rows[INVOICE].append(gone[0])
+    desk.now += timedelta(minutes=1)
+    assert desk.extractor.sweep(WHAT, "E110").revived == 1
+    return desk
+
+
+def test_a_rebuilt_warehouse_equals_the_one_that_was_read(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    asked = len(desk.company.asked)
+    other = Warehouse(tmp_path / "other.duckdb")
+    assert rebuild(other, desk.pages).loads == 4
+    for table in TABLES:
+        rows = content(desk.warehouse, table)
+        assert rows
+        assert content(other, table) == rows
+    assert len(desk.company.asked) == asked
+    for each in (desk.warehouse, other):
+        refresh_current(each, INVOICE)
+    current = content(desk.warehouse, "intacct.accounts_receivable_invoice")
+    assert content(other, "intacct.accounts_receivable_invoice") == current
+    assert len(current) < len(content(other, TABLES[0]))
+
+
+def test_tombstones_and_catalogue_are_made_again_and_what_is_there_stays(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    before = {table: content(desk.warehouse, table) for table in TABLES}
+    again = rebuild(desk.warehouse, desk.pages)
+    assert (again.sweeps, again.objects) == (2, ())
+    assert {table: content(desk.warehouse, table) for table in TABLES} == before
+    with desk.warehouse.connect() as connection:
+        connection.execute("DELETE FROM meta.tombstones")
+        connection.execute("DELETE FROM meta.catalogue WHERE object = ?", [INVOICE])
+    assert rebuild(desk.warehouse, desk.pages).objects == (INVOICE,)
+    assert {table: content(desk.warehouse, table) for table in TABLES} == before
+
+
+def test_a_lost_table_is_made_again_in_place(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    before = {table: content(desk.warehouse, table) for table in TABLES}
+    with desk.warehouse.connect() as connection:
+        connection.execute(f"DROP TABLE {TABLES[0]}")
+    assert rebuild(desk.warehouse, desk.pages, objects=[INVOICE], entities=["E110"]).loads == 2
+    assert {table: content(desk.warehouse, table) for table in TABLES} == before
+    assert rebuild(desk.warehouse, desk.pages, entities=["E120"]).loads == 0
+
+
+def test_pages_are_kept_byte_for_byte_and_compressed(tmp_path: Path) -> None:
+    many = invoices()
+    many.rows[INVOICE] = [
+        row(f"{n}", f"2026-10-02T10:{n // 60:02}:{n % 60:02}Z", total="1.50") for n in range(900)
+    ]
+    desk = Keeper(many, tmp_path)
+    desk.extractor.extract(WHAT, "E110", days(2, 2))
+    (kept,) = kept_loads(desk.pages)
+    assert kept.folder.parent.parent == desk.pages / "accounts_receivable_invoice/E110"
+    assert kept.load.proof.distinct_keys == 900
+    assert [c.path for c in kept.load.columns] == [
+        "audit.modifiedDateTime",
+        "entity.id",
+        "key",
+        "total",
+    ]
+    assert {file.suffix for file in kept.folder.iterdir()} == {".zst", ".json"}
+
+
+def test_pages_are_deleted_after_their_time(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    desk.now += timedelta(days=29, hours=23)
+    assert desk.kept.prune() == 2  # an hour lay between them and the others
+    desk.extractor.prepare([WHAT], "E110")
+    assert len(kept_loads(desk.pages)) == 2
+    desk.now += timedelta(hours=1)
+    desk.extractor.prepare([WHAT], "E110")
+    assert kept_loads(desk.pages) == []
+    assert kept_sweeps(desk.pages) == []
+
+
+def test_a_load_that_fails_keeps_nothing(tmp_path: Path) -> None:
+    desk = Keeper(company(), tmp_path)
+    desk.company.rows[INVOICE].append(row("bad", "2026-10-02T12:00:00Z", total="12,50"))
+    with pytest.raises(LoadRefused):
+        desk.extractor.extract(WHAT, "E110", days(2, 2))
+    assert kept_loads(desk.pages) == []
+    assert list(desk.pages.rglob("*.zst")) == []
+
+
+@pytest.mark.parametrize("name", ["load.json", "000001.json.zst"])
+def test_a_damaged_page_is_named_and_changes_nothing(tmp_path: Path, name: str) -> None:
+    desk = filled(tmp_path)
+    damaged = kept_loads(desk.pages)[0].folder / name
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    before = {table: content(desk.warehouse, table) for table in TABLES}
+    with pytest.raises(KeptPagesUnreadable, match=f"{name} cannot be read"):
+        rebuild(desk.warehouse, desk.pages)
+    assert {table: content(desk.warehouse, table) for table in TABLES} == before
+
+
+def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    manifest = kept_loads(desk.pages)[0].folder / "load.json"
+    manifest.write_text(manifest.read_text().replace("000001.json", "../../000001.json"))
+    with pytest.raises(KeptPagesUnreadable, match="is not the name of a page"):
+        rebuild(desk.warehouse, desk.pages)
+
+
+def test_the_command_rebuilds_and_says_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = filled(tmp_path)
+    settings = tmp_path / "intacct.yaml"
+    settings.write_text(
+        "company: demo\nbase_url: http://127.0.0.1:9/ia\nauth: {client_id: a, client_secret: b}\n"
+        "entities: [{id: E110, user: usa}]\nstart_date: 2026-10-01\nkeep_pages: 30 days\n"
+        f"objects: [{INVOICE}]\nwarehouse: warehouse.duckdb\n"
+    )
+    monkeypatch.setenv("INTACCT_CONFIG", str(settings))
+    other = tmp_path / "other.duckdb"
+    ran = CliRunner().invoke(main, ["rebuild", "--into", str(other)])
+    assert ran.exit_code == 0, ran.output
+    assert ran.output.splitlines()[0] == f"{INVOICE} of E110, 2026-10-01 to 2026-10-03: 7 rows"
+    assert f"4 loads of 2 objects are in {other}, with the deletes of 2 sweeps" in ran.output
+    assert content(Warehouse(other), "intacct.accounts_receivable_invoice") == content(
+        rebuilt_by_hand(desk), "intacct.accounts_receivable_invoice"
+    )
+    none = CliRunner().invoke(main, ["rebuild", "--object", "time/timesheet"])
+    assert none.exit_code == 1
+    assert "No pages of that are kept" in none.output
+
+
+@pytest.mark.parametrize(("told", "kept"), [("30 days", 30), ("1 day", 1), ("7", 7)])
+def test_the_time_is_given_in_words(told: str, kept: int) -> None:
+    text = (PROJECT / "intacct.yaml").read_text() + f"\nkeep_pages: {told}\n"
+    assert read_settings(text, file=PROJECT / "intacct.yaml").keep_pages == kept
+
+
+@pytest.mark.parametrize("told", ["soon", "30 hours", "0 days"])
+def test_a_time_that_is_none_is_refused_by_name(told: str) -> None:
+    text = (PROJECT / "intacct.yaml").read_text() + f"\nkeep_pages: {told}\n"
+    with pytest.raises(ConfigError, match="keep_pages"):
+        read_settings(text, file=PROJECT / "intacct.yaml")
+
+
+def test_time_and_days_are_what_they_were(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    last = kept_loads(desk.pages)[-1]
+    assert last.load.days == [date(2026, 10, 3), date(2026, 10, 4)]
+    assert last.load.extracted_at == NOW + timedelta(hours=1)
+    assert last.kept_at.astimezone(UTC) == datetime(2026, 10, 5, 11, 0, tzinfo=UTC)
