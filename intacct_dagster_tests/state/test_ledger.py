@@ -388,7 +388,8 @@ def test_processes_that_claim_the_same_chunks_share_them_without_overlap(
 
 
 def test_processes_that_find_no_state_store_make_one(url: str) -> None:
-    made = "import sys; from intacct_dagster.warehouse import *; open_state(sys.argv[1]); print(1)"
+    imports = "import sys; from intacct_dagster.state import open_state"
+    made = f"{imports}; open_state(sys.argv[1]); print(1)"
     processes = [
         subprocess.Popen([sys.executable, "-c", made, url], stdout=subprocess.PIPE, text=True)
         for _ in range(2)

@@ -382,11 +382,11 @@ def _statements(
     if view.of_feeds:
         return [statement(__name__, "posted_against_source", documents=_of(connection, feeds))]
     if view in (_RECEIVABLES, _PAYABLES):
-        parts = ("analysts_open_items_on", "analysts_ageing_on", "analysts_ageing")
-        return [statement(part, **view.places) for part in parts]
+        parts = ("open_items_on", "ageing_on", "ageing")
+        return [statement(__name__, part, **view.places) for part in parts]
     return [
-        statement(__name__, f"{view.name}"),
-        *(statement(__name__, f"{macro}") for macro in view.macros),
+        statement(__name__, view.name),
+        *(statement(__name__, macro) for macro in view.macros),
     ]
 
 

@@ -41,12 +41,13 @@ LOAD_MANY = """
 import sys
 from pathlib import Path
 from intacct_dagster.warehouse import Warehouse
+from intacct_dagster.warehouse.raw import load_raw
 from intacct_dagster_tests.warehouse.warehouse_rows import DAY, invoice, load_of
 folder, entity = Path(sys.argv[1]), sys.argv[2]
 for number in range(5):
     rows = [invoice(f"{entity}-{number}-{k}", **{"entity.id": entity}) for k in range(50)]
     load = load_of(folder / entity, rows, entity=entity, days=[DAY.replace(day=number + 1)])
-    Warehouse(folder / "warehouse.duckdb").load(load)
+    load_raw(Warehouse(folder / "warehouse.duckdb"), load)
 """
 
 
