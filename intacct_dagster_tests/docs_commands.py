@@ -19,11 +19,11 @@ import httpx
 import pytest
 import yaml
 from click.testing import CliRunner
+from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import raw_key
-from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster_tests.code_location import PROJECT, CodeLocation
 
 OURS = "intacct-dagster "
@@ -96,10 +96,10 @@ COMMANDS: dict[str, Run | Server | Elsewhere] = {
     OURS + "sandbox behaviours": Run("refresh_rotation"),
     OURS + "sandbox replay path/to/recordings": Run("exchanges"),
     OURS + "sandbox --size large --state large": Elsewhere(
-        "generates 5 million lines for a minute", "test_sandbox_archive.py, with fewer"
+        "generates 5 million lines for a minute", "sandbox/seed/test_archive.py, with fewer"
     ),
     OURS + "sandbox --entities 20 --years 2 --lines 400000 --state smaller": Elsewhere(
-        "generates 400,000 lines for some seconds", "test_sandbox_archive.py, with fewer"
+        "generates 400,000 lines for some seconds", "sandbox/seed/test_archive.py, with fewer"
     ),
     _CLOCK + """'{"advance": "12h"}'""": Run('"now"'),
     _CLOCK + """'{"to": "2026-11-01T00:00:00Z", "running": false}'""": Run("2026-11-01T00:00:00"),
@@ -150,7 +150,9 @@ def _prepare(project: Path) -> None:
     rows = [f"{name},{each}" for name, all_ in yaml.safe_load(needs).items() for each in all_]
     (project / "needs.csv").write_text("\n".join(["object,field", *rows]), encoding="utf-8")
     (project / "plan.yaml").write_text(_block("docs/sandbox-control.md", "yaml"), encoding="utf-8")
-    shutil.copytree(PROJECT / "intacct_dagster_tests/recordings", project / "path/to/recordings")
+    shutil.copytree(
+        PROJECT / "intacct_dagster_tests/sandbox/recordings", project / "path/to/recordings"
+    )
     own = project / "intacct.yaml"
     own.write_text(own.read_text(encoding="utf-8") + "\nkeep_pages: 30 days\n", encoding="utf-8")
     with dg.DagsterInstance.ephemeral() as instance:

@@ -17,6 +17,7 @@ import yaml
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.workspace.context import IWorkspaceProcessContext
 from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
+from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.config import Entity
 from intacct_dagster.defs import raw_key, reconciled_key
@@ -25,7 +26,6 @@ from intacct_dagster.defs.extraction.raw import attempts_before
 from intacct_dagster.defs.failures import RETRIED
 from intacct_dagster.defs.resources import POOL
 from intacct_dagster.instance.run_queue import EntityRunCoordinator, entity_of
-from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster_tests.code_location import (
     FEED,
     OBJECTS,

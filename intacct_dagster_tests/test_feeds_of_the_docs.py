@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import read_settings
@@ -25,7 +26,6 @@ from intacct_dagster.defs import (
     reconciled_key,
 )
 from intacct_dagster.posting.engine import PostingEngine
-from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import Entry, Item, Ledger
 from intacct_dagster_tests.code_location import PROJECT, CodeLocation, code_location, failure

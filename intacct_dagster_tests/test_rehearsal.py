@@ -30,6 +30,15 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from click.testing import CliRunner
+from intacct_sandbox import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    SENDER_ID,
+    SENDER_PASSWORD,
+    RunningSandbox,
+    serve,
+    write_sales_feed,
+)
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.defs import (
@@ -40,15 +49,6 @@ from intacct_dagster.defs import (
     posted_key,
     raw_key,
     reconciled_key,
-)
-from intacct_dagster.sandbox import (
-    CLIENT_ID,
-    CLIENT_SECRET,
-    SENDER_ID,
-    SENDER_PASSWORD,
-    RunningSandbox,
-    serve,
-    write_sales_feed,
 )
 from intacct_dagster.state import open_state
 from intacct_dagster.warehouse import Warehouse

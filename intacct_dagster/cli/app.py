@@ -27,9 +27,10 @@ def _plainly(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         # Imported here so that `--help` and `sandbox` do not wait for Dagster and DuckDB.
+        from intacct_sandbox import SandboxError
+
         from intacct_dagster.client import IntacctError
         from intacct_dagster.config import ConfigError
-        from intacct_dagster.sandbox import SandboxError
         from intacct_dagster.state import StateError
         from intacct_dagster.warehouse import WarehouseError
 
@@ -119,7 +120,7 @@ def sandbox(
     """
     if context.invoked_subcommand is not None:
         return
-    from intacct_dagster.sandbox import Size, read_choices, run
+    from intacct_sandbox import Size, read_choices, run
 
     chosen = read_choices(behaviours)
     asked = {"entities": entities, "years": years, "lines": lines}
@@ -171,7 +172,7 @@ def list_behaviours() -> None:
 
     The first value of each is the default; another is chosen with `sandbox --behaviour NAME=VALUE`.
     """
-    from intacct_dagster.sandbox import all_behaviours
+    from intacct_sandbox import all_behaviours
 
     for one in all_behaviours().values():
         click.echo(f"{one.name}: {one.about}")
@@ -191,7 +192,7 @@ def replay(directory: Path) -> None:
     names, their order, types, formats, nulls or meta, unless docs/sandbox-parity.md names the
     difference.
     """
-    from intacct_dagster.sandbox import replay_directory
+    from intacct_sandbox import replay_directory
 
     sys.exit(0 if replay_directory(directory, click.echo) else 1)
 
@@ -200,7 +201,7 @@ def replay(directory: Path) -> None:
 @_plainly
 def parity() -> None:
     """Print the page that tells what the sandbox simulates (docs/sandbox-parity.md)."""
-    from intacct_dagster.sandbox import parity_page
+    from intacct_sandbox import parity_page
 
     click.echo(parity_page(), nl=False)
 

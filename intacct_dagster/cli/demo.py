@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 import httpx
+from intacct_sandbox import LAST_DAY, SandboxError, write_sales_feed
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +36,6 @@ from intacct_dagster.defs import (
     reconciled_key,
 )
 from intacct_dagster.defs.partitions import partition_key
-from intacct_dagster.sandbox import LAST_DAY, SandboxError, write_sales_feed
 from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import Entry, ItemState, Ledger
 from intacct_dagster.warehouse import Warehouse

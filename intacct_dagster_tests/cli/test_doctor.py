@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from intacct_sandbox import RunningSandbox, serve
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.client import ClientCredentials, Intacct
-from intacct_dagster.sandbox import RunningSandbox, serve
 from intacct_dagster.state import Allowance, open_state
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import read_catalogue

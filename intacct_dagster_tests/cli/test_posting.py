@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner, Result
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.defs import (
@@ -23,7 +24,6 @@ from intacct_dagster.defs import (
     raw_key,
     reconciled_key,
 )
-from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 from intacct_dagster_tests.code_location import FEED, OBJECTS, PROJECT, CodeLocation, code_location
 
 FIRST = LAST_DAY - timedelta(days=2)

@@ -11,6 +11,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Protocol
 
 import stamina
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 
 from intacct_dagster.client import (
     AuthorizationCode,
@@ -19,7 +20,6 @@ from intacct_dagster.client import (
     RefreshWatch,
 )
 from intacct_dagster.client.auth.session import unwatched
-from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 from intacct_dagster.state import EncryptedTokenStore, open_state
 
 CUSTOMER = "accounts-receivable/customer"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import httpx
-
-from intacct_dagster.sandbox import SENDER_ID, SENDER_PASSWORD
+from intacct_sandbox import SENDER_ID, SENDER_PASSWORD
 
 
 def xml_request(session: str, function: str, password: str = SENDER_PASSWORD) -> bytes:

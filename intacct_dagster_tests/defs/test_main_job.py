@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 import httpx
 import pytest
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 
 from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import Entity, Posting
@@ -30,7 +31,6 @@ from intacct_dagster.defs import (
     reconciled_key,
 )
 from intacct_dagster.extraction.extract import Extractor
-from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 from intacct_dagster.state import Approvals, open_state
 from intacct_dagster.state.api_usage import Allowance
 from intacct_dagster.warehouse.reconciliation import (

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 import httpx
 import pytest
 import stamina
+from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.client import (
     AccessDenied,
@@ -17,10 +18,9 @@ from intacct_dagster.client import (
     WrongEntity,
 )
 from intacct_dagster.config import ObjectSettings
-from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster.warehouse.raw import kept_loads
 from intacct_dagster_tests.extraction.test_lines import LINE, Desk, desk
-from intacct_dagster_tests.sandbox_caller import CUSTOMER, INVOICE
+from intacct_dagster_tests.sandbox.caller import CUSTOMER, INVOICE
 
 #: Read by changes, through documents, and with whole records.
 OBJECTS = [

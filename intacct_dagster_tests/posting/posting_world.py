@@ -8,12 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctClient, IntacctError, Query
 from intacct_dagster.posting.amendments import Change, Changed, changes_of
 from intacct_dagster.posting.engine import READ_BACK_AFTER, PostingEngine, Watch
 from intacct_dagster.posting.verification import agrees
-from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import (
     Chunk,

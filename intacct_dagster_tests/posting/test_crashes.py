@@ -10,10 +10,10 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+from intacct_sandbox import COMPANY, RunningSandbox, serve
 from sqlalchemy import make_url
 
 from intacct_dagster.posting.engine import PostingEngine, Step
-from intacct_dagster.sandbox import COMPANY, RunningSandbox, serve
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster_tests.posting import posting_child
 from intacct_dagster_tests.posting.posting_world import INVOICE, World

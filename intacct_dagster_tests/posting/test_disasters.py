@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.defs import (
     current_key,
@@ -19,7 +20,6 @@ from intacct_dagster.defs import (
     raw_key,
     reconciled_key,
 )
-from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster_tests.code_location import FEED, OBJECTS, CodeLocation, code_location
 
 FIRST = LAST_DAY - timedelta(days=1)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 
 from intacct_dagster.client import (
     ClientCredentials,
@@ -27,7 +28,6 @@ from intacct_dagster.posting.engine import (
     PostingEngine,
     Sent,
 )
-from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 from intacct_dagster.state.ledger import Item, ItemState, Ledger
 from intacct_dagster_tests.extraction.test_strangers import Strange
 from intacct_dagster_tests.posting.posting_world import INVOICE, NOBODY, World, once_each

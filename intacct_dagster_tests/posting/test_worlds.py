@@ -17,10 +17,10 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from intacct_sandbox import RunningSandbox, serve
 
 from intacct_dagster.client import BatchAnswer, IntacctError, OutcomeUnknown
 from intacct_dagster.posting.engine import PostingEngine, Sent, Step, _Tries
-from intacct_dagster.sandbox import RunningSandbox, serve
 from intacct_dagster.state.ledger import Chunk, Item
 from intacct_dagster_tests.posting.posting_world import NOBODY, Clock, Storm, Weather, World
 from intacct_dagster_tests.state.state_stores import STORES, empty_store

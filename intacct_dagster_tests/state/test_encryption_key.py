@@ -15,6 +15,7 @@ import keyring.errors
 import pytest
 from click.testing import CliRunner, Result
 from cryptography.fernet import Fernet
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox, serve
 from keyring.backends.fail import Keyring as NoKeyring
 
 from intacct_dagster.cli.app import main
@@ -22,7 +23,6 @@ from intacct_dagster.company import company_of
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import raw_key
 from intacct_dagster.defs.resources import build_resources
-from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox, serve
 from intacct_dagster.state import token_key
 from intacct_dagster_tests.code_location import code_location, failure
 from intacct_dagster_tests.consent import write_project

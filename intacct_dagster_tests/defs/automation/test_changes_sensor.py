@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.config import Entity, Posting
@@ -21,7 +22,6 @@ from intacct_dagster.defs import (
     raw_key,
     reconciled_key,
 )
-from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 from intacct_dagster_tests.code_location import FEED, OBJECTS, PROJECT, CodeLocation, code_location
 
 PLAN = f"plan_of_{FEED}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.config import Entity, Posting, Schedules
 from intacct_dagster.defs import (
@@ -20,7 +21,6 @@ from intacct_dagster.defs import (
     raw_key,
     reconciled_key,
 )
-from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster.state import Approvals, open_state
 from intacct_dagster.warehouse.reconciliation import plan_hashes, planned_documents
 from intacct_dagster_tests.code_location import (

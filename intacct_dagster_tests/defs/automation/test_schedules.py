@@ -10,13 +10,13 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import pytest
+from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.config import Entity, Feed, Limits
 from intacct_dagster.defs import build_definitions, current_key, deletes_key, raw_key
 from intacct_dagster.defs.automation.assemble import launched_by_themselves
 from intacct_dagster.defs.checks.closing import CLOSED, closing_check
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
-from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster.state import open_state
 from intacct_dagster.state.api_usage import Allowance
 from intacct_dagster_tests.code_location import (

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import dagster as dg
 import pytest
+from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.config import Reading, load_settings
 from intacct_dagster.defs import analyst_keys, build_definitions, current_key, raw_key
@@ -29,7 +30,6 @@ from intacct_dagster.defs.checks.data_quality import (
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.pictures import BAD, GOOD, bars
 from intacct_dagster.defs.reporting.control import CONTROL, CONTROL_CHECKS
-from intacct_dagster.sandbox import LAST_DAY
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import (
     field_changes,

@@ -9,10 +9,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from intacct_sandbox import LAST_DAY, serve
 
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster.defs import current_key, raw_key
-from intacct_dagster.sandbox import LAST_DAY, serve
 from intacct_dagster_tests.code_location import CodeLocation, sandbox_settings
 
 LINE, CUSTOMER = "accounts-receivable/invoice-line", "accounts-receivable/customer"

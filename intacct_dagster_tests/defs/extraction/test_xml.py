@@ -8,10 +8,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from intacct_sandbox import LAST_DAY, SENDER_ID, SENDER_PASSWORD
 
 from intacct_dagster.config import ObjectSettings, Xml
 from intacct_dagster.defs import build_definitions, current_key, deletes_key, raw_key
-from intacct_dagster.sandbox import LAST_DAY, SENDER_ID, SENDER_PASSWORD
 from intacct_dagster_tests.code_location import CodeLocation, code_location, failure
 
 DETAIL = "xml/gl-detail"

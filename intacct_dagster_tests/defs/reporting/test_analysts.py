@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
+from intacct_sandbox import LAST_DAY, SalesFeedFacts, write_sales_feed
 
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import (
@@ -32,7 +33,6 @@ from intacct_dagster.defs.checks.api_quota import WITHIN_ALLOWANCE
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.reporting.control import CONTROL
 from intacct_dagster.defs.resources import READER
-from intacct_dagster.sandbox import LAST_DAY, SalesFeedFacts, write_sales_feed
 from intacct_dagster.warehouse import (
     NotMaterialized,
     SchemaChanged,

@@ -1,0 +1,113 @@
+"""Bodies made by the catalogue, sensible and not, on every object: an answer always comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from intacct_sandbox.objects.catalogue import Catalogue, Field, Group, ObjectType, load_catalogue
+
+from intacct_dagster_tests.sandbox.caller import Caller, calling
+
+_VALUES: dict[str, list[Any]] = {
+    "string": ["x", "A-1"],
+    "date": ["2026-10-05", "2026-07-01"],
+    "date-time": ["2026-10-05T00:00:00Z"],
+    "decimal": ["12.50", "0.00", "-3.10"],
+    "number": [1, 2.5],
+    "integer": [0, 1],
+    "boolean": [True, False],
+    "key": ["1"],
+}
+_ODD: list[Any] = [None, "", 5, [], {}, "x" * 200]
+
+
+@pytest.fixture(scope="module")
+def caller() -> Iterator[Caller]:
+    with calling() as one:
+        yield one
+
+
+def _value(random: Random, field: Field) -> Any:
+    if random.random() < 0.05:
+        return random.choice(_ODD)
+    if field.enum:
+        return random.choice(field.enum)
+    return "aGk=" if field.format == "base64zip" else random.choice(_VALUES[field.kind])
+
+
+def _body(random: Random, catalogue: Catalogue, group: Group) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    for name, field in group.fields.items():
+        wanted = 0.02 if field.read_only else 1.0 if field.required else 0.3
+        if random.random() < wanted:
+            body[name] = _value(random, field)
+    for name, ref in group.refs.items():
+        if not ref.read_only and random.random() < (1.0 if ref.required else 0.2):
+            key = {"key": str(random.randrange(1, 4))}
+            body[name] = random.choice([key, key, key, {"id": "x"}, {"id": None}, {}, None, 5])
+            if ref.inline and random.random() < 0.5:
+                body[name] = {"email1": "a@b.example", "mailingAddress": {"city": "x"}}
+    for name, below in group.groups.items():
+        if name != "audit" and (found := _body(random, catalogue, below)):
+            body[name] = found
+    for name, lines in group.lists.items():
+        if lines.kept:
+            if random.random() < 0.2:
+                body[name] = random.choice([[{"a": 1}], [], ["x"], 5])
+            continue
+        root = catalogue[lines.object].root
+        body[name] = [_body(random, catalogue, root) for _ in range(random.randrange(3))]
+        for line in body[name]:
+            if random.random() < 0.2:
+                line["key"] = str(random.randrange(1, 100))
+            if random.random() < 0.1:
+                line["ia::operation"] = random.choice(["delete", "drop"])
+    return body
+
+
+def _request(random: Random, catalogue: Catalogue, type_: ObjectType) -> tuple[str, str, Any]:
+    key = str(random.randrange(1, 60))
+    if type_.workflows and random.random() < 0.3:
+        action = random.choice(list(type_.workflows))
+        return (
+            "POST",
+            f"/workflows/{type_.name}/{action}",
+            {"key": key, "reversedDate": "2026-10-12"},
+        )
+    body = _body(random, catalogue, type_.root)
+    if type_.owner and random.random() < 0.9:
+        body[type_.owner] = {"key": key}
+    if random.random() < 0.5:
+        return "POST", f"/objects/{type_.name}", random.choice([body, body, [body, body]])
+    if random.random() < 0.5:
+        return "PATCH", f"/objects/{type_.name}/{key}", body
+    return "DELETE", f"/objects/{type_.name}/{key}", None
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 10**9))
+def test_any_body_on_any_object_is_answered_and_leaves_books_that_can_be_read(
+    caller: Caller, seed: int
+) -> None:
+    random, catalogue = Random(seed), load_catalogue()
+    names = random.sample(list(catalogue), 12)
+    for name in names:
+        method, path, body = _request(random, catalogue, catalogue[name])
+        user = random.choice(["top@demo", "usa@demo|E110"])
+        given_ = {} if body is None else {"json": body}
+        response = caller.call(method, path, user=user, **given_)
+        assert response.status_code < 500, (method, path, body, response.text)
+        if response.status_code not in (200, 201, 204, 207):
+            assert "ia::error" in response.text
+    type_ = catalogue[names[0]]
+    if not type_.singleton:
+        fields = [path for path, one in type_.fields.items() if not one.write_only]
+        read = caller.query("top@demo", type_.name, [*fields, *type_.members], size=50)
+        assert set(read) == {"ia::result", "ia::meta"}

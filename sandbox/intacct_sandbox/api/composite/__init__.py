@@ -1,0 +1,1 @@
+"""`/services/core/composite`: several requests in one."""

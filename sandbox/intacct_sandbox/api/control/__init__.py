@@ -1,0 +1,1 @@
+"""`/_sandbox/…`: what tests and people steer the sandbox with."""

@@ -1,0 +1,1 @@
+"""`/services/core/export`: the rows of a query as a file."""

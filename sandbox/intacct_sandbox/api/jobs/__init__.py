@@ -1,0 +1,1 @@
+"""Asynchronous and bulk jobs."""

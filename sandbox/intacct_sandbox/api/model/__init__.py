@@ -1,0 +1,1 @@
+"""`/services/core/model`: what an object looks like."""

@@ -1,0 +1,1 @@
+"""`/oauth2/…`: tokens and consent."""

@@ -1,0 +1,1 @@
+"""`/objects/…`: records by key."""

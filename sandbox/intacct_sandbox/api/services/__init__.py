@@ -1,0 +1,1 @@
+"""The smaller services: query, views, model, session, dimensions, events."""

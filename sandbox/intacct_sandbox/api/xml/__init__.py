@@ -1,0 +1,1 @@
+"""The XML gateway, as far as the general ledger goes."""

@@ -1,0 +1,1 @@
+"""What a test controls: the clock, the faults, the limits, every undocumented behaviour."""

@@ -1,0 +1,1 @@
+"""The company's books and the rules by which they change."""

@@ -1,0 +1,1 @@
+"""The object types of the API, and the tables that hold their records."""
