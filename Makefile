@@ -17,16 +17,16 @@ install: $(STAMP)  ## .venv, and nothing else
 
 ifdef STAMP
 # uv where it is there and works, because it takes seconds; plain venv and pip otherwise.
-$(STAMP): pyproject.toml requirements.lock
+$(STAMP): pyproject.toml sandbox/pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Installing into $(VENV) (once; a minute or less) …"
 	@if command -v uv >/dev/null 2>&1 && \
 	  uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV) && \
-	  uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[dev]'; then :; \
+	  uv pip install --quiet --python $(BIN)/python -c requirements.lock -e './sandbox[large]' -e '.[dev]'; then :; \
 	else \
 	  $(PYTHON) -m venv $(VENV) && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e './sandbox[large]' -e '.[dev]'; \
 	fi
 	@touch $(STAMP)
 endif
@@ -82,8 +82,8 @@ configuration: $(STAMP)  ## writes docs/configuration.md, every key of intacct.y
 
 # DuckDB stays below 2: it writes a file format that every older tool of an analyst refuses.
 lock:  ## pins what was tested (needs uv)
-	@printf 'duckdb<2\n' | uv pip compile pyproject.toml --extra dev --extra browser -c - --upgrade --universal \
+	@printf 'duckdb<2\n' | uv pip compile pyproject.toml sandbox/pyproject.toml --extra dev --extra browser --extra large -c - --upgrade --universal \
 	  --python-version 3.11 --no-header --no-annotate --quiet -o requirements.lock
 
 clean:  ## removes what runs and installs left behind
-	@rm -rf $(VENV) data .dagster .tmp_dagster_home_* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) dist sandbox/dist data .dagster .tmp_dagster_home_* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

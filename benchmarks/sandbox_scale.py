@@ -79,7 +79,7 @@ def _on_one_core(*command: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 @contextmanager
 def _sandbox(state: Path, size: dict[str, int]) -> Iterator[Server]:
     options = [f"--{name}={value}" for name, value in size.items()]
-    command = (sys.executable, "-m", "intacct_dagster.cli", "sandbox", "--port=0", "--tier=none")
+    command = (sys.executable, "-m", "intacct_sandbox", "--port=0", "--tier=none")
     with _on_one_core(*command, f"--state={state}", *options) as (process, ready):
         yield Server(process, int(json.loads(ready)["base_url"].split(":")[2].split("/")[0]))
 

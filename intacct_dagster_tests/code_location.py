@@ -14,13 +14,13 @@ from uuid import uuid4
 
 import dagster as dg
 import httpx
-from intacct_sandbox import LAST_DAY, serve, write_sales_feed
 
 from intacct_dagster.config import Settings, load_settings
 from intacct_dagster.defs import build_definitions
 from intacct_dagster.defs.automation.assemble import launched_by_themselves
 from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.warehouse import Warehouse
+from intacct_sandbox import LAST_DAY, serve, write_sales_feed
 
 PROJECT = Path(__file__).parent.parent
 FEED = "sales_invoices"

@@ -19,12 +19,12 @@ import httpx
 import pytest
 import yaml
 from click.testing import CliRunner
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import raw_key
 from intacct_dagster_tests.code_location import PROJECT, CodeLocation
+from intacct_sandbox import LAST_DAY
 
 OURS = "intacct-dagster "
 INVOICE = "accounts-receivable/invoice"

@@ -12,11 +12,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from intacct_sandbox import LAST_DAY, RunningSandbox, serve
 
 from intacct_dagster.component import IntacctCompany
 from intacct_dagster.config import ConfigError, load_settings
 from intacct_dagster.defs import build_definitions
+from intacct_sandbox import LAST_DAY, RunningSandbox, serve
 
 PROJECT = Path(__file__).parent.parent
 _FILES = dict(

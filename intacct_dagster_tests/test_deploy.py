@@ -17,7 +17,6 @@ import yaml
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.workspace.context import IWorkspaceProcessContext
 from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.config import Entity
 from intacct_dagster.defs import raw_key, reconciled_key
@@ -34,6 +33,7 @@ from intacct_dagster_tests.code_location import (
     code_location,
     sandbox_settings,
 )
+from intacct_sandbox import LAST_DAY
 
 FILES = ("dagster.yaml", "deploy/dagster.yaml")
 

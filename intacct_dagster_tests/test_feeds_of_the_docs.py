@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import read_settings
@@ -30,6 +29,7 @@ from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import Entry, Item, Ledger
 from intacct_dagster_tests.code_location import PROJECT, CodeLocation, code_location, failure
 from intacct_dagster_tests.posting.posting_world import Clock
+from intacct_sandbox import LAST_DAY
 
 TEXT = (PROJECT / "docs/feeds.md").read_text(encoding="utf-8")
 CONFIGURATIONS = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)

@@ -30,15 +30,6 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from click.testing import CliRunner
-from intacct_sandbox import (
-    CLIENT_ID,
-    CLIENT_SECRET,
-    SENDER_ID,
-    SENDER_PASSWORD,
-    RunningSandbox,
-    serve,
-    write_sales_feed,
-)
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.defs import (
@@ -55,6 +46,15 @@ from intacct_dagster.warehouse import Warehouse
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.consent import Person
 from intacct_dagster_tests.ui_pages import UI
+from intacct_sandbox import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    SENDER_ID,
+    SENDER_PASSWORD,
+    RunningSandbox,
+    serve,
+    write_sales_feed,
+)
 
 CUSTOMER = "accounts-receivable/customer"
 INVOICE = "accounts-receivable/invoice"

@@ -6,8 +6,7 @@ import functools
 import getpass
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -15,31 +14,48 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from intacct_dagster import __version__
-from intacct_dagster.warehouse.raw.current import refresh_current
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+SANDBOX_MISSING = (
+    "The sandbox is not installed: run `pip install intacct-sandbox`, or `make install` in a clone "
+    "of the project."
+)
+
+
 def _plainly(command: Callable[P, R]) -> Callable[P, R]:
-    """Turns the errors that a user can cause into a message and exit status 1."""
+    """Turn the errors that a user can cause into a message and exit status 1."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        # Imported here so that `--help` and `sandbox` do not wait for Dagster and DuckDB.
-        from intacct_sandbox import SandboxError
-
-        from intacct_dagster.client import IntacctError
-        from intacct_dagster.config import ConfigError
-        from intacct_dagster.state import StateError
-        from intacct_dagster.warehouse import WarehouseError
-
         try:
             return command(*args, **kwargs)
-        except (ConfigError, IntacctError, SandboxError, StateError, WarehouseError) as error:
+        except ModuleNotFoundError as error:
+            if error.name != "intacct_sandbox":
+                raise
+            raise click.ClickException(SANDBOX_MISSING) from None
+        except _mistakes() as error:
             raise click.ClickException(str(error)) from None
 
     return run
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    """Return the errors whose message is meant for the user.
+
+    Imported only once something failed, so that `--help` does not wait for Dagster and DuckDB.
+    """
+    from intacct_dagster.client import IntacctError
+    from intacct_dagster.config import ConfigError
+    from intacct_dagster.state import StateError
+    from intacct_dagster.warehouse import WarehouseError
+
+    # The sandbox is an optional package: only where it was imported can it have failed.
+    sandbox_package = sys.modules.get("intacct_sandbox")
+    sandbox = () if sandbox_package is None else (sandbox_package.SandboxError,)
+    return (ConfigError, IntacctError, StateError, WarehouseError, *sandbox)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,152 +74,22 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
-@main.group(invoke_without_command=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8765, show_default=True, help="Port; 0 takes a free one.")
-@click.option("--seed", default=1, show_default=True, help="Which company is generated.")
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder that keeps what is posted, over restarts.  [default: kept nowhere]",
+@main.command(
+    "sandbox",
+    add_help_option=False,
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_extra_args": True,
+        "allow_interspersed_args": False,
+    },
 )
-@click.option(
-    "--behaviour",
-    "behaviours",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="What to do where nobody knows what Intacct does; may be repeated.",
-)
-@click.option(
-    "--faults",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="YAML file with what is to go wrong.  [default: nothing]",
-)
-@click.option(
-    "--tier",
-    default="1",
-    show_default=True,
-    type=click.Choice(["1", "2", "3", "4", "none"]),
-    help="Whose limit of requests at a time counts.",
-)
-@click.option(
-    "--size",
-    "named",
-    default="demo",
-    show_default=True,
-    type=click.Choice(["demo", "large"]),
-    help="large: 100 entities, 3 years, 5 million journal entry lines, kept in --state.",
-)
-@click.option("--entities", type=int, help="Entities of a large company.  [default: 100]")
-@click.option("--years", type=int, help="Years of its books.  [default: 3]")
-@click.option("--lines", type=int, help="Its journal entry lines.  [default: 5000000]")
 @click.pass_context
 @_plainly
-def sandbox(
-    context: click.Context,
-    host: str,
-    port: int,
-    seed: int,
-    state: Path | None,
-    behaviours: tuple[str, ...],
-    faults: Path | None,
-    tier: str,
-    named: str,
-    entities: int | None,
-    years: int | None,
-    lines: int | None,
-) -> None:
-    """Serve a simulated Sage Intacct company over HTTP.
+def sandbox(context: click.Context) -> None:
+    """Serve a simulated Sage Intacct company over HTTP (the same as `intacct-sandbox`)."""
+    from intacct_sandbox.cli import main as sandbox_main
 
-    Prints one line of JSON when it is ready: base URL, credentials, entities and users. Stops at
-    Ctrl-C.
-    """
-    if context.invoked_subcommand is not None:
-        return
-    from intacct_sandbox import Size, read_choices, run
-
-    chosen = read_choices(behaviours)
-    asked = {"entities": entities, "years": years, "lines": lines}
-    given = {name: value for name, value in asked.items() if value is not None}
-    size = Size(**given) if given or named == "large" else None
-    with _generating() as progress:
-        run(
-            host=host,
-            port=port,
-            seed=seed,
-            state=state,
-            behaviours=chosen,
-            faults=faults,
-            tier=tier,
-            size=size,
-            progress=progress,
-        )
-
-
-@contextmanager
-def _generating() -> Iterator[Callable[[str, int, int], None]]:
-    """Shows on standard error how far a large company is generated."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True))
-    tasks: dict[str, Any] = {}
-
-    def tell(what: str, done: int, all_: int) -> None:
-        if not tasks:
-            bars.start()
-        if what not in tasks:
-            tasks[what] = bars.add_task(what, total=all_)
-        bars.update(tasks[what], completed=done)
-        if what == "arranging" and done == all_:
-            bars.stop()
-
-    try:
-        yield tell
-    finally:
-        if tasks:
-            bars.stop()
-
-
-@sandbox.command("behaviours")
-def list_behaviours() -> None:
-    """List the switches for what nobody outside Sage knows.
-
-    The first value of each is the default; another is chosen with `sandbox --behaviour NAME=VALUE`.
-    """
-    from intacct_sandbox import all_behaviours
-
-    for one in all_behaviours().values():
-        click.echo(f"{one.name}: {one.about}")
-        for value, meaning in one.values.items():
-            mark = "*" if value == one.default else " "
-            click.echo(f"  {mark} {value}{'' if meaning == value else f': {meaning}'}")
-
-
-@sandbox.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-@_plainly
-def replay(directory: Path) -> None:
-    """Compare recorded exchanges of the real API with the sandbox's answers.
-
-    Reads VCR cassettes (.json, .yaml), HAR files and bare answers (.json) below DIRECTORY and
-    prints a verdict on each exchange. Exits with 1 where the sandbox answers otherwise in status,
-    names, their order, types, formats, nulls or meta, unless docs/sandbox-parity.md names the
-    difference.
-    """
-    from intacct_sandbox import replay_directory
-
-    sys.exit(0 if replay_directory(directory, click.echo) else 1)
-
-
-@sandbox.command()
-@_plainly
-def parity() -> None:
-    """Print the page that tells what the sandbox simulates (docs/sandbox-parity.md)."""
-    from intacct_sandbox import parity_page
-
-    click.echo(parity_page(), nl=False)
+    sandbox_main.main(context.args, prog_name=context.command_path)
 
 
 @main.command()
@@ -301,6 +187,7 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
     from intacct_dagster.warehouse import Warehouse
     from intacct_dagster.warehouse.raw import LoadResult, RawLoad
     from intacct_dagster.warehouse.raw import rebuild as rebuild_raw
+    from intacct_dagster.warehouse.raw.current import refresh_current
 
     settings = load_settings()
     warehouse = Warehouse(into or settings.warehouse, lock_timeout=settings.limits.lock_timeout)

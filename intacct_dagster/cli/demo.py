@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 import httpx
-from intacct_sandbox import LAST_DAY, SandboxError, write_sales_feed
 from rich.console import Console
 from rich.table import Table
 
@@ -39,6 +38,7 @@ from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import Entry, ItemState, Ledger
 from intacct_dagster.warehouse import Warehouse
+from intacct_sandbox import LAST_DAY, SandboxError, write_sales_feed
 
 SEED = 1
 FEED = "sales_invoices"
@@ -67,7 +67,7 @@ def sandbox_beside(folder: Path, *, port: int) -> Iterator[str]:
         return
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [
-            *(sys.executable, "-m", "intacct_dagster.cli", "sandbox"),
+            *(sys.executable, "-m", "intacct_sandbox"),
             *("--port", str(port), "--seed", str(SEED), "--state", str(folder)),
         ],
         stdout=subprocess.PIPE,
@@ -103,6 +103,7 @@ def _ready_line(process: subprocess.Popen[str]) -> dict[str, Any]:
     if line.startswith("{"):
         ready: dict[str, Any] = json.loads(line)
         return ready
+
     process.kill()
     told = process.stderr.read().strip().removeprefix("Error: ")
     raise SandboxError(told or f"The sandbox was not ready within {START_SECONDS} s.")
@@ -129,6 +130,7 @@ def _sandbox_settings() -> Settings:
 
 
 def _write_feed(settings: Settings, days: int) -> None:
+
     folder = Path(settings.feeds[FEED].files[0]).parent
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("sales_*.csv"):
@@ -166,6 +168,7 @@ class Summary:
 
 def run_demo(*, days: int, json_file: Path | None) -> bool:
     """Runs the main job for the company's last `days` days. True if the books agree afterwards."""
+
     console = Console()
     settings = _sandbox_settings()
     first = LAST_DAY - timedelta(days=days - 1)
@@ -472,6 +475,7 @@ def run_dev(*, host: str, port: int) -> int:
     if not settings.is_sandbox or FEED not in settings.feeds:
         # A file of one's own for the sandbox says where it is, and whoever wrote it serves it.
         return _serve_ui(host, port)
+
     settings = _sandbox_settings()
     if not list(Path(settings.feeds[FEED].files[0]).parent.glob("*.csv")):
         _write_feed(settings, (LAST_DAY - settings.start_date).days + 1)

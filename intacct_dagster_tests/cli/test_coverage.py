@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from intacct_sandbox import RunningSandbox, serve
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.cli.coverage import read_needs
 from intacct_dagster.client import instead_of, known_names, only_in_xml, rest_name
 from intacct_dagster.config import ConfigError
 from intacct_dagster_tests.consent import write_project
+from intacct_sandbox import RunningSandbox, serve
 
 #: objects of the XML API that are read through its gateway
 READ_HERE = ("GLACCOUNTBALANCE", "GLDETAIL")

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from intacct_sandbox import SandboxError, write_sales_feed
 
 from intacct_dagster.cli.demo import SANDBOX_FOLDER, sandbox_beside
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.docs_commands import run_commands
+from intacct_sandbox import SandboxError, write_sales_feed
 
 DAYS = 14
 CONFIGURATION = ("intacct.yaml", "dagster.yaml")

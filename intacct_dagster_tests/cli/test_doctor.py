@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from intacct_sandbox import RunningSandbox, serve
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.client import ClientCredentials, Intacct
@@ -21,6 +20,7 @@ from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import read_catalogue
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.consent import write_project
+from intacct_sandbox import RunningSandbox, serve
 
 CUSTOMER = "accounts-receivable/customer"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner, Result
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox, serve
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.config import load_settings
 from intacct_dagster_tests.consent import Person
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox, serve
 
 CUSTOMER = "accounts-receivable/customer"
 

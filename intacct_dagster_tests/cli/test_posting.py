@@ -13,7 +13,6 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner, Result
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.defs import (
@@ -25,6 +24,7 @@ from intacct_dagster.defs import (
     reconciled_key,
 )
 from intacct_dagster_tests.code_location import FEED, OBJECTS, PROJECT, CodeLocation, code_location
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 
 FIRST = LAST_DAY - timedelta(days=2)
 

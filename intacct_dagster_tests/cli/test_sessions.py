@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner, Result
-from intacct_sandbox import RunningSandbox, serve
 
 from intacct_dagster.cli.app import main
 from intacct_dagster_tests.consent import Person, sent_back_to, write_project
+from intacct_sandbox import RunningSandbox, serve
 
 
 @pytest.fixture(scope="module")

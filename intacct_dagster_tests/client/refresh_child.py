@@ -11,7 +11,6 @@ from multiprocessing.synchronize import Barrier
 from typing import Protocol
 
 import stamina
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 
 from intacct_dagster.client import (
     AuthorizationCode,
@@ -21,6 +20,7 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.client.auth.session import unwatched
 from intacct_dagster.state import EncryptedTokenStore, open_state
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 
 CUSTOMER = "accounts-receivable/customer"
 GRANT = AuthorizationCode(CLIENT_ID, CLIENT_SECRET, "http://127.0.0.1:8766/callback")

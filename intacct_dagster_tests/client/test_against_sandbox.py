@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, RunningSandbox, serve
 
 from intacct_dagster.client import (
     AccessDenied,
@@ -33,6 +32,7 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.pages import page_bytes
 from intacct_dagster_tests.client.intacct_wire import encode_batch
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, RunningSandbox, serve
 
 USERS = {"E110": "usa", "E120": "can", "E130": "gbr", "E140": "aus"}
 OBJECTS = [

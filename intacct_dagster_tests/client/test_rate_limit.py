@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 import stamina
-from intacct_sandbox.control.throttle import FAMILIES, Throttle, refused_headers
 
 from intacct_dagster.client.errors import About
 from intacct_dagster.client.rate_limit import FINE_IN_A_ROW, LONGEST_WAIT, Pace
 from intacct_dagster.client.transport import Kind, Transport, asked_to_wait
 from intacct_dagster.client.usage import Meter
 from intacct_dagster_tests.client.intacct_wire import BASE_URL, Wire, reply
+from intacct_sandbox.control.throttle import FAMILIES, Throttle, refused_headers
 
 
 class Time:

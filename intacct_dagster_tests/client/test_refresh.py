@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 from cryptography.fernet import Fernet
-from intacct_sandbox import RunningSandbox, serve
 
 from intacct_dagster.client import AuthenticationRefused, Intacct, RefreshStep
 from intacct_dagster.state.tokens import LEASE_SECONDS
 from intacct_dagster_tests.client import refresh_child
 from intacct_dagster_tests.client.refresh_child import CUSTOMER, company
 from intacct_dagster_tests.consent import sent_back_to
+from intacct_sandbox import RunningSandbox, serve
 
 EXPIRIES = 200
 EIGHT = 8

@@ -11,15 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from intacct_sandbox import (
-    CLIENT_ID,
-    CLIENT_SECRET,
-    COMPANY,
-    SENDER_ID,
-    SENDER_PASSWORD,
-    RunningSandbox,
-    serve,
-)
 
 from intacct_dagster.client import (
     AnswerNotUnderstood,
@@ -39,6 +30,15 @@ from intacct_dagster.client import (
 from intacct_dagster.client.xml.response import NotXml, read_answer
 from intacct_dagster.pages import page_bytes
 from intacct_dagster_tests.client.xml_wire import Spoiled
+from intacct_sandbox import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    COMPANY,
+    SENDER_ID,
+    SENDER_PASSWORD,
+    RunningSandbox,
+    serve,
+)
 
 DETAIL = "xml/gl-detail"
 BALANCE = "xml/gl-account-balance"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import httpx
+
 from intacct_sandbox import SENDER_ID, SENDER_PASSWORD
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import dagster as dg
 import httpx
 import pytest
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 
 from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import Entity, Posting
@@ -46,6 +45,7 @@ from intacct_dagster_tests.code_location import (
     failure,
 )
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 
 INVOICE = "accounts-receivable/invoice"
 FIRST = LAST_DAY - timedelta(days=1)

@@ -6,11 +6,11 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import dagster as dg
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.config import Limits, ObjectSettings
 from intacct_dagster.defs import raw_key
 from intacct_dagster_tests.code_location import CodeLocation, sandbox_settings
+from intacct_sandbox import LAST_DAY
 
 OBJECTS = (
     "accounts-receivable/customer",

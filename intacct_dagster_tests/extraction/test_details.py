@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 import stamina
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.client import AnswerNotUnderstood, RequestRefused
 from intacct_dagster.config import ObjectSettings
@@ -18,6 +17,7 @@ from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import rebuild
 from intacct_dagster_tests.extraction.test_lines import DAYS, LINE, LINES, Desk, desk
 from intacct_dagster_tests.sandbox.caller import INVOICE
+from intacct_sandbox import LAST_DAY
 
 INVOICES = "raw.accounts_receivable_invoice"
 WANTED = ("lines", "contacts.payTo", "totalTxnAmount", "description")

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.client import ClientCredentials, Intacct, RequestRefused
 from intacct_dagster.config import ConfigError, ObjectSettings, Reading, read_settings
@@ -22,6 +21,7 @@ from intacct_dagster.warehouse.raw import KeptPages, rebuild, table_name
 from intacct_dagster.warehouse.raw.current import refresh_current
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.sandbox.caller import INVOICE, Caller, calling, invoice, invoice_line
+from intacct_sandbox import LAST_DAY
 
 LINE = f"{INVOICE}-line"
 LINES = "raw.accounts_receivable_invoice_line"

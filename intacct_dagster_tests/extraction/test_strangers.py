@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl, urlencode
 import httpx
 import pytest
 import stamina
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.client import (
     AccessDenied,
@@ -21,6 +20,7 @@ from intacct_dagster.config import ObjectSettings
 from intacct_dagster.warehouse.raw import kept_loads
 from intacct_dagster_tests.extraction.test_lines import LINE, Desk, desk
 from intacct_dagster_tests.sandbox.caller import CUSTOMER, INVOICE
+from intacct_sandbox import LAST_DAY
 
 #: Read by changes, through documents, and with whole records.
 OBJECTS = [

@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctClient, IntacctError, Query
 from intacct_dagster.posting.amendments import Change, Changed, changes_of
@@ -22,6 +21,7 @@ from intacct_dagster.state.ledger import (
     ItemState,
     Ledger,
 )
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 
 INVOICE = "accounts-receivable/invoice"
 DAY = date(2026, 10, 13)

@@ -10,7 +10,6 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
-from intacct_sandbox import COMPANY, RunningSandbox, serve
 from sqlalchemy import make_url
 
 from intacct_dagster.posting.engine import PostingEngine, Step
@@ -18,6 +17,7 @@ from intacct_dagster.state.ledger import Ledger
 from intacct_dagster_tests.posting import posting_child
 from intacct_dagster_tests.posting.posting_world import INVOICE, World
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
+from intacct_sandbox import COMPANY, RunningSandbox, serve
 
 #: The story that leads to each step. A new step is not tested until it has one.
 STORIES = {

@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.defs import (
     current_key,
@@ -21,6 +20,7 @@ from intacct_dagster.defs import (
     reconciled_key,
 )
 from intacct_dagster_tests.code_location import FEED, OBJECTS, CodeLocation, code_location
+from intacct_sandbox import LAST_DAY
 
 FIRST = LAST_DAY - timedelta(days=1)
 

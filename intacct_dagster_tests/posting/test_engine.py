@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 
 from intacct_dagster.client import (
     ClientCredentials,
@@ -32,6 +31,7 @@ from intacct_dagster.state.ledger import Item, ItemState, Ledger
 from intacct_dagster_tests.extraction.test_strangers import Strange
 from intacct_dagster_tests.posting.posting_world import INVOICE, NOBODY, World, once_each
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 
 
 @pytest.fixture(params=STORES)

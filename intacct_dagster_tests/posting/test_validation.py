@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY, serve
 
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctClient, Query
 from intacct_dagster.posting.validation import Candidate, Gate, Gates, Held, Twin
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY, serve
 
 INVOICE = "accounts-receivable/invoice"
 ENTRY = "general-ledger/journal-entry"

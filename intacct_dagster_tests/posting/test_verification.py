@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 
 from intacct_dagster.posting.verification import Difference, Reader, _compare
 from intacct_dagster.state.ledger import Posted
 from intacct_dagster_tests.posting.posting_world import INVOICE, World
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 
 
 @pytest.fixture(params=STORES)

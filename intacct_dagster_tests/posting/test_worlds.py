@@ -17,13 +17,13 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from intacct_sandbox import RunningSandbox, serve
 
 from intacct_dagster.client import BatchAnswer, IntacctError, OutcomeUnknown
 from intacct_dagster.posting.engine import PostingEngine, Sent, Step, _Tries
 from intacct_dagster.state.ledger import Chunk, Item
 from intacct_dagster_tests.posting.posting_world import NOBODY, Clock, Storm, Weather, World
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
+from intacct_sandbox import RunningSandbox, serve
 
 WORLDS = int(os.environ.get("INTACCT_WORLDS", "200"))
 PARTS = 10  # so that two workers share them

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from intacct_sandbox import (
     BASE_PATH,
     CLIENT_ID,
@@ -18,6 +19,9 @@ from intacct_sandbox import (
     Clock,
     create_app,
 )
+
+PROJECT = Path(__file__).parents[2]
+"""The root of the repository."""
 
 CLIENT = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 

@@ -15,7 +15,6 @@ import keyring.errors
 import pytest
 from click.testing import CliRunner, Result
 from cryptography.fernet import Fernet
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox, serve
 from keyring.backends.fail import Keyring as NoKeyring
 
 from intacct_dagster.cli.app import main
@@ -26,6 +25,7 @@ from intacct_dagster.defs.resources import build_resources
 from intacct_dagster.state import token_key
 from intacct_dagster_tests.code_location import code_location, failure
 from intacct_dagster_tests.consent import write_project
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox, serve
 
 RAW = raw_key("accounts-receivable/customer")
 

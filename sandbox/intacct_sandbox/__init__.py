@@ -6,18 +6,17 @@ shares no code with the client: two readings of one API keep each other honest.
 
 from __future__ import annotations
 
-from intacct_sandbox.control.behaviours import Behaviour, Behaviours, all_behaviours, read_choices
-from intacct_sandbox.control.clock import DAYS, LAST_DAY, Clock
-from intacct_sandbox.domain.books import Books
-from intacct_sandbox.seed.sales_feed import EntityFacts, SalesFeedFacts, write_sales_feed
-from intacct_sandbox.seed.size import LARGE, Size
-from intacct_sandbox.server.app import BASE_PATH, create_app
-from intacct_sandbox.server.serving import RunningSandbox, run, serve
-from intacct_sandbox.tools.parity import render as parity_page
-from intacct_sandbox.tools.parity import replay_directory
-
 from .company import CLIENT_ID, CLIENT_SECRET, COMPANY, SENDER_ID, SENDER_PASSWORD
+from .control.behaviours import Behaviour, Behaviours, all_behaviours, read_choices
+from .control.clock import DAYS, LAST_DAY, Clock
+from .domain.books import Books
 from .errors import SandboxError
+from .seed.sales_feed import EntityFacts, SalesFeedFacts, write_sales_feed
+from .seed.size import LARGE, Size
+from .server.app import BASE_PATH, create_app
+from .server.serving import RunningSandbox, run, serve
+from .tools.parity import render as parity_page
+from .tools.parity import replay_directory
 
 __all__ = [
     "BASE_PATH",

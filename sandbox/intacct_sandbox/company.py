@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
-from intacct_sandbox.domain.sessions import User
-
 COMPANY = "demo"
 """The company's id, as in `top@demo`."""
 
@@ -24,6 +22,28 @@ SENDER_ID = "sandbox"
 
 SENDER_PASSWORD = "sandbox-sender"  # noqa: S105 - of a sandbox
 """Its password."""
+
+
+@dataclass(frozen=True)
+class User:
+    """A Web Services user. `entities` None: every entity and the top level; a None among them is
+    the top level."""
+
+    id: str
+    key: str
+    name: str
+    entities: frozenset[str | None] | None = None
+
+    def may_enter(self, entity: str | None) -> bool:
+        """Whether the user may work in this entity; None is the top level."""
+        return self.entities is None or entity in self.entities
+
+    @property
+    def home(self) -> str | None:
+        """Where a session begins that names no entity: a user of one entity is in it."""
+        if self.entities is not None and len(self.entities) == 1:
+            return next(iter(self.entities))
+        return None
 
 
 @dataclass(frozen=True)

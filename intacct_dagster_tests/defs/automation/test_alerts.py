@@ -12,13 +12,13 @@ from typing import Any
 import dagster as dg
 import httpx
 import pytest
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.config import Email, Entity, Notification
 from intacct_dagster.defs import feed_key, raw_key
 from intacct_dagster.defs.automation.alert_channels import Notice, Notifier
 from intacct_dagster.defs.automation.alerts import notices_sensor
 from intacct_dagster_tests.code_location import FEED, OBJECTS, CodeLocation, sandbox_settings
+from intacct_sandbox import LAST_DAY
 
 SECRET = "https://hooks.example/T0/s3cr3t"
 ENVIRONMENT = {"SLACK": SECRET, "SMTP_USER": "me", "SMTP_PASSWORD": "pa55word"}

@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.config import Entity, Posting
@@ -23,6 +22,7 @@ from intacct_dagster.defs import (
     reconciled_key,
 )
 from intacct_dagster_tests.code_location import FEED, OBJECTS, PROJECT, CodeLocation, code_location
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 
 PLAN = f"plan_of_{FEED}"
 POSTING = f"posting_of_{FEED}"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.config import Entity, Posting, Schedules
 from intacct_dagster.defs import (
@@ -31,6 +30,7 @@ from intacct_dagster_tests.code_location import (
     code_location,
     sandbox_settings,
 )
+from intacct_sandbox import LAST_DAY
 
 FIRST = LAST_DAY - timedelta(days=3)
 ENTITIES = (Entity(id="E110", user="usa"), Entity(id="E120", user="can"))

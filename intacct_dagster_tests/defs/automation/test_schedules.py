@@ -10,7 +10,6 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import pytest
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.config import Entity, Feed, Limits
 from intacct_dagster.defs import build_definitions, current_key, deletes_key, raw_key
@@ -26,6 +25,7 @@ from intacct_dagster_tests.code_location import (
     code_location,
     sandbox_settings,
 )
+from intacct_sandbox import LAST_DAY
 
 FIRST = LAST_DAY - timedelta(days=9)
 ENTITIES = (

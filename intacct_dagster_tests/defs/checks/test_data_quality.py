@@ -12,7 +12,6 @@ from xml.etree import ElementTree as ET
 
 import dagster as dg
 import pytest
-from intacct_sandbox import LAST_DAY
 
 from intacct_dagster.config import Reading, load_settings
 from intacct_dagster.defs import analyst_keys, build_definitions, current_key, raw_key
@@ -38,6 +37,7 @@ from intacct_dagster.warehouse.raw import (
     unusual_days,
 )
 from intacct_dagster_tests.code_location import PROJECT, CodeLocation, code_location
+from intacct_sandbox import LAST_DAY
 
 ENTRY, LINE = "general-ledger/journal-entry", "general-ledger/journal-entry-line"
 LEDGER = (ENTRY, LINE, "general-ledger/journal", "general-ledger/account")

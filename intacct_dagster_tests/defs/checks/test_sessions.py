@@ -7,7 +7,6 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import pytest
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, LAST_DAY
 
 from intacct_dagster.company import company_of
 from intacct_dagster.config import Auth, Entity
@@ -15,6 +14,7 @@ from intacct_dagster.defs import build_definitions, raw_key
 from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster_tests.code_location import OBJECTS, CodeLocation, code_location, failure
 from intacct_dagster_tests.consent import sent_back_to
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, LAST_DAY
 
 CUSTOMERS = raw_key(OBJECTS[1])
 ENTITIES = (Entity(id="E110", user="usa"), Entity(id="E120", user="can"))

@@ -14,13 +14,13 @@ import dagster as dg
 import httpx
 import pytest
 import yaml
-from intacct_sandbox import RunningSandbox, serve
 
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import build_definitions
 from intacct_dagster.defs.resources import POOL, in_flight
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.extraction import extract_child
+from intacct_sandbox import RunningSandbox, serve
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([extract_child.__name__])

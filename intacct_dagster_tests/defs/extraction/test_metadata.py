@@ -9,11 +9,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from intacct_sandbox import LAST_DAY, serve
 
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster.defs import current_key, raw_key
 from intacct_dagster_tests.code_location import CodeLocation, sandbox_settings
+from intacct_sandbox import LAST_DAY, serve
 
 LINE, CUSTOMER = "accounts-receivable/invoice-line", "accounts-receivable/customer"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from intacct_sandbox import LAST_DAY, SENDER_ID, SENDER_PASSWORD
 
 from intacct_dagster.config import ObjectSettings, Xml
 from intacct_dagster.defs import build_definitions, current_key, deletes_key, raw_key
 from intacct_dagster_tests.code_location import CodeLocation, code_location, failure
+from intacct_sandbox import LAST_DAY, SENDER_ID, SENDER_PASSWORD
 
 DETAIL = "xml/gl-detail"
 BALANCE = "xml/gl-account-balance"

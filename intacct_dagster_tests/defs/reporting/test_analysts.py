@@ -14,7 +14,6 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
-from intacct_sandbox import LAST_DAY, SalesFeedFacts, write_sales_feed
 
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import (
@@ -41,6 +40,7 @@ from intacct_dagster.warehouse import (
 )
 from intacct_dagster.warehouse.reporting import ANALYST_VIEWS, refresh_analysts
 from intacct_dagster_tests.code_location import FEED, PROJECT, CodeLocation, code_location
+from intacct_sandbox import LAST_DAY, SalesFeedFacts, write_sales_feed
 
 DAYS = 4
 FIRST = LAST_DAY - timedelta(days=DAYS - 1)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from intacct_sandbox.objects.catalogue import Catalogue, Field, Group, ObjectType, load_catalogue
 
 from intacct_dagster_tests.sandbox.caller import Caller, calling
+from intacct_sandbox.objects.catalogue import Catalogue, Field, Group, ObjectType, load_catalogue
 
 _VALUES: dict[str, list[Any]] = {
     "string": ["x", "A-1"],

@@ -15,7 +15,6 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from intacct_sandbox import serve
 
 from intacct_dagster_tests.sandbox.caller import (
     CLIENT,
@@ -26,6 +25,7 @@ from intacct_dagster_tests.sandbox.caller import (
     invoice,
     messages,
 )
+from intacct_sandbox import serve
 
 USER = "usa@demo"
 _QUIET = settings(

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-from intacct_sandbox import CLIENT_SECRET, Clock, serve
 
 from intacct_dagster_tests.sandbox.caller import (
     CLIENT,
@@ -24,6 +23,7 @@ from intacct_dagster_tests.sandbox.caller import (
     messages,
 )
 from intacct_dagster_tests.webhook_receiver import LIMIT, receiving
+from intacct_sandbox import CLIENT_SECRET, Clock, serve
 
 USER = "usa@demo"
 _FORM = "multipart/form-data; boundary=x"

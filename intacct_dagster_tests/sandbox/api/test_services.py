@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from intacct_sandbox.objects.catalogue import load_catalogue
 
 from intacct_dagster_tests.sandbox.caller import (
     CUSTOMER,
@@ -17,6 +16,7 @@ from intacct_dagster_tests.sandbox.caller import (
     invoice_line,
     messages,
 )
+from intacct_sandbox.objects.catalogue import load_catalogue
 
 USER = "usa@demo|E110"
 

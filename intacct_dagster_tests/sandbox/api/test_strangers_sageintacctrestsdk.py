@@ -10,11 +10,12 @@ from typing import Any
 import intacctsdk.apis.api_base
 import intacctsdk.intacctsdk
 import pytest
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, serve
-from intacct_sandbox.objects.catalogue import load_catalogue
 from intacctsdk import IntacctRESTSDK
 from intacctsdk.apis import ApiBase
 from intacctsdk.exceptions import BadRequestError, InvalidTokenError
+
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, serve
+from intacct_sandbox.objects.catalogue import load_catalogue
 
 # What the SDK has that is no object of the query service.
 _SERVICES = {"sessions", "dimensions", "multi_entity_preferences", "api_base"}

@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from click.testing import CliRunner
-from intacct_sandbox import Behaviours, SandboxError, all_behaviours, read_choices
 
 from intacct_dagster.cli.app import main
 from intacct_dagster_tests.client.xml_wire import xml_request
@@ -24,6 +23,7 @@ from intacct_dagster_tests.sandbox.caller import (
     invoice_line,
 )
 from intacct_dagster_tests.webhook_receiver import LIMIT, receiving
+from intacct_sandbox import Behaviours, SandboxError, all_behaviours, read_choices
 
 USER = "usa@demo"
 

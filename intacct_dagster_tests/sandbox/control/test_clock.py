@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from intacct_sandbox import Clock
 
 from intacct_dagster_tests.sandbox.caller import INVOICE, Caller, calling, invoice
+from intacct_sandbox import Clock
 
 USER = "usa@demo"
 

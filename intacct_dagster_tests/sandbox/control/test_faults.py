@@ -15,10 +15,18 @@ import httpx
 import msgspec
 import pytest
 import yaml
+
+from intacct_dagster_tests.sandbox.caller import (
+    CLIENT,
+    CUSTOMER,
+    INVOICE,
+    PROJECT,
+    Caller,
+    calling,
+    invoice,
+)
 from intacct_sandbox import SandboxError, serve
 from intacct_sandbox.control.clock import OPENING
-
-from intacct_dagster_tests.sandbox.caller import CLIENT, CUSTOMER, INVOICE, Caller, calling, invoice
 
 USER = "usa@demo"
 _LIMIT = 30  # seconds; nothing here takes more than three
@@ -476,7 +484,7 @@ def test_thirty_two_connections_in_bad_weather_lose_and_double_nothing() -> None
 def test_the_plan_in_the_documentation_is_taken_and_every_fault_of_it_can_be_met(
     caller: Caller,
 ) -> None:
-    page = (Path(__file__).parent.parent / "docs" / "sandbox-control.md").read_text("utf-8")
+    page = (PROJECT / "docs" / "sandbox-control.md").read_text("utf-8")
     plan = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
     caller.books.faults.replace(plan)
     caller.control("POST", "clock", {"to": "2026-10-18T03:00:00Z"})

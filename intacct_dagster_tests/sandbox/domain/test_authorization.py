@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from intacct_sandbox import CLIENT_SECRET, Clock
 
 from intacct_dagster_tests.sandbox.caller import CLIENT, Caller, calling
+from intacct_sandbox import CLIENT_SECRET, Clock
 
 _REDIRECT = "http://127.0.0.1:9/back"
 

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from intacct_sandbox import Clock
 
 from intacct_dagster_tests.sandbox.caller import INVOICE, Caller, calling, invoice
+from intacct_sandbox import Clock
 
 USER = "usa@demo"
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from intacct_sandbox.seed.generator import generate
 
 from intacct_dagster_tests.sandbox.caller import (
     CUSTOMER,
@@ -21,6 +20,7 @@ from intacct_dagster_tests.sandbox.caller import (
     invoice_line,
     messages,
 )
+from intacct_sandbox.seed.generator import generate
 
 USER = "usa@demo|E110"
 BILL = "accounts-payable/bill"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from intacct_sandbox import Books, Clock, SandboxError, serve
 
 from intacct_dagster_tests.sandbox.caller import (
     CLIENT,
@@ -16,6 +15,7 @@ from intacct_dagster_tests.sandbox.caller import (
     calling,
     invoice,
 )
+from intacct_sandbox import Books, Clock, SandboxError, serve
 
 USER = "usa@demo"
 

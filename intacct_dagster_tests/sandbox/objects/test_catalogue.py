@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
+
+from intacct_dagster_tests.sandbox.caller import calling
 from intacct_sandbox import Behaviours
 from intacct_sandbox.api.model import object_model as model_service
 from intacct_sandbox.objects.catalogue import CatalogueMistake, load_catalogue
 from intacct_sandbox.objects.catalogue.notation import read_field, read_ref
-
-from intacct_dagster_tests.sandbox.caller import calling
 
 # Sage's OpenAPI: what a POST must bring.
 _REQUIRED = {

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from intacct_sandbox.query.filters import Comparison, comparable, read_filter
 
 from intacct_dagster_tests.sandbox.caller import CUSTOMER, INVOICE, Caller, calling, messages
+from intacct_sandbox.query.filters import Comparison, comparable, read_filter
 
 USER = "usa@demo|E110"
 LINE = "accounts-receivable/invoice-line"

@@ -17,6 +17,10 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from intacct_dagster.client import ClientCredentials, Intacct, Window
+from intacct_dagster.pages import page_bytes
+from intacct_dagster_tests.sandbox.caller import Caller
 from intacct_sandbox import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -30,10 +34,6 @@ from intacct_sandbox import (
 )
 from intacct_sandbox.objects.tables import Table, Tables
 from intacct_sandbox.seed.archive import ArchivedTable
-
-from intacct_dagster.client import ClientCredentials, Intacct, Window
-from intacct_dagster.pages import page_bytes
-from intacct_dagster_tests.sandbox.caller import Caller
 
 ENTRY = "general-ledger/journal-entry"
 LINE = "general-ledger/journal-entry-line"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+
 from intacct_sandbox.company import ENTITIES
 from intacct_sandbox.control.clock import FIRST_DAY, LAST_DAY, OPENING, wire_time
 from intacct_sandbox.domain.rules import Draft, broken_rules

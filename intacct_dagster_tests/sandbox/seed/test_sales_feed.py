@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from intacct_sandbox import SalesFeedFacts, SandboxError, write_sales_feed
-from intacct_sandbox.seed.sales_feed import COLUMNS, REFUSALS
 
 from intacct_dagster_tests.sandbox.caller import INVOICE, Caller, calling
+from intacct_sandbox import SalesFeedFacts, SandboxError, write_sales_feed
+from intacct_sandbox.seed.sales_feed import COLUMNS, REFUSALS
 
 _ENTITIES = {"E110": "usa", "E120": "can", "E130": "gbr", "E140": "aus"}
 

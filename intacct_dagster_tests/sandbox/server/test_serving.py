@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from intacct_sandbox import SandboxError, serve
 
 from intacct_dagster_tests.sandbox.caller import CLIENT, CUSTOMER, INVOICE, invoice
+from intacct_sandbox import SandboxError, serve
 
 _LIMIT = 30  # seconds; nothing here takes more than two
 

@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from starlette.routing import Route
+
 import intacct_sandbox as sandbox
+from intacct_dagster_tests.sandbox.caller import PROJECT
 from intacct_sandbox import Books, create_app, parity_page
 from intacct_sandbox.objects.catalogue import load_catalogue
 from intacct_sandbox.tools.parity import EVIDENCE, load_parity, meant, named_tests
 from intacct_sandbox.tools.replay import Difference
-from starlette.routing import Route
 
-TESTS = Path(__file__).parent
-PAGE = TESTS.parent / "docs" / "sandbox-parity.md"
+PAGE = PROJECT / "docs" / "sandbox-parity.md"
+TESTS = PROJECT / "intacct_dagster_tests"
 
 
 def _rows() -> Iterator[dict[str, Any]]:
@@ -32,13 +34,13 @@ def test_the_page_is_what_the_rows_make() -> None:
 
 def test_every_row_has_evidence_and_names_tests_that_exist() -> None:
     tests: dict[str, set[str]] = {}
-    for file in TESTS.glob("test_*.py"):
+    for file in TESTS.rglob("test_*.py"):
         found = re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-        tests[file.stem.removeprefix("test_")] = set(found)
+        tests[".".join(file.relative_to(TESTS).with_suffix("").parts)] = set(found)
     for row in _rows():
         assert row["evidence"] in EVIDENCE, row
         for named in named_tests(row):
-            file_, _, test = named.partition(".")
+            file_, _, test = named.rpartition(".")
             assert test in tests.get(file_, ()), named
 
 

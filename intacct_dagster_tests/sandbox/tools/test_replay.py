@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+
+from intacct_dagster.cli.app import main
 from intacct_sandbox import SandboxError, serve
 from intacct_sandbox.tools.recordings import Exchange, read_recordings
 from intacct_sandbox.tools.replay import Replay
 
-from intacct_dagster.cli.app import main
-
-RECORDINGS = Path(__file__).parent / "recordings"
+RECORDINGS = Path(__file__).parent.parent / "recordings"
 
 
 @pytest.fixture(scope="module")

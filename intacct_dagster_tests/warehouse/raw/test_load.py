@@ -41,7 +41,7 @@ LOAD_MANY = """
 import sys
 from pathlib import Path
 from intacct_dagster.warehouse import Warehouse
-from intacct_dagster.warehouse.raw import load_raw
+from intacct_dagster.warehouse.raw.load import load_raw
 from intacct_dagster_tests.warehouse.warehouse_rows import DAY, invoice, load_of
 folder, entity = Path(sys.argv[1]), sys.argv[2]
 for number in range(5):

@@ -21,13 +21,13 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from intacct_sandbox.company import CLIENT_ID, CLIENT_SECRET, COMPANY, Company
+from intacct_sandbox.company import CLIENT_ID, CLIENT_SECRET, COMPANY, Company, User
 from intacct_sandbox.control.behaviours import Behaviours
 from intacct_sandbox.errors import rejections
 from intacct_sandbox.errors.envelopes import Refusal
 from intacct_sandbox.objects.catalogue import Json
 
-from .sessions import Session, User, enter
+from .sessions import Session, enter
 
 TOKEN_LIFE = timedelta(hours=12)
 """How long an access token counts (recorded live: `expires_in` 43200)."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 from zoneinfo import ZoneInfo
 
-from intacct_sandbox.company import Company
+from intacct_sandbox.company import Company, User
 from intacct_sandbox.control.audit_log import Referee
 from intacct_sandbox.control.behaviours import Behaviours
 from intacct_sandbox.control.clock import Clock, wire_time
@@ -31,7 +31,7 @@ from intacct_sandbox.seed.size import Size
 from .authorization import TokenOffice
 from .idempotency import Answers, StoredAnswer
 from .journal import Journal
-from .sessions import Session, User
+from .sessions import Session
 from .webhooks import Webhooks
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from random import Random
 
+from intacct_sandbox.company import User
 from intacct_sandbox.control.audit_log import Exchange
 from intacct_sandbox.control.clock import wire_time
 from intacct_sandbox.control.faults import Meanwhile
@@ -15,7 +16,7 @@ from intacct_sandbox.objects.catalogue import ObjectType
 from intacct_sandbox.objects.tables import Row, Sight
 
 from .books import Books, Work
-from .sessions import Session, User
+from .sessions import Session
 
 ELSEWHERE = User("elsewhere", "1", "Somebody else")
 """Who it is that writes; in the books it shows as the company's first user."""

@@ -9,31 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from intacct_sandbox.company import User
 from intacct_sandbox.errors import rejections
 
 ENTITY_HEADER = "x-ia-api-param-entity"
-
-
-@dataclass(frozen=True)
-class User:
-    """A Web Services user. `entities` None: every entity and the top level; a None among them is
-    the top level."""
-
-    id: str
-    key: str
-    name: str
-    entities: frozenset[str | None] | None = None
-
-    def may_enter(self, entity: str | None) -> bool:
-        """Whether the user may work in this entity; None is the top level."""
-        return self.entities is None or entity in self.entities
-
-    @property
-    def home(self) -> str | None:
-        """Where a session begins that names no entity: a user of one entity is in it."""
-        if self.entities is not None and len(self.entities) == 1:
-            return next(iter(self.entities))
-        return None
 
 
 @dataclass(frozen=True)

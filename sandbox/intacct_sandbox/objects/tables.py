@@ -11,23 +11,16 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import msgspec
 
 from intacct_sandbox.company import Company
-from intacct_sandbox.query.filters import comparable, mask
 
 from .catalogue import Json, ObjectType
-
-if TYPE_CHECKING:
-    from intacct_sandbox.query.execution import Filter, Query
-    from intacct_sandbox.seed.archive.terms import Terms
-
-    from .reading import Reader
 
 Row: TypeAlias = dict[str, Json]
 
@@ -67,13 +60,8 @@ class Found:
 class Table:
     """The records of one object, found by key, by id, by entity and by owner."""
 
-    terms: Terms | None = None
-    """How fields of the records are told in SQL, where most of the records are on disk."""
-
-    @property
-    def is_archived(self) -> bool:
-        """Whether most of the records are on disk."""
-        return self.terms is not None
+    is_archived = False
+    """Whether most of the records are on disk."""
 
     def __init__(self, type_: ObjectType, seed: int) -> None:
         self.type = type_
@@ -212,28 +200,6 @@ class Table:
         """Any of the records that a request sees."""
         rows = self.seen(replace(sight, shuffle=None))
         return chance.choice(rows) if rows else None
-
-    def page(self, query: Query, reader: Reader, sight: Sight, *, null_first: bool) -> Found | None:
-        """The page that a query asks for, from a table that can look for itself; None where the
-        records have to be gone through one by one, as they have here."""
-        return None
-
-    def all_of(
-        self, query: Query, reader: Reader, sight: Sight, *, null_first: bool
-    ) -> Iterator[dict[str, Json]] | None:
-        """The same of all rows that a query matches."""
-        return None
-
-    def holding(
-        self, filters: Sequence[Filter], reader: Reader, most: int
-    ) -> tuple[int, list[Row]]:
-        """How many records of any entity pass all filters, and the first of them, oldest first."""
-        rows = list(self._rows.values())
-        for one in filters:
-            convert = comparable(one.kind, fold="")
-            passing = mask(one.test, [convert(value) for value in reader.column(one.path)(rows)])
-            rows = [row for row, wanted in zip(rows, passing, strict=True) if wanted]
-        return len(rows), rows[:most]
 
 
 class Tables(dict[str, Table]):

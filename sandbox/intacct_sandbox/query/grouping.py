@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from intacct_sandbox.objects.catalogue import Json
 from intacct_sandbox.objects.reading import Reader
 from intacct_sandbox.objects.tables import Row
 
+from .definition import Aggregate, Query
 from .filters import comparable
 from .ordering import sorted_places
-
-if TYPE_CHECKING:
-    from .execution import Aggregate, Query
 
 Ranked: TypeAlias = tuple[Any, Json]
 """A value as it compares, and as it is shown."""

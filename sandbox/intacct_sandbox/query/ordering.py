@@ -4,16 +4,14 @@ do, or first, as a behaviour says; when descending the other way round."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from intacct_sandbox.objects.catalogue import Kind
 from intacct_sandbox.objects.reading import Reader
 from intacct_sandbox.objects.tables import Row
 
+from .definition import Query
 from .filters import Value, comparable
-
-if TYPE_CHECKING:
-    from .execution import Query
 
 
 def sorted_places(

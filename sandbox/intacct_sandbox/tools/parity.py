@@ -45,7 +45,7 @@ def load_parity() -> Mapping[str, Any]:
 
 
 def named_tests(row: Mapping[str, Any]) -> list[str]:
-    """The tests that a row names: `sandbox_query.test_…`."""
+    """The tests that a row names: `sandbox.query.test_query.test_…`."""
     named = row["test"]
     return [named] if isinstance(named, str) else list(named)
 

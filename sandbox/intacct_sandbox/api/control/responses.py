@@ -14,6 +14,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from intacct_sandbox import query
 from intacct_sandbox.api.control import openapi
 from intacct_sandbox.api.gateway import BASE_PATH, FrontDoor, as_json
 from intacct_sandbox.api.jobs import responses as jobs
@@ -23,7 +24,7 @@ from intacct_sandbox.control.clock import wire_time
 from intacct_sandbox.errors import SandboxError
 from intacct_sandbox.objects.catalogue import Json
 from intacct_sandbox.objects.reading import Reader
-from intacct_sandbox.query.execution import Filter
+from intacct_sandbox.query.definition import Filter
 
 _MOST_SHOWN = 1000
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
@@ -76,7 +77,7 @@ def records(door: FrontDoor, request: Request, body: bytes) -> Response:
             if path not in type_.fields and path not in type_.members:
                 raise SandboxError(f"{name} has no field {path!r}.")
         filters = [Filter(path, "string", _reads(wanted)) for path, wanted in asked.items()]
-        count, rows = books.tables[name].holding(filters, reader, _MOST_SHOWN)
+        count, rows = query.holding(books.tables[name], filters, reader, _MOST_SHOWN)
         entities = {key: id_ for id_, key in books.company.entity_keys.items()}
         users = {
             key: str(row["id"]) for key, row in books.tables["company-config/user"].rows.items()

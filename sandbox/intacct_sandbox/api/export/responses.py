@@ -15,10 +15,10 @@ from xml.sax.saxutils import escape
 from starlette.requests import Request
 from starlette.responses import Response
 
+from intacct_sandbox import query
 from intacct_sandbox.api.gateway import FrontDoor, read_json
 from intacct_sandbox.errors import rejections
 from intacct_sandbox.objects.catalogue import Json
-from intacct_sandbox.query import execution as query
 
 _CSV = "text/csv; charset=utf-8"
 _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from intacct_sandbox import query
 from intacct_sandbox.api.gateway import FrontDoor, as_json, read_json
 from intacct_sandbox.api.model import object_model as model_service
 from intacct_sandbox.domain.authorization import SESSION_LIFE
@@ -15,7 +16,6 @@ from intacct_sandbox.errors import rejections
 from intacct_sandbox.errors.envelopes import Refusal, success
 from intacct_sandbox.objects.catalogue import Json, ObjectType
 from intacct_sandbox.objects.reading import Reader
-from intacct_sandbox.query import execution as query
 
 _MOST_KEYS = 1000  # fact: Sage OpenAPI, allowed-operations
 

@@ -17,11 +17,11 @@ from typing import cast
 
 import msgspec
 
+from intacct_sandbox import query
 from intacct_sandbox.domain.books import Books
 from intacct_sandbox.objects.catalogue import Json
 from intacct_sandbox.objects.reading import Reader
 from intacct_sandbox.objects.tables import Row
-from intacct_sandbox.query import execution as query
 
 from .document import Element
 

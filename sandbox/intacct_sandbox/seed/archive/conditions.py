@@ -13,7 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from intacct_sandbox.objects.catalogue import Json
-from intacct_sandbox.query.execution import Filter
+from intacct_sandbox.query.definition import Filter
 from intacct_sandbox.query.filters import Comparison, Value, by_days, read_value
 
 from .terms import Term, text

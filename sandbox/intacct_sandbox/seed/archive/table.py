@@ -18,7 +18,8 @@ from intacct_sandbox.errors import rejections
 from intacct_sandbox.objects.catalogue import Json, Kind, ObjectType
 from intacct_sandbox.objects.reading import Reader
 from intacct_sandbox.objects.tables import Found, Row, Sight, Table
-from intacct_sandbox.query.execution import Aggregate, Filter, Query, matching, shown
+from intacct_sandbox.query.definition import Aggregate, Filter, Query
+from intacct_sandbox.query.execution import matching, passing, shown
 from intacct_sandbox.query.filter_expression import Expression, every_filter
 from intacct_sandbox.query.filters import Comparison, by_days, comparable, read_value
 from intacct_sandbox.query.grouping import (
@@ -35,7 +36,7 @@ from intacct_sandbox.query.ordering import ordered
 
 from .conditions import condition, moment
 from .store import Archive
-from .terms import Joins, Term, Terms, joined, name, object_of, seen_through, text
+from .terms import Joins, TableOnDisk, Term, Terms, joined, name, object_of, seen_through, text
 
 _MOST_GROUPS = 200_000
 _MOST_RECENT = 1_000
@@ -46,14 +47,12 @@ _NOISES = 1 << 32
 _EVERYTHING = Sight(None, include_private=True, shuffle=None)
 
 
-class ArchivedTable(Table):
+class ArchivedTable(TableOnDisk):
     """The records of one object of a large company.
 
     What `Table` keeps is here what was written since the books were generated; `_gone` are the
     generated records that were changed or deleted since, which the archive goes on having.
     """
-
-    terms: Terms
 
     def __init__(
         self, type_: ObjectType, seed: int, archive: Archive, terms: Terms | None = None
@@ -276,7 +275,7 @@ class ArchivedTable(Table):
             expression=None,
             size=most,
         )
-        written = super().holding(filters, reader, len(self._rows))[1]
+        written = passing(filters, reader, self._rows.values())
         with self._looking(every, reader, _EVERYTHING) as look:
             there = self._archive.number(look.counting())
             rows = map(self._read, self._archive.texts(look.rows(every, null_first=False)))

@@ -12,6 +12,7 @@ from intacct_sandbox.objects.catalogue import Field, Json, Kind, ObjectType, Ref
 from intacct_sandbox.objects.reading import WEB_URL, Reader
 from intacct_sandbox.objects.tables import Row
 from intacct_sandbox.query.ordering import order_values
+from intacct_sandbox.query.source import SearchableTable
 
 from .store import Archive
 
@@ -102,6 +103,14 @@ class Joins:
         return " ".join((table, *joins))
 
 
+class TableOnDisk(SearchableTable):
+    """A table whose records are found by SQL."""
+
+    is_archived = True
+    terms: Terms
+    """How the fields of its records are written in SQL."""
+
+
 class Terms:
     """The terms of one object's fields, for one request after the other."""
 
@@ -141,7 +150,7 @@ class Terms:
             return self.stored(f"{ref.path}.{member}", "string", alias)
         if not key.varies:
             return Term("NULL", kind, "NULL", compares=False, constant=(None,))
-        if target.terms is not None:
+        if isinstance(target, TableOnDisk):
             if member == "id":
                 # A line goes with its document, so the document of an archived line is there.
                 return key

@@ -9,9 +9,8 @@ from datetime import date
 from functools import partial
 from random import Random
 
-from intacct_sandbox.company import DEMO, Company, Entity
+from intacct_sandbox.company import DEMO, Company, Entity, User
 from intacct_sandbox.control.clock import LAST_DAY
-from intacct_sandbox.domain.sessions import User
 from intacct_sandbox.objects.catalogue import load_catalogue
 from intacct_sandbox.objects.tables import Row, Tables
 from intacct_sandbox.seed.size import Size
