@@ -42,7 +42,7 @@ def open_company(
 
     `grant` is client_credentials or authorization_code; `users` maps entities to Sage users;
     `session_key` says where the key of the sessions is, unless INTACCT_TOKEN_KEY has it. Raises
-    TokenKeyWrong and TokenKeyMissing.
+    TokenKeyWrong, TokenKeyMissing and TokenKeyExposed.
     """
     key = token_key(key_folder(state.url), session_key, company)
     return Intacct(
@@ -60,9 +60,16 @@ def open_company(
     )
 
 
-def key_folder(state: sa.URL) -> Path:
-    """Where the key of the stored sessions is, if a file has it: beside the state store."""
-    return Path(state.database).parent if state.database else Path()
+def key_folder(state: sa.URL) -> Path | None:
+    """Return the folder of the state store, which is where a file has the key of the sessions.
+
+    None for a store that is not a file on this machine: a database server, or memory.
+    """
+    database = (state.database or "").removeprefix("file:")
+    in_memory = database in ("", ":memory:") or state.query.get("mode") == "memory"
+    if state.get_backend_name() != "sqlite" or in_memory:
+        return None
+    return Path(database).parent.absolute()
 
 
 def company_in(state: sa.Engine, settings: Settings, *, concurrency: int | None = None) -> Intacct:

@@ -81,6 +81,7 @@ COMMANDS: dict[str, Run | Server | Elsewhere] = {
     OURS + "sessions check E110": Run("usa works, in E110 and nowhere else"),
     OURS + "sessions revoke E110": Run("the session of usa is revoked"),
     OURS + "sessions key": Run("The key of the stored sessions is in a file", status=1),
+    OURS + "sessions key --new": Run("A new key for the sessions is in"),
     OURS + "init": Elsewhere("asks a person", "test_init.py, test_rehearsal.py"),
     OURS + "init --no-input --company acme --client-id 1a2b.app.sage.com --discover reporting"
     " --module general-ledger --start-date 2026-01-01 --force": Elsewhere(

@@ -157,8 +157,9 @@ def dev(host: str, port: int) -> None:
 def sql(statement: str, form: str | None, rows: int) -> None:
     """Ask the warehouse, in SQL.
 
-    Reads the copy for analysts, so no run waits for it. `-` reads the statement from standard
-    input. docs/questions.md has ten questions to begin with.
+    Reads the copy for analysts, so no run waits for it. Takes one statement, which only reads, and
+    opens no other file and no network. `-` reads the statement from standard input.
+    docs/questions.md has ten questions to begin with.
     """
     from intacct_dagster.cli.sql import read_statement, run_sql
 
@@ -343,16 +344,24 @@ def check(entities: tuple[str, ...]) -> None:
 
 
 @sessions.command("key")
+@click.option("--new", is_flag=True, help="Replace the key, in its file or in the keyring.")
 @_plainly
-def make_session_key() -> None:
+def make_session_key(new: bool) -> None:
     """Make the key of the stored sessions in the OS keyring, or take it there from token.key.
 
     For `auth: {session_key: keyring}` in intacct.yaml. A key that is there already stays, and
     nothing is removed.
-    """
-    from intacct_dagster.cli.sessions import make_key
 
-    make_key()
+    With --new a key that others may have read is replaced, wherever it is, and the sessions that it
+    encrypted are forgotten: the next run opens them again, or `authorize` does. Stop runs first: a
+    process keeps the key that it started with.
+    """
+    from intacct_dagster.cli.sessions import make_key, renew_key
+
+    if new:
+        renew_key()
+    else:
+        make_key()
 
 
 @sessions.command()

@@ -25,7 +25,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from intacct_dagster.client import AccessDenied, Intacct, IntacctError, Query, RequestRefused
-from intacct_dagster.company import company_of, prove
+from intacct_dagster.company import company_of, key_folder, prove
 from intacct_dagster.config import ConfigError, Settings, load_settings
 from intacct_dagster.extraction.schema import Catalogue
 from intacct_dagster.state import Allowance, StateError, open_state
@@ -92,7 +92,7 @@ class Patient:
 
     @cached_property
     def intacct(self) -> Intacct:
-        """The company. Raises TokenKeyWrong."""
+        """The company. Raises WarehouseError where its key is missing, wrong or exposed."""
         return self._open.enter_context(company_of(self.settings))
 
     @cached_property
@@ -212,9 +212,9 @@ def _state_store(patient: Patient) -> Iterator[Finding]:
     yield Finding(
         "state store", Verdict.OK, f"{len(stored)} stored sessions, readable with the key at hand"
     )
-    database = patient.state.url.database
-    if database and patient.state.url.get_backend_name() == "sqlite":
-        for name in (Path(database), Path(database).parent / "token.key"):
+    folder = key_folder(patient.state.url)
+    if folder is not None:
+        for name in (folder / Path(patient.state.url.database or "").name, folder / "token.key"):
             if name.is_file():
                 yield _mode("state store", name)
 

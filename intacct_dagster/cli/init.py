@@ -35,6 +35,7 @@ from intacct_dagster.client import (
     IntacctError,
     Query,
     RequestRefused,
+    address_flaw,
 )
 from intacct_dagster.config import CONFIG_FILE, DIMENSIONS, Auth, ConfigError, read_settings
 from intacct_dagster.state import keep_token_key
@@ -122,6 +123,8 @@ def init(answers: Answers, *, ask: bool, force: bool) -> None:
 
 
 def _fill_in(answers: Answers, ask: bool) -> None:
+    _safe("--redirect-uri", answers.redirect_uri or REDIRECT_URI)
+
     def given(value: str | None, question: str, flag: str, default: str | None = None) -> str:
         if value is None and ask:
             value = click.prompt(question, default=default)
@@ -132,6 +135,7 @@ def _fill_in(answers: Answers, ask: bool) -> None:
 
     answers.company = given(answers.company, "Company id", "--company")
     answers.base_url = given(answers.base_url, "API address", "--base-url", SAGE).rstrip("/")
+    _safe("--base-url", answers.base_url)
     for name, question, choices in (
         ("scope", "Scope of the app's registration", ("non-production", "production")),
         ("grant", "Grant", ("client_credentials", "authorization_code")),
@@ -160,6 +164,12 @@ def _fill_in(answers: Answers, ask: bool) -> None:
             answers.start = date.fromisoformat(told)
         except ValueError:
             raise ConfigError(f"'{told}' is not a day such as {first}.") from None
+
+
+def _safe(flag: str, address: str) -> None:
+    flaw = address_flaw(address)
+    if flaw is not None:
+        raise ConfigError(f"{flag}: {flaw}.")
 
 
 def _choose(answers: Answers, ask: bool) -> tuple[dict[str, str], list[str]]:

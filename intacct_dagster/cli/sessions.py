@@ -17,7 +17,13 @@ from intacct_dagster.cli.consent import asking
 from intacct_dagster.client import IntacctError, StoredSession
 from intacct_dagster.company import company_of, key_folder, prove
 from intacct_dagster.config import ConfigError, Settings, load_settings
-from intacct_dagster.state import keep_token_key
+from intacct_dagster.state import (
+    EncryptedTokenStore,
+    TokenKeyWrong,
+    keep_token_key,
+    new_token_key,
+    open_state,
+)
 
 
 def authorize(
@@ -87,6 +93,39 @@ def make_key() -> None:
 
 def _keep_key(settings: Settings) -> str:
     return keep_token_key(key_folder(sa.make_url(settings.state)), settings.company)
+
+
+def renew_key() -> None:
+    """Make a new key for the stored sessions, and forget those that it does not open.
+
+    Raises ConfigError and WarehouseError.
+    """
+    settings = load_settings()
+    place = settings.auth.session_key
+    engine = open_state(settings.state)
+    try:
+        key, done = new_token_key(key_folder(engine.url), place, settings.company)
+        click.echo(done)
+        store, forgotten = EncryptedTokenStore(engine, key), 0
+        for name in store.names():
+            # keys in the keyring are each of one company, and a store may have several
+            company = name.rpartition("@")[2].partition("|")[0]
+            if place == "keyring" and company != settings.company:
+                continue
+            try:
+                store.get(name)
+            except TokenKeyWrong:
+                store.delete(name)
+                forgotten += 1
+    finally:
+        engine.dispose()
+    again = "with `intacct-dagster authorize --all`"
+    if settings.auth.grant == "client_credentials":
+        again = "by the next run"
+    click.echo(
+        f"{forgotten} stored session{'' if forgotten == 1 else 's'} of the old key forgotten; "
+        f"opened again {again}."
+    )
 
 
 def show_sessions() -> bool:

@@ -29,15 +29,37 @@ Form = Literal["table", "csv", "json"]
 _AT_ONCE = 1000
 #: Nothing is cut where a file or another program reads.
 _ENDLESS = 10_000
+#: They leave a query the attached snapshot and nothing else; the last one keeps a statement from
+#: taking the others back. They follow ATTACH, which is itself external access.
+_LOCKED = (
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET allow_community_extensions = false",
+    "SET python_enable_replacements = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+# A comment between the words is not recognized, and the statement is refused: what follows has to
+# mean the same to DuckDB when it stands alone.
+_EXPLAIN = re.compile(
+    r"\s*EXPLAIN\b\s*(?:ANALYZE\s+)?(?:\([\w\s,]*\)\s*)?(?!ANALYZE\b)(?=[A-Z(])", re.IGNORECASE
+)
+# DuckDB 1.5 aborts the process where it may not write the log that one of these asks for. External
+# access is what keeps the log from being written; this only makes an error of it.
+_LOGGING = re.compile(r"\b(?:enable_logging|disable_logging|truncate_duckdb_logs)\b", re.IGNORECASE)
+_READING = "SELECT, WITH, FROM, VALUES, PIVOT, SHOW, DESCRIBE, SUMMARIZE or EXPLAIN"
 _NUMBER = re.compile(r"DECIMAL\(.*\)|U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DOUBLE|FLOAT")
 
 
 class QueryRefused(WarehouseError):
-    """DuckDB says that the statement cannot be done; the message is what it said."""
+    """The statement does something else than read the snapshot, or DuckDB cannot run it."""
 
 
 def run_sql(sql: str, *, form: Form, rows: int, out: TextIO, told: TextIO) -> None:
-    """Answers a query on `out`, and says on `told` of when the answer is.
+    """Answer a query on `out`, and say on `told` of when the answer is.
+
+    The query is one statement that reads the snapshot: files, the network, extensions and settings
+    are out of its reach.
 
     Of a table at most `rows` rows are shown (0: all); CSV and JSON have all of them. Amounts are
     exact: text in JSON. Raises QueryRefused, WarehouseUnreadable, WarehouseLocked.
@@ -47,15 +69,61 @@ def run_sql(sql: str, *, form: Form, rows: int, out: TextIO, told: TextIO) -> No
     settings = load_settings()
     file, about = _source(Warehouse(settings.warehouse))
     told_to = Console(file=told, stderr=True, highlight=False)
-    with file.connect(read_only=True) as connection:
-        try:
+    try:
+        with file.connect(read_only=True) as connection:
+            for setting in _LOCKED:
+                connection.execute(setting)
+            _refuse_unless_it_reads(connection, sql)
             cursor = connection.execute(sql)
             names = [str(column[0]) for column in cursor.description or ()]
             types = [str(column[1]) for column in cursor.description or ()]
             count = _WRITERS[form](names, types, _rows(cursor), rows, out)
-        except duckdb.Error as error:
-            raise QueryRefused(str(error).strip()) from None
+    except duckdb.Error as error:
+        raise QueryRefused(str(error).strip()) from None
     told_to.print(f"{count:,} row{'' if count == 1 else 's'} {about}", style="dim", soft_wrap=True)
+
+
+def _refuse_unless_it_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raise QueryRefused unless `sql` is one statement that reads.
+
+    An allow-list of DuckDB's own statement types, because words in the text can be hidden from a
+    search in it. EXPLAIN ANALYZE runs what it explains, so that has to read as well.
+    """
+    statements = connection.extract_statements(sql)
+    if not statements:
+        raise QueryRefused("There is no statement: say what to ask, in SQL.")
+    # DuckDB makes a PIVOT without a list of values into CREATE TYPE and SELECT, neither with a text
+    *before, last = statements
+    pivot = not last.query and all(
+        not each.query and each.type == duckdb.StatementType.CREATE for each in before
+    )
+    if before and not pivot:
+        raise QueryRefused(
+            "There is more than one statement here, or one that keeps what a PIVOT gives: "
+            "`intacct-dagster sql` runs one statement, which only reads.\nRun them one by one."
+        )
+    kind = _first_word(sql) if _first_word(sql) == "PRAGMA" else last.type.name
+    if kind == "EXPLAIN":
+        explained = _EXPLAIN.match(sql)
+        if explained is not None:
+            _refuse_unless_it_reads(connection, sql[explained.end() :])
+            return
+        kind = "EXPLAIN of a statement that does not read, or with a comment in front of it,"
+    if kind != "SELECT":
+        raise QueryRefused(
+            f"{kind} is not allowed here: `intacct-dagster sql` only reads.\n"
+            f"Use {_READING}; for anything else open a copy of the file in DuckDB."
+        )
+    logging = _LOGGING.search(sql)
+    if logging is not None:
+        raise QueryRefused(f"{logging[0]} changes settings: `intacct-dagster sql` only reads.")
+
+
+def _first_word(sql: str) -> str:
+    """Return the first word behind comments, in capitals: some PRAGMA have the type of a SELECT."""
+    (start, _), *_ = duckdb.tokenize(sql)
+    word = re.match(rb"\w*", sql.encode()[start:])
+    return word[0].decode().upper() if word else ""
 
 
 def _source(warehouse: Warehouse) -> tuple[Warehouse, str]:

@@ -3,10 +3,13 @@
 Knows neither Dagster nor DuckDB. What is not named here is private.
 """
 
+from intacct_dagster.client.address import (
+    address_flaw,
+    is_loopback,
+)
 from intacct_dagster.client.auth.authorize import (
     NotThisConsent,
     code_from,
-    is_loopback,
     listening,
 )
 from intacct_dagster.client.auth.oauth import (
@@ -40,6 +43,7 @@ from intacct_dagster.client.documents import (
 )
 from intacct_dagster.client.errors import (
     AccessDenied,
+    AddressRefused,
     AnswerNotUnderstood,
     AuthenticationRefused,
     ErrorDetail,
@@ -100,6 +104,7 @@ __all__ = [
     "MOSTLY_PRIVATE",
     "XML_ONLY",
     "AccessDenied",
+    "AddressRefused",
     "AnswerNotUnderstood",
     "AuthenticationRefused",
     "AuthorizationCode",
@@ -138,6 +143,7 @@ __all__ = [
     "Window",
     "WrongEntity",
     "XmlAccess",
+    "address_flaw",
     "code_from",
     "document_facts",
     "explain",

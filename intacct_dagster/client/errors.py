@@ -80,6 +80,10 @@ class OutcomeUnknown(IntacctError):
     """A write was sent and nobody knows what became of it. Never repeat it blindly."""
 
 
+class AddressRefused(IntacctError):
+    """Secrets may not be sent to an address. Nothing was sent."""
+
+
 class AuthenticationRefused(IntacctError):
     """Intacct does not accept who we say we are. Nothing was read or written."""
 

@@ -22,8 +22,10 @@ import httpx
 import stamina
 
 from intacct_dagster import __version__
+from intacct_dagster.client.address import address_flaw, is_loopback
 from intacct_dagster.client.errors import (
     About,
+    AddressRefused,
     IntacctError,
     NotReached,
     OutcomeUnknown,
@@ -84,7 +86,8 @@ class Transport:
     """HTTP to one Intacct API root, e.g. "https://api.intacct.com/ia/api/v1". Thread-safe.
 
     `transport` takes the place of the network, `pace` says how many requests are in flight and when
-    (default: six). Nothing that is sent is ever logged or kept.
+    (default: six). Nothing that is sent is ever logged or kept. Raises AddressRefused for a
+    `base_url` that is neither https nor on this machine.
     """
 
     def __init__(
@@ -93,14 +96,25 @@ class Transport:
         transport: httpx.BaseTransport | None = None,
         pace: Pace | None = None,
     ) -> None:
+        flaw = address_flaw(base_url)
+        if flaw is not None:
+            raise AddressRefused(
+                f"No session is opened: {flaw}.", remedy="Correct base_url, or xml.url."
+            )
         # Sage counts the requests of a company that overlap; who waits to retry is not one of them.
         self._pace = pace if pace is not None else Pace(6)
         self.base_url = base_url.rstrip("/")
         self.host = urlsplit(self.base_url).netloc
         trusted = httpx.create_ssl_context()
+        # A proxy would carry to another machine what is plain http because it stays on this one.
+        through_proxy = not is_loopback(self.base_url)
         reads = network(trusted) if transport is None else transport
-        self._reader = httpx.Client(transport=reads, verify=trusted, headers=_HEADERS)
-        self._writer = httpx.Client(transport=transport, verify=trusted, headers=_HEADERS)
+        self._reader = httpx.Client(
+            transport=reads, verify=trusted, headers=_HEADERS, trust_env=through_proxy
+        )
+        self._writer = httpx.Client(
+            transport=transport, verify=trusted, headers=_HEADERS, trust_env=through_proxy
+        )
 
     def close(self) -> None:
         """Closes the connections."""

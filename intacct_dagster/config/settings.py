@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from dotenv import dotenv_values
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -33,6 +34,8 @@ from intacct_dagster.client import (
     XML_ONLY,
     RequestRefused,
     XmlAccess,
+    address_flaw,
+    is_loopback,
     xml_access,
     xml_object,
 )
@@ -76,6 +79,17 @@ Owner = Annotated[str, StringConstraints(pattern=_OWNER)]
 ColumnType = Literal["text", "date", "decimal", "integer", "number", "boolean"]
 
 
+def _safe_address(address: str) -> str:
+    flaw = address_flaw(address)
+    if flaw is not None:
+        raise ValueError(flaw)
+    return address
+
+
+#: Where secrets are sent, or a person who has just consented: https, or this machine.
+Address = Annotated[str, AfterValidator(_safe_address)]
+
+
 class ConfigError(Exception):
     """The configuration cannot be used. Each line of the message is one thing to mend."""
 
@@ -95,8 +109,9 @@ class Auth(_Settings):
     """The application's, as registered with Sage."""
     client_secret: NonEmpty = Field(repr=False)
     """Its secret: the name of an environment variable, `${INTACCT_CLIENT_SECRET}`."""
-    redirect_uri: str = "http://127.0.0.1:8766/callback"
-    """Where Sage sends the browser after consent; registered with the application."""
+    redirect_uri: Address = "http://127.0.0.1:8766/callback"
+    """Where Sage sends the browser after consent; registered with the application. It is https, or
+    on this machine."""
     session_key: Literal["file", "keyring"] = "file"
     """Where the key of the stored sessions is, unless INTACCT_TOKEN_KEY has it: `token.key` beside
     the state store, or the OS keyring (`intacct-dagster sessions key` puts it there)."""
@@ -111,7 +126,7 @@ class Xml(_Settings):
     """That of your Web Services subscription."""
     sender_password: NonEmpty = Field(repr=False)
     """Its password: the name of an environment variable, `${INTACCT_SENDER_PASSWORD}`."""
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")] | None = None
+    url: Address | None = None
     """Where the gateway lies. Default: `/ia/xml/xmlgw.phtml` on the host of `base_url`."""
     utc_offset: Annotated[str, StringConstraints(pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")] = "+00:00"
     """That of the time zone in the preferences of the Sage users, in which the gateway writes
@@ -333,7 +348,8 @@ class Email(_Settings):
     port: int = Field(default=587, ge=1, le=65_535)
     """Its port."""
     starttls: bool = True
-    """Whether the connection is encrypted before anything is said."""
+    """Whether the connection is encrypted, and the server's certificate verified, before anything
+    is sent. `false` only for a relay that takes no `user` and `password`."""
     sender: NonEmpty
     """The address that the notices come from."""
     to: tuple[NonEmpty, ...] = Field(min_length=1)
@@ -349,6 +365,11 @@ class Email(_Settings):
             _is_variable(each)
         if (self.user is None) != (self.password is None):
             raise ValueError("`user` and `password` belong together")
+        if self.user is not None and not self.starttls:
+            raise ValueError(
+                "`user` and `password` are sent over verified TLS only: remove `starttls: false`, "
+                "or remove `user` and `password`"
+            )
         return self
 
 
@@ -522,8 +543,9 @@ class Settings(_Settings):
 
     company: NonEmpty
     """The company id."""
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
-    """`https://api.intacct.com/ia/api/v1` for a real company."""
+    base_url: Address
+    """`https://api.intacct.com/ia/api/v1` for a real company. Plain http is for the sandbox on this
+    machine: `localhost`, `127.0.0.0/8` or `[::1]`."""
     scope: Literal["production", "non-production"] = "non-production"
     """What the application is registered for with Sage."""
     auth: Auth
@@ -544,7 +566,7 @@ class Settings(_Settings):
     """The DuckDB file."""
     state: str = "data/state.db"
     """Sessions, encrypted, and the posting ledger: a SQLite file, or the URL of a PostgreSQL
-    database."""
+    database, which requires the key of the sessions in INTACCT_TOKEN_KEY or the keyring."""
     limits: Limits = Limits()
     """What the company's Sage plan allows."""
     reading: Reading = Reading()
@@ -730,8 +752,8 @@ class Settings(_Settings):
 
     @property
     def is_sandbox(self) -> bool:
-        """Whether the company is the embedded sandbox: an address on this machine."""
-        return bool(re.match(r"^http://(127\.0\.0\.1|localhost|\[::1\])[:/]", self.base_url))
+        """Whether the company is the embedded sandbox: plain http to this machine."""
+        return is_loopback(self.base_url)
 
 
 def load_settings(path: Path | None = None) -> Settings:

@@ -9,7 +9,7 @@ import dagster as dg
 import sqlalchemy as sa
 from pydantic import Field, PrivateAttr
 
-from intacct_dagster.client import Intacct, IntacctClient, xml_access
+from intacct_dagster.client import Intacct, IntacctClient, IntacctError, xml_access
 from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
 from intacct_dagster.state import Allowance, Approvals, StateError, open_state
@@ -128,9 +128,10 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
         engine = open_state(self.state)
         try:
             company = self._opened(engine, in_flight(context.instance, self.concurrency))
-        except StateError as error:
-            # The key of the sessions is missing, or is none. Dagster would show a failure to make a
-            # resource as a traceback: so it is told by the step that asks for the company.
+        except (IntacctError, StateError) as error:
+            # The key of the sessions is missing or wrong, or the address is not safe. Dagster would
+            # show a failure to make a resource as a traceback, so the step that asks for the
+            # company reports it.
             self._unopened = str(error)
             yield self
             engine.dispose()

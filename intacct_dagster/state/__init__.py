@@ -5,7 +5,9 @@ from intacct_dagster.state.approvals import (
     Approvals,
 )
 from intacct_dagster.state.encryption_key import (
+    TokenKeyWrong,
     keep_token_key,
+    new_token_key,
     token_key,
 )
 from intacct_dagster.state.errors import (
@@ -23,7 +25,9 @@ __all__ = [
     "Approvals",
     "EncryptedTokenStore",
     "StateError",
+    "TokenKeyWrong",
     "keep_token_key",
+    "new_token_key",
     "open_state",
     "token_key",
 ]

@@ -73,7 +73,8 @@ class EncryptedTokenStore:
             raise TokenKeyWrong(
                 f"The stored session of {name} was encrypted with another key. Restore "
                 f"{KEY_VARIABLE} (or the OS keyring's key, or token.key) as it was; nothing was "
-                "changed."
+                "changed. If that key is gone, `intacct-dagster sessions key --new` forgets the "
+                "sessions, which are then opened again."
             ) from None
 
     def put(self, name: str, value: bytes) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from intacct_dagster.client import (
     AccessDenied,
+    AddressRefused,
     AnswerNotUnderstood,
     ClientCredentials,
     Intacct,
@@ -185,9 +186,8 @@ def test_one_line_says_where_we_could_not_connect() -> None:
 
 
 def test_a_base_url_that_is_none_is_reported_as_such() -> None:
-    intacct = Intacct("demo", "localhost:8765", ClientCredentials("a", "b"), {"E110": "usa"})
-    with intacct, pytest.raises(NotReached, match="Check base_url"):
-        intacct.entity("E110").count(BILL)
+    with pytest.raises(AddressRefused, match="Correct base_url"):
+        Intacct("demo", "localhost:8765", ClientCredentials("a", "b"), {"E110": "usa"})
 
 
 def test_a_user_without_access_to_the_entity_is_told_where_to_give_it() -> None:

@@ -134,7 +134,11 @@ def test_all_errors_are_told_at_once_each_with_its_line() -> None:
         ("  - {id: E110, user: usa}", "  []", ":6: entities needs at least one"),
         ("accounts-receivable/invoice", "invoice", ":10: objects[0].name: 'invoice' is not an"),
         ("start_date", "end_date: 2025-12-31\nstart_date", "end_date 2025-12-31 is before"),
-        ("http://127.0.0.1:8765/ia/api/v1/", "api.intacct.com", ":2: base_url: string should"),
+        (
+            "http://127.0.0.1:8765/ia/api/v1/",
+            "api.intacct.com",
+            ":2: base_url: 'api.intacct.com' ",
+        ),
         ("client_id: app", "client_id: ''", ":4: auth.client_id: string should have at least"),
         ("client_id: app", "client_id: app\n  grant: password", ":5: auth.grant: input should be"),
     ],

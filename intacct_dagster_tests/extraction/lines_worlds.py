@@ -211,7 +211,7 @@ def extract_lines(
             world.faulty = False
         with Intacct(
             "demo",
-            "http://world.test/ia/api/v1",
+            "https://world.test/ia/api/v1",
             ClientCredentials("id", "secret"),
             {ENTITY: "usa"},
             transport=world,

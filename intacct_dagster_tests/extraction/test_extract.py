@@ -151,7 +151,7 @@ class Desk:
         grant = ClientCredentials("id", "secret")
         self._intacct = Intacct(
             "demo",
-            "http://company.test/ia/api/v1",
+            "https://company.test/ia/api/v1",
             grant,
             {"E110": "usa"},
             transport=self.company,

@@ -67,7 +67,7 @@ class Desk:
         self.wire = Through(self.caller)
         grant = ClientCredentials("sandbox.app.sage.com", "sandbox-secret")
         self.intacct = Intacct(
-            "demo", "http://sandbox/ia/api/v1", grant, {"E110": "usa"}, transport=self.wire
+            "demo", "https://sandbox/ia/api/v1", grant, {"E110": "usa"}, transport=self.wire
         )
 
     @property

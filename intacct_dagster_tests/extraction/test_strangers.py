@@ -58,7 +58,7 @@ def as_stranger(at: Desk, scope: str, user: str = "top") -> None:
     """From now on sessions are of `scope`: "" is the top level, "|E120" another entity."""
     at.intacct = Intacct(
         "demo",
-        "http://sandbox/ia/api/v1",
+        "https://sandbox/ia/api/v1",
         ClientCredentials("sandbox.app.sage.com", "sandbox-secret"),
         {"E110": user},
         transport=Strange(at.wire, scope),

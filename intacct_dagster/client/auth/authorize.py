@@ -6,6 +6,7 @@ What comes back holds an authorization code: it is in no message and in no log.
 from __future__ import annotations
 
 import hmac
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from html import escape
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from intacct_dagster.client.address import is_loopback
 from intacct_dagster.client.auth.oauth import Consent
-from intacct_dagster.client.errors import AuthenticationRefused, NotReached
+from intacct_dagster.client.errors import AddressRefused, AuthenticationRefused, NotReached
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <body style="font: 16px/1.5 system-ui, sans-serif; max-width: 30rem; margin: 4rem auto">
@@ -50,12 +52,6 @@ def code_from(url: str, consent: Consent) -> str:
     return given.get("code", "")
 
 
-def is_loopback(redirect_uri: str) -> bool:
-    """Whether the browser comes back to this machine, so that it can be listened for."""
-    parts = urlsplit(redirect_uri)
-    return parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
-
-
 @contextmanager
 def listening(redirect_uri: str) -> Iterator[Callable[[Consent, float], str]]:
     """Listens at a loopback `redirect_uri`, and yields what waits for a consent's code.
@@ -65,9 +61,14 @@ def listening(redirect_uri: str) -> Iterator[Callable[[Consent, float], str]]:
     is answered and not counted. Raises NotReached if the port is taken.
     """
     parts = urlsplit(redirect_uri)
-    port = parts.port or 80
+    host = parts.hostname or ""
+    if not is_loopback(redirect_uri):
+        raise AddressRefused(
+            f"Nothing listens for the browser at {host}, which is not this machine alone.",
+            remedy="Say --paste and paste the address by hand.",
+        )
     try:
-        server = _Listener(port)
+        server = _Listener("127.0.0.1" if host == "localhost" else host, parts.port or 80)
     except OSError as error:
         raise NotReached(
             f"Nothing can listen at {redirect_uri}, where the browser is sent back to: "
@@ -82,8 +83,9 @@ def listening(redirect_uri: str) -> Iterator[Callable[[Consent, float], str]]:
 
 
 class _Listener(HTTPServer):
-    def __init__(self, port: int) -> None:
-        super().__init__(("127.0.0.1", port), _Callback)
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Callback)
         self.path = "/"
         self._expect(None)
 

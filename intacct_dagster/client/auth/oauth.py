@@ -12,6 +12,9 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+from intacct_dagster.client.address import address_flaw
+from intacct_dagster.client.errors import AddressRefused
+
 
 @dataclass(frozen=True)
 class ClientCredentials:
@@ -47,10 +50,15 @@ class Consent:
 
 
 def ask_consent(base_url: str, grant: AuthorizationCode) -> Consent:
-    """The page to open in a browser. `offline_access` is what brings a refresh token.
+    """Return the page to open in a browser. `offline_access` is what brings a refresh token.
 
     Sage supports PKCE with this grant (developer portal, OAuth 2.0); its parameters are RFC 7636's.
+    Raises AddressRefused where the page, or the address that gets the code, is not safe.
     """
+    for address, name in ((base_url, "base_url"), (grant.redirect_uri, "redirect_uri")):
+        flaw = address_flaw(address)
+        if flaw is not None:
+            raise AddressRefused(f"No consent is asked: {flaw}.", remedy=f"Correct {name}.")
     state, verifier = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
     challenge = urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     parameters = {

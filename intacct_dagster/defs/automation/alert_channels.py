@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import smtplib
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -106,6 +107,8 @@ class Notifier:
             raise NotSent(f"{way}: the address in {variable} answered {answer.status_code}")
 
     def _mail(self, mail: Email, notice: Notice) -> None:
+        if mail.user is not None and not mail.starttls:  # refused in settings; not in model_copy
+            raise NotSent(f"e-mail: {mail.host}:{mail.port} gets no password without `starttls`")
         message = EmailMessage()
         message["From"], message["To"] = mail.sender, ", ".join(mail.to)
         message["Subject"] = " ".join(notice.title.splitlines())
@@ -113,12 +116,19 @@ class Notifier:
         try:
             with self._smtp(mail.host, mail.port, timeout=_SECONDS) as server:
                 if mail.starttls:
-                    server.starttls()
+                    # smtplib's own default verifies neither the certificate nor the name
+                    server.starttls(context=ssl.create_default_context())
                 if mail.user is not None and mail.password is not None:
                     server.login(
                         self._secret("e-mail", mail.user), self._secret("e-mail", mail.password)
                     )
                 server.send_message(message)
+        except ssl.SSLCertVerificationError as error:
+            raise NotSent(
+                f"e-mail: the certificate of {mail.host}:{mail.port} is not trusted "
+                f"({error.verify_message}), so nothing was sent. If it is signed by a CA of your "
+                "own, name its file in SSL_CERT_FILE"
+            ) from None
         except (OSError, smtplib.SMTPException) as error:
             raise NotSent(f"e-mail: {mail.host}:{mail.port} {_why(error)}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import smtplib
+import ssl
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -183,7 +184,9 @@ class Smtp:
     def __exit__(self, *_: object) -> None:
         self.said.append("quit")
 
-    def starttls(self) -> None:
+    def starttls(self, context: ssl.SSLContext) -> None:
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert context.check_hostname
         self.said.append("starttls")
 
     def login(self, user: str, password: str) -> None:
