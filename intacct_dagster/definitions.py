@@ -5,7 +5,7 @@ import os
 import dagster as dg
 
 from intacct_dagster.config import load_settings
-from intacct_dagster.defs import build_definitions
+from intacct_dagster.defs import bind, build_definitions
 from intacct_dagster.executor import one_process
 
 # A run of a backfill has an event for each of its partitions. Dagster writes them to its history
@@ -19,6 +19,11 @@ def defs() -> dg.Definitions:
     """Everything that the settings describe. Raises ConfigError for unusable settings."""
     return dg.Definitions.merge(
         build_definitions(load_settings()),
-        # One process a run: steps are short, and each process would pay seconds of imports.
-        dg.Definitions(executor=one_process),
+        dg.Definitions(
+            # One process a run: steps are short, and each process would pay seconds of imports.
+            executor=one_process,
+            # What Dagster hands values from step to step with, with the folder it always has: the
+            # one that it provides by itself takes another folder from a launch.
+            resources={"io_manager": bind(dg.FilesystemIOManager())},
+        ),
     )

@@ -117,6 +117,44 @@ def test_an_asset_of_the_project_reads_what_the_company_loaded(project: Path) ->
     assert re.search(r"\| E110 +\| +[1-9][0-9.]+ \|", done.stdout), done.stdout
 
 
+_LAUNCHED = """
+import importlib, sys
+import dagster as dg
+module, key, resource = sys.argv[1:]
+job = importlib.import_module(module).defs().resolve_implicit_global_asset_job_def()
+with dg.DagsterInstance.ephemeral() as instance:
+    try:
+        job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey.from_user_string(key)],
+            partition_key=PARTITION if "/" in key else None,
+            run_config={"resources": {resource: {"config": {"url": "https://elsewhere.example"}}}},
+        )
+    except dg.DagsterInvalidConfigError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "key", "resource"),
+    [
+        ("acme.definitions", "raw/accounts_receivable_invoice", "intacct"),
+        ("acme.definitions", "raw/accounts_receivable_invoice", "warehouse"),
+        ("acme.definitions", "revenue", "warehouse"),
+        ("acme.by_hand", "raw/accounts_receivable_invoice", "intacct"),
+        ("acme.by_hand_bound", "balances", "bank"),
+        ("acme.by_hand_bound", "balances", "io_manager"),
+    ],
+)
+def test_a_launch_changes_no_bound_resource(
+    project: Path, module: str, key: str, resource: str
+) -> None:
+    code = _LAUNCHED.replace("PARTITION", repr(f"{LAST_DAY}|E110"))
+    done = _in(project, "-W", "ignore", "-c", code, module, key, resource)
+    assert done.returncode == 0, done.stderr
+    assert f'unexpected config entry "url" at path root:resources:{resource}' in done.stdout
+
+
 def test_a_company_without_settings_is_told_where_they_should_be(tmp_path: Path) -> None:
     missing = tmp_path / "gone.yaml"
     with pytest.raises(ConfigError, match=re.escape(f"{missing}: there is no such file")):

@@ -410,7 +410,8 @@ def test_the_ten_minutes_with_client_credentials(
             assert ui.status(run) == "SUCCESS"
         rehearsal.shown = ui.everything()
     assert "accounts_receivable_invoice" in rehearsal.shown["assets"]
-    assert "INTACCT_CLIENT_SECRET" in rehearsal.shown["resources"]
+    assert "OAuth sessions with one Intacct company" in rehearsal.shown["resources"]
+    assert "INTACCT_CLIENT_SECRET" not in rehearsal.shown["resources"], "nor any other setting"
     rehearsal.assert_no_secret_got_out()
 
 

@@ -47,6 +47,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
     Imported only once something failed, so that `--help` does not wait for Dagster and DuckDB.
     """
+    from intacct_dagster.cli.ui_guard import UIError
     from intacct_dagster.client import IntacctError
     from intacct_dagster.config import ConfigError
     from intacct_dagster.state import StateError
@@ -55,7 +56,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
     # The sandbox is an optional package: only where it was imported can it have failed.
     sandbox_package = sys.modules.get("intacct_sandbox")
     sandbox = () if sandbox_package is None else (sandbox_package.SandboxError,)
-    return (ConfigError, IntacctError, StateError, WarehouseError, *sandbox)
+    return (ConfigError, IntacctError, StateError, UIError, WarehouseError, *sandbox)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -130,16 +131,25 @@ def demo(days: int, json_file: Path | None) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the UI.")
-@click.option("--port", default=3000, show_default=True, help="Port of the UI.")
+@click.option("--port", default=3000, show_default=True, help="Port of the UI; 0 takes a free one.")
+@click.option(
+    "--allow-host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    help="Another name that the UI is reached by; may be repeated.",
+)
 @_plainly
-def dev(host: str, port: int) -> None:
+def dev(host: str, port: int, hosts: tuple[str, ...]) -> None:
     """Open the Dagster UI, and serve the sandbox beside it if that is the company.
 
-    Stops both at Ctrl-C.
+    Requests of pages from elsewhere are refused: the UI answers only to its own names (those of
+    this machine, --host, --allow-host and `dagster_url`), its own origin, and JSON. Stops both at
+    Ctrl-C.
     """
     from intacct_dagster.cli.demo import run_dev
 
-    sys.exit(run_dev(host=host, port=port))
+    sys.exit(run_dev(host=host, port=port, hosts=hosts))
 
 
 @main.command()

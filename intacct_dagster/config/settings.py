@@ -591,7 +591,7 @@ class Settings(_Settings):
     notifications: tuple[Notification, ...] = ()
     """Whom to tell of failed runs and checks, and how."""
     dagster_url: str | None = None
-    """Where the Dagster UI is, for links in notices."""
+    """Where the Dagster UI is, for links in notices. `intacct-dagster dev` answers to its name."""
     #: the directory that relative paths are relative to: where the file lies
     directory: SkipJsonSchema[Path] = Path()
 

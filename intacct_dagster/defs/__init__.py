@@ -6,6 +6,7 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.automation.assemble import launched_by_themselves
+from intacct_dagster.defs.binding import bind
 from intacct_dagster.defs.checks.api_quota import allowance_check
 from intacct_dagster.defs.checks.closing import closing_check
 from intacct_dagster.defs.checks.data_quality import company_checks, raw_checks
@@ -32,6 +33,7 @@ __all__ = [
     "IntacctResource",
     "WarehouseResource",
     "analyst_keys",
+    "bind",
     "build_definitions",
     "crosswalk_key",
     "current_key",

@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr
 from intacct_dagster.client import Intacct, IntacctClient, IntacctError, xml_access
 from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
+from intacct_dagster.defs.binding import bind
 from intacct_dagster.state import Allowance, Approvals, StateError, open_state
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.warehouse import (
@@ -104,8 +105,10 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
     """OAuth sessions with one Intacct company, one for each entity.
 
     Sessions are kept encrypted in the state store, so that processes share them and only one
-    renews. Give `client_secret` as `dg.EnvVar`: Dagster's UI shows plain values. Objects that only
-    the XML API has need its sender, one, in `xml`.
+    renews. Objects that only the XML API has need its sender, one, in `xml`.
+
+    Give `client_secret` as `dg.EnvVar`, and pass the resource through `bind`: otherwise Dagster's
+    UI shows its settings, and a launch can change them.
     """
 
     company: str
@@ -249,31 +252,31 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         return Ledger(self._engine, company)
 
 
-def build_resources(settings: Settings) -> dict[str, object]:
-    """The resources that the settings describe, under the names that the assets ask for."""
-    return {
-        "intacct": IntacctResource(
-            company=settings.company,
-            base_url=settings.base_url,
-            grant=settings.auth.grant,
-            client_id=settings.auth.client_id,
-            client_secret=_shown(
-                settings, settings.auth.secret_variable, settings.auth.client_secret
-            ),
-            redirect_uri=settings.auth.redirect_uri,
-            session_key=settings.auth.session_key,
-            users=[EntityUser(entity=each.id, user=each.user) for each in settings.entities],
-            state=settings.state,
-            concurrency=settings.limits.concurrency,
-            xml=_xml_senders(settings),
-        ),
-        "warehouse": WarehouseResource(
-            path=str(settings.warehouse),
-            state=settings.state,
-            lock_timeout=settings.limits.lock_timeout,
-            reader_seconds=settings.reader.seconds_between if settings.reader.enabled else None,
-        ),
-    }
+def build_resources(settings: Settings) -> dict[str, dg.ResourceDefinition]:
+    """Return the resources that the settings describe, under the names that the assets ask for.
+
+    They are bound: no launch changes an address, a secret or a path.
+    """
+    intacct = IntacctResource(
+        company=settings.company,
+        base_url=settings.base_url,
+        grant=settings.auth.grant,
+        client_id=settings.auth.client_id,
+        client_secret=_secret(settings, settings.auth.secret_variable, settings.auth.client_secret),
+        redirect_uri=settings.auth.redirect_uri,
+        session_key=settings.auth.session_key,
+        users=[EntityUser(entity=each.id, user=each.user) for each in settings.entities],
+        state=settings.state,
+        concurrency=settings.limits.concurrency,
+        xml=_xml_senders(settings),
+    )
+    warehouse = WarehouseResource(
+        path=str(settings.warehouse),
+        state=settings.state,
+        lock_timeout=settings.limits.lock_timeout,
+        reader_seconds=settings.reader.seconds_between if settings.reader.enabled else None,
+    )
+    return {"intacct": bind(intacct), "warehouse": bind(warehouse)}
 
 
 def _xml_senders(settings: Settings) -> list[XmlSender]:
@@ -283,18 +286,18 @@ def _xml_senders(settings: Settings) -> list[XmlSender]:
     return [
         XmlSender(
             sender_id=given.sender_id,
-            password=_shown(settings, given.secret_variable, given.sender_password),
+            password=_secret(settings, given.secret_variable, given.sender_password),
             url=given.url or "",
             utc_offset=given.utc_offset,
         )
     ]
 
 
-def _shown(settings: Settings, variable: str | None, secret: str) -> str:
-    """A secret as a resource is given it.
+def _secret(settings: Settings, variable: str | None, secret: str) -> str:
+    """Return a secret as a resource is given it: the variable, which is read when it is used.
 
-    Dagster's UI shows plain values, and a variable's name in place of its value. What the sandbox's
-    own file has as a default is printed in the documentation; any other secret is never shown.
+    Only what the sandbox's own file has as a default is given as a value; the documentation prints
+    it as well.
     """
     if settings.is_sandbox and not os.environ.get(variable or ""):
         return secret
