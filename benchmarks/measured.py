@@ -19,6 +19,7 @@ from page_server import COLUMNS, ENTITY, START
 from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.extraction.extract import Extractor
+from intacct_dagster.locks import FileLocks
 from intacct_dagster.warehouse import Warehouse, column_type
 
 _NOW = datetime(2028, 1, 1, tzinfo=UTC)
@@ -62,7 +63,10 @@ def extract(port: int, rows: int, objects: int, folder: Path) -> str:
     days = [START.date() + timedelta(n) for n in range(rows // 86_400 + 1)]
     names = [ObjectSettings(name=f"bench/object-{n}") for n in range(objects)]
     grant = ClientCredentials("id", "secret")
-    with Intacct("bench", f"http://127.0.0.1:{port}/ia/api/v1", grant, {ENTITY: "u"}) as intacct:
+    # as in production: each request takes a slot that processes share
+    slots = FileLocks(folder / "locks").slots("requests", 6)
+    address = f"http://127.0.0.1:{port}/ia/api/v1"
+    with Intacct("bench", address, grant, {ENTITY: "u"}, slots=slots) as intacct:
         extractor = Extractor(
             intacct,
             Warehouse(folder / "warehouse.duckdb"),

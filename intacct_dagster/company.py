@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -22,6 +23,7 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.config import Settings
 from intacct_dagster.state import EncryptedTokenStore, open_state, token_key
+from intacct_dagster.state.locks import state_locks
 
 
 def open_company(
@@ -36,12 +38,15 @@ def open_company(
     redirect_uri: str = "",
     session_key: Literal["file", "keyring"] = "file",
     concurrency: int = 6,
+    here: int | None = None,
     xml: XmlAccess | None = None,
 ) -> Intacct:
     """The company whose sessions are kept, encrypted, in the state store. Close it after use.
 
     `grant` is client_credentials or authorization_code; `users` maps entities to Sage users;
-    `session_key` says where the key of the sessions is, unless INTACCT_TOKEN_KEY has it. Raises
+    `session_key` says where the key of the sessions is, unless INTACCT_TOKEN_KEY has it.
+    `concurrency` is how many requests may be in flight over all processes that share the state
+    store; `here` is how many of them this one may have at most, where it is to have fewer. Raises
     TokenKeyWrong, TokenKeyMissing and TokenKeyExposed.
     """
     key = token_key(key_folder(state.url), session_key, company)
@@ -55,8 +60,11 @@ def open_company(
         ),
         users,
         tokens=EncryptedTokenStore(state, key),
-        concurrency=concurrency,
+        concurrency=concurrency if here is None else here,
         xml=xml,
+        slots=state_locks(state).slots(
+            f"requests to {company} at {urlsplit(base_url).netloc}", concurrency
+        ),
     )
 
 
@@ -72,9 +80,12 @@ def key_folder(state: sa.URL) -> Path | None:
     return Path(database).parent.absolute()
 
 
-def company_in(state: sa.Engine, settings: Settings, *, concurrency: int | None = None) -> Intacct:
-    """The company as the settings have it, with its sessions in the state store. Close it after
-    use. `concurrency` is how many requests are in flight, where not as many as the settings say."""
+def company_in(state: sa.Engine, settings: Settings, *, here: int | None = None) -> Intacct:
+    """Return the company as the settings have it, with its sessions in the state store.
+
+    Close it after use. `here` is how many requests this process may have in flight, where it is to
+    have fewer than the settings allow all of them together.
+    """
     auth = settings.auth
     return open_company(
         state,
@@ -86,7 +97,8 @@ def company_in(state: sa.Engine, settings: Settings, *, concurrency: int | None 
         client_secret=auth.client_secret,
         redirect_uri=auth.redirect_uri,
         session_key=auth.session_key,
-        concurrency=settings.limits.concurrency if concurrency is None else concurrency,
+        concurrency=settings.limits.concurrency,
+        here=here,
         xml=settings.xml_access,
     )
 

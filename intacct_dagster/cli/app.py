@@ -50,13 +50,14 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from intacct_dagster.cli.ui_guard import UIError
     from intacct_dagster.client import IntacctError
     from intacct_dagster.config import ConfigError
+    from intacct_dagster.locks import LockError
     from intacct_dagster.state import StateError
     from intacct_dagster.warehouse import WarehouseError
 
     # The sandbox is an optional package: only where it was imported can it have failed.
     sandbox_package = sys.modules.get("intacct_sandbox")
     sandbox = () if sandbox_package is None else (sandbox_package.SandboxError,)
-    return (ConfigError, IntacctError, StateError, UIError, WarehouseError, *sandbox)
+    return (ConfigError, IntacctError, LockError, StateError, UIError, WarehouseError, *sandbox)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

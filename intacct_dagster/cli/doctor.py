@@ -28,6 +28,7 @@ from intacct_dagster.client import AccessDenied, Intacct, IntacctError, Query, R
 from intacct_dagster.company import company_of, key_folder, prove
 from intacct_dagster.config import ConfigError, Settings, load_settings
 from intacct_dagster.extraction.schema import Catalogue
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import Allowance, StateError, open_state
 from intacct_dagster.warehouse import Warehouse, WarehouseError, WarehouseLocked
 
@@ -154,7 +155,7 @@ def _found(check: Check, patient: Patient) -> list[Finding]:
     found: list[Finding] = []
     try:
         found.extend(check.look(patient))
-    except (ConfigError, IntacctError, StateError, WarehouseError) as error:
+    except (ConfigError, IntacctError, LockError, StateError, WarehouseError) as error:
         found.append(_wrong(check.name, error))
     return found
 

@@ -37,9 +37,9 @@ from intacct_dagster.client.errors import (
 )
 from intacct_dagster.client.model import ObjectModel, object_names, read_model
 from intacct_dagster.client.pagination import CHANGED, Told, WalkResult, Window, discard, walk
-from intacct_dagster.client.priority_executor import Lanes
+from intacct_dagster.client.priority_executor import PriorityExecutor
 from intacct_dagster.client.query import LARGEST_PAGE, Filter, Query, QueryPage, Scalar, read_page
-from intacct_dagster.client.rate_limit import Pace
+from intacct_dagster.client.rate_limit import RateLimiter, SharedSlots
 from intacct_dagster.client.responses import read_records, read_result
 from intacct_dagster.client.transport import Answer, Kind, Transport
 from intacct_dagster.client.usage import Meter, Usage
@@ -85,7 +85,8 @@ class Intacct:
 
     `base_url` is the API root ("https://api.intacct.com/ia/api/v1"), `users` maps entity ids to the
     Sage users whose sessions read and write them. `tokens` keeps sessions (default: in memory),
-    `concurrency` is how many requests may be in flight at once, over all clients and threads.
+    `concurrency` is how many requests may be in flight at once, over all clients and threads;
+    `slots` are those that all processes share, and are closed with this.
     `transport` takes the place of the network and `now` that of the clock (aware UTC); `watch` is
     told of each step of a renewal. Objects that only the XML API has need `xml`.
     """
@@ -102,17 +103,19 @@ class Intacct:
         concurrency: int = 6,
         watch: RefreshWatch = unwatched,
         xml: XmlAccess | None = None,
+        slots: SharedSlots | None = None,
     ) -> None:
         self.company = company
         self._grant = grant
         self._users = dict(users)
         self._tokens = tokens if tokens is not None else MemoryTokenStore()
-        pace = Pace(concurrency)
-        self._transport = Transport(base_url, transport, pace)
+        self._slots = slots
+        limiter = RateLimiter(concurrency, shared=slots)
+        self._transport = Transport(base_url, transport, limiter)
         self._xml = xml
-        self._xml_transport = Transport(xml.url, transport, pace) if xml is not None else None
+        self._xml_transport = Transport(xml.url, transport, limiter) if xml is not None else None
         self._xml_sessions: dict[tuple[str, str | None], XmlSession] = {}
-        self._lanes = Lanes(concurrency)
+        self._executor = PriorityExecutor(concurrency)
         self._now = now
         self._watch = watch
         self._meter = Meter()
@@ -132,10 +135,12 @@ class Intacct:
 
     def close(self) -> None:
         """Closes the connections. Sessions stay valid in their store."""
-        self._lanes.close()
+        self._executor.close()
         self._transport.close()
         if self._xml_transport is not None:
             self._xml_transport.close()
+        if self._slots is not None:
+            self._slots.close()
 
     @property
     def limits_told(self) -> Mapping[str, str]:
@@ -268,7 +273,7 @@ class Intacct:
 
     def _client(self, user: str, entity: str | None) -> IntacctClient:
         session = self._session(user, entity)
-        client = IntacctClient(session, self._transport, self._meter, self._lanes)
+        client = IntacctClient(session, self._transport, self._meter, self._executor)
         if self._xml is not None and self._xml_transport is not None:
             with self._sessions_lock:
                 opened = self._xml_sessions.setdefault((user, entity), XmlSession(self._now))
@@ -308,11 +313,13 @@ class IntacctClient:
     RequestRefused, ServerFailed, AnswerNotUnderstood.
     """
 
-    def __init__(self, session: Session, transport: Transport, total: Meter, lanes: Lanes) -> None:
+    def __init__(
+        self, session: Session, transport: Transport, total: Meter, executor: PriorityExecutor
+    ) -> None:
         self._session = session
         self._transport = transport
         self._meter = Meter(total)
-        self._lanes = lanes
+        self._executor = executor
         self._asked = itertools.count(random.randrange(_SPREAD))  # noqa: S311
         self._largest_page = LARGEST_PAGE
         self._gateway: XmlGateway | None = None
@@ -421,10 +428,10 @@ class IntacctClient:
         Raises WalkIncomplete and WrongEntity besides, also where no row tells but the session is
         not in the entity; then nothing is left in it.
         """
-        rank = self._lanes.rank()
+        rank = self._executor.rank()
 
         def submit(query: Query) -> Future[QueryPage]:
-            return self._lanes.submit(rank, functools.partial(self.ask, query))
+            return self._executor.submit(rank, functools.partial(self.ask, query))
 
         result = walk(
             lambda query: submit(query).result(),
@@ -439,8 +446,8 @@ class IntacctClient:
             filters=filters,
             submit=submit,
             # twice what can be in flight: pages that come together are looked at one by one, and
-            # no lane is idle meanwhile
-            ahead=2 * self._lanes.number if self._lanes.number > 1 else 0,
+            # no thread is idle meanwhile
+            ahead=2 * self._executor.number if self._executor.number > 1 else 0,
             told=told,
         )
         self._meter.add(Usage(rows=result.proof.distinct_keys))
@@ -540,13 +547,13 @@ class IntacctClient:
         """
         if self._session.proven:
             return
-        rank = self._lanes.rank()
+        rank = self._executor.rank()
 
         def asked(number: Query) -> Future[int]:
-            return self._lanes.submit(rank, lambda: self.ask(number).total_count)
+            return self._executor.submit(rank, lambda: self.ask(number).total_count)
 
         def owner_of(other: str) -> Future[str | None]:
-            return self._lanes.submit(rank, functools.partial(self._owner_of_any, other))
+            return self._executor.submit(rank, functools.partial(self._owner_of_any, other))
 
         first = not self._session.asked_whose
         private: tuple[Filter, ...] = ({"$ne": {"entity.id": None}},) if fenced else ()

@@ -76,6 +76,10 @@ class NotReached(IntacctError):
     """The request certainly never arrived: no connection, or no session to send it with."""
 
 
+class NoRequestSlot(NotReached):
+    """No other request ended in time for this one to be sent. Waiting longer is no use."""
+
+
 class OutcomeUnknown(IntacctError):
     """A write was sent and nobody knows what became of it. Never repeat it blindly."""
 

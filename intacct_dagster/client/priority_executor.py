@@ -1,4 +1,4 @@
-"""Threads that ask, as many as requests may be in flight; who began first goes first."""
+"""Threads that send requests, as many as may be in flight; what began first goes first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-class Lanes:
+class PriorityExecutor:
     """Calls in `number` threads, those of the lowest rank first; within a rank, in order.
 
     Objects that are read side by side would otherwise all be through at the same time, and be
@@ -39,7 +39,7 @@ class Lanes:
         future: Future[_T] = Future()
         with self._changed:
             if self._closed:
-                raise RuntimeError("the lanes are closed")
+                raise RuntimeError("the executor is closed")
             heapq.heappush(self._waiting, (rank, next(self._order), future, call))
             if len(self._waiting) > self._idle and len(self._threads) < self.number:
                 thread = threading.Thread(target=self._run, name="intacct", daemon=True)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import stamina
 
@@ -36,19 +36,50 @@ def _sleep(seconds: float) -> None:
         time.sleep(seconds)
 
 
+# How often a request gives its shared slot back because Intacct asked for a pause while it waited.
+_PAUSES = 3
+
+
+class SharedSlots(Protocol):
+    """The requests in flight that all processes may have together."""
+
+    def slot(self, wait_seconds: float | None = None) -> AbstractContextManager[None]:
+        """Hold one of them for the length of a block; wait, with a bound, until one is free.
+
+        `wait_seconds` is that bound; None leaves it to the slots. Whatever it raises on entry
+        means that the request was not sent.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close what it keeps open."""
+        ...
+
+
+class SlotUnavailable(Exception):
+    """No shared slot could be had. Nothing was sent; the message says why, and what to do."""
+
+
 @dataclass(frozen=True)
-class Turn:
-    """A place in flight: when it began, on the pace's clock, and the seconds it was held back."""
+class RequestSlot:
+    """A place in flight: when its request began, on the limiter's clock, and the seconds waited."""
 
     began: float
     waited: float
 
 
-class Pace:
+class RateLimiter:
     """Lets at most `in_flight` requests out at once, and fewer when Intacct says so. Thread-safe.
 
-    A 429 halves how many are allowed; many good answers in a row allow one more again. `clock` and
-    `sleep` are seconds of a monotonic clock and the pause.
+    A 429 halves how many are allowed; many good answers in a row allow one more again.
+
+    Args:
+        in_flight: The most requests of this process at once.
+        clock: Seconds of a monotonic clock.
+        sleep: The pause.
+        shared: Slots that all processes of the company share; without them, only the requests of
+            this process are counted. One is held while a request is under way and at no other
+            time: not during a pause, and not while a thread waits for its place in this process.
     """
 
     def __init__(
@@ -56,6 +87,7 @@ class Pace:
         in_flight: int,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = _sleep,
+        shared: SharedSlots | None = None,
     ) -> None:
         self._most = in_flight
         self._allowed = in_flight
@@ -63,10 +95,12 @@ class Pace:
         self._fine = 0
         self._shrunk_at = float("-inf")
         self._not_before = float("-inf")
+        self._paused_until = float("-inf")
         self._gap = 0.0
         self._gap_until = float("inf")
         self._clock = clock
         self._sleep = sleep
+        self._shared = shared
         self._changed = threading.Condition()
         #: what the last answers said of limits, by header
         self.told: dict[str, str] = {}
@@ -77,8 +111,41 @@ class Pace:
         return self._allowed
 
     @contextmanager
-    def turn(self) -> Iterator[Turn]:
-        """A place in flight for the length of the block."""
+    def slot(self, wait_seconds: float | None = None) -> Iterator[RequestSlot]:
+        """Hold a place in flight for the length of the block.
+
+        Args:
+            wait_seconds: How long a shared slot is waited for; None leaves it to the slots.
+
+        Raises:
+            SlotUnavailable: There was none within that time.
+        """
+        with self._place() as wait, ExitStack() as shared:
+            if wait > 0:
+                self._sleep(wait)
+            waited = wait + self._share(shared, wait_seconds)
+            yield RequestSlot(self._clock(), waited)
+
+    def _share(self, held: ExitStack, wait_seconds: float | None) -> float:
+        """Take a shared slot, and none while a pause lasts. Return the seconds waited."""
+        if self._shared is None:
+            return 0.0
+        asked = self._clock()
+        for number in range(_PAUSES + 1):
+            try:
+                held.enter_context(self._shared.slot(wait_seconds))
+            except Exception as error:
+                raise SlotUnavailable(str(error)) from error
+            pause = self._paused_until - self._clock()
+            if pause <= 0 or number == _PAUSES:
+                break
+            held.close()
+            self._sleep(pause)
+        return self._clock() - asked
+
+    @contextmanager
+    def _place(self) -> Iterator[float]:
+        """Hold a place among those of this process, and yield the seconds to wait before use."""
         with self._changed:
             # Whoever has a place gives it back when the answer is there or its timeout is over.
             while self._in_flight >= self._allowed:
@@ -89,17 +156,14 @@ class Pace:
             if begin >= self._gap_until:
                 self._gap = 0.0
             self._not_before = max(self._not_before, begin + self._gap if self._gap else begin)
-        wait = begin - now
         try:
-            if wait > 0:
-                self._sleep(wait)
-            yield Turn(begin, wait)
+            yield begin - now
         finally:
             with self._changed:
                 self._in_flight -= 1
                 self._changed.notify_all()
 
-    def refused(self, turn: Turn, headers: Mapping[str, str], wait: float | None) -> None:
+    def refused(self, slot: RequestSlot, headers: Mapping[str, str], wait: float | None) -> None:
         """Takes note of a 429 or 503, and of the seconds that it asks us to wait.
 
         Requests that were in flight together are refused together: that counts once.
@@ -107,7 +171,7 @@ class Pace:
         with self._changed:
             now = self._clock()
             self._fine = 0
-            if turn.began > self._shrunk_at:
+            if slot.began > self._shrunk_at:
                 self._allowed = max(1, self._allowed // 2)
                 self._shrunk_at = now
             if wait is not None:
@@ -152,14 +216,15 @@ class Pace:
         if not limit or left is None:
             return
         if left < SPREAD_FROM * limit:
-            # Whether the hour rolls or begins anew is not said: what is left lasts for a whole one.
+            # Whether the hour rolls is not documented: what is left has to last for a whole one.
             self._spread(3600 / (left + 1), until=float("inf"))
         elif self._gap_until == float("inf"):
             self._gap = 0.0
 
     def _hold_until(self, moment: float) -> None:
         latest = self._clock() + LONGEST_WAIT
-        self._not_before = max(self._not_before, min(moment, latest))
+        self._paused_until = max(self._paused_until, min(moment, latest))
+        self._not_before = max(self._not_before, self._paused_until)
 
     def _spread(self, gap: float, *, until: float) -> None:
         self._gap, self._gap_until = min(gap, LONGEST_WAIT), until

@@ -27,13 +27,18 @@ from intacct_dagster.client.errors import (
     About,
     AddressRefused,
     IntacctError,
+    NoRequestSlot,
     NotReached,
     OutcomeUnknown,
     ServerFailed,
     Throttled,
 )
-from intacct_dagster.client.network import network
-from intacct_dagster.client.rate_limit import LONGEST_WAIT, Pace, Turn
+from intacct_dagster.client.rate_limit import (
+    LONGEST_WAIT,
+    RateLimiter,
+    RequestSlot,
+    SlotUnavailable,
+)
 from intacct_dagster.client.responses import read_error
 from intacct_dagster.client.usage import Meter, Usage
 
@@ -48,6 +53,10 @@ READ_TIMEOUT: Final = 120.0
 #: Seconds without a byte of the answer to a token request: it does little, and meanwhile other
 #: processes wait for the same session.
 TOKEN_TIMEOUT: Final = 20.0
+
+#: Seconds that a token request waits for a slot. Meanwhile its process alone may renew the session,
+#: and that right is a lease of a minute.
+TOKEN_SLOT_WAIT: Final = 15.0
 
 _HEADERS: Final = {
     "User-Agent": f"intacct-dagster/{__version__}",
@@ -85,8 +94,8 @@ class Answer:
 class Transport:
     """HTTP to one Intacct API root, e.g. "https://api.intacct.com/ia/api/v1". Thread-safe.
 
-    `transport` takes the place of the network, `pace` says how many requests are in flight and when
-    (default: six). Nothing that is sent is ever logged or kept. Raises AddressRefused for a
+    `transport` takes the place of the network, `limiter` says how many requests are in flight and
+    when (default: six). Nothing that is sent is ever logged or kept. Raises AddressRefused for a
     `base_url` that is neither https nor on this machine.
     """
 
@@ -94,7 +103,7 @@ class Transport:
         self,
         base_url: str,
         transport: httpx.BaseTransport | None = None,
-        pace: Pace | None = None,
+        limiter: RateLimiter | None = None,
     ) -> None:
         flaw = address_flaw(base_url)
         if flaw is not None:
@@ -102,29 +111,22 @@ class Transport:
                 f"No session is opened: {flaw}.", remedy="Correct base_url, or xml.url."
             )
         # Sage counts the requests of a company that overlap; who waits to retry is not one of them.
-        self._pace = pace if pace is not None else Pace(6)
+        self._limiter = limiter if limiter is not None else RateLimiter(6)
         self.base_url = base_url.rstrip("/")
         self.host = urlsplit(self.base_url).netloc
-        trusted = httpx.create_ssl_context()
         # A proxy would carry to another machine what is plain http because it stays on this one.
-        through_proxy = not is_loopback(self.base_url)
-        reads = network(trusted) if transport is None else transport
-        self._reader = httpx.Client(
-            transport=reads, verify=trusted, headers=_HEADERS, trust_env=through_proxy
-        )
-        self._writer = httpx.Client(
-            transport=transport, verify=trusted, headers=_HEADERS, trust_env=through_proxy
+        self._client = httpx.Client(
+            transport=transport, headers=_HEADERS, trust_env=not is_loopback(self.base_url)
         )
 
     def close(self) -> None:
         """Closes the connections."""
-        self._writer.close()
-        self._reader.close()
+        self._client.close()
 
     @property
     def limits_told(self) -> Mapping[str, str]:
         """What the answers so far said of limits, by header."""
-        return dict(self._pace.told)
+        return dict(self._limiter.told)
 
     def send(
         self,
@@ -139,15 +141,16 @@ class Transport:
         content: bytes | None = None,
         form: Mapping[str, str] | None = None,
         patience: float = READ_TIMEOUT,
+        slot_wait: float | None = None,
     ) -> Answer:
         """Sends a request to `path` (e.g. "/services/core/query") and returns its answer.
 
-        `patience` is how many seconds may pass without a byte of the answer.
+        `patience` is how many seconds may pass without a byte of the answer, `slot_wait` how many
+        until other requests let this one be sent (None: as long as the slots allow).
 
-        Raises NotReached, Throttled, ServerFailed (reads) and OutcomeUnknown (writes); an answer
-        with a 4xx status is returned.
+        Raises NotReached, NoRequestSlot, Throttled, ServerFailed (reads) and OutcomeUnknown
+        (writes); an answer with a 4xx status is returned.
         """
-        client = self._reader if kind is Kind.READ else self._writer
         idle_since: float | None = None
         for attempt in stamina.retry_context(
             on=_wait_before_another_try,
@@ -161,9 +164,9 @@ class Transport:
                     waited = time.monotonic() - idle_since
                     meter.add(Usage(retries=1, seconds_waited=waited))
                 try:
-                    with self._pace.turn() as turn:
-                        meter.add(Usage(requests=1, seconds_waited=turn.waited))
-                        response = client.request(
+                    with self._limiter.slot(slot_wait) as slot:
+                        meter.add(Usage(requests=1, seconds_waited=slot.waited))
+                        response = self._client.request(
                             method,
                             self.base_url + path,
                             headers=headers,
@@ -175,19 +178,21 @@ class Transport:
                         # httpx lets the answer and its stream hold each other: megabytes a page,
                         # which only the garbage collector would find.
                         response.stream = httpx.ByteStream(b"")
-                        self._keep_pace(turn, response)
+                        self._note_limits(slot, response)
                     return self._judge(response, kind, about)
+                except SlotUnavailable as error:
+                    raise _no_slot(error, about) from error
                 except (httpx.RequestError, httpx.InvalidURL) as error:
                     raise self._not_answered(error, kind, about) from error
                 finally:
                     idle_since = time.monotonic()
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _keep_pace(self, turn: Turn, response: httpx.Response) -> None:
+    def _note_limits(self, slot: RequestSlot, response: httpx.Response) -> None:
         if response.status_code in (429, 503):
-            self._pace.refused(turn, response.headers, asked_to_wait(response.headers))
+            self._limiter.refused(slot, response.headers, asked_to_wait(response.headers))
         else:
-            self._pace.answered(response.headers)
+            self._limiter.answered(response.headers)
 
     def _judge(self, response: httpx.Response, kind: Kind, about: About) -> Answer:
         status = response.status_code
@@ -265,12 +270,22 @@ def _seconds(value: str) -> float | None:
 
 
 def _wait_before_another_try(error: Exception) -> bool | float:
-    if not isinstance(error, _WORTH_ANOTHER_TRY):
+    if not isinstance(error, _WORTH_ANOTHER_TRY) or isinstance(error, NoRequestSlot):
         return False
     if error.retry_after is None:
         return True
     # All that were throttled together would otherwise come back together.
     return min(error.retry_after, LONGEST_WAIT) + random.uniform(0, 1)  # noqa: S311
+
+
+def _no_slot(error: SlotUnavailable, about: About) -> NoRequestSlot:
+    what, _, remedy = str(error).partition("\n")
+    return NoRequestSlot(
+        f"Nothing was sent to {about}: {what}",
+        remedy=remedy,
+        entity=about.entity,
+        object=about.object,
+    )
 
 
 def _unknown(what: str, about: About, status: int | None) -> OutcomeUnknown:

@@ -202,7 +202,7 @@ class Limits(_Settings):
     """What the company's Sage plan allows (tier 1: 6 requests at once, 100,000 a month)."""
 
     concurrency: int = Field(default=6, ge=1, le=64)
-    """Requests in flight at once."""
+    """Requests in flight at once, over all processes that share the state store."""
     page_size: int = Field(default=4000, ge=1, le=4000)
     """Rows of a page, as many as Intacct gives."""
     chunk_size: int = Field(default=500, ge=1, le=500)

@@ -13,6 +13,7 @@ from intacct_dagster.client import (
     WalkIncomplete,
 )
 from intacct_dagster.config import Settings
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import WarehouseError, WarehouseLocked
 
@@ -30,7 +31,7 @@ def plainly(settings: Settings, call: Callable[P, R], *args: P.args, **kwargs: P
     """
     try:
         return call(*args, **kwargs)
-    except (IntacctError, StateError, WarehouseError) as error:
+    except (IntacctError, LockError, StateError, WarehouseError) as error:
         if is_weather(error):
             retry_run()
         raise dg.Failure(

@@ -13,6 +13,7 @@ from intacct_dagster.client import Intacct, IntacctClient, IntacctError, xml_acc
 from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.binding import bind
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import Allowance, Approvals, StateError, open_state
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.warehouse import (
@@ -25,29 +26,6 @@ from intacct_dagster.warehouse import (
 #: The pool of all ops that talk to Intacct. Its limit (dagster.yaml, or Deployment > Concurrency in
 #: the UI) is how many of them may at once, over all processes of the instance.
 POOL = "intacct_api"
-
-
-def in_flight(instance: dg.DagsterInstance | None, concurrency: int) -> int:
-    """How many requests one op may have in flight: its share of what the company's plan allows.
-
-    As many ops as the pool lets in divide `concurrency` among them, so that it holds over all
-    processes of the instance. Without a limit on the pool, it holds in each process. Raises Failure
-    where the pool lets in more ops than there may be requests.
-    """
-    if instance is None:
-        return concurrency
-    limits = {each.name: each.limit for each in instance.event_log_storage.get_pool_limits()}
-    ops = limits.get(POOL, instance.get_concurrency_config().pool_config.default_pool_limit)
-    if not ops:
-        return concurrency
-    if ops > concurrency:
-        raise dg.Failure(
-            f"The pool {POOL} lets {ops} ops talk to Intacct at once, and `limits: concurrency` "
-            f"allows {concurrency} requests in flight.\n"
-            f"Set the pool's limit to {concurrency} or less, in dagster.yaml or in the UI.",
-            allow_retries=False,
-        )
-    return concurrency // ops
 
 
 def leave_pool(context: dg.AssetExecutionContext) -> None:
@@ -105,7 +83,8 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
     """OAuth sessions with one Intacct company, one for each entity.
 
     Sessions are kept encrypted in the state store, so that processes share them and only one
-    renews. Objects that only the XML API has need its sender, one, in `xml`.
+    renews, and so are the slots of requests in flight: `concurrency` holds over all of them.
+    Objects that only the XML API has need its sender, one, in `xml`.
 
     Give `client_secret` as `dg.EnvVar`, and pass the resource through `bind`: otherwise Dagster's
     UI shows its settings, and a launch can change them.
@@ -130,8 +109,8 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
         """Opens the company for the length of a run, and closes its connections afterwards."""
         engine = open_state(self.state)
         try:
-            company = self._opened(engine, in_flight(context.instance, self.concurrency))
-        except (IntacctError, StateError) as error:
+            company = self._opened(engine)
+        except (IntacctError, LockError, StateError) as error:
             # The key of the sessions is missing or wrong, or the address is not safe. Dagster would
             # show a failure to make a resource as a traceback, so the step that asks for the
             # company reports it.
@@ -147,7 +126,7 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
                 self._intacct = None
                 engine.dispose()
 
-    def _opened(self, engine: sa.Engine, concurrency: int) -> Intacct:
+    def _opened(self, engine: sa.Engine) -> Intacct:
         xml = (
             xml_access(self.base_url, each.sender_id, each.password, each.url, each.utc_offset)
             for each in self.xml
@@ -162,7 +141,7 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
             client_secret=self.client_secret,
             redirect_uri=self.redirect_uri,
             session_key="keyring" if self.session_key == "keyring" else "file",
-            concurrency=concurrency,
+            concurrency=self.concurrency,
             xml=next(xml, None),
         )
 

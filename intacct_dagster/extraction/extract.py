@@ -7,7 +7,6 @@ ends, and the next one that wants the same goes on from its last whole page.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import tempfile
@@ -36,6 +35,7 @@ from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.lines import read_lines
 from intacct_dagster.extraction.schema import Catalogue, Parent, Shape
+from intacct_dagster.locks import FileLocks
 from intacct_dagster.state import Allowance
 from intacct_dagster.warehouse import Column, LoadRefused, Warehouse
 from intacct_dagster.warehouse.raw import (
@@ -453,10 +453,8 @@ class Extractor:
         _forget_old(spools)
         name = hashlib.sha256("\0".join(names).encode()).hexdigest()[:24]
         folder = spools / name
-        with (spools / f"{name}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # another process reads the very same: do not touch its pages
+        with FileLocks(spools).if_free(name) as ours:
+            if not ours:  # another process reads the very same: do not touch its pages
                 folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=spools))
             folder.mkdir(exist_ok=True)
             try:

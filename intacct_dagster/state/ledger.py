@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from intacct_dagster.state.bulk_values import given_at, given_rows, told
 from intacct_dagster.state.errors import StateError
-from intacct_dagster.state.locks import turn
+from intacct_dagster.state.locks import state_locks
 from intacct_dagster.state.store import METADATA, reading, writing
 
 _FETCHED = 5_000  # rows in memory at a time
@@ -392,10 +392,10 @@ class Ledger:
         """The sole right to post to `object` of `entity`; another run is waited for.
 
         What the ledger calls `sending` was left behind by a process that died, for whoever has the
-        turn. Raises TurnTimeout after PATIENCE_SECONDS.
+        lock. Raises LockTimeout after PATIENCE_SECONDS.
         """
         name = f"posting to {object} of {entity} ({self._company})"
-        with turn(self._engine, name, wait_seconds=PATIENCE_SECONDS):
+        with state_locks(self._engine).exclusive(name, wait_seconds=PATIENCE_SECONDS):
             yield
 
     # -- what is known ------------------------------------------------------------------------

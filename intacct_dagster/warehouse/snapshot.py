@@ -12,21 +12,27 @@ Comments, views and macros are in it.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from intacct_dagster.locks import FileLock, FileLocks, LockTimeout
 from intacct_dagster.warehouse.database import Warehouse
 from intacct_dagster.warehouse.errors import WarehouseError, WarehouseLocked
 
 _ABOUT = "One row: of when this copy is. The pipeline writes to another file; this one is replaced"
 _PIECE = 64 * 1024 * 1024
+
+# How long an instant may last on a machine that is busy, before it is an error.
+_INSTANT_SECONDS = 60.0
+
+# Names of locks.
+_WORKING, _PUBLISHING = "work in the warehouse", "the copy for readers"
+
 _READ_ONLY = 0o444
 _NANOSECONDS = 1_000_000_000
 
@@ -69,6 +75,7 @@ class ReaderCopy:
         self._sleep = sleep
         self.path = reader_path(file.path)
         self._folder = file.path.with_name(f".{file.path.stem}.reader")
+        self._locks = FileLocks(self._folder)
 
     @property
     def as_of(self) -> datetime | None:
@@ -82,11 +89,9 @@ class ReaderCopy:
     @contextmanager
     def working(self) -> Iterator[Work]:
         """For the length of this block others know that somebody works in the warehouse."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "working").open("a", encoding="ascii") as file:
-            # Shared, and waited for: who asks whether they are alone keeps it for an instant.
-            fcntl.flock(file, fcntl.LOCK_SH)
-            yield Work(file.fileno())
+        # Waited for: who asks whether they are alone keeps it to themselves for an instant.
+        with self._locks.shared(_WORKING, wait_seconds=_INSTANT_SECONDS) as lock:
+            yield Work(self._locks, lock)
 
     def publish(self, *, unless_within: float = 0.0) -> Published | None:
         """Puts a copy of the warehouse as it is now in place. None if there is nothing to do.
@@ -158,22 +163,23 @@ class ReaderCopy:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One process at a time makes a copy; the next one finds it made."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "publishing").open("a", encoding="ascii") as file:
-            waited = 0.0
-            while not _take(file.fileno()):
-                if waited >= self._file.lock_timeout:
-                    raise WarehouseLocked(self.path, waited)
-                pause = random.uniform(0.05, 0.15)  # noqa: S311 - jitter, not a secret
-                self._sleep(pause)
-                waited += pause
+        with ExitStack() as held:
+            try:
+                held.enter_context(
+                    self._locks.exclusive(
+                        _PUBLISHING, wait_seconds=self._file.lock_timeout, sleep=self._sleep
+                    )
+                )
+            except LockTimeout as error:
+                raise WarehouseLocked(self.path, error.waited) from error
             yield
 
 
 class Work:
     """Somebody's work in the warehouse."""
 
-    def __init__(self, lock: int) -> None:
+    def __init__(self, locks: FileLocks, lock: FileLock) -> None:
+        self._locks = locks
         self._lock = lock
 
     def done(self) -> bool:
@@ -181,18 +187,9 @@ class Work:
 
         Of several who end at the same time, one is told so, after the others have ended.
         """
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
-        last = _take(self._lock)
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
-        return last
-
-
-def _take(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        self._lock.release()
+        with self._locks.if_free(_WORKING) as alone:
+            return alone
 
 
 def _copy(source: int, target: Path) -> None:

@@ -255,6 +255,5 @@ def test_what_is_plain_http_to_this_machine_goes_through_no_proxy(
     monkeypatch.setenv(variable, "http://proxy.example:3128")
     for address, direct in ((LOOPBACK[2], True), (SAFE_BASE, False)):
         transport = Transport(address)
-        clients = (transport._reader, transport._writer)
-        assert [each.trust_env for each in clients] == [not direct] * 2
+        assert transport._client.trust_env is not direct
         transport.close()

@@ -22,11 +22,12 @@ OBJECTS = (
 )
 
 
-def extract(base_url: str, folder: Path, entity: str, ready: Barrier) -> None:
+def extract(base_url: str, folder: Path, state: str, entity: str, ready: Barrier) -> None:
     """Reads OBJECTS of an entity, beginning when all processes are ready."""
     settings = sandbox_settings(
         base_url,
         folder,
+        state=state,
         feeds={},
         objects=tuple(ObjectSettings(name=name, history="all") for name in OBJECTS),
         limits=Limits(page_size=400),

@@ -21,6 +21,7 @@ import httpx
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctError
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.extraction.extract import Extracted, Extractor
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import Warehouse, WarehouseError
 
@@ -86,7 +87,7 @@ _MODEL = {
 
 
 class Shuffled:
-    """Lanes in which any of the waiting calls may be the next, as the seed has it."""
+    """An executor in which any of the waiting calls may be the next, as the seed has it."""
 
     def __init__(self, number: int, chance: random.Random) -> None:
         self.number = number
@@ -121,12 +122,12 @@ class Shuffled:
 
 
 class _Deferred(Future[Any]):
-    def __init__(self, lanes: Shuffled) -> None:
+    def __init__(self, executor: Shuffled) -> None:
         super().__init__()
-        self._lanes = lanes
+        self._executor = executor
 
     def result(self, timeout: float | None = None) -> Any:
-        self._lanes.run_until(self)
+        self._executor.run_until(self)
         return super().result(timeout)
 
 
@@ -337,7 +338,7 @@ def extract_world(
             now=lambda: world.now,
         ) as intacct:
             lanes = random.Random(world.seed * 1000 + number)
-            intacct._lanes = Shuffled(1 + world.seed % 6, lanes)  # type: ignore[assignment]
+            intacct._executor = Shuffled(1 + world.seed % 6, lanes)  # type: ignore[assignment]
             extractor = Extractor(
                 intacct,
                 warehouse,
@@ -351,7 +352,7 @@ def extract_world(
                 done = extractor.extract(
                     ObjectSettings(name=OBJECT, history="from_start"), ENTITY, days
                 )
-            except (Killed, IntacctError, StateError, WarehouseError) as error:
+            except (Killed, IntacctError, LockError, StateError, WarehouseError) as error:
                 failures.append(type(error).__name__)
                 continue
         return Outcome(

@@ -10,6 +10,7 @@ from typing import Any
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctError
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.extraction.extract import Extracted, Extractor
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import Warehouse, WarehouseError
 from intacct_dagster_tests.extraction.extraction_worlds import (
@@ -230,7 +231,7 @@ def extract_lines(
                 done = extractor.extract(
                     ObjectSettings(name=LINE, history="from_start"), ENTITY, days
                 )
-            except (Killed, IntacctError, StateError, WarehouseError) as error:
+            except (Killed, IntacctError, LockError, StateError, WarehouseError) as error:
                 failures.append(f"{type(error).__name__} {error}")
                 continue
         return done, stored_lines(warehouse)

@@ -14,6 +14,7 @@ import stamina
 
 from intacct_dagster.client import AnswerNotUnderstood, IntacctError, WalkIncomplete
 from intacct_dagster.config import ObjectSettings, Reading
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import LoadRefused, WarehouseError
 from intacct_dagster_tests.extraction.test_extract import INVOICE, Company, Desk, days, invoices
@@ -200,11 +201,11 @@ def test_a_bad_answer_is_told_by_name_and_the_partitions_stay_as_they_were(
     fields["count"] = {"type": "integer", "nullable": True}
     altered = Altered(company)
     desk = Desk(company, tmp_path, Reading(look_back_days=0))
-    desk._intacct._transport._reader = httpx.Client(transport=altered)
+    desk._intacct._transport._client = httpx.Client(transport=altered)
     desk.extractor.extract(WHAT, "E110", days(2, 4))
     before = content(desk)
     altered.alter = alter
-    with pytest.raises((IntacctError, StateError, WarehouseError)) as caught:
+    with pytest.raises((IntacctError, LockError, StateError, WarehouseError)) as caught:
         desk.extractor.extract(WHAT, "E110", days(2, 4))
     message = str(caught.value)
     assert isinstance(caught.value, kind), message

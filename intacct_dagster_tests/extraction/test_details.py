@@ -51,7 +51,7 @@ class Altered(httpx.BaseTransport):
 
 def altered(at: Desk) -> Altered:
     wire = Altered(at)
-    at.intacct._transport._reader = httpx.Client(transport=wire)
+    at.intacct._transport._client = httpx.Client(transport=wire)
     return wire
 
 

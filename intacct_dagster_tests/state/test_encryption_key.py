@@ -105,7 +105,7 @@ def test_a_key_is_made_once_in_the_keyring_and_opens_the_sessions(
     assert type_("sessions", "check", "E110").exit_code == 0
     assert "is in the OS keyring" in type_("sessions", "key").output
     assert kept(ring) == key
-    assert {path.name for path in (project / "data").iterdir()} == {"state.db"}
+    assert {path.name for path in (project / "data").iterdir()} == {"state.db", "state.db.locks"}
     with company_of(load_settings()) as company:
         assert {each.state for each in company.stored_sessions()} == {"alive", "missing"}
 

@@ -27,14 +27,24 @@ from intacct_dagster.client.errors import (
     AccessDenied,
     AuthenticationRefused,
     IntacctError,
+    NoRequestSlot,
     NotReached,
     OutcomeUnknown,
     Throttled,
 )
 from intacct_dagster.client.model import ObjectModel
 from intacct_dagster.client.responses import ApiError, read_error
-from intacct_dagster.client.transport import TOKEN_TIMEOUT, Answer, Kind, Transport
+from intacct_dagster.client.transport import (
+    TOKEN_SLOT_WAIT,
+    TOKEN_TIMEOUT,
+    Answer,
+    Kind,
+    Transport,
+)
 from intacct_dagster.client.usage import Meter
+
+#: Times that a renewal is begun where no slot for its request is free: ten minutes in all.
+_RENEWALS = 40
 
 
 class _TokenAnswer(msgspec.Struct):
@@ -136,6 +146,15 @@ class Session:
 
     def renew(self, dead: str | None) -> str:
         """A token other than `dead`, which Intacct no longer accepts."""
+        for _ in range(_RENEWALS - 1):
+            try:
+                return self._renewed(dead)
+            except NoRequestSlot:
+                # The right to renew was given back: who takes it next reads what others stored.
+                continue
+        return self._renewed(dead)
+
+    def _renewed(self, dead: str | None) -> str:
         with self._renewing, self._store_errors_named(), self._sole_right():
             stored = token_from_json(self._store.get(self._name))
             if (
@@ -368,6 +387,7 @@ class Session:
                 about=self._about,
                 form=form,
                 patience=TOKEN_TIMEOUT,
+                slot_wait=TOKEN_SLOT_WAIT,
             )
         except (NotReached, Throttled):
             raise

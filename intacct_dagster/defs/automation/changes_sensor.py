@@ -25,6 +25,7 @@ from intacct_dagster.defs.run_requests import (
     underway,
     warehouse_of,
 )
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import Allowance, StateError, open_state
 from intacct_dagster.warehouse import WarehouseError
 from intacct_dagster.warehouse.raw.load import known_until
@@ -78,9 +79,9 @@ def changes_sensor(settings: Settings, *, now: Clock = clock) -> dg.SensorDefini
                     f"{spent:,} of the month's {allowed:,} API transactions are spent: what is "
                     "left is for reading and posting; the nights find the changes"
                 )
-            with company_in(engine, settings, concurrency=1) as intacct:
+            with company_in(engine, settings, here=1) as intacct:
                 found = _count(settings, cursor, until, intacct, allowance, at)
-        except (StateError, WarehouseError) as error:
+        except (LockError, StateError, WarehouseError) as error:
             return dg.SkipReason(f"{error}\nThe next tick looks again.")
         finally:
             engine.dispose()

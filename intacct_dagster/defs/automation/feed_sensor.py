@@ -26,6 +26,7 @@ from intacct_dagster.defs.run_requests import (
     unread_entities,
     warehouse_of,
 )
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import Partition, Warehouse, WarehouseError
 from intacct_dagster.warehouse.feeds import FeedFolder, Stamp, partitions_of_files
@@ -167,7 +168,7 @@ def feed_sensor(
             due, out = _due(settings, cursor.pending, last_day(settings, now()))
             wanted = ranges(due)
             unread = unread_entities(settings, feed.object, {each.entity for each in wanted})
-        except (StateError, WarehouseError) as error:
+        except (LockError, StateError, WarehouseError) as error:
             # The cursor stays: what was seen now is seen again.
             return dg.SkipReason(f"{error}\nNothing was launched; the next tick looks again.")
         launched = wanted[: underway(context.instance).room(settings)]

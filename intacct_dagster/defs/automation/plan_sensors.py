@@ -32,6 +32,7 @@ from intacct_dagster.defs.run_requests import (
     unread_entities,
     warehouse_of,
 )
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import Approvals, StateError, open_state
 from intacct_dagster.warehouse import Partition, WarehouseError
 from intacct_dagster.warehouse.reconciliation import (
@@ -94,7 +95,7 @@ def renewal_sensor(
             )
             entities = {each.partition[0] for each in found}
             unread = unread_entities(settings, feed.object, entities)
-        except (StateError, WarehouseError) as error:
+        except (LockError, StateError, WarehouseError) as error:
             return dg.SkipReason(f"{error}\nNothing was launched; the next tick looks again.")
         last = last_day(settings, at)
         due = {
@@ -165,7 +166,7 @@ def posting_sensor(
             )
             plans = planned_documents(warehouse, name, set(unposted)) if unposted else []
             uncertain = uncertain_partitions(warehouse, name, settings.active)
-        except (StateError, WarehouseError) as error:
+        except (LockError, StateError, WarehouseError) as error:
             return dg.SkipReason(f"{error}\nNothing was launched; the next tick looks again.")
         may = set(unposted)
         told: list[str] = []

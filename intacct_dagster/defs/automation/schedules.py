@@ -31,6 +31,7 @@ from intacct_dagster.defs.run_requests import (
     underway,
     warehouse_of,
 )
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import WarehouseError
 from intacct_dagster.warehouse.reconciliation import unread_days
@@ -268,7 +269,7 @@ def _due(
     objects = [each.name for each in settings.objects]
     try:
         found = unread_days(warehouse_of(settings), objects, settings.active, days)
-    except (StateError, WarehouseError) as error:
+    except (LockError, StateError, WarehouseError) as error:
         return dg.SkipReason(f"{error}\nNothing was launched; what is due is found later.")
     due: list[_Due] = []
     for entity in settings.active:

@@ -23,6 +23,7 @@ from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResou
 from intacct_dagster.defs.source_code import made_by
 from intacct_dagster.defs.tables import column_schema, relation, spent, table_rows
 from intacct_dagster.extraction.extract import Extracted, Extractor
+from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import WarehouseError
 from intacct_dagster.warehouse.raw import RAW_COLUMNS, KeptPages, table_name
@@ -80,7 +81,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
             except (AuthenticationRefused, AccessDenied) as refused:
                 failures.append(refused)  # of this entity; the others go on
                 del asked[entity]
-            except (IntacctError, StateError, WarehouseError) as refused:
+            except (IntacctError, LockError, StateError, WarehouseError) as refused:
                 _fail(context, settings, landed, [refused])
             else:
                 break
@@ -105,7 +106,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
             lines = []
             for key, future in futures.items():
                 error = future.exception()
-                if isinstance(error, IntacctError | StateError | WarehouseError):
+                if isinstance(error, IntacctError | LockError | StateError | WarehouseError):
                     failures.append(error)
                 elif error is not None:
                     raise error

@@ -17,39 +17,14 @@ import yaml
 
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import build_definitions
-from intacct_dagster.defs.resources import POOL, in_flight
+from intacct_dagster.defs.resources import POOL
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.extraction import extract_child
+from intacct_dagster_tests.state.state_stores import STORES, empty_store
 from intacct_sandbox import RunningSandbox, serve
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([extract_child.__name__])
-
-
-def instance(folder: Path, limit: int | None) -> dg.DagsterInstance:
-    pools = {} if limit is None else {"default_limit": limit}
-    return dg.DagsterInstance.local_temp(str(folder), overrides={"concurrency": {"pools": pools}})
-
-
-@pytest.mark.parametrize(("limit", "share"), [(None, 6), (1, 6), (2, 3), (4, 1), (6, 1)])
-def test_the_ops_that_the_pool_lets_in_share_what_the_plan_allows(
-    tmp_path: Path, limit: int | None, share: int
-) -> None:
-    with instance(tmp_path, limit) as one:
-        assert in_flight(one, 6) == share
-
-
-def test_a_limit_that_was_set_in_the_ui_counts_before_the_default(tmp_path: Path) -> None:
-    with instance(tmp_path, 1) as one:
-        one.event_log_storage.set_concurrency_slots(POOL, 3)
-        assert in_flight(one, 6) == 2
-
-
-def test_more_ops_than_requests_are_refused_with_what_to_set(tmp_path: Path) -> None:
-    with instance(tmp_path, 7) as one, pytest.raises(dg.Failure) as caught:
-        in_flight(one, 6)
-    assert "lets 7 ops talk to Intacct at once" in str(caught.value.description)
-    assert "Set the pool's limit to 6 or less" in str(caught.value.description)
 
 
 def test_every_op_that_talks_to_intacct_is_in_the_pool() -> None:
@@ -97,23 +72,16 @@ class InFlight:
             self.most = max(self.most, self._now)
 
 
-@pytest.mark.parametrize(("limit", "at_least"), [(1, 1), (2, 4)])
+@pytest.mark.parametrize("store", STORES)
 def test_two_processes_that_extract_at_once_stay_within_what_the_plan_allows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, at_least: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
 ) -> None:
-    """With a pool of two, each may have three requests in flight: four were of both together."""
-    pools = {"default_limit": limit, "granularity": "op"}
-    storage = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["storage"]
-    storage["custom"]["config"] = {"base_dir": str(tmp_path / "history")}
-    config = {
-        "telemetry": {"enabled": False},
-        "concurrency": {"pools": pools},
-        "storage": storage,  # with Dagster's own, both got the only place now and then
-    }
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    with dg.DagsterInstance.from_config(str(tmp_path)):
-        pass  # made once, before two processes open it
-    with serve(tier="none") as sandbox:
+    """Dagster is as it comes: no pool has a limit, and nothing of this project stores its runs."""
+    stock = {"telemetry": {"enabled": False}}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(stock), encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.event_log_storage.get_pool_limits() == []
+    with empty_store(store, tmp_path) as state, serve(tier="none") as sandbox:
         control = sandbox.base_url.removesuffix("/ia/api/v1") + "/_sandbox"
         slow = [{"route": "query", "latency": 0.15}]
         httpx.put(f"{control}/faults", content=json.dumps(slow)).raise_for_status()
@@ -121,7 +89,8 @@ def test_two_processes_that_extract_at_once_stay_within_what_the_plan_allows(
         ready = PROCESSES.Barrier(2)
         two = [
             PROCESSES.Process(
-                target=extract_child.extract, args=(sandbox.base_url, tmp_path, entity, ready)
+                target=extract_child.extract,
+                args=(sandbox.base_url, tmp_path, state, entity, ready),
             )
             for entity in ("E110", "E120")
         ]
@@ -130,4 +99,4 @@ def test_two_processes_that_extract_at_once_stay_within_what_the_plan_allows(
         for each in two:
             each.join(120)
         assert [each.exitcode for each in two] == [0, 0]
-    assert at_least <= in_flight_at_once.most <= 6
+    assert in_flight_at_once.most == 6

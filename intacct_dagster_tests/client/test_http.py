@@ -1,4 +1,4 @@
-"""The network of reads takes whole answers, and only where no proxy is in between."""
+"""Requests over real sockets: whole answers, headers as given, proxies, certificates."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,9 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from intacct_dagster.client.errors import About
-from intacct_dagster.client.network import network
-from intacct_dagster.client.transport import Kind, Transport
+from intacct_dagster.client.errors import About, NotReached, OutcomeUnknown, ServerFailed
+from intacct_dagster.client.transport import Answer, Kind, Transport
 from intacct_dagster.client.usage import Meter
 
 BODY = bytes(range(256)) * 9000  # 2.3 MB
@@ -42,7 +42,7 @@ class Answers(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(200)
-        if self.path == "/names":
+        if self.path.endswith("/names"):  # a proxy is asked for the whole address
             names = ",".join(self.headers).encode()
             self.send_header("Content-Length", str(len(names)))
             self.end_headers()
@@ -97,34 +97,41 @@ def address() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    transport = network(httpx.create_ssl_context())
-    assert transport is not None
-    with httpx.Client(transport=transport, timeout=10) as client:
-        yield client
+
+
+@pytest.fixture
+def transport(address: str) -> Iterator[Transport]:
+    transport = Transport(address)
+    yield transport
+    transport.close()
+
+
+def get(transport: Transport, path: str, **more: Any) -> Answer:
+    return transport.send("GET", path, kind=Kind.READ, meter=Meter(), about=About(), **more)
 
 
 @pytest.mark.parametrize("path", ["/", "/chunks", "/packed"])
-def test_a_large_answer_comes_whole(client: httpx.Client, address: str, path: str) -> None:
+def test_a_large_answer_comes_whole(transport: Transport, path: str) -> None:
     for _ in range(2):  # the second on the same connection
-        answer = client.get(f"{address}{path}")
-        assert answer.content == BODY
+        answer = get(transport, path)
+        assert answer.body == BODY
     assert answer.headers.get_list("set-cookie") == ([] if path == "/chunks" else ["a=1", "b=2"])
 
 
-def test_headers_are_spelled_as_they_were_given(client: httpx.Client, address: str) -> None:
-    names = client.get(f"{address}/names", headers={"X-IA-API-Param-Entity": "E110"}).text
+def test_headers_are_spelled_as_they_were_given(transport: Transport) -> None:
+    names = get(transport, "/names", headers={"X-IA-API-Param-Entity": "E110"}).body.decode()
     assert "X-IA-API-Param-Entity" in names.split(",")
     assert sorted({*names.lower().split(",")}) == sorted(names.lower().split(","))
 
 
-def test_a_redirect_is_an_answer_like_others(client: httpx.Client, address: str) -> None:
-    answer = client.get(f"{address}/moved")
-    assert (answer.status_code, answer.headers["location"]) == (302, "/")
+def test_a_redirect_is_an_answer_like_others(transport: Transport) -> None:
+    answer = get(transport, "/moved")
+    assert (answer.status, answer.headers["location"]) == (302, "/")
 
 
 def responses() -> int:
@@ -145,27 +152,47 @@ def test_what_was_received_is_let_go_at_once(address: str) -> None:
         transport.close()
 
 
-def test_what_fails_is_what_httpx_calls_it(client: httpx.Client, address: str) -> None:
-    with pytest.raises(httpx.RemoteProtocolError, match="IncompleteRead"):
-        client.get(f"{address}/cut")
-    with pytest.raises(httpx.ReadTimeout):
-        client.get(f"{address}/silent", timeout=httpx.Timeout(10, read=0.05))
+def test_an_answer_that_is_cut_or_never_comes_leaves_a_write_unknown_and_fails_a_read(
+    transport: Transport,
+) -> None:
+    with pytest.raises(ServerFailed, match="did not answer"):
+        get(transport, "/cut")
+    with pytest.raises(ServerFailed, match="timed out"):
+        get(transport, "/silent", patience=0.05)
+    for path in ("/cut", "/silent"):
+        with pytest.raises(OutcomeUnknown):
+            transport.send(
+                "GET", path, kind=Kind.WRITE, meter=Meter(), about=About(), patience=0.05
+            )
     HEARD.set()
+
+
+def test_what_cannot_be_reached_was_never_sent() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        with pytest.raises(httpx.ConnectError, match="refused"):
-            client.get(f"http://127.0.0.1:{free.getsockname()[1]}")
-    with pytest.raises(httpx.ConnectError):
-        client.get("http://nobody.invalid")
-    with pytest.raises(httpx.UnsupportedProtocol):
-        client.get("ftp://127.0.0.1")
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for address, said in (
+        (closed, "refused"),
+        ("http://nobody.invalid", "Cannot reach"),
+        ("ftp://127.0.0.1", "protocol"),
+    ):
+        transport = Transport(address)
+        for kind in Kind:
+            with pytest.raises(NotReached, match=said):
+                transport.send("GET", "/", kind=kind, meter=Meter(), about=About())
+        transport.close()
 
 
-def test_where_the_environment_names_a_proxy_httpx_goes_through_it(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("kind", list(Kind))
+def test_where_the_environment_names_a_proxy_all_requests_go_through_it(
+    address: str, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    assert network(httpx.create_ssl_context()) is None
+    monkeypatch.setenv("HTTP_PROXY", address)
+    transport = Transport("http://intacct.invalid")
+    # A proxy is asked for the whole address, which nobody but it could find.
+    answer = transport.send("GET", "/names", kind=kind, meter=Meter(), about=About())
+    transport.close()
+    assert b"Host" in answer.body
 
 
 def certificate(file: Path) -> Path:
@@ -197,15 +224,17 @@ def certificate(file: Path) -> Path:
 
 
 def test_a_certificate_has_to_be_one_that_is_trusted(
-    client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = certificate(tmp_path / "server.pem")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(file)
     with serving(tls) as address:
-        with pytest.raises(httpx.ConnectError, match="certificate"):
-            client.get(address)
+        strict = Transport(address)
+        with pytest.raises(NotReached, match="certificate"):
+            get(strict, "/")
+        strict.close()
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
-        trusted = network(httpx.create_ssl_context())
-        with httpx.Client(transport=trusted, timeout=10) as trusting:
-            assert trusting.get(address).content == BODY
+        trusting = Transport(address)
+        assert get(trusting, "/").body == BODY
+        trusting.close()
