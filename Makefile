@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test browser screenshots soak rehearsal bench lint format parity configuration lock clean
+.PHONY: help install demo dev test browser screenshots soak rehearsal resolve oldest newest bench lint format parity configuration lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -61,6 +61,15 @@ soak: $(STAMP)  ## the random worlds in their thousands
 rehearsal: $(STAMP)  ## from a fresh clone to the first rows, installed and typed as a person does
 	@INTACCT_REHEARSAL=install $(BIN)/pytest -q intacct_dagster_tests/test_rehearsal.py
 
+resolve: $(STAMP)  ## does the package resolve beside other Dagster libraries?
+	@$(BIN)/python scripts/check_dependencies.py resolve
+
+oldest: $(STAMP)  ## the tests that touch Dagster, on the lowest versions allowed
+	@$(BIN)/python scripts/check_dependencies.py oldest
+
+newest: $(STAMP)  ## the same on the highest
+	@$(BIN)/python scripts/check_dependencies.py newest
+
 bench: $(STAMP)  ## how near extraction is to what is possible (LARGE=1: millions of rows as well)
 	@$(BIN)/python benchmarks
 
@@ -80,9 +89,8 @@ parity: $(STAMP)  ## writes docs/sandbox-parity.md, what the sandbox simulates
 configuration: $(STAMP)  ## writes docs/configuration.md, every key of intacct.yaml
 	@$(BIN)/intacct-dagster settings > docs/configuration.md
 
-# DuckDB stays below 2: it writes a file format that every older tool of an analyst refuses.
 lock:  ## pins what was tested (needs uv)
-	@printf 'duckdb<2\n' | uv pip compile pyproject.toml sandbox/pyproject.toml --extra dev --extra browser --extra large -c - --upgrade --universal \
+	@uv pip compile pyproject.toml sandbox/pyproject.toml --extra dev --extra browser --extra large --upgrade --universal \
 	  --python-version 3.11 --no-header --no-annotate --quiet -o requirements.lock
 
 clean:  ## removes what runs and installs left behind

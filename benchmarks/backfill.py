@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run
 from empty_assets import empty
 from page_server import ENTITY, START
 
@@ -27,7 +25,6 @@ from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import Settings, read_settings
 from intacct_dagster.defs import build_definitions, raw_key
 from intacct_dagster.defs.partitions import partition_key
-from intacct_dagster.executor import one_process
 from intacct_dagster.extraction.extract import Extractor
 from intacct_dagster.warehouse import Warehouse
 
@@ -77,13 +74,11 @@ def materialized(settings: Settings, days: int, definitions: dg.Definitions, fol
     keys = [raw_key(each.name) for each in settings.objects]
     shutil.copy(PROJECT / "dagster.yaml", folder)
     with dg.DagsterInstance.from_config(str(folder)) as instance:
-        job = definitions.resolve_implicit_global_asset_job_def().get_subset(
-            asset_selection=set(keys)
-        )
+        job = definitions.resolve_implicit_global_asset_job_def()
         for entity in settings.entities:
-            run = instance.create_run_for_job(
-                job,
-                asset_selection=job.asset_selection,
+            result = job.execute_in_process(
+                instance=instance,
+                asset_selection=keys,
                 tags={
                     "dagster/asset_partition_range_start": partition_key(entity.id, FIRST),
                     "dagster/asset_partition_range_end": partition_key(
@@ -91,7 +86,7 @@ def materialized(settings: Settings, days: int, definitions: dg.Definitions, fol
                     ),
                 },
             )
-            assert execute_run(InMemoryJob(job), run, instance).success
+            assert result.success
         return sum(len(instance.get_materialized_partitions(key)) for key in keys)
 
 
@@ -142,7 +137,7 @@ def main(what: str, port: str, entities: int, days: int, folder: Path) -> dict[s
             )
             if what == "floor"
             else dg.Definitions.merge(
-                build_definitions(settings), dg.Definitions(executor=one_process)
+                build_definitions(settings), dg.Definitions(executor=dg.in_process_executor)
             )
         )
         partitions = materialized(settings, days, definitions, folder)

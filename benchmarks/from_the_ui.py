@@ -71,7 +71,7 @@ def backfilled(folder: Path, module: str, port: str, entities: int, days: int) -
     shutil.copy(PROJECT / "dagster.yaml", folder)
     keys = [{"path": list(raw_key(each.name).path)} for each in settings.objects]
     partitions = list(entity_days(settings).get_partition_keys())
-    daemon = (sys.executable, "-m", "dagster._daemon", "run", "-w", "workspace.yaml")
+    daemon = (str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", "workspace.yaml")
     before = processor_seconds()
     with webserver(folder, module, OBJECTS) as (address, _), process_of(folder, daemon):
         began = time.time()

@@ -63,7 +63,8 @@ class UI:
     @contextmanager
     def daemon(self) -> Iterator[None]:
         """Dagster's daemon, which carries out what is asked for in the UI."""
-        with _process(self.folder, "-m", "dagster._daemon", "run", "-w", "workspace.yaml"):
+        script = str(Path(sys.executable).with_name("dagster-daemon"))
+        with _process(self.folder, script, "run", "-w", "workspace.yaml"):
             yield
 
 

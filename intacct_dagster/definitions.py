@@ -6,7 +6,6 @@ import dagster as dg
 
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import bind, build_definitions
-from intacct_dagster.executor import one_process
 
 # A run of a backfill has an event for each of its partitions. Dagster writes them to its history
 # one by one unless it is told to write so many at once: a seventh less CPU time for 365 days of
@@ -21,7 +20,7 @@ def defs() -> dg.Definitions:
         build_definitions(load_settings()),
         dg.Definitions(
             # One process a run: steps are short, and each process would pay seconds of imports.
-            executor=one_process,
+            executor=dg.in_process_executor,
             # What Dagster hands values from step to step with, with the folder it always has: the
             # one that it provides by itself takes another folder from a launch.
             resources={"io_manager": bind(dg.FilesystemIOManager())},

@@ -109,7 +109,7 @@ COMMANDS: dict[str, Run | Server | Elsewhere] = {
     "export INTACCT_CONFIG=/srv/books/intacct.yaml": _TEAM,
     "export DAGSTER_HOME=/srv/dagster DAGSTER_LOGS=/srv/dagster/logs": _TEAM,
     "export DAGSTER_POSTGRES_URL=postgresql+psycopg2://dagster:…@localhost/dagster": _TEAM,
-    "pip install . dagster-postgres": _TEAM,
+    "pip install '.[ui]' dagster-postgres": _TEAM,
     "export DAGSTER_GRPC_TIMEOUT_SECONDS=300": _TEAM,
     "cp deploy/dagster.yaml deploy/workspace.yaml $DAGSTER_HOME/": Elsewhere(
         _TEAM.why, "test_deploy.py"

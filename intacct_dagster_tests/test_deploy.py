@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +13,8 @@ import dagster as dg
 import pytest
 import time_machine
 import yaml
-from dagster._core.instance.config import dagster_instance_config
+
+# Dagster has no public way to run one iteration of its daemon.
 from dagster._core.workspace.context import IWorkspaceProcessContext
 from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
 
@@ -24,6 +24,7 @@ from intacct_dagster.defs.extraction.progress import PROGRESS_TAG, Progress
 from intacct_dagster.defs.extraction.raw import attempts_before
 from intacct_dagster.defs.failures import RETRIED
 from intacct_dagster.defs.resources import POOL
+from intacct_dagster.defs.run_requests import ENTITY_TAG
 from intacct_dagster.instance.run_queue import EntityRunCoordinator, entity_of
 from intacct_dagster_tests.code_location import (
     FEED,
@@ -38,31 +39,89 @@ from intacct_sandbox import LAST_DAY
 FILES = ("dagster.yaml", "deploy/dagster.yaml")
 
 
-def config(file: str, folder: Path) -> dict[str, Any]:
-    shutil.copy(PROJECT / file, folder / "dagster.yaml")
-    return dict(dagster_instance_config(str(folder))[0])
+def config(file: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((PROJECT / file).read_text(encoding="utf-8")))
+
+
+@pytest.fixture
+def instance_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], dg.DagsterInstance]:
+    """Open an instance that is shipped, in a folder of its own, on SQLite."""
+
+    def opened(file: str) -> dg.DagsterInstance:
+        given = config(file) | {"storage": {"sqlite": {"base_dir": ".dagster"}}}
+        (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
+        monkeypatch.setenv("DAGSTER_LOGS", str(tmp_path / "logs"))
+        monkeypatch.chdir(tmp_path)
+        return dg.DagsterInstance.from_config(str(tmp_path))
+
+    return opened
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_dagster_takes_every_key_and_the_queue_is_ours(file: str, tmp_path: Path) -> None:
-    found = config(file, tmp_path)
-    coordinator = found["run_coordinator"]
-    assert (coordinator["module"], coordinator["class"]) == (
-        EntityRunCoordinator.__module__,
-        EntityRunCoordinator.__name__,
-    )
-    # Without it a run that a busy machine did not start within a minute has failed for good.
-    assert coordinator["config"]["max_user_code_failure_retries"] > 0
-    runs = found["concurrency"]["runs"]
-    (limit,) = runs["tag_concurrency_limits"]
-    assert limit == {
-        "key": "intacct/entity",
-        "value": {"applyLimitPerUniqueValue": True},
-        "limit": 1,
-    }
-    assert found["run_retries"]["retry_on_asset_or_op_failure"] is False
-    # Dagster's default of 180 s killed runs of a backfill of years that were still being made.
-    assert found["run_monitoring"]["start_timeout_seconds"] >= 3600
+def test_dagster_takes_every_key_and_its_own_queue_keeps_the_order_of_an_entity(
+    file: str, instance_of: Callable[[str], dg.DagsterInstance]
+) -> None:
+    with instance_of(file) as instance:
+        assert type(instance.run_coordinator) is dg.QueuedRunCoordinator
+        queue = instance.get_concurrency_config().run_queue_config
+        assert queue is not None
+        assert queue.max_concurrent_runs == {"dagster.yaml": 2, "deploy/dagster.yaml": 4}[file]
+        # Without it a run that a busy machine did not start within a minute has failed for good.
+        assert queue.max_user_code_failure_retries > 0
+        (limit,) = queue.tag_concurrency_limits
+        assert limit == {
+            "key": ENTITY_TAG,
+            "value": {"applyLimitPerUniqueValue": True},
+            "limit": 1,
+        }
+        assert instance.get_settings("run_retries")["retry_on_asset_or_op_failure"] is False
+        # Dagster's default of 180 s killed runs of a backfill of years that were still being made.
+        assert instance.get_settings("run_monitoring")["start_timeout_seconds"] >= 3600
+
+
+@dg.op(pool=POOL)
+def in_the_pool() -> None: ...
+
+
+@dg.job
+def job_in_the_pool() -> None:
+    in_the_pool()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_op_waits_in_its_process_for_a_pool(
+    file: str, instance_of: Callable[[str], dg.DagsterInstance]
+) -> None:
+    """Dagster's executor in one process (1.13) does not sleep while it waits."""
+    with instance_of(file) as instance:
+        pools = instance.get_concurrency_config().pool_config
+        assert pools.default_pool_limit is None
+        # With a limit, what does not fit waits in the queue: an op that has begun goes on.
+        assert pools.pool_granularity is not None
+        assert pools.pool_granularity.value == "run"
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots(POOL, 1)
+        assert storage.claim_concurrency_slot(POOL, "another run", "extract").is_claimed
+        assert job_in_the_pool.execute_in_process(instance=instance).success
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_opt_in_queue_is_one_that_dagster_takes(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = (PROJECT / file).read_text(encoding="utf-8").splitlines()
+    at = lines.index("  module: dagster", lines.index("run_coordinator:"))
+    commented = [each for each in lines if each.startswith(("  # module:", "  # class:"))]
+    lines[at : at + 2] = [each.replace("# ", "", 1) for each in commented]
+    text = "\n".join(lines)
+    coordinator = yaml.safe_load(text)["run_coordinator"]
+    given = {"run_coordinator": coordinator, "storage": {"sqlite": {"base_dir": ".dagster"}}}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert type(instance.run_coordinator) is EntityRunCoordinator
 
 
 @dg.op
@@ -78,14 +137,14 @@ def any_job() -> None:
 def test_what_a_run_that_was_killed_held_of_the_pool_is_given_back(
     file: str, tmp_path: Path
 ) -> None:
-    given = config(file, tmp_path)
+    given = config(file)
     overrides = {name: given[name] for name in ("run_monitoring", "concurrency")}
     home = tmp_path / "home"
     home.mkdir()
     with dg.DagsterInstance.local_temp(str(home), overrides=overrides) as instance:
         storage = instance.event_log_storage
         killed = instance.create_run_for_job(any_job)
-        storage.initialize_concurrency_limit_to_default(POOL)
+        storage.set_concurrency_slots(POOL, 1)  # as somebody sets it in the UI
         assert storage.claim_concurrency_slot(POOL, killed.run_id, "extract").is_claimed
         instance.report_run_failed(killed)
         daemon = cast(IWorkspaceProcessContext[Any], SimpleNamespace(instance=instance))
@@ -95,8 +154,8 @@ def test_what_a_run_that_was_killed_held_of_the_pool_is_given_back(
         assert not storage.get_concurrency_info(POOL).claimed_slots
 
 
-def test_the_teams_instance_keeps_its_secret_in_the_environment(tmp_path: Path) -> None:
-    storage = config("deploy/dagster.yaml", tmp_path)["storage"]
+def test_the_teams_instance_keeps_its_secret_in_the_environment() -> None:
+    storage = config("deploy/dagster.yaml")["storage"]
     assert storage == {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}
 
 
@@ -107,18 +166,6 @@ def test_the_team_starts_its_code_where_the_others_look_for_it() -> None:
     started = f"dagster api grpc -m intacct_dagster.definitions -h {server['host']} -p"
     told = (PROJECT / "docs/operations.md").read_text(encoding="utf-8")
     assert f"{started} {server['port']} &" in told
-
-
-def test_the_projects_instance_opens_and_puts_runs_into_our_queue(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(PROJECT / "dagster.yaml", tmp_path / "dagster.yaml")
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-        assert isinstance(instance.run_coordinator, EntityRunCoordinator)
-        queue = instance.get_concurrency_config().run_queue_config
-        assert queue is not None
-        assert queue.max_concurrent_runs == 2
 
 
 @pytest.mark.parametrize(

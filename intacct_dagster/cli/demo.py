@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -479,8 +480,13 @@ def run_dev(*, host: str, port: int, hosts: Sequence[str] = ()) -> int:
         The exit status of Dagster.
 
     Raises:
-        UIError: The address is taken.
+        UIError: The address is taken, or the UI is not installed.
     """
+    if importlib.util.find_spec("dagster_webserver") is None:
+        raise UIError(
+            "The Dagster UI needs dagster-webserver, which is not installed.\n"
+            "Install it: pip install 'intacct_dagster[ui]'"
+        )
     settings = load_settings()
     if settings.dagster_url:
         hosts = [*hosts, urlsplit(settings.dagster_url).hostname or ""]

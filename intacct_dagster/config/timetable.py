@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -27,18 +27,6 @@ def daily(text: str) -> str:
     if match is None:
         raise ValueError(f"'{text}' is not a time of day such as 02:00")
     return f"{int(match['minute'])} {int(match['hour'])} * * *"
-
-
-def last_daily(text: str, at: datetime, zone: tzinfo) -> datetime:
-    """The last time that it was `text` o'clock by the clocks of `zone`, at or before a moment."""
-    match = _DAILY.fullmatch(text)
-    if match is None:
-        raise ValueError(f"'{text}' is not a time of day such as 02:00")
-    local = at.astimezone(zone)
-    today = local.replace(
-        hour=int(match["hour"]), minute=int(match["minute"]), second=0, microsecond=0
-    )
-    return today if today <= local else today - timedelta(days=1)
 
 
 def weekly(text: str) -> str:

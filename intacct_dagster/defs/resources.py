@@ -1,8 +1,8 @@
 """What assets are given: sessions with Intacct, and the warehouse."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -13,9 +13,10 @@ from intacct_dagster.client import Intacct, IntacctClient, IntacctError, xml_acc
 from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.binding import bind
-from intacct_dagster.locks import LockError
+from intacct_dagster.locks import LockError, LockTimeout
 from intacct_dagster.state import Allowance, Approvals, StateError, open_state
 from intacct_dagster.state.ledger import Ledger
+from intacct_dagster.state.locks import state_locks
 from intacct_dagster.warehouse import (
     Published,
     ReaderCopy,
@@ -28,16 +29,8 @@ from intacct_dagster.warehouse import (
 POOL = "intacct_api"
 
 
-def leave_pool(context: dg.AssetExecutionContext) -> None:
-    """Lets the next op talk to Intacct: this one has asked all that it will.
-
-    Dagster keeps an op's place in the pool until the op is over, and one that read years writes an
-    event for each of their days first, which can take longer than the reading.
-    """
-    storage = context.instance.event_log_storage
-    if storage.supports_global_concurrency_limits:
-        step = context.get_step_execution_context().step.key
-        storage.free_concurrency_slot_for_step(context.run.run_id, step)
+#: Seconds that a run waits for another that reads the same entity: a backfill of years takes hours.
+ENTITY_WAIT_SECONDS = 6 * 3600.0
 
 
 #: The readers' copy of the warehouse, as an asset.
@@ -211,6 +204,26 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     def warehouse(self) -> Warehouse:
         """The warehouse; its connections are short."""
         return Warehouse(Path(self.path), lock_timeout=self.lock_timeout)
+
+    @contextmanager
+    def reading(self, company: str, entity: str, log: Callable[[str], object]) -> Iterator[None]:
+        """Hold the sole right to read `entity` from Intacct and load it, over all processes.
+
+        A run that began to read later also loads later, so that no older row replaces a newer one,
+        however runs are queued and launched. If another run holds the entity, `log` is called once.
+        Only while a run holds the resource. Raises LockTimeout after ENTITY_WAIT_SECONDS.
+        """
+        if self._engine is None:
+            raise RuntimeError("WarehouseResource is used outside a run")
+        name = f"reading {entity} of {company}"
+        locks = state_locks(self._engine)
+        with ExitStack() as held:
+            try:
+                held.enter_context(locks.exclusive(name, wait_seconds=0))
+            except LockTimeout:
+                log(f"Another run reads {entity}. This run waits until that one has loaded it.")
+                held.enter_context(locks.exclusive(name, wait_seconds=ENTITY_WAIT_SECONDS))
+            yield
 
     def allowance(self, company: str) -> Allowance:
         """What `company` spent of its API transactions. Only while a run holds the resource."""

@@ -9,11 +9,11 @@ while a file or a change in Intacct is of any.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from intacct_dagster.config import Settings
+from intacct_dagster.config import Settings, timetable
 from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.extraction.extract import ranges_of_days
 from intacct_dagster.warehouse import Partition, Warehouse
@@ -34,7 +34,8 @@ _BY_HAND = ""
 #: Seconds that a tick waits for the warehouse: Dagster gives a tick 60 in all.
 _LOCK_TIMEOUT = 10.0
 
-Job = UnresolvedAssetJobDefinition
+#: What `dg.define_asset_job` returns. Dagster has no public name for its type.
+Job = Any
 Clock = Callable[[], datetime]
 
 
@@ -48,6 +49,25 @@ def warehouse_of(settings: Settings) -> Warehouse:
     return Warehouse(
         settings.warehouse, lock_timeout=min(_LOCK_TIMEOUT, settings.limits.lock_timeout)
     )
+
+
+def last_night(settings: Settings, at: datetime) -> datetime:
+    """Return the last tick of the nightly schedule at or before an aware moment, in UTC.
+
+    Dagster's own reading of the cron string, so that it is the moment at which Dagster ticks, also
+    where the clocks change.
+    """
+    ticks = dg.TimeWindowPartitionsDefinition(
+        start=datetime(2000, 1, 1),  # noqa: DTZ001 - in `timezone`
+        fmt="%Y-%m-%dT%H:%M",
+        cron_schedule=timetable.daily(settings.schedules.nightly),
+        timezone=settings.schedules.time_zone,
+    )
+    with dg.partition_loading_context(at):
+        last = ticks.get_last_partition_window()
+    if last is None:
+        raise ValueError(f"no night is over at {at}")
+    return last.end.astimezone(UTC)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
-"""The run queue of dagster.yaml: it knows of every run which entity it is about."""
+"""An opt-in run queue, named in a comment of dagster.yaml: it tags every run with its entity."""
 
 from collections.abc import Mapping
 
-from dagster import DagsterRun, QueuedRunCoordinator
-from dagster._core.run_coordinator import SubmitRunContext
+from dagster import DagsterRun, QueuedRunCoordinator, SubmitRunContext
 
 _ENTITY = "intacct/entity"
 _RANGE_START = "dagster/asset_partition_range_start"
@@ -11,10 +10,11 @@ _RANGE_END = "dagster/asset_partition_range_end"
 
 
 class EntityRunCoordinator(QueuedRunCoordinator):
-    """Tags runs of a backfill with their entity, so that the queue lets one run an entity go.
+    """Tag runs of a backfill with their entity, so that the queue starts one run of an entity.
 
-    Dagster tags such a run only with the ends of its range (1.13); runs that are launched by
-    themselves have the tag already.
+    Dagster tags such a run only with the ends of its range (1.13); runs of schedules and sensors
+    have the tag already. Without this queue the runs of a backfill wait in their own process, by a
+    lock of the state store.
     """
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:

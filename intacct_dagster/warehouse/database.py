@@ -8,6 +8,7 @@ nothing), and the file is attached for the moment in which rows move from one to
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import random
 import re
@@ -189,7 +190,15 @@ class Warehouse:
             yield connection
 
     def frame(self, sql: str, params: Sequence[object] = ()) -> pd.DataFrame:
-        """The answer to a query as a data frame; amounts are `Decimal`, moments aware and UTC."""
+        """Return the answer to a query as a data frame: amounts `Decimal`, moments aware and UTC.
+
+        Raises WarehouseError without pandas, which is an extra of the package.
+        """
+        if importlib.util.find_spec("pandas") is None:
+            raise WarehouseError(
+                "A data frame needs pandas, which is not installed.\n"
+                "Install it: pip install 'intacct_dagster[pandas]'"
+            )
         with self.connect(read_only=True) as connection:
             try:
                 columns = connection.execute(f"DESCRIBE {sql}", list(params)).fetchall()

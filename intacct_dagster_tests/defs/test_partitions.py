@@ -8,7 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from intacct_dagster.defs.partitions import entity_days, partition_key, tell_partitions
+from intacct_dagster.defs.partitions import (
+    EntityDays,
+    entity_days,
+    partition_key,
+    tell_partitions,
+)
 from intacct_dagster_tests.code_location import sandbox_settings
 
 FIRST = date(2020, 1, 1)
@@ -30,7 +35,22 @@ def test_all_keys_are_made_once_a_day_and_are_those_of_dagster(tmp_path: Path) -
     assert made[1] - made[0] == len(settings.entities)
 
 
-def test_what_a_partition_is_told_costs_the_same_however_many_there_are(
+def test_the_keys_of_each_range_are_those_of_dagster(tmp_path: Path) -> None:
+    settings = sandbox_settings("http://127.0.0.1:9", tmp_path, start_date=FIRST)
+    partitions = entity_days(settings)
+    dagsters_own = dg.MultiPartitionsDefinition(
+        {each.name: each.partitions_def for each in partitions.partitions_defs}
+    )
+    first, last = settings.entities[0].id, settings.entities[-1].id
+    for days, end in ((1, first), (3, first), (3, last)):
+        found = dg.PartitionKeyRange(
+            partition_key(first, FIRST), partition_key(end, FIRST + timedelta(days))
+        )
+        expected = dagsters_own.get_partition_keys_in_range(found)
+        assert partitions.get_partition_keys_in_range(found) == expected
+
+
+def test_the_keys_of_a_range_are_made_as_often_however_many_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unfolded: list[dg.PartitionKeyRange] = []
@@ -57,7 +77,7 @@ def test_what_a_partition_is_told_costs_the_same_however_many_there_are(
 
 def made_of(days: int) -> dict[str, dict[str, Any]]:
     """The metadata of each partition of a run that tells of each its day."""
-    partitions = dg.MultiPartitionsDefinition(
+    partitions = EntityDays(
         {
             "date": dg.DailyPartitionsDefinition(FIRST.isoformat(), timezone="UTC"),
             "entity": dg.StaticPartitionsDefinition(["E000", "E001"]),

@@ -1,67 +1,26 @@
-"""The history of dagster.yaml: what Dagster's own SQLite storage keeps, written many at a time."""
+"""The opt-in history: what Dagster's own SQLite storage keeps, written in batches."""
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from alembic.script import ScriptDirectory
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from sqlalchemy import Connection
 
-from intacct_dagster.instance.history import BatchedEvents
-from intacct_dagster_tests.code_location import PROJECT
-
-DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
-TABLES = ("raw_bill", "raw_invoice")
-
-
-@dg.multi_asset(
-    specs=[
-        dg.AssetSpec(name, partitions_def=dg.StaticPartitionsDefinition(list(DAYS)))
-        for name in TABLES
-    ],
-    backfill_policy=dg.BackfillPolicy.single_run(),
+from intacct_dagster.instance.history.batched import BatchedEvents
+from intacct_dagster_tests.instance.history_runs import (
+    DAYS,
+    TABLES,
+    batched_instance,
+    events_of,
+    run_of_all_days,
+    stock_instance,
 )
-def tables() -> Iterator[dg.MaterializeResult[None]]:
-    for name in TABLES:
-        yield dg.MaterializeResult(asset_key=name)
-
-
-def run_of_all_days(instance: dg.DagsterInstance) -> str:
-    """The id of a run that makes all partitions."""
-    definitions = dg.Definitions([tables], executor=dg.in_process_executor)
-    result = definitions.get_implicit_global_asset_job_def().execute_in_process(
-        instance=instance,
-        tags={
-            "dagster/asset_partition_range_start": DAYS[0],
-            "dagster/asset_partition_range_end": DAYS[-1],
-        },
-    )
-    assert result.success
-    return result.run_id
-
-
-def told(
-    instance: dg.DagsterInstance, run_id: str
-) -> list[tuple[str, dg.AssetKey | None, str | None]]:
-    """What the history says of a run: type, asset and partition of each event, in their order."""
-    found = []
-    for entry in instance.all_logs(run_id):
-        event = entry.dagster_event
-        if event is not None:
-            found.append((event.event_type_value, event.asset_key, event.partition))
-    return found
-
-
-def projects_instance(folder: Path) -> dg.DagsterInstance:
-    shutil.copy(PROJECT / "dagster.yaml", folder / "dagster.yaml")
-    return dg.DagsterInstance.from_config(str(folder))
 
 
 @pytest.fixture
@@ -72,19 +31,21 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_projects_history_says_what_dagsters_own_does(in_folder: Path) -> None:
     with dg.DagsterInstance.local_temp() as own:
-        expected = told(own, run_of_all_days(own))
-    with projects_instance(in_folder) as instance:
+        expected = events_of(own, run_of_all_days(own))
+    with batched_instance(in_folder) as instance:
         assert isinstance(instance.event_log_storage, BatchedEvents)
         run_id = run_of_all_days(instance)
-        assert told(instance, run_id) == expected
+        assert events_of(instance, run_id) == expected
         for name in TABLES:
             assert instance.get_materialized_partitions(dg.AssetKey(name)) == set(DAYS)
             latest = instance.get_latest_materialization_event(dg.AssetKey(name))
             assert latest is not None
             assert latest.run_id == run_id
     # … and Dagster's own storage goes on with its files, should somebody go back to it.
-    storage = SqliteEventLogStorage(str(in_folder / ".dagster" / "history" / "runs"))
-    assert storage.get_materialized_partitions(dg.AssetKey(TABLES[0])) == set(DAYS)
+    with stock_instance(in_folder) as stock:
+        assert not isinstance(stock.event_log_storage, BatchedEvents)
+        assert stock.get_materialized_partitions(dg.AssetKey(TABLES[0])) == set(DAYS)
+        assert events_of(stock, run_id) == expected
 
 
 def test_the_partitions_of_an_asset_are_one_transaction(
@@ -98,7 +59,7 @@ def test_the_partitions_of_an_asset_are_one_transaction(
         store(storage, events)
 
     monkeypatch.setattr(BatchedEvents, "store_event_batch", counted)
-    with projects_instance(in_folder) as instance:
+    with batched_instance(in_folder) as instance:
         run_of_all_days(instance)
     # planned, of both tables together; then made, of one table after the other
     assert batches == [len(TABLES) * len(DAYS), len(DAYS), len(DAYS)]
@@ -122,9 +83,9 @@ def test_a_batch_that_fails_leaves_nothing_and_its_events_are_written_once(
             raise sqlite3.OperationalError("disk I/O error")
 
     monkeypatch.setattr(BatchedEvents, "_store_asset_event_tags", failing)
-    with projects_instance(in_folder) as instance:
+    with batched_instance(in_folder) as instance:
         run_id = run_of_all_days(instance)
-        made = [each for each in told(instance, run_id) if each[0] == "ASSET_MATERIALIZATION"]
+        made = [each for each in events_of(instance, run_id) if each[0] == "ASSET_MATERIALIZATION"]
     assert failed == {"ASSET_MATERIALIZATION_PLANNED", "ASSET_MATERIALIZATION"}
     assert len(made) == len(set(made)) == len(TABLES) * len(DAYS)
     with closing(sqlite3.connect(in_folder / ".dagster/history/runs/index.db")) as index:
@@ -135,27 +96,27 @@ def test_a_batch_that_fails_leaves_nothing_and_its_events_are_written_once(
 
 
 def test_every_process_of_an_instance_opens_the_same_history(in_folder: Path) -> None:
-    with projects_instance(in_folder) as instance:
+    with batched_instance(in_folder) as instance:
         run_id = run_of_all_days(instance)
         # what the daemon hands to the process of a run
         with dg.DagsterInstance.from_ref(instance.get_ref()) as other:
             assert isinstance(other.event_log_storage, BatchedEvents)
-            assert told(other, run_id) == told(instance, run_id)
+            assert events_of(other, run_id) == events_of(instance, run_id)
 
 
 def test_a_history_that_is_there_is_opened_without_reading_dagsters_migrations(
     in_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with projects_instance(in_folder) as instance:
+    with batched_instance(in_folder) as instance:
         run_id = run_of_all_days(instance)
-        expected = told(instance, run_id)
+        expected = events_of(instance, run_id)
 
     def read(*_: object) -> None:
         raise AssertionError("Dagster's migrations were read")
 
     monkeypatch.setattr(ScriptDirectory, "from_config", read)
-    with projects_instance(in_folder) as again:
-        assert told(again, run_id) == expected
+    with batched_instance(in_folder) as again:
+        assert events_of(again, run_id) == expected
         assert [each.run_id for each in again.get_runs()] == [run_id]
         assert again.get_materialized_partitions(dg.AssetKey(TABLES[0])) == set(DAYS)
         assert again.all_instigator_state() == []

@@ -249,3 +249,14 @@ def test_nothing_is_left_beside_the_file(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
     numbers(with_numbers(path))
     assert os.listdir(tmp_path) == ["warehouse.duckdb"]
+
+
+def test_without_pandas_a_frame_is_refused_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = with_numbers(tmp_path / "warehouse.duckdb")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(WarehouseError, match=r"pip install 'intacct_dagster\[pandas\]'"):
+        warehouse.frame("SELECT 1")
+    with warehouse.connect(read_only=True) as connection:
+        assert connection.execute("SELECT ? + 1", [1]).fetchall() == [(2,)]

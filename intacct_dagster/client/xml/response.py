@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from xml.parsers import expat
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
 #: Deeper than any answer to what is asked here; an answer is refused before it grows a stack.
 _DEEPEST = 32
@@ -62,30 +64,25 @@ class XmlAnswer:
 
 
 def read_answer(body: bytes) -> XmlAnswer:
-    """The answer in a body. Raises NotXml."""
+    """Return the answer in a body, read in one pass without a tree. Raises NotXml."""
     reader = _Reader()
-    parser = expat.ParserCreate(namespace_separator=None)
-    parser.buffer_text = True
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
     # Without a document type there are no entities of its own, so nothing can be made to grow.
-    parser.StartDoctypeDeclHandler = _no_document_type
-    parser.EntityDeclHandler = _no_document_type
+    parser = DefusedXMLParser(target=reader, forbid_dtd=True)
     try:
-        parser.Parse(body, True)
-    except expat.ExpatError as error:
-        raise NotXml(f"it is not XML ({expat.ErrorString(error.code)})") from None
+        parser.feed(body)
+        parser.close()
+    except DefusedXmlException:
+        raise NotXml("it declares a document type or an entity") from None
+    except ParseError as error:
+        raise NotXml(f"it is not XML ({error})") from None
     if reader.root != "response":
         raise NotXml(f"its root is <{reader.root[:40]}>, not <response>")
     return reader.answer
 
 
-def _no_document_type(*_: object) -> None:
-    raise NotXml("it declares a document type or an entity")
-
-
 class _Reader:
+    """The parser's target: it gets each tag and text in order."""
+
     def __init__(self) -> None:
         self.answer = XmlAnswer()
         self.root = ""
@@ -108,7 +105,7 @@ class _Reader:
         elif path[-2:] == _ERROR:
             self._error = {}
 
-    def text(self, text: str) -> None:
+    def data(self, text: str) -> None:
         self._texts.append(text)
 
     def end(self, name: str) -> None:

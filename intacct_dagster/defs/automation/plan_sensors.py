@@ -10,7 +10,6 @@ from collections.abc import Collection
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
-from intacct_dagster.config.timetable import last_daily
 from intacct_dagster.defs.partitions import last_day
 from intacct_dagster.defs.posting.crosswalk import crosswalk_key
 from intacct_dagster.defs.posting.plan import CHANGED, PLANNED, plan_key
@@ -24,6 +23,7 @@ from intacct_dagster.defs.run_requests import (
     Job,
     Range,
     clock,
+    last_night,
     listed,
     ranges,
     run_of,
@@ -91,7 +91,7 @@ def renewal_sensor(
                 feed.match_on,
                 settings.active,
                 planned=(*PLANNED, CHANGED) if feed.on_change == "patch" else PLANNED,
-                held_before=last_daily(settings.schedules.nightly, at, settings.schedules.zone),
+                held_before=last_night(settings, at),
             )
             entities = {each.partition[0] for each in found}
             unread = unread_entities(settings, feed.object, entities)

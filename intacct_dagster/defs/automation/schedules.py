@@ -23,6 +23,7 @@ from intacct_dagster.defs.run_requests import (
     Job,
     Range,
     clock,
+    last_night,
     listed,
     ranges,
     run_of,
@@ -125,9 +126,7 @@ def catch_up_sensor(settings: Settings, *, now: Clock = clock) -> dg.SensorDefin
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         at = now()
-        night = timetable.last_daily(
-            settings.schedules.nightly, at - _GRACE, settings.schedules.zone
-        )
+        night = last_night(settings, at - _GRACE)
         found = _due(settings, context.instance, at, _yesterday(night), anew=False)
         if isinstance(found, dg.SkipReason):
             return found

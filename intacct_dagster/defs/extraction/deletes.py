@@ -63,11 +63,13 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
+
+        def sweep_one(what: ObjectSettings, entity: str) -> Swept:
+            with warehouse.reading(settings.company, entity, context.log.info):
+                return extractor.sweep(what, entity)
+
         done = {
-            key: [
-                plainly(settings, extractor.sweep, each, entity)
-                for entity in context.partition_keys
-            ]
+            key: [plainly(settings, sweep_one, each, entity) for entity in context.partition_keys]
             for key, each in objects.items()
             if key in context.selected_asset_keys
         }

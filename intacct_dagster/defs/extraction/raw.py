@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, NoReturn
@@ -19,7 +20,7 @@ from intacct_dagster.defs.partitions import (
     tell_partitions,
     told_last,
 )
-from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource, leave_pool
+from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.source_code import made_by
 from intacct_dagster.defs.tables import column_schema, relation, spent, table_rows
 from intacct_dagster.extraction.extract import Extracted, Extractor
@@ -87,8 +88,18 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
                 break
         progress = Progress(context, len(asked) * len(selected), sum(map(len, asked.values())))
         for entity, days in asked.items():
-            # More threads than requests may be in flight: while some load, others read.
-            with ThreadPoolExecutor(max_workers=2 * settings.limits.concurrency) as pool:
+            with ExitStack() as held:
+                try:
+                    held.enter_context(
+                        warehouse.reading(settings.company, entity, context.log.info)
+                    )
+                except WarehouseError as busy:
+                    failures.append(busy)  # of this entity; the others go on
+                    continue
+                # More threads than requests may be in flight: while some load, others read.
+                pool = held.enter_context(
+                    ThreadPoolExecutor(max_workers=2 * settings.limits.concurrency)
+                )
                 names = {key: f"{entity} {objects[key].name}" for key in selected}
                 futures = {
                     key: pool.submit(
@@ -115,7 +126,6 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
                     lines.append(_told(future.result(), days))
             if lines:
                 context.log.info("\n".join(lines))  # one event: each is a write of its own
-        leave_pool(context)
         if failures:
             _fail(context, settings, landed, failures)
         last = told_last(context)

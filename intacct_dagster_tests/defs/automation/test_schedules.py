@@ -16,6 +16,7 @@ from intacct_dagster.defs import build_definitions, current_key, deletes_key, ra
 from intacct_dagster.defs.automation.assemble import launched_by_themselves
 from intacct_dagster.defs.checks.closing import CLOSED, closing_check
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
+from intacct_dagster.defs.run_requests import last_night
 from intacct_dagster.state import open_state
 from intacct_dagster.state.api_usage import Allowance
 from intacct_dagster_tests.code_location import (
@@ -40,6 +41,27 @@ CHANGES = "changes_in_intacct"
 def night(day: int) -> datetime:
     """Two o'clock, the time of the nightly schedule, so many days after the first."""
     return datetime.combine(FIRST + timedelta(days=day), time(2), UTC)
+
+
+@pytest.mark.parametrize(
+    ("at", "last"),
+    [
+        ("2026-06-01T00:29:59+00:00", "2026-05-31T00:30:00+00:00"),
+        ("2026-06-01T00:30:00+00:00", "2026-06-01T00:30:00+00:00"),
+        # the clocks go from 02:00 to 03:00, and Dagster ticks then
+        ("2026-03-29T00:59:00+00:00", "2026-03-28T01:30:00+00:00"),
+        ("2026-03-29T01:00:00+00:00", "2026-03-29T01:00:00+00:00"),
+        # half past two comes twice, and Dagster ticks at the second
+        ("2026-10-25T01:29:00+00:00", "2026-10-24T00:30:00+00:00"),
+        ("2026-10-25T01:30:00+00:00", "2026-10-25T01:30:00+00:00"),
+    ],
+)
+def test_the_last_night_is_the_last_tick_also_where_the_clocks_change(
+    location: CodeLocation, at: str, last: str
+) -> None:
+    with_schedules(location, nightly="02:30", time_zone="Europe/Berlin")
+    found = last_night(location.settings, datetime.fromisoformat(at))
+    assert found == datetime.fromisoformat(last)
 
 
 def span(entity: str, first: int, last: int) -> str:

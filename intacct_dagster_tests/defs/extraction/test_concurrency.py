@@ -38,12 +38,6 @@ def test_every_op_that_talks_to_intacct_is_in_the_pool() -> None:
     assert outside == []
 
 
-def test_the_projects_own_instance_lets_one_in_at_a_time() -> None:
-    pools = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["concurrency"]["pools"]
-    # … and the next run start meanwhile, which waits in its process.
-    assert pools == {"default_limit": 1, "granularity": "op", "op_granularity_run_buffer": 1}
-
-
 class InFlight:
     """How many requests the sandbox had under way together, at most."""
 

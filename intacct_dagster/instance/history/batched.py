@@ -1,14 +1,15 @@
-"""Dagster's history on a laptop: SQLite files, into which events are written many at a time.
+"""A SQLite history for Dagster that writes events in batches. The package guards it.
 
 A run of a year of five objects has 3,650 events of partitions: one for each that it is going to
 make, and one for each that it made. Dagster hands them to its storage many at once; its own SQLite
 storage (1.13) still opens two files, writes, and closes them again for every single one, and keeps
-each as the asset's last besides. Whatever it opens, it has SQLAlchemy make all statements anew,
-and reads all of its migrations to know that none is due. Its PostgreSQL storage knows better, and
+each as the asset's last besides. Whatever it opens, it has SQLAlchemy compile all statements again,
+and reads all of its migrations to know that none is due. Its PostgreSQL storage does neither, and
 is not touched.
 """
 
 import fcntl
+import inspect
 import os
 import threading
 from collections import OrderedDict
@@ -253,3 +254,37 @@ class BatchedHistory(DagsterSqliteStorage):
     ) -> "BatchedHistory":
         """What Dagster calls with the configuration."""
         return cls.from_local(inst_data=inst_data, **config_value)
+
+
+#: The private methods of Dagster that are called or replaced here, and the parameters they take.
+_EXPECTED: tuple[tuple[type, str, tuple[str, ...]], ...] = (
+    (SqliteEventLogStorage, "_connect", ("self", "shard")),
+    (SqliteEventLogStorage, "_initdb", ("self", "engine", "for_index_shard")),
+    (SqliteEventLogStorage, "_event_to_row", ("self", "event")),
+    (SqliteEventLogStorage, "_store_asset_event", ("self", "conn", "event", "event_id")),
+    (
+        SqliteEventLogStorage,
+        "_store_asset_event_tags",
+        ("self", "conn", "events", "event_ids"),
+    ),
+    (SqliteEventLogStorage, "conn_string_for_shard", ("self", "shard_name")),
+    (SqliteEventLogStorage, "store_event_batch", ("self", "events")),
+    (
+        SqliteEventLogStorage,
+        "claim_concurrency_slot",
+        ("self", "concurrency_key", "run_id", "step_key", "priority"),
+    ),
+    (SqliteRunStorage, "from_local", ("base_dir", "inst_data")),
+    (SqliteScheduleStorage, "from_local", ("base_dir", "inst_data")),
+)
+
+
+def check_dagster() -> None:
+    """Raise ImportError if a private method of Dagster is not as it is expected to be."""
+    for owner, name, expected in _EXPECTED:
+        found = tuple(inspect.signature(getattr(owner, name)).parameters)
+        if found != expected:
+            raise ImportError(
+                f"{owner.__name__}.{name} takes ({', '.join(found)}) "
+                f"and not ({', '.join(expected)})"
+            )
