@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr
 from intacct_dagster.client import Intacct, IntacctClient, xml_access
 from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
-from intacct_dagster.state import Allowance, Approvals, StateError, open_state
+from intacct_dagster.state import ApiUsage, Approvals, StateError, open_state
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.warehouse import (
     Published,
@@ -229,11 +229,11 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         """The warehouse; its connections are short."""
         return Warehouse(Path(self.path), lock_timeout=self.lock_timeout)
 
-    def allowance(self, company: str) -> Allowance:
+    def api_usage(self, company: str) -> ApiUsage:
         """What `company` spent of its API transactions. Only while a run holds the resource."""
         if self._engine is None:
             raise RuntimeError("WarehouseResource is used outside a run")
-        return Allowance(self._engine, company)
+        return ApiUsage(self._engine, company)
 
     def approvals(self, company: str) -> Approvals:
         """What people said about the plans of `company`. Only while a run holds the resource."""

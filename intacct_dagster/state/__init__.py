@@ -1,5 +1,12 @@
+"""The state store: what cannot be rebuilt from Intacct and is shared by all processes.
+
+Encrypted sessions and their key, people's approvals, the use of the API, and locks between
+processes. The posting ledger is a package of its own in it, `intacct_dagster.state.ledger`. All of
+it is in one database, SQLite or PostgreSQL, that `open_state` opens.
+"""
+
 from intacct_dagster.state.api_usage import (
-    Allowance,
+    ApiUsage,
 )
 from intacct_dagster.state.approvals import (
     Approvals,
@@ -19,7 +26,7 @@ from intacct_dagster.state.tokens import (
 )
 
 __all__ = [
-    "Allowance",
+    "ApiUsage",
     "Approvals",
     "EncryptedTokenStore",
     "StateError",

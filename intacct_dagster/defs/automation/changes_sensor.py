@@ -25,7 +25,7 @@ from intacct_dagster.defs.run_requests import (
     underway,
     warehouse_of,
 )
-from intacct_dagster.state import Allowance, StateError, open_state
+from intacct_dagster.state import ApiUsage, StateError, open_state
 from intacct_dagster.warehouse import WarehouseError
 from intacct_dagster.warehouse.raw.load import known_until
 
@@ -71,15 +71,15 @@ def changes_sensor(settings: Settings, *, now: Clock = clock) -> dg.SensorDefini
         until = min(settled, end).replace(microsecond=0)
         engine = open_state(settings.state)
         try:
-            allowance = Allowance(engine, settings.company)
-            spent, allowed = allowance.spent(at), settings.limits.monthly_transactions
+            api_usage = ApiUsage(engine, settings.company)
+            spent, allowed = api_usage.spent(at), settings.limits.monthly_transactions
             if spent >= WARN_AT * allowed:
                 return dg.SkipReason(
                     f"{spent:,} of the month's {allowed:,} API transactions are spent: what is "
                     "left is for reading and posting; the nights find the changes"
                 )
             with company_in(engine, settings, concurrency=1) as intacct:
-                found = _count(settings, cursor, until, intacct, allowance, at)
+                found = _count(settings, cursor, until, intacct, api_usage, at)
         except (StateError, WarehouseError) as error:
             return dg.SkipReason(f"{error}\nThe next tick looks again.")
         finally:
@@ -104,7 +104,7 @@ def _count(
     cursor: Mapping[str, str],
     until: datetime,
     intacct: Intacct,
-    allowance: Allowance,
+    api_usage: ApiUsage,
     at: datetime,
 ) -> _Found:
     """Asks for each object and entity how much changed since. Raises WarehouseError."""
@@ -134,7 +134,7 @@ def _count(
                 found.told.append(f"{pair}: {' '.join(str(error).splitlines())}")
                 continue
             finally:
-                allowance.spend(
+                api_usage.spend(
                     at=at,
                     run_id="changes_in_intacct",
                     entity=entity,
