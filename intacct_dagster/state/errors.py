@@ -3,3 +3,7 @@
 
 class StateError(Exception):
     """The state store could not do something. Nothing was half-written when this is raised."""
+
+
+class LedgerError(StateError):
+    """The ledger was asked for a transition that it does not allow. Nothing was changed."""

@@ -85,7 +85,7 @@ def work(engine: sa.Engine) -> None:
     planned(ledger, creation("F"))
     whole = sent(ledger, creation("H"), creation("I"))
     ledger.split(whole, http_status=400, note="refused in one piece, and halved")
-    amendments = ledger.of_changes
+    amendments = ledger.amendments
     made = sent(amendments, change("A", "30", b"2.00"))
     amendments.record(made, [Accepted(0, "30")], http_status=200)
     closed = sent(amendments, change("C", "31", b"3.00"))
@@ -145,16 +145,16 @@ def test_what_was_planned_is_sent_and_what_was_left_unanswered_is_asked_for(
     old: sa.Engine,
 ) -> None:
     ledger = Ledger(old, "demo")
-    unanswered = ledger.unsettled(INVOICE, "E110")
+    unanswered = ledger.unresolved(INVOICE, "E110")
     assert [ledger.source_ids(each.chunk_id) for each in unanswered] == [["D"], ["E"]]
-    ledger.settle_by_read_back(unanswered[0].chunk_id, {"D": ("32", None)}, "read back")
-    ledger.settle_by_read_back(unanswered[1].chunk_id, {}, "read back")
+    ledger.resolve_by_read_back(unanswered[0].chunk_id, {"D": ("32", None)}, "read back")
+    ledger.resolve_by_read_back(unanswered[1].chunk_id, {}, "read back")
     again = [creation(source_id) for source_id in "ABCDEFGHI"]
     (chunk,) = ledger.plan(INVOICE, "E110", "sales", again, run_id="run-2")
     assert ledger.source_ids(chunk.chunk_id) == ["E", "F", "G", "H", "I"]
     assert ledger.start_sending(chunk.chunk_id)
     assert ledger.posted_keys(INVOICE, "E110", "sales") == {"A": "30", "C": "31", "D": "32"}
-    amended = ledger.last_changes(INVOICE, "E110", "sales")
+    amended = ledger.last_amendments(INVOICE, "E110", "sales")
     assert {name: each.state for name, each in amended.items()} == {
         "A": ItemState.POSTED,
         "C": ItemState.REJECTED,
