@@ -1,8 +1,11 @@
 """The state store: what cannot be rebuilt from Intacct and is shared by all processes.
 
-Encrypted sessions and their key, people's approvals, the use of the API, and locks between
-processes. The posting ledger is a package of its own in it, `intacct_dagster.state.ledger`. All of
-it is in one database, SQLite or PostgreSQL, that `open_state` opens.
+It holds encrypted sessions, people's approvals, the use of the API, locks between processes, and
+the posting ledger, whose records `intacct_dagster.state.ledger` exports. `open_state` opens it; it
+is one database, SQLite or PostgreSQL.
+
+Every module that has a table is imported here, because `open_state` creates the tables of modules
+that are imported.
 """
 
 from intacct_dagster.state.api_usage import (
@@ -18,6 +21,9 @@ from intacct_dagster.state.encryption_key import (
 from intacct_dagster.state.errors import (
     StateError,
 )
+from intacct_dagster.state.ledger import (
+    Ledger,
+)
 from intacct_dagster.state.store import (
     open_state,
 )
@@ -29,6 +35,7 @@ __all__ = [
     "ApiUsage",
     "Approvals",
     "EncryptedTokenStore",
+    "Ledger",
     "StateError",
     "keep_token_key",
     "open_state",

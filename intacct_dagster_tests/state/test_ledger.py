@@ -398,3 +398,13 @@ def test_processes_that_find_no_state_store_make_one(url: str) -> None:
         for _ in range(2)
     ]
     assert [each.communicate(timeout=60)[0] for each in processes] == ["1\n"] * 2
+
+
+def test_a_process_that_does_not_use_the_ledger_makes_its_tables_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.db"
+    make = "import sys; from intacct_dagster.state.store import open_state; open_state(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", make, url], check=True, timeout=60)
+    engine = sa.create_engine(url)
+    tables = set(sa.inspect(engine).get_table_names())
+    engine.dispose()
+    assert {"posting_chunks", "posting_items", "posting_changes", "tokens", "api_usage"} <= tables
