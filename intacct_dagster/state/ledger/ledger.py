@@ -27,13 +27,14 @@ class Ledger(LedgerContext):
 
     Example:
         >>> ledger = Ledger(open_state("sqlite:///state.db"), "acme")
-        >>> with ledger.lock("accounts-receivable/invoice", "E110"):
-        ...     for chunk in ledger.plan(
-        ...         "accounts-receivable/invoice", "E110", "sales", items, run_id="42"
-        ...     ):
-        ...         if ledger.start_sending(chunk.chunk_id):
-        ...             answer = ...  # POST chunk.body with chunk.idempotency_key
-        ...             ledger.record(chunk.chunk_id, [Accepted(0, "30")], http_status=201)
+        >>> bill = Item("B-1", date(2026, 10, 13), "10.00", b'{"billNumber":"B-1"}')
+        >>> with ledger.lock("accounts-payable/bill", "E110"):
+        ...     (chunk,) = ledger.plan("accounts-payable/bill", "E110", "bills", [bill], run_id="1")
+        ...     if ledger.start_sending(chunk.chunk_id):  # now POST chunk.body
+        ...         ledger.record(chunk.chunk_id, [Accepted(0, "30")], http_status=201)
+        True
+        >>> ledger.posted_keys("accounts-payable/bill", "E110", "bills")
+        {'B-1': '30'}
     """
 
     @property
