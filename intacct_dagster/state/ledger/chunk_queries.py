@@ -1,4 +1,4 @@
-"""What the ledger knows of chunks: requests that are to be sent, are under way, or are answered."""
+"""Queries about chunks: requests that are to be sent, are under way, or are answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every function of the ledger works with: a store, a company, and a table of documents."""
+"""Context of every function of the ledger: a store, a company, and a table of documents."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class LedgerContext:
     def check_transition(self, before: ItemState, after: ItemState) -> None:
         """Raise LedgerError if no document may go from `before` to `after`.
 
-        The database refuses it too, but only for rows that exist.
+        The database enforces the same, but only for statements that find a row.
         """
         if before is not after and after not in self.transitions[before]:
             raise LedgerError(

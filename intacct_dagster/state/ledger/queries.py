@@ -1,4 +1,4 @@
-"""What the ledger knows of documents: their states, outcomes and payloads."""
+"""Queries about documents in the ledger: their states, outcomes and payloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ledger takes and gives: documents, requests, and their outcomes."""
+"""Records of the ledger: documents, requests, and their outcomes."""
 
 from __future__ import annotations
 
