@@ -39,7 +39,7 @@ from intacct_dagster.client import (
 from intacct_dagster.company import company_of
 from intacct_dagster.config import ConfigError, Settings, load_settings
 from intacct_dagster.extraction.schema import refused_field
-from intacct_dagster.state import Allowance, open_state
+from intacct_dagster.state import ApiUsage, open_state
 
 #: How many fields one question filters by: how many a query takes is not documented.
 _FILTERS = 8
@@ -358,7 +358,7 @@ def run_coverage(file: Path, entity: str | None, *, as_json: bool) -> bool:
 def _counted(settings: Settings, usage: Usage) -> None:
     state = open_state(settings.state)
     try:
-        Allowance(state, settings.company).spend(
+        ApiUsage(state, settings.company).spend(
             at=datetime.now(UTC),
             run_id="coverage",
             entity="",

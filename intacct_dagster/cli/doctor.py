@@ -29,7 +29,7 @@ from intacct_dagster.company import company_of, key_folder, prove
 from intacct_dagster.config import ConfigError, Settings, load_settings
 from intacct_dagster.extraction.schema import Catalogue
 from intacct_dagster.locks import LockError
-from intacct_dagster.state import Allowance, StateError, open_state
+from intacct_dagster.state import ApiUsage, StateError, open_state
 from intacct_dagster.warehouse import Warehouse, WarehouseError, WarehouseLocked
 
 #: A clock that is so far off spoils look-backs, and one so far off the times of tokens.
@@ -110,7 +110,7 @@ class Patient:
         """Counts what was asked, and lets go of everything."""
         if "intacct" in self.__dict__ and self._state is not None:
             usage = self.intacct.usage
-            Allowance(self._state, self.settings.company).spend(
+            ApiUsage(self._state, self.settings.company).spend(
                 at=self.now(),
                 run_id="doctor",
                 entity="",
@@ -406,7 +406,7 @@ def _limits(patient: Patient) -> Iterator[Finding]:
 
 def _allowance(patient: Patient) -> Iterator[Finding]:
     settings, now = patient.settings, patient.now()
-    spent = Allowance(patient.state, settings.company).spent(now)
+    spent = ApiUsage(patient.state, settings.company).spent(now)
     allowed = settings.limits.monthly_transactions
     part = spent / allowed
     yield Finding(

@@ -109,8 +109,8 @@ def show_items(chosen: Chosen, *, state: str | None) -> int:
     changed = Table("feed", "entity", "day", "document", "changes", "state", "reason", "what to do")
     with _ledger() as (settings, ledger):
         found = list(_entries(settings, ledger, chosen, wanted))
-        changes = list(_entries(settings, ledger.of_changes, chosen, wanted))
-        fields = _fields(ledger.of_changes, changes)
+        changes = list(_entries(settings, ledger.amendments, chosen, wanted))
+        fields = _fields(ledger.amendments, changes)
     for name, _, entry in found:
         table.add_row(
             name,
@@ -167,7 +167,7 @@ def release_items(chosen: Chosen) -> int:
     released: dict[str, set[str]] = {}
     counts: list[int] = []
     with _ledger() as (settings, ledger):
-        for each in (ledger, ledger.of_changes):
+        for each in (ledger, ledger.amendments):
             groups: dict[tuple[str, str], list[Entry]] = {}
             for _, feed, entry in _entries(settings, each, chosen, ItemState.REJECTED):
                 groups.setdefault((feed.object, entry.entity), []).append(entry)
@@ -241,7 +241,7 @@ def show_plan(chosen: Chosen, days: Days) -> None:
             }
             made = {
                 (entry.entity, entry.source_id, entry.payload_sha256)
-                for _, _, entry in _entries(settings, ledger.of_changes, of_feed, ItemState.POSTED)
+                for _, _, entry in _entries(settings, ledger.amendments, of_feed, ItemState.POSTED)
             }
             for (entity, day), documents in sorted(by_partition(plan.documents).items()):
                 create = [each for each in documents if each.action == "create"]
@@ -329,8 +329,8 @@ def show_item(source_id: str, chosen: Chosen, *, payload: bool) -> int:
                 table.add_row("read back", _shown(entry.read_back_at) or "not yet")
             _tell(table, ledger, feed, entry, payload=payload)
             console.print(table)
-        changes = list(_entries(settings, ledger.of_changes, this, None))
-        fields = _fields(ledger.of_changes, changes)
+        changes = list(_entries(settings, ledger.amendments, this, None))
+        fields = _fields(ledger.amendments, changes)
         for name, feed, entry in changes:
             title = f"last change of {source_id} of {name}"
             table = Table(show_header=False, title=title, title_justify="left")
@@ -338,7 +338,7 @@ def show_item(source_id: str, chosen: Chosen, *, payload: bool) -> int:
             table.add_row("changes", fields[feed.object, entry.entity, source_id])
             if entry.state is ItemState.POSTED:
                 table.add_row("read back", _shown(entry.read_back_at) or "not yet")
-            _tell(table, ledger.of_changes, feed, entry, payload=payload)
+            _tell(table, ledger.amendments, feed, entry, payload=payload)
             console.print(table)
     if not found:
         console.print(
@@ -393,11 +393,13 @@ def resolve_items(chosen: Chosen, *, key: str | None) -> list[Sent]:
             for entity in settings.users:
                 if chosen.entity not in (None, entity):
                     continue
-                for each in (ledger, ledger.of_changes):
-                    if not each.unsettled(feed.object, entity):
+                for each in (ledger, ledger.amendments):
+                    if not each.unresolved(feed.object, entity):
                         continue
                     engine = PostingEngine(intacct.entity(entity), each)
-                    what, word = ("changes of ", "made") if each.is_of_changes else ("", "posted")
+                    what, word = (
+                        ("changes of ", "made") if each.holds_amendments else ("", "posted")
+                    )
                     for sent in engine.settle(feed.object, feed.match_on, chosen=picked):
                         done.append(sent)
                         console.print(

@@ -14,7 +14,7 @@ from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.binding import bind
 from intacct_dagster.locks import LockError, LockTimeout
-from intacct_dagster.state import Allowance, Approvals, StateError, open_state
+from intacct_dagster.state import ApiUsage, Approvals, StateError, open_state
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.state.locks import state_locks
 from intacct_dagster.warehouse import (
@@ -225,11 +225,11 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
                 held.enter_context(locks.exclusive(name, wait_seconds=ENTITY_WAIT_SECONDS))
             yield
 
-    def allowance(self, company: str) -> Allowance:
+    def api_usage(self, company: str) -> ApiUsage:
         """What `company` spent of its API transactions. Only while a run holds the resource."""
         if self._engine is None:
             raise RuntimeError("WarehouseResource is used outside a run")
-        return Allowance(self._engine, company)
+        return ApiUsage(self._engine, company)
 
     def approvals(self, company: str) -> Approvals:
         """What people said about the plans of `company`. Only while a run holds the resource."""

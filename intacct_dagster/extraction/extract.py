@@ -36,7 +36,7 @@ from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.lines import read_lines
 from intacct_dagster.extraction.schema import Catalogue, Parent, Shape
 from intacct_dagster.locks import FileLocks
-from intacct_dagster.state import Allowance
+from intacct_dagster.state import ApiUsage
 from intacct_dagster.warehouse import Column, LoadRefused, Warehouse
 from intacct_dagster.warehouse.raw import (
     CompleteRows,
@@ -110,7 +110,7 @@ class Extractor:
 
     `start_date` is the first partition: the day into which objects that take older rows also put
     what was last changed before it. `now` gives aware UTC times. What it costs is written to
-    `allowance`, also where it fails; what it loads stays in `kept_pages`, for their time. What
+    `api_usage`, also where it fails; what it loads stays in `kept_pages`, for their time. What
     `attempts` loaded, runs that this one goes on from, is not read again.
     """
 
@@ -124,7 +124,7 @@ class Extractor:
         attempts: Collection[str] = (),
         page_size: int = 4000,
         reading: Reading | None = None,
-        allowance: Allowance | None = None,
+        api_usage: ApiUsage | None = None,
         kept_pages: KeptPages | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -135,7 +135,7 @@ class Extractor:
         self._attempts = attempts
         self._page_size = page_size
         self._reading = reading if reading is not None else Reading()
-        self._allowance = allowance
+        self._api_usage = api_usage
         self._kept_pages = kept_pages
         self._now = now
         self._catalogue = Catalogue(warehouse, now)
@@ -478,8 +478,8 @@ class Extractor:
         try:
             yield
         finally:
-            if self._allowance is not None and client.usage.requests:
-                self._allowance.spend(
+            if self._api_usage is not None and client.usage.requests:
+                self._api_usage.spend(
                     at=self._now(),
                     run_id=self._run_id,
                     entity=client.entity_id or "",

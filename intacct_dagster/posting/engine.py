@@ -231,7 +231,7 @@ class PostingEngine:
         """
         with self._step(Step.SCOPE):
             self._client.prove_scope(object)
-        with self._ledger.turn(object, self._entity):
+        with self._ledger.lock(object, self._entity):
             with self._step(Step.LOOK):
                 there = self._look(object, match_on, len(items), known_until)(items)
             with self._step(Step.PLAN):
@@ -270,7 +270,7 @@ class PostingEngine:
         target = self._ledger.chunk(chunk_ids[0]).object
         with self._step(Step.SCOPE):
             self._client.prove_scope(target)
-        with self._ledger.turn(target, self._entity):
+        with self._ledger.lock(target, self._entity):
             return self._send_all(chunk_ids, told)
 
     def post(
@@ -320,7 +320,7 @@ class PostingEngine:
                     )
                 yield from (chunk.chunk_id for chunk in chunks)
 
-        with self._ledger.turn(object, self._entity):
+        with self._ledger.lock(object, self._entity):
             return Done(tuple(self._send_all(planned(), told)), there)
 
     def _send_all(self, chunk_ids: Iterable[str], told: Callable[[Sent], None]) -> list[Sent]:
@@ -394,8 +394,8 @@ class PostingEngine:
         stays uncertain. `chosen` is a person's word for source ids that Intacct holds more than
         once: the key of the record that is the document's.
         """
-        with self._ledger.turn(object, self._entity):
-            chunks = self._ledger.unsettled(object, self._entity)
+        with self._ledger.lock(object, self._entity):
+            chunks = self._ledger.unresolved(object, self._entity)
             if not chunks:
                 return []
             try:
@@ -413,7 +413,7 @@ class PostingEngine:
         """A chunk that may not be sent from here: what the ledger knows of it."""
         if self._ledger.chunk(chunk.chunk_id).state is ChunkState.SUPERSEDED:
             return Sent(chunk.chunk_id, chunk.size, note="not sent: it was planned anew")
-        fates = self._ledger.fates(chunk.chunk_id)
+        fates = self._ledger.outcome_counts(chunk.chunk_id)
         return Sent(
             chunk.chunk_id,
             chunk.size,
@@ -447,7 +447,7 @@ class PostingEngine:
                 f"under way. Run this partition again after {READ_BACK_AFTER.seconds // 60} min.",
             )
         try:
-            if chunk.changes:
+            if chunk.amends:
                 return self._compare(chunk)
             return self._read_back(chunk, match_on, chosen)
         except IntacctError as error:
@@ -460,18 +460,18 @@ class PostingEngine:
                 chunk.body,
                 count=chunk.size,
                 idempotency_key=chunk.idempotency_key,
-                change=chunk.changes,
+                change=chunk.amends,
             )
 
     def _record(self, chunk: Chunk, answer: BatchAnswer, splits: _Tries) -> Sent:
-        if chunk.changes and (stray := _stray(chunk, answer)):
+        if chunk.amends and (stray := _stray(chunk, answer)):
             note = f"the answer is about {stray}, which was not sent at its place"
             if chunk.state is not ChunkState.UNCERTAIN:
                 with self._step(Step.DOUBT):
                     self._ledger.uncertain(chunk.chunk_id, note)
             return Sent(chunk.chunk_id, chunk.size, uncertain=chunk.size, note=note)
         # a change of a record that is gone is answered with 404 as well
-        if answer.whole and answer.http_status in _NO_SUCH_PLACE and not chunk.changes:
+        if answer.whole and answer.http_status in _NO_SUCH_PLACE and not chunk.amends:
             with self._step(Step.PUT_BACK):
                 self._ledger.nothing_created(
                     chunk.chunk_id, http_status=answer.http_status, note="no such place"
@@ -544,7 +544,7 @@ class PostingEngine:
                 "decide which record is the right one",
             )
         with self._step(Step.SETTLE):
-            self._ledger.settle_by_read_back(
+            self._ledger.resolve_by_read_back(
                 chunk.chunk_id,
                 {source_id: records[0] for source_id, records in found.items()},
                 f"read back: {len(found)} of {chunk.size} were there",
@@ -572,7 +572,7 @@ class PostingEngine:
             and agrees(item.document, records.get(keys[item.source_id]))
         }
         with self._step(Step.SETTLE):
-            self._ledger.settle_by_read_back(
+            self._ledger.resolve_by_read_back(
                 chunk.chunk_id, made, f"compared: {len(made)} of {chunk.size} were changed"
             )
         return Sent(
@@ -594,7 +594,7 @@ class PostingEngine:
         def ask(items: Sequence[Item]) -> Found:
             return self._find(object, match_on, [item.source_id for item in items])
 
-        if self._ledger.is_of_changes:
+        if self._ledger.holds_amendments:
             return lambda items: self._moved(object, items)
         questions = -(-documents // IDS_IN_A_QUERY)
         if known_until is None or questions <= 2:

@@ -1,5 +1,15 @@
+"""The state store: what cannot be rebuilt from Intacct and is shared by all processes.
+
+It holds encrypted sessions, people's approvals, the use of the API, locks between processes, and
+the posting ledger, whose records `intacct_dagster.state.ledger` exports. `open_state` opens it; it
+is one database, SQLite or PostgreSQL.
+
+Every module that has a table is imported here, because `open_state` creates the tables of modules
+that are imported.
+"""
+
 from intacct_dagster.state.api_usage import (
-    Allowance,
+    ApiUsage,
 )
 from intacct_dagster.state.approvals import (
     Approvals,
@@ -13,6 +23,9 @@ from intacct_dagster.state.encryption_key import (
 from intacct_dagster.state.errors import (
     StateError,
 )
+from intacct_dagster.state.ledger.ledger import (
+    Ledger,
+)
 from intacct_dagster.state.store import (
     open_state,
 )
@@ -21,9 +34,10 @@ from intacct_dagster.state.tokens import (
 )
 
 __all__ = [
-    "Allowance",
+    "ApiUsage",
     "Approvals",
     "EncryptedTokenStore",
+    "Ledger",
     "StateError",
     "TokenKeyWrong",
     "keep_token_key",

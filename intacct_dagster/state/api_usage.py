@@ -1,4 +1,4 @@
-"""What all processes spent of the month's API transactions, to hold against the allowance."""
+"""API transactions that all processes used in a month, to compare with what the plan allows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from intacct_dagster.state.store import METADATA
 
+#: A row is a piece of work (a run, a check, a command) and the requests that it made.
 _usage = sa.Table(
     "api_usage",
     METADATA,
@@ -24,8 +25,13 @@ _usage = sa.Table(
 )
 
 
-class Allowance:
-    """The API transactions of one company, month by month (UTC). Shared by processes."""
+class ApiUsage:
+    """The API transactions of one company, by calendar month (UTC). Processes share it.
+
+    Args:
+        engine: The state store, from `open_state`.
+        company: The company whose plan is used.
+    """
 
     def __init__(self, engine: sa.Engine, company: str) -> None:
         self._engine = engine
@@ -41,7 +47,16 @@ class Allowance:
         requests: int,
         transactions: int,
     ) -> None:
-        """Counts what a piece of work cost, also if it failed. `at` is aware."""
+        """Add what a piece of work used, also if it failed.
+
+        Args:
+            at: When it was used; aware. It says in which month that counts.
+            run_id: The run, or the command.
+            entity: The entity whose session was used.
+            object: Intacct's object that was asked for.
+            requests: HTTP requests.
+            transactions: What Sage bills for them.
+        """
         with self._engine.begin() as connection:
             connection.execute(
                 _usage.insert().values(
@@ -57,7 +72,7 @@ class Allowance:
             )
 
     def spent(self, at: datetime) -> int:
-        """Transactions in the month of `at`, to date."""
+        """Return the transactions of the month of `at` (aware) to date."""
         with self._engine.begin() as connection:
             total = connection.execute(
                 sa.select(sa.func.coalesce(sa.func.sum(_usage.c.transactions), 0)).where(
@@ -67,7 +82,7 @@ class Allowance:
         return int(total)
 
     def by_object(self, at: datetime) -> list[tuple[str, int, int]]:
-        """(object, requests, transactions) in the month of `at`, to date; the dearest first."""
+        """Return (object, requests, transactions) of the month of `at` to date, most used first."""
         requests, transactions = (
             sa.func.sum(column) for column in (_usage.c.requests, _usage.c.transactions)
         )

@@ -1,4 +1,4 @@
-"""A person's word: which plans may be posted, and which documents are no duplicates."""
+"""Decisions of people: which plans may be posted, and which documents are no duplicates."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from intacct_dagster.state.store import METADATA
 
+#: A row is a plan of a partition that a person approved; `plan` is its hash.
 _approvals = sa.Table(
     "posting_approvals",
     METADATA,
@@ -21,6 +22,7 @@ _approvals = sa.Table(
     sa.Column("approved_at", sa.Text, nullable=False),
 )
 
+#: A row is a document that a person declared no duplicate of what looks like it.
 _no_duplicates = sa.Table(
     "posting_no_duplicates",
     METADATA,
@@ -33,7 +35,16 @@ _no_duplicates = sa.Table(
 
 
 class Approvals:
-    """What people said about the plans of a company. Nothing that was said is taken back."""
+    """The decisions of people about the plans of a company. None is ever deleted.
+
+    A plan is one partition (entity, day) of a feed; it is identified by a hash of what it would
+    post, so an approval does not cover a plan that changed since.
+
+    Args:
+        engine: The state store, from `open_state`.
+        company: The company whose plans are decided on.
+        now: Gives aware UTC times; a test passes its own.
+    """
 
     def __init__(
         self,
@@ -47,7 +58,16 @@ class Approvals:
         self._now = now
 
     def approve(self, feed: str, plans: Mapping[tuple[str, date], str], *, by: str) -> int:
-        """Notes that these plans may be posted; how many were not approved before."""
+        """Record that these plans may be posted.
+
+        Args:
+            feed: The feed whose plans they are.
+            plans: The hash of each partition's plan; an empty one is left out.
+            by: Who approved them.
+
+        Returns:
+            How many were not approved before.
+        """
         held = self.held(feed)
         fresh = [
             {
@@ -68,14 +88,14 @@ class Approvals:
         return len(fresh)
 
     def approved(self, feed: str, plans: Mapping[tuple[str, date], str]) -> set[tuple[str, date]]:
-        """Those of the partitions whose very plan was approved."""
+        """Return the partitions whose plan is approved as it is, by its hash."""
         held = self.held(feed)
         return {
             (entity, day) for (entity, day), plan in plans.items() if (entity, day, plan) in held
         }
 
     def no_duplicates(self, feed: str) -> set[str]:
-        """Source ids that a person said are no duplicates of what looks like them."""
+        """Return the source ids that a person declared no duplicates."""
         query = sa.select(_no_duplicates.c.source_id).where(
             _no_duplicates.c.company == self._company, _no_duplicates.c.feed == feed
         )
@@ -83,7 +103,16 @@ class Approvals:
             return set(connection.scalars(query))
 
     def say_no_duplicates(self, feed: str, source_ids: Iterable[str], *, by: str) -> int:
-        """Notes that these documents are no duplicates; how many were not known as such before."""
+        """Record that these documents are no duplicates of what looks like them.
+
+        Args:
+            feed: The feed they come from.
+            source_ids: The documents.
+            by: Who says so.
+
+        Returns:
+            How many were not recorded before.
+        """
         fresh = [
             {
                 "company": self._company,
@@ -100,7 +129,7 @@ class Approvals:
         return len(fresh)
 
     def held(self, feed: str) -> set[tuple[str, date, str]]:
-        """(entity, day, plan) of every plan of a feed that was approved."""
+        """Return (entity, day, plan hash) of every plan of a feed that was approved."""
         query = sa.select(_approvals.c.entity, _approvals.c.day, _approvals.c.plan).where(
             _approvals.c.company == self._company, _approvals.c.feed == feed
         )

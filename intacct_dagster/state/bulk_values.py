@@ -1,7 +1,7 @@
-"""Many rows in one piece, into a statement and out of it, on SQLite and PostgreSQL.
+"""Many rows in one value, into a statement and out of it, on SQLite and PostgreSQL.
 
-Row by row, each of them would be an execution of its own, and Python's other threads would be let
-in between any two.
+An `executemany` runs a statement for each row, and Python's other threads may run between any two.
+Here the rows travel as one JSON array, so that the statement runs once.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ Value = str | int | None
 Column = sa.ColumnElement[Any]
 
 
-def given_rows(
+def bulk_columns(
     connection: sa.Connection, rows: Sequence[Sequence[Value]], types: Sequence[type[Any]]
 ) -> tuple[Column, ...]:
-    """The columns of a table that holds these rows, for a SELECT or an INSERT from one.
+    """Return the columns of a table that holds `rows`, for a SELECT or an INSERT from one.
 
-    `types` are SQLAlchemy's, of the columns; a LargeBinary is given as text, and holds its UTF-8.
+    Args:
+        connection: Says for which database the columns are.
+        rows: The rows, each as long as `types`.
+        types: SQLAlchemy's types of the columns. The value of a `LargeBinary` column is passed as
+            text and stored as its UTF-8 bytes.
+
+    Returns:
+        One SQL expression for each type, in order.
     """
     text = msgspec.json.encode(rows).decode()
     row: Column
@@ -35,19 +42,22 @@ def given_rows(
         array = sa.func.jsonb_array_elements(sa.cast(sa.literal(text), JSONB))
         row = array.table_valued(sa.column("value", JSONB)).c.value
     return tuple(
-        _typed(connection, _GivenAt(row, sa.literal(place)), type_)
+        _typed(connection, _JsonElement(row, sa.literal(place)), type_)
         for place, type_ in enumerate(types)
     )
 
 
-def given_at(place: Column, values: Sequence[str | None]) -> Column:
-    """The value at a place, from 0; null where there is none."""
-    return _GivenAt(sa.literal(msgspec.json.encode(values).decode()), place)
+def bulk_value_at(place: Column, values: Sequence[str | None]) -> Column:
+    """Return the SQL expression of the value at `place`, from 0; null where there is none."""
+    return _JsonElement(sa.literal(msgspec.json.encode(values).decode()), place)
 
 
-def told(*columns: Column) -> Column:
-    """A row as one text, the JSON array of its columns, which need not become objects here."""
-    return _Told(*columns)
+def json_row(*columns: Column) -> Column:
+    """Return the SQL expression of a row as one text, the JSON array of its columns.
+
+    For rows that leave as text: none of their values becomes a Python object.
+    """
+    return _JsonRow(*columns)
 
 
 def _typed(connection: sa.Connection, value: Column, type_: type[Any]) -> Column:
@@ -56,37 +66,37 @@ def _typed(connection: sa.Connection, value: Column, type_: type[Any]) -> Column
     return value if type_ is sa.Text else sa.cast(value, type_)
 
 
-class _GivenAt(FunctionElement[Any]):
-    """The element of a JSON array at a place."""
+class _JsonElement(FunctionElement[Any]):
+    """The element of a JSON array at a place, as text."""
 
     type = sa.Text()
     inherit_cache = True
 
 
-@compiles(_GivenAt, "sqlite")
-def _in_sqlite(element: _GivenAt, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_JsonElement, "sqlite")
+def _element_in_sqlite(element: _JsonElement, compiler: SQLCompiler, **kw: Any) -> str:
     array, place = (compiler.process(each, **kw) for each in element.clauses)
     return f"json_extract({array}, '$[' || {place} || ']')"
 
 
-@compiles(_GivenAt, "postgresql")
-def _in_postgresql(element: _GivenAt, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_JsonElement, "postgresql")
+def _element_in_postgresql(element: _JsonElement, compiler: SQLCompiler, **kw: Any) -> str:
     array, place = (compiler.process(each, **kw) for each in element.clauses)
     return f"(CAST({array} AS jsonb) ->> CAST({place} AS integer))"
 
 
-class _Told(FunctionElement[Any]):
+class _JsonRow(FunctionElement[Any]):
     """A JSON array of its arguments, as text."""
 
     type = sa.Text()
     inherit_cache = True
 
 
-@compiles(_Told, "sqlite")
-def _told_by_sqlite(element: _Told, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_JsonRow, "sqlite")
+def _row_in_sqlite(element: _JsonRow, compiler: SQLCompiler, **kw: Any) -> str:
     return f"json_array({compiler.process(element.clauses, **kw)})"
 
 
-@compiles(_Told, "postgresql")
-def _told_by_postgresql(element: _Told, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_JsonRow, "postgresql")
+def _row_in_postgresql(element: _JsonRow, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST(json_build_array({compiler.process(element.clauses, **kw)}) AS text)"

@@ -2,4 +2,8 @@
 
 
 class StateError(Exception):
-    """The state store could not do something. Nothing was half-written when this is raised."""
+    """An error of the state store. Nothing is half-written when it is raised."""
+
+
+class LedgerError(StateError):
+    """The ledger was asked for a transition that it does not allow. Nothing was changed."""

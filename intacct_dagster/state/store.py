@@ -1,7 +1,7 @@
-"""The state store: what must survive a crash and be shared by processes, apart from the analysis.
+"""The database of the state store: opening it, and transactions that read or write.
 
-It holds sessions (encrypted) and the posting ledger. SQLite in WAL mode by default, reached through
-SQLAlchemy Core so that PostgreSQL can take its place by a URL.
+SQLite in WAL mode by default. It is used through SQLAlchemy Core, so that a URL can put PostgreSQL
+in its place.
 """
 
 from __future__ import annotations
@@ -21,27 +21,43 @@ from sqlalchemy.exc import DBAPIError
 
 from intacct_dagster.state.errors import StateError
 
+#: The tables of the state store; each module of the package adds its own.
 METADATA = sa.MetaData()
 
 # Execution option of a connection that only reads.
 _READS = "intacct_reads"
 
-# Threads of one process wait for each other here: SQLite would have each of them sleep, up to a
+# Threads of one process wait for each other here: SQLite would let each of them sleep for up to a
 # tenth of a second at a time, until it happens to find the database free.
 _writers: weakref.WeakKeyDictionary[sa.Engine, threading.Lock] = weakref.WeakKeyDictionary()
 
-#: A writer waits this long for another process's transaction. Transactions take milliseconds.
+#: How long a writer waits for the transaction of another process; transactions are short.
 BUSY_TIMEOUT_SECONDS = 30
 
 
 class StateStoreUnusable(StateError):
-    """The state store cannot be opened or written."""
+    """The state store cannot be opened or written. Nothing was changed."""
 
 
 def open_state(url: str) -> sa.Engine:
-    """An engine on the state store at `url`, its tables created where they are missing.
+    """Open the state store and create what is missing of it. Several processes may do so at once.
 
-    Several processes may open it at once. Raises StateStoreUnusable.
+    A new SQLite file is readable by its owner only. Tables of an older version get the columns that
+    they lack.
+
+    Args:
+        url: SQLAlchemy's URL of the database: `sqlite:///…` or `postgresql+psycopg://…`.
+
+    Returns:
+        The engine; dispose of it to close its connections.
+
+    Raises:
+        StateStoreUnusable: The database cannot be created, opened or written.
+
+    Example:
+        >>> engine = open_state("sqlite:///state.db")
+        >>> ApiUsage(engine, "acme").spent(datetime.now(UTC))
+        0
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -51,7 +67,8 @@ def open_state(url: str) -> sa.Engine:
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
-                # what several processes find missing at once, one of them makes
+                # Without this lock, processes that find the tables missing at the same moment would
+                # all try to create them, and all but one would fail.
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(7240118)"))
             METADATA.create_all(connection)
             _add_new_columns(connection)
@@ -65,20 +82,20 @@ def open_state(url: str) -> sa.Engine:
 
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that writes, on disk when the block is over; nothing of it if it fails."""
+    """Run the block in a transaction: on disk when it is over, rolled back if it raises."""
     with _writers.setdefault(engine, threading.Lock()), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection that only reads, and waits for nobody who writes."""
+    """Give the block a connection that only reads, and does not wait for writers."""
     with engine.execution_options(**{_READS: True}).connect() as connection:
         yield connection
 
 
 def _add_new_columns(connection: sa.Connection) -> None:
-    """Widens tables that an older version made: new columns are always nullable."""
+    """Add the columns that a table of an older version lacks; new columns are always nullable."""
     inspector = sa.inspect(connection)
     for table in METADATA.sorted_tables:
         held = {column["name"] for column in inspector.get_columns(table.name)}
@@ -95,13 +112,14 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         folder = Path(url.database).parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Sessions and what was posted are nobody else's business. SQLite gives the files that
-            # it lays beside the database the database's own mode.
+            # Only the owner may read sessions and what was posted. SQLite creates the -wal and -shm
+            # files with the mode of the database.
             with suppress(FileExistsError):
                 os.close(os.open(url.database, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except OSError as error:
             raise StateStoreUnusable(
-                f"The state store {url.database} cannot be made: {error}."
+                f"The state store {url.database} cannot be created: {error}. "
+                "Check that its folder may be written to."
             ) from None
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
 
@@ -110,15 +128,15 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         # SQLAlchemy begins transactions itself (below); the driver must not.
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
-        # FULL: a commit is on the disk, not only with the operating system. The ledger's promise
-        # ("on disk before the first byte is sent") is this line.
+        # FULL: a commit is on the disk, not only in the operating system's cache. The ledger relies
+        # on it: a chunk is on disk before its first byte is sent.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        # IMMEDIATE: who reads in order to write holds the write lock from the start, so two
-        # processes that plan the same partition take turns instead of failing half-way.
+        # IMMEDIATE takes the write lock at the start of the transaction. With a later lock, two
+        # processes that read and then write the same partition would fail half-way.
         reads = _READS in connection.get_execution_options()
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.client import ClientCredentials, Intacct
-from intacct_dagster.state import Allowance, open_state
+from intacct_dagster.state import ApiUsage, open_state
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import read_catalogue
 from intacct_dagster_tests.code_location import PROJECT
@@ -96,7 +96,7 @@ def test_a_company_that_is_well_has_a_line_for_each_thing_looked_at(practice: Pr
 def test_what_the_doctor_asks_is_counted(practice: Practice) -> None:
     practice.examine()
     state = open_state(f"sqlite:///{practice.folder}/data/state.db")
-    spent = Allowance(state, "demo").spent(datetime.now(UTC))
+    spent = ApiUsage(state, "demo").spent(datetime.now(UTC))
     state.dispose()
     assert spent > 0
 

@@ -31,7 +31,7 @@ from intacct_dagster.defs import (
 )
 from intacct_dagster.extraction.extract import Extractor
 from intacct_dagster.state import Approvals, open_state
-from intacct_dagster.state.api_usage import Allowance
+from intacct_dagster.state.api_usage import ApiUsage
 from intacct_dagster.warehouse.reconciliation import (
     SHOWN_HASH,
     plan_hash,
@@ -193,7 +193,7 @@ def test_the_months_account_is_what_intacct_would_bill(location: CodeLocation) -
     extract(location)
     reconcile_and_post(location)
     engine = open_state(location.settings.state)
-    spent = Allowance(engine, location.settings.company).spent(datetime.now(UTC))
+    spent = ApiUsage(engine, location.settings.company).spent(datetime.now(UTC))
     engine.dispose()
     assert spent == location.control("requests")["transactions"]
     assert spent > sum(books(location).values())

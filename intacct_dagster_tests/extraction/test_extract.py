@@ -21,7 +21,7 @@ from intacct_dagster.client import ClientCredentials, Intacct, RequestRefused, S
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.defs.checks.api_quota import verdict
 from intacct_dagster.extraction.extract import Extractor
-from intacct_dagster.state import Allowance, open_state
+from intacct_dagster.state import ApiUsage, open_state
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw.current import refresh_current
 
@@ -147,7 +147,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.warehouse = Warehouse(self.folder / "warehouse.duckdb")
-        self.allowance = Allowance(open_state(f"sqlite:///{self.folder}/state.db"), "demo")
+        self.api_usage = ApiUsage(open_state(f"sqlite:///{self.folder}/state.db"), "demo")
         grant = ClientCredentials("id", "secret")
         self._intacct = Intacct(
             "demo",
@@ -173,7 +173,7 @@ class Desk:
             attempts=attempts,
             page_size=3,
             reading=self.reading,
-            allowance=self.allowance,
+            api_usage=self.api_usage,
             now=lambda: self.now,
         )
 
@@ -390,13 +390,13 @@ def test_what_was_spent_counts_also_where_it_failed(tmp_path: Path) -> None:
     desk = Desk(company, tmp_path)
     what = ObjectSettings(name=INVOICE)
     done = desk.extractor.extract(what, "E110", days(2, 4))
-    spent = desk.allowance.spent(NOW)
+    spent = desk.api_usage.spent(NOW)
     assert spent == done.usage.transactions == len(company.asked)
     company.down_after = len(company.asked) + 2
     with pytest.raises(ServerFailed):
         desk.extractor.extract(what, "E110", days(2, 4))
-    assert desk.allowance.spent(NOW) == len(company.asked) == spent + 2
-    assert desk.allowance.spent(NOW + timedelta(days=31)) == 0
+    assert desk.api_usage.spent(NOW) == len(company.asked) == spent + 2
+    assert desk.api_usage.spent(NOW + timedelta(days=31)) == 0
 
 
 @pytest.mark.parametrize(("spent", "passed"), [(0, True), (79_999, True), (80_000, False)])

@@ -183,7 +183,7 @@ class World:
         client = self.intacct.entity("E110")
         self.client = client
         self.engine = engine(client, self.ledger, now=self.clock, watch=watch)
-        self.changes = engine(client, self.ledger.of_changes, now=self.clock, watch=watch_changes)
+        self.changes = engine(client, self.ledger.amendments, now=self.clock, watch=watch_changes)
         self.customer, self.other_customer = self._two_customers(client)
 
     @staticmethod

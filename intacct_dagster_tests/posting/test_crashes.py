@@ -108,14 +108,14 @@ def test_a_process_killed_at_a_step_loses_and_doubles_nothing(
 
 
 class Asking(Ledger):
-    """A ledger that tells when the turn is asked for."""
+    """A ledger that tells when the lock is asked for."""
 
     asked: Event
 
     @contextmanager
-    def turn(self, object: str, entity: str) -> Iterator[None]:
+    def lock(self, object: str, entity: str) -> Iterator[None]:
         self.asked.set()
-        with super().turn(object, entity):
+        with super().lock(object, entity):
             yield
 
 

@@ -206,7 +206,7 @@ class TakesChangesForMade(PostingEngine):
     def _compare(self, chunk: Chunk) -> Sent:
         items = self._ledger.sent(chunk.chunk_id)
         made = {item.source_id: (str(json.loads(item.payload)["key"]), None) for item in items}
-        self._ledger.settle_by_read_back(chunk.chunk_id, made, "believed")
+        self._ledger.resolve_by_read_back(chunk.chunk_id, made, "believed")
         return Sent(chunk.chunk_id, chunk.size, posted=len(made))
 
 

@@ -175,7 +175,7 @@ def test_answers_are_recorded_by_position(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize(
-    "fates",
+    "outcomes",
     [
         [Accepted(0, "30")],
         [Accepted(0, "30"), Accepted(0, "31")],
@@ -185,13 +185,13 @@ def test_answers_are_recorded_by_position(ledger: Ledger) -> None:
     ids=["one short", "a position twice", "a position beyond", "one too many"],
 )
 def test_answers_that_do_not_fit_the_chunk_are_not_recorded(
-    ledger: Ledger, fates: list[Accepted | Rejected]
+    ledger: Ledger, outcomes: list[Accepted | Rejected]
 ) -> None:
     (chunk,) = plan(ledger, item("A"), item("B"))
     ledger.start_sending(chunk.chunk_id)
 
     with pytest.raises(LedgerError, match="uncertain"):
-        ledger.record(chunk.chunk_id, fates, http_status=201)
+        ledger.record(chunk.chunk_id, outcomes, http_status=201)
     assert states(ledger) == {"A": "sending", "B": "sending"}
 
 
@@ -269,17 +269,17 @@ def test_a_replay_that_does_not_get_through_is_no_proof_that_the_first_did_not(
     assert not ledger.start_sending(chunk.chunk_id)
 
 
-def test_an_uncertain_chunk_is_settled_by_its_answer(ledger: Ledger) -> None:
+def test_an_uncertain_chunk_is_resolved_by_its_answer(ledger: Ledger) -> None:
     (chunk,) = plan(ledger, item("A"), item("B"))
     ledger.start_sending(chunk.chunk_id)
     ledger.uncertain(chunk.chunk_id, "timeout")
-    assert [each.chunk_id for each in ledger.unsettled(INVOICE, "E110")] == [chunk.chunk_id]
+    assert [each.chunk_id for each in ledger.unresolved(INVOICE, "E110")] == [chunk.chunk_id]
 
     assert ledger.start_replay(chunk.chunk_id)
     assert ledger.record(chunk.chunk_id, [Accepted(0, "30"), refused(1)], http_status=207)
     assert not ledger.record(chunk.chunk_id, [Accepted(0, "30"), refused(1)], http_status=207)
     assert states(ledger) == {"A": "posted", "B": "rejected"}
-    assert ledger.unsettled(INVOICE, "E110") == []
+    assert ledger.unresolved(INVOICE, "E110") == []
 
 
 def test_read_back_posts_what_is_there_and_plans_the_rest_under_another_key(
@@ -287,7 +287,7 @@ def test_read_back_posts_what_is_there_and_plans_the_rest_under_another_key(
 ) -> None:
     (chunk,) = plan(ledger, item("A"), item("B"))
     ledger.start_sending(chunk.chunk_id)
-    ledger.settle_by_read_back(chunk.chunk_id, {"B": ("31", "31")}, "read back")
+    ledger.resolve_by_read_back(chunk.chunk_id, {"B": ("31", "31")}, "read back")
 
     assert states(ledger) == {"A": "planned", "B": "posted"}
     (again,) = plan(ledger, item("A"), item("B"))
@@ -311,17 +311,20 @@ def test_the_database_itself_refuses_states_that_cannot_be(
 
 
 @pytest.mark.parametrize("state", list(ItemState))
-def test_the_database_itself_knows_the_only_ways_between_states(
+def test_the_database_itself_rejects_illegal_transitions_and_deletions(
     ledger: Ledger, engine: sa.Engine, state: ItemState
 ) -> None:
     (chunk,) = plan(ledger, item("A"))
     ledger.start_sending(chunk.chunk_id)
     ledger.record(chunk.chunk_id, [Accepted(0, "30")], http_status=201)
     if state is ItemState.POSTED:
-        with pytest.raises(IntegrityError, match="forgets nothing"), engine.begin() as connection:
+        with pytest.raises(IntegrityError, match="cannot be deleted"), engine.begin() as connection:
             connection.execute(sa.text("DELETE FROM posting_items"))
         return
-    with pytest.raises(IntegrityError, match="no such way"), engine.begin() as connection:
+    with (
+        pytest.raises(IntegrityError, match="illegal state transition"),
+        engine.begin() as connection,
+    ):
         connection.execute(
             sa.text(f"UPDATE posting_items SET state = '{state}', intacct_key = NULL, reason = 'x'")
         )
@@ -395,3 +398,13 @@ def test_processes_that_find_no_state_store_make_one(url: str) -> None:
         for _ in range(2)
     ]
     assert [each.communicate(timeout=60)[0] for each in processes] == ["1\n"] * 2
+
+
+def test_a_process_that_does_not_use_the_ledger_makes_its_tables_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.db"
+    make = "import sys; from intacct_dagster.state.store import open_state; open_state(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", make, url], check=True, timeout=60)
+    engine = sa.create_engine(url)
+    tables = set(sa.inspect(engine).get_table_names())
+    engine.dispose()
+    assert {"posting_chunks", "posting_items", "posting_changes", "tokens", "api_usage"} <= tables

@@ -26,7 +26,7 @@ from intacct_dagster.defs.run_requests import (
     warehouse_of,
 )
 from intacct_dagster.locks import LockError
-from intacct_dagster.state import Allowance, StateError, open_state
+from intacct_dagster.state import ApiUsage, StateError, open_state
 from intacct_dagster.warehouse import WarehouseError
 from intacct_dagster.warehouse.raw.load import known_until
 
@@ -72,15 +72,15 @@ def changes_sensor(settings: Settings, *, now: Clock = clock) -> dg.SensorDefini
         until = min(settled, end).replace(microsecond=0)
         engine = open_state(settings.state)
         try:
-            allowance = Allowance(engine, settings.company)
-            spent, allowed = allowance.spent(at), settings.limits.monthly_transactions
+            api_usage = ApiUsage(engine, settings.company)
+            spent, allowed = api_usage.spent(at), settings.limits.monthly_transactions
             if spent >= WARN_AT * allowed:
                 return dg.SkipReason(
                     f"{spent:,} of the month's {allowed:,} API transactions are spent: what is "
                     "left is for reading and posting; the nights find the changes"
                 )
             with company_in(engine, settings, here=1) as intacct:
-                found = _count(settings, cursor, until, intacct, allowance, at)
+                found = _count(settings, cursor, until, intacct, api_usage, at)
         except (LockError, StateError, WarehouseError) as error:
             return dg.SkipReason(f"{error}\nThe next tick looks again.")
         finally:
@@ -105,7 +105,7 @@ def _count(
     cursor: Mapping[str, str],
     until: datetime,
     intacct: Intacct,
-    allowance: Allowance,
+    api_usage: ApiUsage,
     at: datetime,
 ) -> _Found:
     """Asks for each object and entity how much changed since. Raises WarehouseError."""
@@ -135,7 +135,7 @@ def _count(
                 found.told.append(f"{pair}: {' '.join(str(error).splitlines())}")
                 continue
             finally:
-                allowance.spend(
+                api_usage.spend(
                     at=at,
                     run_id="changes_in_intacct",
                     entity=entity,

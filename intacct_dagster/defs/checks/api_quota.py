@@ -34,7 +34,7 @@ def allowance_check(settings: Settings) -> dg.AssetChecksDefinition:
     )
     def check(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         now = datetime.now(UTC)
-        account = warehouse.allowance(settings.company)
+        account = warehouse.api_usage(settings.company)
         judged = verdict(account.spent(now), allowed, now)
         return judged._replace(metadata={**judged.metadata, **_by_object(account.by_object(now))})
 

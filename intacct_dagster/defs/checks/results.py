@@ -9,7 +9,7 @@ import dagster as dg
 
 from intacct_dagster.defs.tables import table_of
 from intacct_dagster.posting.verification import Difference
-from intacct_dagster.state.ledger import ItemState, LastChange
+from intacct_dagster.state.ledger import ItemState, LastAmendment
 from intacct_dagster.warehouse.reconciliation import Outcome, Outcomes
 
 ACCOUNTED_FOR = "every_item_accounted_for"
@@ -208,7 +208,7 @@ def _control_total(outcomes: Outcomes, differences: Sequence[Difference]) -> Ver
     )
 
 
-def changes_made(changes: Mapping[str, LastChange]) -> Verdict:
+def changes_made(changes: Mapping[str, LastAmendment]) -> Verdict:
     """Whether Intacct took every change, by source id, of documents that were posted."""
     open_ = {name: each for name, each in changes.items() if each.state is not ItemState.POSTED}
     rows = (

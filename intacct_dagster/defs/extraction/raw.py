@@ -156,7 +156,7 @@ def extractor_of(
         attempts=attempts,
         page_size=settings.limits.page_size,
         reading=settings.reading,
-        allowance=warehouse.allowance(settings.company),
+        api_usage=warehouse.api_usage(settings.company),
         kept_pages=kept,
     )
 

@@ -27,7 +27,7 @@ def counted(
     try:
         yield client
     finally:
-        warehouse.allowance(settings.company).spend(
+        warehouse.api_usage(settings.company).spend(
             at=datetime.now(UTC),
             run_id=run_id,
             entity=entity,

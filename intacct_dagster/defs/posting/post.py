@@ -40,7 +40,7 @@ from intacct_dagster.state.ledger import (
     Entry,
     Item,
     ItemState,
-    LastChange,
+    LastAmendment,
     Request,
 )
 from intacct_dagster.warehouse import Partition
@@ -117,7 +117,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         with counted(settings, intacct, warehouse, run_id, entity, feed.object) as client:
             ledger = warehouse.ledger(settings.company)
             if action == "change":
-                ledger = ledger.of_changes
+                ledger = ledger.amendments
             yield (
                 PostingEngine(client, ledger, in_flight=in_flight),
                 Reader(client, ledger, feed.object, in_flight=in_flight),
@@ -334,7 +334,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
             ],
         )
         if feed.on_change == "patch":
-            changes = ledger.of_changes
+            changes = ledger.amendments
             rows = []
             for entity in days:
                 entries = changes.entries(feed.object, entity, feed=name)
@@ -374,10 +374,10 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         last = {
             (entity, source_id): change
             for entity in days
-            for source_id, change in ledger.last_changes(feed.object, entity, name).items()
+            for source_id, change in ledger.last_amendments(feed.object, entity, name).items()
         }
 
-        def of(partition: Partition) -> dict[str, LastChange]:
+        def of(partition: Partition) -> dict[str, LastAmendment]:
             return {
                 source_id: change
                 for (entity, source_id), change in last.items()

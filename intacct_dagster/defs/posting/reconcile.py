@@ -96,7 +96,7 @@ def _ledger_states(
         if entity not in days
     ]
     for entity in days:
-        changes = ledger.last_changes(object, entity, feed)
+        changes = ledger.last_amendments(object, entity, feed)
         known = known_until(warehouse.warehouse, object, entity) if changes else None
         for entry in ledger.entries(object, entity, feed=feed):
             posted_hash, ahead = entry.payload_sha256, False

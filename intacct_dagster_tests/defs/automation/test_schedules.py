@@ -18,7 +18,7 @@ from intacct_dagster.defs.checks.closing import CLOSED, closing_check
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.run_requests import last_night
 from intacct_dagster.state import open_state
-from intacct_dagster.state.api_usage import Allowance
+from intacct_dagster.state.api_usage import ApiUsage
 from intacct_dagster_tests.code_location import (
     FEED,
     OBJECTS,
@@ -375,7 +375,7 @@ def test_after_days_without_a_look_only_the_days_with_changes_are_read(
     known(company, since=datetime.combine(quiet, time(), UTC))
     tick = company.tick(CHANGES)
     engine = open_state(company.settings.state)
-    spent = Allowance(engine, company.settings.company).spent(company.now)
+    spent = ApiUsage(engine, company.settings.company).spent(company.now)
     engine.dispose()
     # A count over all, and one for each of the six days, of each entity.
     assert spent == 14
