@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.checks.results import Verdict, result
+from intacct_dagster.defs.checks.results import CheckResult, result
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT, raw_key
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.pictures import BAD, DOUBTFUL, bars
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.run_requests import Job, schedule_status
@@ -111,8 +111,8 @@ def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         checks = sorted(context.selected_asset_check_keys, key=lambda each: each.to_user_string())
         names = {objects[check.asset_key] for check in checks}
-        amiss = plainly(settings, not_as_loaded, warehouse.warehouse, names)
-        odd = plainly(settings, unusual_days, warehouse.warehouse, names)
+        amiss = as_dagster_failure(settings, not_as_loaded, warehouse.warehouse, names)
+        odd = as_dagster_failure(settings, unusual_days, warehouse.warehouse, names)
         concerned = entities_of(settings, context.run.tags)
         for check in checks:
             name = objects[check.asset_key]
@@ -139,7 +139,7 @@ def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     )
     def fresh(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         until = last_day_over(settings, datetime.now(UTC))
-        found = plainly(
+        found = as_dagster_failure(
             settings,
             freshness,
             warehouse.warehouse,
@@ -159,7 +159,7 @@ def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         ),
     )
     def fields(warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        found = plainly(settings, field_changes, warehouse.warehouse, objects)
+        found = as_dagster_failure(settings, field_changes, warehouse.warehouse, objects)
         return result(SAGE_INTACCT, SCHEMA, as_known(found, datetime.now(UTC)))
 
     return [fresh, fields]
@@ -206,7 +206,7 @@ def entities_of(settings: Settings, tags: Mapping[str, str]) -> set[str]:
     return set(entities[begin : end + 1])
 
 
-def whole(found: Sequence[NotAsLoaded], name: str, entities: Collection[str]) -> Verdict:
+def whole(found: Sequence[NotAsLoaded], name: str, entities: Collection[str]) -> CheckResult:
     """What is said of partitions that are not as their load proved them; the oldest comes first.
 
     It stops a run that is about one of their entities, and no other's.
@@ -225,7 +225,7 @@ def whole(found: Sequence[NotAsLoaded], name: str, entities: Collection[str]) ->
             "post before."
         )
     concerned = any(each.entity in entities for each in found)
-    return Verdict(
+    return CheckResult(
         not found,
         dg.AssetCheckSeverity.ERROR if concerned else dg.AssetCheckSeverity.WARN,
         told,
@@ -238,7 +238,7 @@ def whole(found: Sequence[NotAsLoaded], name: str, entities: Collection[str]) ->
     )
 
 
-def usual(found: Sequence[Unusual]) -> Verdict:
+def usual(found: Sequence[Unusual]) -> CheckResult:
     """What is said of days with far more or fewer rows than usual."""
     if found:
         first = found[0]
@@ -250,7 +250,7 @@ def usual(found: Sequence[Unusual]) -> Verdict:
         )
     else:
         told = "No day of the last week has far more or fewer rows than usual."
-    return Verdict(
+    return CheckResult(
         not found,
         dg.AssetCheckSeverity.WARN,
         told,
@@ -261,7 +261,7 @@ def usual(found: Sequence[Unusual]) -> Verdict:
     )
 
 
-def up_to_date(found: Sequence[Freshness], until: date) -> Verdict:
+def up_to_date(found: Sequence[Freshness], until: date) -> CheckResult:
     """What is said of how far all is read; the furthest behind comes first. One day is forgiven."""
     stale = [each for each in found if each.behind > 1 or each.gaps]
     worst: dict[str, Freshness] = {}
@@ -283,7 +283,7 @@ def up_to_date(found: Sequence[Freshness], until: date) -> Verdict:
         )
     else:
         told = f"Every object of {len(worst)} entities is read up to {until}."
-    return Verdict(
+    return CheckResult(
         not stale,
         dg.AssetCheckSeverity.WARN,
         told,
@@ -307,7 +307,7 @@ def up_to_date(found: Sequence[Freshness], until: date) -> Verdict:
     )
 
 
-def as_known(found: Sequence[FieldChange], now: datetime) -> Verdict:
+def as_known(found: Sequence[FieldChange], now: datetime) -> CheckResult:
     """What is said of fields that came or went."""
     recent = [each for each in found if now - each.since <= _RECENT]
     if recent:
@@ -330,7 +330,7 @@ def as_known(found: Sequence[FieldChange], now: datetime) -> Verdict:
         }
         for each in found
     )
-    return Verdict(
+    return CheckResult(
         not recent,
         dg.AssetCheckSeverity.WARN,
         told,
