@@ -6,7 +6,7 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.automation.assemble import launched_by_themselves
-from intacct_dagster.defs.checks.api_quota import allowance_check
+from intacct_dagster.defs.checks.api_quota import api_quota_check
 from intacct_dagster.defs.checks.closing import closing_check
 from intacct_dagster.defs.checks.data_quality import company_checks, raw_checks
 from intacct_dagster.defs.checks.sessions import sessions_check
@@ -76,7 +76,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 ],
             ),
             asset_checks=[
-                allowance_check(settings),
+                api_quota_check(settings),
                 closing_check(settings),
                 raw_checks(settings),
                 *company_checks(settings),
