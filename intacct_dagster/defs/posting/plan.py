@@ -110,7 +110,7 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _MadePlan:
     """The plan of a run: its hash and summary, as a whole and by partition."""
 
     hash: str
@@ -119,7 +119,7 @@ class _Plan:
     by_partition: Mapping[Partition, PlanSummary]
 
 
-def _make_plan(run: FeedRun) -> _Plan:
+def _make_plan(run: FeedRun) -> _MadePlan:
     """Validate the documents of the run's partitions and store the plan.
 
     Raises:
@@ -148,7 +148,7 @@ def _make_plan(run: FeedRun) -> _Plan:
             run_id=run.run_id,
             at=datetime.now(UTC),
         )
-    return _Plan(str(whole), summary, hashes, by_partition)
+    return _MadePlan(str(whole), summary, hashes, by_partition)
 
 
 def _validate(

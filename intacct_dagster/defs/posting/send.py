@@ -111,7 +111,7 @@ def send_plan(run: FeedRun) -> list[tuple[str, list[Done]]]:
             return [
                 _send(
                     run,
-                    _Batch(entity, action, numbers.get((entity, action), 0), known[entity]),
+                    _EntityBatch(entity, action, numbers.get((entity, action), 0), known[entity]),
                     ready.result,
                 )
                 for action in actions_of(run.feed)
@@ -127,7 +127,7 @@ def send_plan(run: FeedRun) -> list[tuple[str, list[Done]]]:
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _EntityBatch:
     """The documents of an entity that are created, or those that are changed.
 
     Attributes:
@@ -141,7 +141,7 @@ class _Batch:
     known_until: datetime | None
 
 
-def _send(run: FeedRun, batch: _Batch, prepared: Callable[[], ToPost]) -> Done:
+def _send(run: FeedRun, batch: _EntityBatch, prepared: Callable[[], ToPost]) -> Done:
     """Resolve what an earlier run left unanswered, then send the batch and read it back."""
     feed, limits = run.feed, run.settings.limits
 
