@@ -143,7 +143,7 @@ def test_the_company_is_judged_at_a_press_and_how_far_it_is_read_is_drawn(
     see(page, f"Every object of {len(ENTITIES)} entities is read up to {DAYS[-1]}")
     for check, picture in (
         ("entities_are_fresh", "Days not read"),
-        ("within_the_months_allowance", "API transactions of the month, by object"),
+        ("api_quota", "API transactions of the month, by object"),
     ):
         page.goto(f"{ui.url}/assets/sage_intacct?view=checks&checkDetail={check}")
         page.get_by_text("[Show Markdown]").first.click()

@@ -17,7 +17,7 @@ import httpx
 
 from intacct_dagster.config import Settings, load_settings
 from intacct_dagster.defs import build_definitions
-from intacct_dagster.defs.automation.assemble import launched_by_themselves
+from intacct_dagster.defs.automation.assemble import build_automation
 from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.warehouse import Warehouse
 from intacct_sandbox import LAST_DAY, serve, write_sales_feed
@@ -112,8 +112,8 @@ class CodeLocation:
             at += timedelta(seconds=seconds)
             meanwhile()
 
-        launched = launched_by_themselves(self.settings, now=lambda: at, pause=pause)
-        (found,) = [each for each in launched.sensors if each.name == sensor]
+        automation = build_automation(self.settings, now=lambda: at, pause=pause)
+        (found,) = [each for each in automation.sensors if each.name == sensor]
         context = dg.build_sensor_context(self.instance, cursor=self._cursors.get(sensor))
         told = _Told()
         context.log.addHandler(told)
@@ -133,8 +133,8 @@ class CodeLocation:
 
     def schedule(self, schedule: str, at: datetime) -> Tick:
         """Evaluates a schedule at the moment that it is for."""
-        launched = launched_by_themselves(self.settings)
-        (found,) = [each for each in launched.schedules if each.name == schedule]
+        automation = build_automation(self.settings)
+        (found,) = [each for each in automation.schedules if each.name == schedule]
         context = dg.build_schedule_context(
             self.instance,
             scheduled_execution_time=at,

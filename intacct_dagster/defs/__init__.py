@@ -1,20 +1,20 @@
-"""What Dagster sees: the joint of intacct/ and warehouse/, as assets, ops, checks and resources."""
+"""What Dagster sees: assets, checks, jobs, schedules, sensors and resources."""
 
 import warnings
 
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.automation.assemble import launched_by_themselves
+from intacct_dagster.defs.automation.assemble import build_automation
 from intacct_dagster.defs.binding import bind
-from intacct_dagster.defs.checks.api_quota import allowance_check
+from intacct_dagster.defs.checks.api_quota import api_quota_check
 from intacct_dagster.defs.checks.closing import closing_check
 from intacct_dagster.defs.checks.data_quality import company_checks, raw_checks
 from intacct_dagster.defs.checks.sessions import sessions_check
 from intacct_dagster.defs.extraction.current import current_assets, current_key
 from intacct_dagster.defs.extraction.deletes import deletes_assets, deletes_key
 from intacct_dagster.defs.extraction.raw import raw_assets, raw_key, sage_intacct
-from intacct_dagster.defs.metadata import presented
+from intacct_dagster.defs.metadata import add_metadata
 from intacct_dagster.defs.posting.crosswalk import crosswalk_asset, crosswalk_key
 from intacct_dagster.defs.posting.feed import feed_asset, feed_key
 from intacct_dagster.defs.posting.plan import plan_asset, plan_key
@@ -47,7 +47,7 @@ __all__ = [
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """Everything that the settings describe. Nothing is read from the network.
+    """Build everything that the settings describe. Reads nothing from the network.
 
     How runs are executed is left to the code location: see `intacct_dagster.definitions`.
     """
@@ -62,9 +62,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             for build in (feed_asset, reconciled_asset, plan_asset, posting_asset, crosswalk_asset)
         ]
         reads = settings.reader.enabled
-        launched = launched_by_themselves(settings)
+        automation = build_automation(settings)
         return dg.Definitions(
-            assets=presented(
+            assets=add_metadata(
                 settings,
                 [
                     sage_intacct(settings),
@@ -78,7 +78,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 ],
             ),
             asset_checks=[
-                allowance_check(settings),
+                api_quota_check(settings),
                 closing_check(settings),
                 raw_checks(settings),
                 *company_checks(settings),
@@ -88,15 +88,15 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                     else []
                 ),
             ],
-            jobs=launched.jobs,
-            schedules=launched.schedules,
-            sensors=launched.sensors,
+            jobs=automation.jobs,
+            schedules=automation.schedules,
+            sensors=automation.sensors,
             resources=build_resources(settings),
         )
 
 
 def _for_analysts(settings: Settings) -> list[dg.AssetKey]:
-    """What analysts find in their copy."""
+    """Return the assets that analysts find in their copy."""
     return [
         *(current_key(each.name) for each in settings.objects),
         *(crosswalk_key(name) for name in settings.feeds),

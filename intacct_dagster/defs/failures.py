@@ -1,4 +1,4 @@
-"""Our errors as Dagster failures: the message and nothing else, because it says what to do."""
+"""Errors of this package as Dagster failures: the message without a traceback, and retries."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -24,41 +24,49 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def plainly(settings: Settings, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """`call(*args, **kwargs)`, with our errors as failures.
+def as_dagster_failure(
+    settings: Settings, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+) -> R:
+    """Call `call(*args, **kwargs)` and turn the errors of this package into Dagster failures.
 
-    Only what certainly had no effect may be retried by the op's policy. Only within a step.
+    Call it only within a step. The op's retry policy applies only to requests that certainly had
+    no effect.
+
+    Raises:
+        dagster.Failure: In place of an IntacctError, StateError or WarehouseError.
     """
     try:
         return call(*args, **kwargs)
     except (IntacctError, LockError, StateError, WarehouseError) as error:
-        if is_weather(error):
+        if is_transient(error):
             retry_run()
         raise dg.Failure(
-            in_words(error, settings), allow_retries=isinstance(error, NotReached | Throttled)
+            error_text(error, settings), allow_retries=isinstance(error, NotReached | Throttled)
         ) from None
 
 
-def is_weather(error: Exception) -> bool:
-    """Whether the same may well succeed in a while, with nothing changed: on the way to Intacct, at
-    Intacct, or because another process holds the warehouse."""
+def is_transient(error: Exception) -> bool:
+    """Return whether the same call may succeed later with nothing changed.
+
+    That is a failure of the network or of Intacct, or a warehouse that another process holds.
+    """
     return isinstance(
         error, NotReached | Throttled | ServerFailed | WalkIncomplete | WarehouseLocked
     )
 
 
 def retry_run() -> None:
-    """Has Dagster's `run_retries` run the run of this step again, from where it failed.
+    """Tag the run of this step so that Dagster's `run_retries` runs it again from where it failed.
 
-    dagster.yaml retries only runs whose process died; a step that failed is retried only where
-    these tags say that it was for the weather.
+    dagster.yaml retries only runs whose process died. A step that failed is retried only where
+    these tags say that the error was transient.
     """
     context = dg.OpExecutionContext.get()
     context.instance.add_run_tags(context.run_id, RETRIED)
 
 
-def in_words(error: Exception, settings: Settings) -> str:
-    """What a person is told of an error, with what only the configuration knows."""
+def error_text(error: Exception, settings: Settings) -> str:
+    """Return the message of an error, with the remedy that only the configuration knows."""
     if isinstance(error, NotReached) and settings.is_sandbox:
         return f"{error}\nThat is the sandbox's address: `intacct-dagster sandbox` starts it."
     return str(error)

@@ -1,4 +1,4 @@
-"""How all assets present themselves: owners, tags, columns, and links to their code."""
+"""Metadata of all assets: owners, tags, columns, lineage, and links to their code."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -39,10 +39,10 @@ _NEW = frozenset({"run_id", "reason", "what_to_do", "field"})
 _RENAMED = {"entity": "_entity", "day": "_day"}
 
 
-def presented(
+def add_metadata(
     settings: Settings, assets: Iterable[dg.AssetsDefinition | dg.AssetSpec]
 ) -> Sequence[dg.AssetsDefinition | dg.AssetSpec]:
-    """The assets with the settings' owners, with tags to filter by, and with their source code."""
+    """Return the assets with owners, tags to filter by, columns, lineage and source code links."""
     applications = {table_name(each.name): each.name.split("/")[0] for each in settings.objects}
     applications |= {each.name: each.needs[0].split("/")[0] for each in ANALYST_VIEWS if each.needs}
     objects = {table_name(each.name): each.name for each in settings.objects}
@@ -75,7 +75,7 @@ def presented(
             ),
         }
 
-    def present(spec: dg.AssetSpec) -> dg.AssetSpec:
+    def with_metadata(spec: dg.AssetSpec) -> dg.AssetSpec:
         return spec.replace_attributes(
             owners=[*spec.owners, *settings.owners],
             tags={**spec.tags, **tags_of(spec.key)},
@@ -85,11 +85,11 @@ def presented(
     linked: Sequence[dg.AssetsDefinition | dg.AssetSpec] = dg.with_source_code_references(  # type: ignore[assignment]
         list(assets)
     )
-    return dg.map_asset_specs(present, linked)
+    return dg.map_asset_specs(with_metadata, linked)
 
 
 def _from_both(name: str, feed: Feed) -> dg.MetadataValue[Any]:
-    """Of which columns of a feed and of Intacct its reconciliation is made."""
+    """Return the lineage of a reconciliation: columns of the feed and of Intacct."""
     of_feed, of_intacct = dg.AssetKey(["feed", name]), current_key(feed.object)
     return lineage(
         {
@@ -103,7 +103,7 @@ def _from_both(name: str, feed: Feed) -> dg.MetadataValue[Any]:
 
 
 def _from(name: str, columns: Sequence[TableColumn], above: Sequence[str]) -> dg.MetadataValue[Any]:
-    """Columns that are taken as they are from the tables of a feed before."""
+    """Return the lineage of columns that are copied from earlier tables of the feed."""
     found: dict[str, list[tuple[dg.AssetKey, str]]] = {}
     for schema in above:
         known = {each.name for each in _COLUMNS[schema][0]} - _NEW

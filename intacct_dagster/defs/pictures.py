@@ -1,4 +1,4 @@
-"""Pictures in metadata: small SVG charts inside markdown, which Dagster's UI renders."""
+"""Charts in metadata: small SVG images inside markdown, which Dagster's UI renders."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,14 @@ def bars(
     *,
     unit: str = "",
 ) -> dg.MarkdownMetadataValue:
-    """The title, and a row of stacked bars for each label, in the order given; 0 has no bar.
+    """Return a chart with a row of stacked bars for each label, in the order given.
 
-    `rows` are (label, amount by part), `colours` the colour of each part. The picture is a data
-    URI, so nothing is fetched to show it; the amounts stand beside the bars.
+    The image is a data URI, so that nothing is fetched to show it.
+
+    Args:
+        rows: (label, amount by part). An amount of 0 has no bar.
+        colours: The colour of each part.
+        unit: The unit of the amounts, which stand beside the bars.
     """
     most = max((sum(parts.values()) for _, parts in rows), default=0) or 1
     height = _TITLE + 40 + len(rows) * (_BAR + _GAP)
@@ -59,13 +63,14 @@ def bars(
                 )
                 left += width
         drawn.append(
-            f"<text x='{left + 6:.1f}' y='{top + 13}' {_FONT}>{escape(_told(parts, unit))}</text>"
+            f"<text x='{left + 6:.1f}' y='{top + 13}' {_FONT}>"
+            f"{escape(_amounts(parts, unit))}</text>"
         )
     drawn.append("</svg>")
     data = base64.b64encode("".join(drawn).encode()).decode()
     return dg.MetadataValue.md(f"![{escape(title)}](data:image/svg+xml;base64,{data})")
 
 
-def _told(parts: Mapping[str, float], unit: str) -> str:
+def _amounts(parts: Mapping[str, float], unit: str) -> str:
     shown = " + ".join(f"{amount:,.0f}" for amount in parts.values() if amount) or "0"
     return f"{shown} {unit}".strip()

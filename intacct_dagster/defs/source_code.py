@@ -14,7 +14,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def made_by(function: Callable[..., Any]) -> dict[str, Any]:
-    """The link of an asset that no op makes, to the function that describes it."""
+    """Return the code link of an asset without an op: the function that describes it."""
     _, line = inspect.getsourcelines(function)
     here = dg.LocalFileCodeReference(
         file_path=inspect.getfile(function), line_number=line, label=function.__name__
@@ -23,8 +23,10 @@ def made_by(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def in_repository(metadata: Mapping[str, Any], url: str | None) -> dict[str, Any]:
-    """The same metadata with links that lead to `url`, where the folder of the package is there;
-    None leaves them."""
+    """Return the metadata with code links that lead to `url`, the folder of the package there.
+
+    None leaves the links as they are.
+    """
     held = metadata.get(REFERENCES)
     if url is None or held is None:
         return dict(metadata)

@@ -1,4 +1,4 @@
-"""How a warehouse table presents itself in the UI: columns, relation, rows as tables."""
+"""Metadata of warehouse tables in the UI: columns, relation, lineage, rows as tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,16 +7,16 @@ import dagster as dg
 
 from intacct_dagster.client import Usage
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.warehouse import Column, TableColumn
 
-#: More rows than this do not help a reader, and the event log keeps them for ever.
+#: The most rows of a table in metadata. The event log keeps them for ever.
 SHOWN_ROWS = 100
 
 
 def relation(settings: Settings, key: dg.AssetKey) -> Mapping[str, str]:
-    """The ecosystem's name for the table behind an asset whose key is (schema, table)."""
+    """Return Dagster's standard metadata for the table of an asset whose key is (schema, table)."""
     schema, table = key.path
     return {
         "dagster/table_name": f"{schema}.{table}",
@@ -27,16 +27,16 @@ def relation(settings: Settings, key: dg.AssetKey) -> Mapping[str, str]:
 def table_rows(
     settings: Settings, warehouse: WarehouseResource, keys: Iterable[dg.AssetKey]
 ) -> dict[dg.AssetKey, dict[str, int]]:
-    """How many rows the tables of these assets have in all, over all their partitions."""
+    """Return the number of rows of the tables of these assets, over all partitions."""
     tables = {key: (key.path[0], key.path[1]) for key in keys}
-    counts = plainly(settings, warehouse.warehouse.row_counts, tables.values())
+    counts = as_dagster_failure(settings, warehouse.warehouse.row_counts, tables.values())
     return {key: {"dagster/row_count": counts[table]} for key, table in tables.items()}
 
 
 def column_schema(
     columns: Sequence[Column | TableColumn],
 ) -> dg.TableSchemaMetadataValue:
-    """Columns with their types and what they hold, as the UI shows them."""
+    """Return columns with types and comments, as the UI shows them."""
     return dg.MetadataValue.table_schema(
         dg.TableSchema(
             [
@@ -48,7 +48,7 @@ def column_schema(
 
 
 def lineage(columns: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> dg.MetadataValue[Any]:
-    """Which columns of which assets each column is made of, as the UI shows it."""
+    """Return which columns of which assets each column is made of, as the UI shows it."""
     return dg.MetadataValue.column_lineage(
         dg.TableColumnLineage(
             {
@@ -60,7 +60,7 @@ def lineage(columns: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> dg.Meta
 
 
 def spent(usage: Usage) -> dict[str, dg.MetadataValue]:
-    """What was asked of the API, as metadata: the same names on every asset."""
+    """Return the API usage as metadata, with the same names on every asset."""
     return {
         "pages": dg.MetadataValue.int(usage.pages),
         "requests": dg.MetadataValue.int(usage.requests),
@@ -73,9 +73,10 @@ def spent(usage: Usage) -> dict[str, dg.MetadataValue]:
 def table_of(
     rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]
 ) -> dg.TableMetadataValue:
-    """Rows as a table of the UI: `columns` maps the column to its UI type (string, int, float).
+    """Return rows as a table of the UI: at most SHOWN_ROWS, and text except for numbers.
 
-    At most SHOWN_ROWS rows; everything but numbers is shown as text.
+    Args:
+        columns: The UI type of each column: string, int or float.
     """
     records: list[dg.TableRecord] = []
     for row in rows:

@@ -19,7 +19,7 @@ import stamina
 
 from intacct_dagster.client import ClientCredentials, Intacct, RequestRefused, ServerFailed
 from intacct_dagster.config import ObjectSettings, Reading
-from intacct_dagster.defs.checks.api_quota import verdict
+from intacct_dagster.defs.checks.api_quota import check_quota
 from intacct_dagster.extraction.extract import Extractor
 from intacct_dagster.state import ApiUsage, open_state
 from intacct_dagster.warehouse import Warehouse
@@ -401,7 +401,7 @@ def test_what_was_spent_counts_also_where_it_failed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("spent", "passed"), [(0, True), (79_999, True), (80_000, False)])
 def test_the_allowance_warns_before_it_is_used_up(spent: int, passed: bool) -> None:
-    result = verdict(spent, 100_000, NOW)
+    result = check_quota(spent, 100_000, NOW)
     assert result.passed is passed
     assert f"{spent:,} of 100,000" in (result.description or "")
 

@@ -1,6 +1,7 @@
-"""Notices to people: Slack, e-mail, plain HTTP. Addresses and passwords come from the environment.
+"""Send alerts to people by Slack, e-mail or HTTP.
 
-They are read when something is sent, and are in no message, log or error.
+Addresses and passwords come from environment variables. They are read when something is sent, and
+appear in no message, log or error.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Notice:
-    """What a person is told: of which entity and days, why, and what to do."""
+class Alert:
+    """A message to a person: the entity, the days, the reason, and what to do."""
 
     title: str
     entity: str
@@ -36,7 +37,7 @@ class Notice:
 
     @property
     def text(self) -> str:
-        """The same as lines."""
+        """The alert as lines of text."""
         lines = [
             self.title,
             f"Entity: {self.entity or 'all'}. Days: {self.days or 'all'}.",
@@ -48,71 +49,76 @@ class Notice:
 
 
 class NotSent(Exception):
-    """A notice did not go out; the message names the way and why, and no secret."""
+    """An alert was not sent. The message names the channel and the reason, and no secret."""
 
 
-class Notifier:
-    """Sends notices the ways that are configured. `transport` takes the place of the network and
-    `smtp` that of `smtplib.SMTP`, in tests."""
+class AlertSender:
+    """Sends alerts through the configured channels.
+
+    Tests replace the network by `transport` and `smtplib.SMTP` by `smtp`.
+    """
 
     def __init__(
         self,
-        ways: Sequence[Notification],
+        channels: Sequence[Notification],
         environment: Mapping[str, str] = os.environ,
         *,
         transport: httpx.BaseTransport | None = None,
         smtp: Callable[..., smtplib.SMTP] = smtplib.SMTP,
     ) -> None:
-        self._ways = ways
+        self._channels = channels
         self._environment = environment
         self._transport = transport
         self._smtp = smtp
 
-    def send(self, notices: Sequence[Notice]) -> list[str]:
-        """Sends the notices every way that wants them; what could not be sent, in words.
+    def send(self, alerts: Sequence[Alert]) -> list[str]:
+        """Send the alerts through every channel that wants them. Never raises.
 
-        A way that failed once is not tried for the notices after it. Nothing is raised.
+        A channel that failed once is not tried for the alerts after it.
+
+        Returns:
+            A message for each channel that failed.
         """
         failed: list[str] = []
-        for way in self._ways:
-            for notice in notices:
-                if way.severity == "error" and notice.severity != "error":
+        for channel in self._channels:
+            for alert in alerts:
+                if channel.severity == "error" and alert.severity != "error":
                     continue
                 try:
-                    self._send(way, notice)
+                    self._send(channel, alert)
                 except NotSent as error:
                     failed.append(str(error))
                     break
         return failed
 
-    def _send(self, way: Notification, notice: Notice) -> None:
-        if way.slack is not None:
-            self._post("Slack", way.slack, {"text": notice.text})
-        elif way.http is not None:
-            self._post("HTTP", way.http, asdict(notice))
-        elif way.email is not None:
-            self._mail(way.email, notice)
+    def _send(self, channel: Notification, alert: Alert) -> None:
+        if channel.slack is not None:
+            self._post("Slack", channel.slack, {"text": alert.text})
+        elif channel.http is not None:
+            self._post("HTTP", channel.http, asdict(alert))
+        elif channel.email is not None:
+            self._mail(channel.email, alert)
 
-    def _post(self, way: str, variable: str, body: Mapping[str, object]) -> None:
+    def _post(self, channel: str, variable: str, body: Mapping[str, object]) -> None:
         try:
             with (
                 _unlogged("httpx", "httpcore"),
                 httpx.Client(transport=self._transport, timeout=_SECONDS) as client,
             ):
-                answer = client.post(self._secret(way, variable), json=body)
+                answer = client.post(self._secret(channel, variable), json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             # the text of these errors may have the address, which is a secret
-            raise NotSent(f"{way}: the address in {variable} {_why(error)}") from None
+            raise NotSent(f"{channel}: the address in {variable} {_why(error)}") from None
         if answer.status_code >= 300:
-            raise NotSent(f"{way}: the address in {variable} answered {answer.status_code}")
+            raise NotSent(f"{channel}: the address in {variable} answered {answer.status_code}")
 
-    def _mail(self, mail: Email, notice: Notice) -> None:
+    def _mail(self, mail: Email, alert: Alert) -> None:
         if mail.user is not None and not mail.starttls:  # refused in settings; not in model_copy
             raise NotSent(f"e-mail: {mail.host}:{mail.port} gets no password without `starttls`")
         message = EmailMessage()
         message["From"], message["To"] = mail.sender, ", ".join(mail.to)
-        message["Subject"] = " ".join(notice.title.splitlines())
-        message.set_content(notice.text)
+        message["Subject"] = " ".join(alert.title.splitlines())
+        message.set_content(alert.text)
         try:
             with self._smtp(mail.host, mail.port, timeout=_SECONDS) as server:
                 if mail.starttls:
@@ -132,16 +138,16 @@ class Notifier:
         except (OSError, smtplib.SMTPException) as error:
             raise NotSent(f"e-mail: {mail.host}:{mail.port} {_why(error)}") from None
 
-    def _secret(self, way: str, variable: str) -> str:
+    def _secret(self, channel: str, variable: str) -> str:
         value = self._environment.get(variable)
         if not value:
-            raise NotSent(f"{way}: the environment variable {variable} is not set")
+            raise NotSent(f"{channel}: the environment variable {variable} is not set")
         return value
 
 
 @contextmanager
 def _unlogged(*names: str) -> Iterator[None]:
-    """These loggers say nothing of what this thread does: httpx would log the address."""
+    """Silence these loggers for this thread: httpx would log the address, which is a secret."""
     thread = threading.get_ident()
 
     def of_others(record: logging.LogRecord) -> bool:

@@ -1,4 +1,4 @@
-"""Who is told when a run fails or a check does: one sensor over the runs that have ended."""
+"""Alert people when a run or a check fails: one sensor over the runs that have ended."""
 
 import hashlib
 import json
@@ -9,101 +9,119 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.automation.alert_channels import Notice, Notifier
+from intacct_dagster.defs.automation.alert_channels import Alert, AlertSender
+from intacct_dagster.defs.automation.ticks import SensorSpec, TickContext, TickResult, build_sensor
 from intacct_dagster.defs.partitions import days_by_entity, partitions_of
-from intacct_dagster.defs.run_requests import CAUSE_TAG, Clock, clock, listed, status_of
+from intacct_dagster.defs.run_requests import CAUSE_TAG, Clock, clock, listed
 
 _SECONDS = 30
-#: Runs that one tick looks at, and notices that it sends: the rest at the next.
-_RUNS, _NOTICES = 20, 20
-#: What was told is remembered for so many checks and runs, the latest: a bound for the cursor.
+#: Runs that one tick looks at, and alerts that it sends. The rest waits for the next tick.
+_RUNS, _ALERTS = 20, 20
+#: For how many checks and runs, the latest, the last alert is remembered: a bound for the cursor.
 _REMEMBERED = 500
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 _EVENTS = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
 
 
 @dataclass
-class _Cursor:
-    """Up to which run was told (when it ended, and those of that moment), and the last text that
-    was told of each subject."""
+class AlertCursor:
+    """What the sensor stores from tick to tick.
+
+    Attributes:
+        since: When the last run ended that was looked at, in seconds since the epoch.
+        at_since: The runs that ended at that moment and were looked at.
+        reported: A hash of the last alert about each subject.
+    """
 
     since: float
     at_since: list[str] = field(default_factory=list)
-    told: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, text: str | None, now: datetime) -> "_Cursor":
-        # The first time, what ended long ago is nobody's news.
+    def read(cls, text: str | None, now: datetime) -> "AlertCursor":
+        """Read what `text()` returned. Without it, runs that ended before `now` are left out."""
         return cls(**json.loads(text)) if text else cls(now.timestamp())
 
     def text(self) -> str:
-        kept = dict(list(self.told.items())[-_REMEMBERED:])
-        return json.dumps({"since": self.since, "at_since": self.at_since, "told": kept})
+        """Return the cursor as Dagster stores it."""
+        kept = dict(list(self.reported.items())[-_REMEMBERED:])
+        return json.dumps({"since": self.since, "at_since": self.at_since, "reported": kept})
+
+    def pass_run(self, run_id: str, ended: float) -> None:
+        """Note that a run was looked at."""
+        if ended > self.since:
+            self.since, self.at_since = ended, []
+        self.at_since.append(run_id)
+
+    def is_news(self, subject: str, alert: Alert | None) -> bool:
+        """Note the state of a subject, and return whether people are to be alerted.
+
+        None is a subject that is in order: the next alert about it is news.
+        """
+        before = self.reported.pop(subject, None)
+        if alert is None:
+            return False
+        text = hashlib.sha256(f"{alert.reason}\n{alert.what_to_do}".encode()).hexdigest()[:16]
+        self.reported[subject] = text
+        return text != before
 
 
-def notices_sensor(
-    settings: Settings, *, now: Clock = clock, notifier: Notifier | None = None
+def alerts_sensor(
+    settings: Settings, *, now: Clock = clock, sender: AlertSender | None = None
 ) -> dg.SensorDefinition:
-    """Tells people of runs that failed and of checks that did: entity, days, why, what to do.
+    """Build the sensor that alerts people of failed runs and checks.
 
-    The same text about the same thing is told once, until the check has passed in between. What
-    could not be sent is told in the tick, and never fails a run.
+    The same alert about the same subject is sent once, until the subject was in order in between.
+    What could not be sent is reported by the tick, and never fails a run.
     """
-    sender = notifier if notifier is not None else Notifier(settings.notifications)
-    ways = listed(dict.fromkeys(each.way for each in settings.notifications)) or "nobody"
-
-    @dg.sensor(
-        name="notices",
-        minimum_interval_seconds=_SECONDS,
-        default_status=status_of(settings),
-        description=f"Tells of failed runs and checks: {ways}.",
+    channels = listed(dict.fromkeys(each.way for each in settings.notifications)) or "nobody"
+    used = sender if sender is not None else AlertSender(settings.notifications)
+    spec = SensorSpec(
+        "alerts",
+        None,
+        _SECONDS,
+        f"Sends an alert for each failed run and check: {channels}.",
+        in_maintenance=True,
     )
-    def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        cursor = _Cursor.read(context.cursor, now())
-        records = [
-            each
-            for each in context.instance.get_run_records(
-                dg.RunsFilter(
-                    statuses=_ENDED,
-                    updated_after=datetime.fromtimestamp(cursor.since, UTC)
-                    - timedelta(microseconds=1),
-                ),
-                limit=_RUNS + len(cursor.at_since),
-                order_by="update_timestamp",
-                ascending=True,
-            )
-            if each.dagster_run.run_id not in cursor.at_since
-        ]
-        notices: list[Notice] = []
-        for record in records:
-            moment = record.update_timestamp.timestamp()
-            if moment > cursor.since:
-                cursor.since, cursor.at_since = moment, []
-            cursor.at_since.append(record.dagster_run.run_id)
-            for subject, notice in _of_run(settings, context.instance, record.dagster_run):
-                if notice is None:
-                    cursor.told.pop(subject, None)
-                    continue
-                text = hashlib.sha256(f"{notice.reason}\n{notice.what_to_do}".encode()).hexdigest()[
-                    :16
-                ]
-                if cursor.told.pop(subject, None) != text:
-                    notices.append(notice)
-                cursor.told[subject] = text
-        failed = sender.send(_bounded(notices)) if notices else []
-        told = f"{len(records):,} runs ended, {len(notices):,} notices for {ways}"
-        if failed:
-            told += f"; not sent: {'; '.join(failed)}"
-            context.log.error(told)
-        return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=cursor.text())
+    return build_sensor(settings, spec, lambda tick: _alert(tick, used, channels), now)
 
-    return look
+
+def _alert(tick: TickContext, sender: AlertSender, channels: str) -> TickResult:
+    cursor = AlertCursor.read(tick.cursor, tick.at)
+    records = _ended_runs(tick.instance, cursor)
+    alerts: list[Alert] = []
+    for record in records:
+        cursor.pass_run(record.dagster_run.run_id, record.update_timestamp.timestamp())
+        found = _of_run(tick.settings, tick.instance, record.dagster_run)
+        alerts += [
+            alert
+            for subject, alert in found
+            if cursor.is_news(subject, alert) and alert is not None
+        ]
+    failed = sender.send(_bounded(alerts)) if alerts else []
+    text = f"{len(records):,} runs ended, {len(alerts):,} alerts for {channels}"
+    if failed:
+        text += f"; not sent: {'; '.join(failed)}"
+        tick.log.error(text)
+    return TickResult(notes=[text], cursor=cursor.text())
+
+
+def _ended_runs(instance: dg.DagsterInstance, cursor: AlertCursor) -> list[dg.RunRecord]:
+    """Return the runs that ended since the cursor, the oldest first."""
+    after = datetime.fromtimestamp(cursor.since, UTC) - timedelta(microseconds=1)
+    records = instance.get_run_records(
+        dg.RunsFilter(statuses=_ENDED, updated_after=after),
+        limit=_RUNS + len(cursor.at_since),
+        order_by="update_timestamp",
+        ascending=True,
+    )
+    return [each for each in records if each.dagster_run.run_id not in cursor.at_since]
 
 
 def _of_run(
     settings: Settings, instance: dg.DagsterInstance, run: dg.DagsterRun
-) -> Iterable[tuple[str, Notice | None]]:
-    """(subject, notice) of a run and of its checks; None where there is nothing amiss."""
+) -> Iterable[tuple[str, Alert | None]]:
+    """Yield (subject, alert) of a run and of its checks; None for what is in order."""
     entries = instance.all_logs(run.run_id, of_type=_EVENTS)
     events = [each.dagster_event for each in entries if each.dagster_event is not None]
     entity, days = _about(_partitions_of_run(run))
@@ -112,16 +130,16 @@ def _of_run(
     if run.status is dg.DagsterRunStatus.SUCCESS:
         yield subject, None
     else:
-        said = [_said(each) for each in events if each.is_step_failure]
-        reason, _, remedy = (said[0] if said else "It ended without saying why.").partition("\n")
+        messages = [_message(each) for each in events if each.is_step_failure]
+        reason, _, remedy = (messages[0] if messages else "No reason is known.").partition("\n")
         cause = run.tags.get(CAUSE_TAG)
         yield (
             subject,
-            Notice(
+            Alert(
                 title=f"Run failed: {run.job_name}{f' {entity}' if entity else ''}",
                 entity=entity,
                 days=days,
-                reason=reason + (f" ({len(said)} steps failed)" if len(said) > 1 else ""),
+                reason=reason + (f" ({len(messages)} steps failed)" if len(messages) > 1 else ""),
                 what_to_do=" ".join(remedy.split()) or "Look at the run's log, and run it again.",
                 severity="error",
                 link=f"{link or f'run {run.run_id}'}{f' (launched for {cause})' if cause else ''}",
@@ -132,7 +150,7 @@ def _of_run(
 
 def _of_checks(
     events: Sequence[dg.DagsterEvent], run: dg.DagsterRun, link: str | None
-) -> Iterable[tuple[str, Notice | None]]:
+) -> Iterable[tuple[str, Alert | None]]:
     evaluations = [
         each.asset_check_evaluation_data
         for each in events
@@ -150,23 +168,23 @@ def _of_checks(
         if whole.passed and not failing:
             yield subject, None
             continue
-        reason = whole.description or "It failed without saying why."
+        reason = whole.description or "No reason is known."
         yield (
             subject,
-            Notice(
+            Alert(
                 title=f"Check failed: {name}{f' {entity}' if entity else ''}",
                 entity=entity,
                 days=days,
                 reason=reason,
-                what_to_do="See the check's table in Dagster; its text says what mends it.",
+                what_to_do="See the check in Dagster: its text says what to correct.",
                 severity="error" if whole.severity is dg.AssetCheckSeverity.ERROR else "warn",
                 link=link or f"run {run.run_id}",
             ),
         )
 
 
-def _said(event: dg.DagsterEvent) -> str:
-    """What a step said of why it failed: our own words, or the error's."""
+def _message(event: dg.DagsterEvent) -> str:
+    """Return why a step failed: the message of this package, or the error's."""
     data = event.step_failure_data
     if data.user_failure_data is not None and data.user_failure_data.description:
         return str(data.user_failure_data.description)
@@ -177,14 +195,14 @@ def _said(event: dg.DagsterEvent) -> str:
 
 
 def _partitions_of_run(run: dg.DagsterRun) -> list[str]:
-    """The ends of the run's range, or its partition."""
+    """Return the ends of the run's range, or its partition."""
     tags: Mapping[str, str] = run.tags
     ends = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
     return [each for each in (*ends, tags.get("dagster/partition")) if each]
 
 
 def _about(keys: Sequence[str]) -> tuple[str, str]:
-    """The entities and the days of partition keys, in words."""
+    """Describe the entities and the days of partition keys."""
     both = [each for each in keys if "|" in each]
     by_entity = days_by_entity(both)
     entities = sorted(by_entity.keys() | {each for each in keys if "|" not in each})
@@ -196,14 +214,14 @@ def _about(keys: Sequence[str]) -> tuple[str, str]:
     return listed(entities), " to ".join(map(str, days))
 
 
-def _bounded(notices: Sequence[Notice]) -> list[Notice]:
-    """The first of them, and one that says how many more there are."""
-    if len(notices) <= _NOTICES:
-        return list(notices)
-    rest = notices[_NOTICES:]
+def _bounded(alerts: Sequence[Alert]) -> list[Alert]:
+    """Return the first alerts, and one that says how many more there are."""
+    if len(alerts) <= _ALERTS:
+        return list(alerts)
+    rest = alerts[_ALERTS:]
     return [
-        *notices[:_NOTICES],
-        Notice(
+        *alerts[:_ALERTS],
+        Alert(
             title=f"{len(rest)} more runs or checks failed",
             entity=listed(dict.fromkeys(each.entity for each in rest)),
             days="",

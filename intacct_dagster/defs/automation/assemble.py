@@ -1,4 +1,4 @@
-"""All that is launched without a person: jobs, schedules and sensors."""
+"""All jobs, schedules and sensors: what runs without a person."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.automation.alerts import notices_sensor
+from intacct_dagster.defs.automation.alerts import alerts_sensor
 from intacct_dagster.defs.automation.changes_sensor import changes_sensor
 from intacct_dagster.defs.automation.feed_sensor import feed_sensor, plan_job
 from intacct_dagster.defs.automation.plan_sensors import post_job, posting_sensor, renewal_sensor
 from intacct_dagster.defs.automation.schedules import (
     catch_up_sensor,
     closing_job,
+    daily_look,
+    look_job,
     monthly_closing,
     nightly,
     nightly_feed,
@@ -21,25 +23,26 @@ from intacct_dagster.defs.automation.schedules import (
     sweep_job,
     weekly_sweep,
 )
-from intacct_dagster.defs.checks.data_quality import daily_look, look_job
 from intacct_dagster.defs.run_requests import Clock, Job, clock
 
 
 @dataclass(frozen=True)
-class Launched:
-    """What Dagster is given of it."""
+class Automation:
+    """The jobs, schedules and sensors of a code location."""
 
     jobs: Sequence[Job]
     schedules: Sequence[dg.ScheduleDefinition]
     sensors: Sequence[dg.SensorDefinition]
 
 
-def launched_by_themselves(
+def build_automation(
     settings: Settings, *, now: Clock = clock, pause: Callable[[float], None] = time.sleep
-) -> Launched:
-    """What the settings describe; `schedules.running` says whether it begins by itself.
+) -> Automation:
+    """Build what the settings describe; `schedules.running` says whether it is on from the start.
 
-    Tests pass their own time, and what is done instead of a `pause` of so many seconds.
+    Args:
+        now: The clock; tests pass their own.
+        pause: Waits for so many seconds.
     """
     jobs: list[Job] = [read_job(settings), sweep_job(settings), closing_job(), look_job()]
     schedules = [
@@ -50,7 +53,7 @@ def launched_by_themselves(
     ]
     sensors = [catch_up_sensor(settings, now=now)]
     if settings.notifications:
-        sensors.append(notices_sensor(settings, now=now))
+        sensors.append(alerts_sensor(settings, now=now))
     if settings.watched:
         sensors.append(changes_sensor(settings, now=now))
     for name, feed in settings.feeds.items():
@@ -61,4 +64,4 @@ def launched_by_themselves(
             schedules.append(nightly_feed(settings, name, feed))
         sensors.append(renewal_sensor(settings, name, feed, now=now))
         sensors.append(posting_sensor(settings, name, feed, now=now))
-    return Launched(jobs, schedules, sensors)
+    return Automation(jobs, schedules, sensors)

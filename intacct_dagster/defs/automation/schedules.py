@@ -1,4 +1,4 @@
-"""What runs by the clock: the night's reading, what was missed of it, the sweep, the closing."""
+"""What runs by the clock: the nightly reading, what it missed, the delete scan, the checks."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,17 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings, timetable
+from intacct_dagster.defs.automation.ticks import (
+    ScheduleSpec,
+    SensorSpec,
+    TickContext,
+    TickResult,
+    build_schedule,
+    build_sensor,
+    launchable,
+)
 from intacct_dagster.defs.checks.closing import CLOSED
+from intacct_dagster.defs.checks.data_quality import FRESH, SCHEMA_DRIFT
 from intacct_dagster.defs.extraction.current import current_key
 from intacct_dagster.defs.extraction.deletes import deletes_key, swept
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT, raw_key
@@ -27,19 +37,16 @@ from intacct_dagster.defs.run_requests import (
     listed,
     ranges,
     run_of,
-    schedule_status,
-    status_of,
-    underway,
     warehouse_of,
 )
-from intacct_dagster.locks import LockError
-from intacct_dagster.state import StateError
-from intacct_dagster.warehouse import WarehouseError
 from intacct_dagster.warehouse.reconciliation import unread_days
 
 READ = "read_intacct"
 SWEEP = "weekly_sweep"
 CLOSING = "monthly_closing"
+LOOK = "daily_look"
+
+_EVERY_MORNING = "0 6 * * *"
 
 #: How long after the time of the nightly schedule a day counts as missed.
 _GRACE = timedelta(hours=1)
@@ -47,7 +54,7 @@ _CATCH_UP_SECONDS = 300
 
 
 def read_job(settings: Settings) -> Job:
-    """The job that reads days of an entity from Intacct, and brings the views up to date."""
+    """Build the job that reads days of an entity from Intacct and updates the views."""
     return dg.define_asset_job(
         READ,
         selection=read_assets(each.name for each in settings.objects),
@@ -56,7 +63,7 @@ def read_job(settings: Settings) -> Job:
 
 
 def read_assets(objects: Iterable[str]) -> list[dg.AssetKey]:
-    """What is materialized when these objects are read: their tables, and all views of them."""
+    """Return the assets that are materialized when these objects are read: tables and views."""
     names = list(objects)
     views = views_of(names)
     control = [CONTROL] if LEDGER in views else []
@@ -64,7 +71,7 @@ def read_assets(objects: Iterable[str]) -> list[dg.AssetKey]:
 
 
 def sweep_job(settings: Settings) -> Job:
-    """The job that looks for deletes of an entity."""
+    """Build the job that looks for deletes of an entity."""
     return dg.define_asset_job(
         SWEEP,
         selection=[deletes_key(each.name) for each in swept(settings)],
@@ -73,7 +80,7 @@ def sweep_job(settings: Settings) -> Job:
 
 
 def closing_job() -> Job:
-    """The job that judges whether the last month is closed."""
+    """Build the job that checks whether the last month is closed."""
     return dg.define_asset_job(
         CLOSING,
         selection=dg.AssetSelection.checks(dg.AssetCheckKey(SAGE_INTACCT, CLOSED)),
@@ -81,144 +88,144 @@ def closing_job() -> Job:
     )
 
 
+def look_job() -> Job:
+    """Build the job that runs the checks of the company as a whole."""
+    return dg.define_asset_job(
+        LOOK,
+        selection=dg.AssetSelection.checks(
+            *(dg.AssetCheckKey(SAGE_INTACCT, name) for name in (FRESH, SCHEMA_DRIFT))
+        ),
+        description="Checks whether all entities are read as they should be.",
+    )
+
+
 def nightly(settings: Settings) -> dg.ScheduleDefinition:
-    """Every night, for each entity: yesterday, and what is missing of the days before it.
+    """Build the schedule that reads yesterday, and what is missing of the days before it.
 
     A night that was missed needs no tick of its own: the next one finds what is missing. Dagster
     evaluates the last of the ticks that it missed when it is back.
     """
-
-    @dg.schedule(
-        name="nightly",
-        job_name=READ,
-        cron_schedule=timetable.daily(settings.schedules.nightly),
-        execution_timezone=settings.schedules.time_zone,
-        default_status=schedule_status(settings),
-        description="Yesterday of every entity, with what is missing of the days before it.",
+    spec = ScheduleSpec(
+        "nightly",
+        READ,
+        timetable.daily(settings.schedules.nightly),
+        "Yesterday of every entity, with what is missing of the days before it.",
     )
-    def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        at = context.scheduled_execution_time
-        found = _due(settings, context.instance, at, _yesterday(at), anew=True)
-        if isinstance(found, dg.SkipReason):
-            return found
-        if found.told:
-            context.log.info("; ".join(found.told))
-        return [each.request("the night's work", f"nightly|{each.key}") for each in found.launched]
 
-    return tick
+    def evaluate(tick: TickContext) -> TickResult:
+        launched, notes = _due(tick, _yesterday(tick.at), reread=True)
+        requests = [each.request("the night's work", f"nightly|{each.key}") for each in launched]
+        return TickResult(requests, notes)
+
+    return build_schedule(settings, spec, evaluate)
 
 
 def catch_up_sensor(settings: Settings, *, now: Clock = clock) -> dg.SensorDefinition:
-    """Days that should have been read by now and were not: the oldest first, and not all at once.
+    """Build the sensor that reads days which should have been read by now, the oldest first.
 
-    After a week in which the laptop was closed it is one run for each entity, of its missing days.
+    After a week in which the laptop was closed it launches one run for each entity, of its missing
+    days.
     """
-
-    @dg.sensor(
-        name="catch_up",
-        job_name=READ,
-        minimum_interval_seconds=_CATCH_UP_SECONDS,
-        default_status=status_of(settings),
-        description=(
-            f"Reads what is missing of the last {settings.schedules.catch_up_days} days, where the "
-            "nightly schedule was missed, failed, or had no room for it."
-        ),
+    spec = SensorSpec(
+        "catch_up",
+        READ,
+        _CATCH_UP_SECONDS,
+        f"Reads what is missing of the last {settings.schedules.catch_up_days} days, where the "
+        "nightly schedule was missed, failed, or had no room for it.",
     )
-    def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        at = now()
-        night = last_night(settings, at - _GRACE)
-        found = _due(settings, context.instance, at, _yesterday(night), anew=False)
-        if isinstance(found, dg.SkipReason):
-            return found
-        context.log.info("; ".join([f"missing: {listed(found.launched)}", *found.told]))
-        return dg.SensorResult(
-            run_requests=[
-                # once a day for the same days: what failed is tried again, and not for ever
-                each.request("missing days", f"{each.key}|{at.date()}")
-                for each in found.launched
-            ]
-        )
+    return build_sensor(settings, spec, _catch_up, now)
 
-    return look
+
+def _catch_up(tick: TickContext) -> TickResult:
+    night = last_night(tick.settings, tick.at - _GRACE)
+    launched, notes = _due(tick, _yesterday(night), reread=False)
+    if not launched:
+        return TickResult(notes=notes)
+    # Once a day for the same days, so that what fails is tried again, but not all the time.
+    requests = [each.request("missing days", f"{each.key}|{tick.at.date()}") for each in launched]
+    return TickResult(requests, [f"missing: {listed(launched)}", *notes])
 
 
 def weekly_sweep(settings: Settings) -> dg.ScheduleDefinition:
-    """Every week, for each entity: what Intacct has no more."""
-
-    @dg.schedule(
-        name=SWEEP,
-        job_name=SWEEP,
-        cron_schedule=timetable.weekly(settings.schedules.weekly_sweep),
-        execution_timezone=settings.schedules.time_zone,
-        default_status=schedule_status(settings),
-        description="Looks for deletes in every entity.",
+    """Build the schedule that looks for deletes in each entity every week."""
+    spec = ScheduleSpec(
+        SWEEP,
+        SWEEP,
+        timetable.weekly(settings.schedules.weekly_sweep),
+        "Looks for deletes in every entity.",
     )
-    def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        window = settings.schedules.maintenance_at(context.scheduled_execution_time)
-        if window is not None:
-            return dg.SkipReason(f"Sage's maintenance: {window}; the next sweep is in a week")
-        return [
-            dg.RunRequest(
-                run_key=entity,
-                partition_key=entity,
-                tags={
-                    ENTITY_TAG: entity,
-                    CAUSE_TAG: "the week's sweep",
-                    "dagster/priority": str(NIGHTLY),
-                },
-            )
-            for entity in settings.active
-        ]
 
-    return tick
+    def evaluate(tick: TickContext) -> TickResult:
+        return TickResult([_sweep_request(entity) for entity in settings.active])
+
+    return build_schedule(settings, spec, evaluate)
+
+
+def _sweep_request(entity: str) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=entity,
+        partition_key=entity,
+        tags={
+            ENTITY_TAG: entity,
+            CAUSE_TAG: "the week's sweep",
+            "dagster/priority": str(NIGHTLY),
+        },
+    )
 
 
 def monthly_closing(settings: Settings) -> dg.ScheduleDefinition:
-    """Every month: whether the last one is closed."""
-    return dg.ScheduleDefinition(
-        name=CLOSING,
-        job_name=CLOSING,
-        cron_schedule=timetable.monthly(settings.schedules.monthly_closing),
-        execution_timezone=settings.schedules.time_zone,
-        default_status=schedule_status(settings),
-        description="Judges whether the last month was read and settled.",
+    """Build the schedule that checks every month whether the last one is closed."""
+    spec = ScheduleSpec(
+        CLOSING,
+        CLOSING,
+        timetable.monthly(settings.schedules.monthly_closing),
+        "Checks whether the last month was read and settled.",
     )
+    return build_schedule(settings, spec)
+
+
+def daily_look(settings: Settings) -> dg.ScheduleDefinition:
+    """Build the schedule that checks the result of the night. It asks nothing of Intacct."""
+    spec = ScheduleSpec(
+        LOOK,
+        LOOK,
+        _EVERY_MORNING,
+        "Checks every morning whether all entities are read as they should be.",
+    )
+    return build_schedule(settings, spec)
 
 
 def nightly_feed(settings: Settings, name: str, feed: Feed) -> dg.ScheduleDefinition:
-    """Every night, for each entity: what a feed's query gives for the last days.
+    """Build the schedule that runs the query of a feed for the last days of each entity.
 
-    Nobody can tell from outside whether the answer to a query changed; files have a sensor.
+    Nothing shows from outside whether the result of a query changed; files have a sensor.
     """
-
-    @dg.schedule(
-        name=f"nightly_{name}",
-        job_name=f"plan_{name}",
-        cron_schedule=timetable.daily(settings.schedules.nightly),
-        execution_timezone=settings.schedules.time_zone,
-        default_status=schedule_status(settings),
-        description=f"Asks the query of {name} for the last days, reconciles and plans them.",
+    spec = ScheduleSpec(
+        f"nightly_{name}",
+        f"plan_{name}",
+        timetable.daily(settings.schedules.nightly),
+        f"Runs the query of {name} for the last days, reconciles and plans them.",
     )
-    def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        at = context.scheduled_execution_time
-        window = settings.schedules.maintenance_at(at)
-        if window is not None:
-            return dg.SkipReason(f"Sage's maintenance: {window}")
-        last = _yesterday(at)
-        first = max(last - timedelta(settings.reading.look_back_days), settings.start_date)
-        if (settings.end_date is not None and last > settings.end_date) or first > last:
-            return dg.SkipReason(f"there is no partition for {last}")
-        wanted = [Range(entity, first, last) for entity in settings.active]
-        return [
+    return build_schedule(settings, spec, _plan_last_days)
+
+
+def _plan_last_days(tick: TickContext) -> TickResult:
+    settings = tick.settings
+    last = _yesterday(tick.at)
+    first = max(last - timedelta(settings.reading.look_back_days), settings.start_date)
+    if (settings.end_date is not None and last > settings.end_date) or first > last:
+        return TickResult(notes=[f"there is no partition for {last}"])
+    wanted = [Range(entity, first, last) for entity in settings.active]
+    return TickResult(
+        [
             run_of(each, cause="the night's work", priority=PLANNING, run_key=str(each))
             for each in wanted
         ]
-
-    return tick
+    )
 
 
 @dataclass(frozen=True)
-class _Due:
+class DueDays:
     """Days of an entity that are to be read, of these objects."""
 
     days: Range
@@ -228,11 +235,18 @@ class _Due:
         return str(self.days)
 
     @property
+    def entity(self) -> str:
+        """The entity of the days."""
+        return self.days.entity
+
+    @property
     def key(self) -> str:
+        """A text that is the same for the same days and objects."""
         digest = hashlib.sha256("\n".join(self.objects).encode()).hexdigest()
         return f"{self.days}|{digest[:12]}"
 
     def request(self, cause: str, run_key: str) -> dg.RunRequest:
+        """Return the request for the run that reads them."""
         return run_of(
             self.days,
             cause=cause,
@@ -242,62 +256,47 @@ class _Due:
         )
 
 
-@dataclass(frozen=True)
-class _Found:
-    launched: Sequence[_Due]
-    told: Sequence[str]
+def _due(tick: TickContext, last: date, *, reread: bool) -> tuple[Sequence[DueDays], list[str]]:
+    """Return what is to be read now up to the day `last`, and notes about what is not.
 
+    Args:
+        reread: Read the last day even if it was read, because changes may show late.
 
-def _due(
-    settings: Settings, instance: dg.DagsterInstance, at: datetime, last: date, *, anew: bool
-) -> _Found | dg.SkipReason:
-    """What is to be read up to a day, as many runs as there is room for, or why nothing is.
-
-    `anew`: the last day whether or not it was read, because changes may show late.
+    Raises:
+        WarehouseError: The warehouse is locked, or cannot be read.
     """
-    schedules = settings.schedules
-    window = schedules.maintenance_at(at)
-    if window is not None:
-        return dg.SkipReason(f"Sage's maintenance: {window}; what is due waits")
-    over = settings.end_date is not None and last > settings.end_date
-    end = min(last, settings.end_date) if settings.end_date is not None else last
-    first = max(settings.start_date, last - timedelta(schedules.catch_up_days - 1))
+    settings = tick.settings
+    end = last if settings.end_date is None else min(last, settings.end_date)
+    first = max(settings.start_date, last - timedelta(settings.schedules.catch_up_days - 1))
     days = [first + timedelta(n) for n in range((end - first).days + 1)]
     if not days:
-        return dg.SkipReason(f"no day is due: {end} is the last, and {first} the first to look at")
+        return [], [f"no day is due: {end} is the last, and {first} the first to look at"]
+    due = _unread(settings, days, {end} if reread and end == last else set())
+    if not due:
+        return [], [f"nothing is missing from {first} to {end}"]
+    launched = launchable(tick, due, {READ})
+    notes = launched.notes()
+    if launched.later:
+        notes.append("`catch_up` launches them")
+    return launched.now, notes
+
+
+def _unread(settings: Settings, days: Sequence[date], reread: set[date]) -> list[DueDays]:
+    """Return the days that were not read to their end, and `reread`; the oldest first."""
     objects = [each.name for each in settings.objects]
-    try:
-        found = unread_days(warehouse_of(settings), objects, settings.active, days)
-    except (LockError, StateError, WarehouseError) as error:
-        return dg.SkipReason(f"{error}\nNothing was launched; what is due is found later.")
-    due: list[_Due] = []
+    unread = unread_days(warehouse_of(settings), objects, settings.active, days)
+    due: list[DueDays] = []
     for entity in settings.active:
         by_days: dict[tuple[date, ...], list[str]] = {}
         for each in objects:
-            missing = set(found.get((entity, each), ()))
-            wanted = tuple(sorted(missing | ({end} if anew and not over else set())))
+            wanted = tuple(sorted(reread | set(unread.get((entity, each), ()))))
             by_days.setdefault(wanted, []).append(each)
         for wanted, names in by_days.items():
             parts = ranges((entity, day) for day in wanted)
-            due += [_Due(each, tuple(names)) for each in parts]
-    due.sort(key=lambda each: (each.days.first, each.days.entity))
-    if not due:
-        return dg.SkipReason(f"nothing is missing from {first} to {end}")
-    running = underway(instance)
-    busy = sorted({each.days.entity for each in due if running.busy(each.days.entity, {READ})})
-    free = [each for each in due if each.days.entity not in busy]
-    launched = free[: running.room(settings)]
-    told = [f"a run is under way for {listed(busy)}"] if busy else []
-    if len(free) > len(launched):
-        told.append(
-            f"{len(free) - len(launched):,} ranges wait for runs that are under way; `catch_up` "
-            "launches them"
-        )
-    if not launched:
-        return dg.SkipReason("; ".join(told))
-    return _Found(launched, told)
+            due += [DueDays(each, tuple(names)) for each in parts]
+    return sorted(due, key=lambda each: (each.days.first, each.entity))
 
 
 def _yesterday(at: datetime) -> date:
-    """The last UTC day that is over."""
+    """Return the last UTC day that is over."""
     return timetable.utc_day(at) - timedelta(days=1)

@@ -1,4 +1,4 @@
-"""The month's API transactions against what the company's Sage plan allows."""
+"""The month's API transactions, compared with what the company's Sage plan allows."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,8 +11,8 @@ from intacct_dagster.defs.pictures import GOOD, PLAIN, bars
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import table_of
 
-WITHIN_ALLOWANCE = "within_the_months_allowance"
-#: From this part of the allowance on, someone should look.
+API_QUOTA = "api_quota"
+#: The part of the quota from which on the check warns.
 WARN_AT = 0.8
 
 #: Objects in a picture; the table has more.
@@ -20,13 +20,16 @@ _SHOWN = 15
 _BY_OBJECT = {"object": "string", "requests": "int", "api_transactions": "int"}
 
 
-def allowance_check(settings: Settings) -> dg.AssetChecksDefinition:
-    """Warns before the month's API transactions are used up; Sage bills what exceeds them."""
+def api_quota_check(settings: Settings) -> dg.AssetChecksDefinition:
+    """Build the check that warns before the month's API transactions are used up.
+
+    Sage bills what exceeds them.
+    """
     allowed = settings.limits.monthly_transactions
 
     @dg.asset_check(
         asset=SAGE_INTACCT,
-        name=WITHIN_ALLOWANCE,
+        name=API_QUOTA,
         description=(
             f"Fewer than {WARN_AT:.0%} of the {allowed:,} API transactions that the plan allows a "
             "month were spent, by all runs of this instance together."
@@ -35,14 +38,14 @@ def allowance_check(settings: Settings) -> dg.AssetChecksDefinition:
     def check(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         now = datetime.now(UTC)
         account = warehouse.api_usage(settings.company)
-        judged = verdict(account.spent(now), allowed, now)
-        return judged._replace(metadata={**judged.metadata, **_by_object(account.by_object(now))})
+        found = check_quota(account.spent(now), allowed, now)
+        return found._replace(metadata={**found.metadata, **_by_object(account.by_object(now))})
 
     return check
 
 
-def verdict(spent: int, allowed: int, now: datetime) -> dg.AssetCheckResult:
-    """What the month's total says on a day: passed below WARN_AT of what is allowed."""
+def check_quota(spent: int, allowed: int, now: datetime) -> dg.AssetCheckResult:
+    """Return the result on a day: passed while less than WARN_AT of what is allowed is spent."""
     return dg.AssetCheckResult(
         passed=spent < WARN_AT * allowed,
         severity=dg.AssetCheckSeverity.WARN,
@@ -55,7 +58,7 @@ def verdict(spent: int, allowed: int, now: datetime) -> dg.AssetCheckResult:
 
 
 def _by_object(spent: Sequence[tuple[str, int, int]]) -> dict[str, dg.MetadataValue]:
-    """What the month cost by object, the dearest first, as a picture and as a table."""
+    """Return the cost of the month by object, the highest first, as a picture and as a table."""
     if not spent:
         return {}
     rows = (

@@ -1,4 +1,4 @@
-"""Whether a month is closed: all of it was read, and every document of it is settled."""
+"""The check whether a month is closed: everything is read, and every document is settled."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -8,7 +8,7 @@ import dagster as dg
 from intacct_dagster.config import Settings
 from intacct_dagster.config.timetable import utc_day
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.run_requests import Clock, clock
 from intacct_dagster.defs.tables import table_of
@@ -32,7 +32,7 @@ _OPEN = {
 
 
 def closing_check(settings: Settings, *, now: Clock = clock) -> dg.AssetChecksDefinition:
-    """Judges the month before this one, of all entities that are not retired."""
+    """Build the check of the month before this one, for all entities that are not retired."""
 
     @dg.asset_check(
         asset=SAGE_INTACCT,
@@ -48,7 +48,7 @@ def closing_check(settings: Settings, *, now: Clock = clock) -> dg.AssetChecksDe
         last = end if settings.end_date is None else min(end, settings.end_date)
         days = [first + timedelta(n) for n in range((last - first).days + 1)]
         file = warehouse.warehouse
-        unread = plainly(
+        unread = as_dagster_failure(
             settings,
             unread_days,
             file,
@@ -59,14 +59,16 @@ def closing_check(settings: Settings, *, now: Clock = clock) -> dg.AssetChecksDe
         waiting = [
             (name, each)
             for name in settings.feeds
-            for each in plainly(settings, open_documents, file, name, settings.active, first, last)
+            for each in as_dagster_failure(
+                settings, open_documents, file, name, settings.active, first, last
+            )
         ]
-        return _verdict(f"{end:%B %Y}", days, unread, waiting)
+        return _closing_result(f"{end:%B %Y}", days, unread, waiting)
 
     return check
 
 
-def _verdict(
+def _closing_result(
     month: str,
     days: Sequence[date],
     unread: dict[tuple[str, str], list[date]],
@@ -74,25 +76,25 @@ def _verdict(
 ) -> dg.AssetCheckResult:
     missing = sum(map(len, unread.values()))
     documents = sum(each.documents for _, each in waiting)
-    told = []
+    texts = []
     if missing:
         oldest = min(min(each) for each in unread.values())
-        told.append(
+        texts.append(
             f"{missing:,} days of objects were not read to their end, the oldest {oldest}: "
             "materialize them (a backfill of the raw assets)."
         )
     if documents:
         oldest = min(each.oldest for _, each in waiting)
-        told.append(
+        texts.append(
             f"{documents:,} documents are not in Intacct as the source has them, the oldest of "
             f"{oldest}: see `reconciled` and the checks of their partitions."
         )
     if not days:
-        told.append("No day of it has a partition.")
+        texts.append("No day of it has a partition.")
     return dg.AssetCheckResult(
         passed=not missing and not documents,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{month}: {' '.join(told) or 'all was read, and every document is settled.'}",
+        description=f"{month}: {' '.join(texts) or 'all was read, and every document is settled.'}",
         metadata={
             "month": month,
             "days_not_read": missing,

@@ -1,9 +1,9 @@
-"""Checks on what was read: whether it is all there, fresh, and as it mostly is.
+"""Checks of what was read: whether it is complete, fresh, and in its usual numbers.
 
-None of them has partitions. Each looks at all partitions with one statement and names those that
-are broken, the oldest first, so that a backfill of 7,300 partitions has one evaluation of each and
-not 7,300. What is judged by partition is where a person acts on a partition: what was planned,
-posted, and in the books.
+None of them has partitions. Each reads all partitions with one statement and names those that fail,
+the oldest first, so that a backfill of 7,300 partitions has one evaluation of each check and not
+7,300. Checks by partition are those where a person acts on a partition: of what was planned and
+posted, and of the books.
 """
 
 from collections import Counter
@@ -13,12 +13,11 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.checks.results import Verdict, result
+from intacct_dagster.defs.checks.results import CheckResult, result
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT, raw_key
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.pictures import BAD, DOUBTFUL, bars
 from intacct_dagster.defs.resources import WarehouseResource
-from intacct_dagster.defs.run_requests import Job, schedule_status
 from intacct_dagster.defs.tables import table_of
 from intacct_dagster.warehouse.raw import (
     FieldChange,
@@ -31,15 +30,12 @@ from intacct_dagster.warehouse.raw import (
     unusual_days,
 )
 
-AS_LOADED = "whole_as_proven"
-AS_USUAL = "rows_as_usual"
+ROW_COUNT = "row_count_matches_load"
+ANOMALY = "row_count_anomaly"
 FRESH = "entities_are_fresh"
-SCHEMA = "fields_as_known"
+SCHEMA_DRIFT = "schema_drift"
 
-LOOK = "daily_look"
-_EVERY_MORNING = "0 6 * * *"
-
-#: Days for which a field that came or went is worth a word.
+#: For how long a field that came or went is reported.
 _RECENT = timedelta(days=14)
 
 _NOT_AS_LOADED = {
@@ -74,7 +70,7 @@ _FIELDS = {
 
 
 def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
-    """Two checks of each raw table, by one op; they run with what reads it."""
+    """Build two checks of each raw table, as one op that runs with what reads it."""
     objects = {raw_key(each.name): each.name for each in settings.objects}
 
     @dg.multi_asset_check(
@@ -84,18 +80,18 @@ def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
             for key in objects
             for spec in (
                 dg.AssetCheckSpec(
-                    AS_LOADED,
+                    ROW_COUNT,
                     asset=key,
                     # A document that is not in the table looks missing in Intacct, and would be
                     # planned to be posted a second time.
                     blocking=True,
                     description=(
-                        "Each partition has the rows that its walk proved complete, and none of "
-                        "another entity. Stops what comes after in a run of that entity."
+                        "Each partition has the number of rows that its load proved complete, and "
+                        "none of another entity. Stops what comes after in a run of that entity."
                     ),
                 ),
                 dg.AssetCheckSpec(
-                    AS_USUAL,
+                    ANOMALY,
                     asset=key,
                     description=(
                         "No day of the last week has five times more or fewer rows than that day "
@@ -111,21 +107,23 @@ def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         checks = sorted(context.selected_asset_check_keys, key=lambda each: each.to_user_string())
         names = {objects[check.asset_key] for check in checks}
-        amiss = plainly(settings, not_as_loaded, warehouse.warehouse, names)
-        odd = plainly(settings, unusual_days, warehouse.warehouse, names)
+        wrong = as_dagster_failure(settings, not_as_loaded, warehouse.warehouse, names)
+        unusual = as_dagster_failure(settings, unusual_days, warehouse.warehouse, names)
         concerned = entities_of(settings, context.run.tags)
         for check in checks:
             name = objects[check.asset_key]
-            judged = (
-                whole(amiss[name], name, concerned) if check.name == AS_LOADED else usual(odd[name])
+            found = (
+                check_row_count(wrong[name], name, concerned)
+                if check.name == ROW_COUNT
+                else check_anomalies(unusual[name])
             )
-            yield result(check.asset_key, check.name, judged)
+            yield result(check.asset_key, check.name, found)
 
     return look
 
 
 def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """Checks that nothing has to be read for: they tell of runs that did not happen."""
+    """Build the checks of the company: they also report runs that did not happen."""
     entities = list(settings.active)
     objects = [each.name for each in settings.objects]
 
@@ -139,7 +137,7 @@ def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     )
     def fresh(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         until = last_day_over(settings, datetime.now(UTC))
-        found = plainly(
+        found = as_dagster_failure(
             settings,
             freshness,
             warehouse.warehouse,
@@ -148,54 +146,31 @@ def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             first=settings.start_date,
             until=until,
         )
-        return result(SAGE_INTACCT, FRESH, up_to_date(found, until))
+        return result(SAGE_INTACCT, FRESH, check_freshness(found, until))
 
     @dg.asset_check(
         asset=SAGE_INTACCT,
-        name=SCHEMA,
+        name=SCHEMA_DRIFT,
         description=(
             f"No field came or went in the last {_RECENT.days} days: columns of tables that other "
             "work reads."
         ),
     )
     def fields(warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        found = plainly(settings, field_changes, warehouse.warehouse, objects)
-        return result(SAGE_INTACCT, SCHEMA, as_known(found, datetime.now(UTC)))
+        found = as_dagster_failure(settings, field_changes, warehouse.warehouse, objects)
+        return result(SAGE_INTACCT, SCHEMA_DRIFT, check_schema_drift(found, datetime.now(UTC)))
 
     return [fresh, fields]
 
 
-def look_job() -> Job:
-    """The job that runs the company's checks."""
-    return dg.define_asset_job(
-        LOOK,
-        selection=dg.AssetSelection.checks(
-            *(dg.AssetCheckKey(SAGE_INTACCT, name) for name in (FRESH, SCHEMA))
-        ),
-        description="Judges whether all entities are read as they should be.",
-    )
-
-
-def daily_look(settings: Settings) -> dg.ScheduleDefinition:
-    """Every morning: whether the night was what it should be. Asks nothing of Intacct."""
-    return dg.ScheduleDefinition(
-        name=LOOK,
-        job_name=LOOK,
-        cron_schedule=_EVERY_MORNING,
-        execution_timezone=settings.schedules.time_zone,
-        default_status=schedule_status(settings),
-        description="Judges every morning whether all entities are read as they should be.",
-    )
-
-
 def last_day_over(settings: Settings, now: datetime) -> date:
-    """The last day that should be read by now: yesterday, or the settings' last."""
+    """Return the last day that should be read by now: yesterday, or the settings' last."""
     yesterday = now.date() - timedelta(days=1)
     return min(yesterday, settings.end_date) if settings.end_date else yesterday
 
 
 def entities_of(settings: Settings, tags: Mapping[str, str]) -> set[str]:
-    """The entities that a run is about, by its tags; all where it has no partitions."""
+    """Return the entities of a run, by its tags; all entities if it has no partitions."""
     entities = [each.id for each in settings.entities]
     one = tags.get("dagster/partition")
     first = tags.get("dagster/asset_partition_range_start", one)
@@ -206,18 +181,20 @@ def entities_of(settings: Settings, tags: Mapping[str, str]) -> set[str]:
     return set(entities[begin : end + 1])
 
 
-def whole(found: Sequence[NotAsLoaded], name: str, entities: Collection[str]) -> Verdict:
-    """What is said of partitions that are not as their load proved them; the oldest comes first.
+def check_row_count(
+    found: Sequence[NotAsLoaded], name: str, entities: Collection[str]
+) -> CheckResult:
+    """Return the result for partitions that differ from what their load proved, the oldest first.
 
-    It stops a run that is about one of their entities, and no other's.
+    The check stops a run of one of their `entities`, and no other run.
     """
     if not found:
-        told = "Each partition has the rows that its walk proved, and none of another entity."
+        text = "Each partition has the rows that its load proved, and none of another entity."
     else:
         first = found[0]
         proved = "no load" if first.proved is None else f"{first.proved:,} proved"
         others = sum(each.of_others for each in found)
-        told = (
+        text = (
             f"{_partitions(found)} are not as they were loaded; the oldest is {first.entity} on "
             f"{first.day}: {first.rows:,} rows, {proved}. "
             + (f"{others:,} rows are of another entity. " if others else "")
@@ -225,10 +202,10 @@ def whole(found: Sequence[NotAsLoaded], name: str, entities: Collection[str]) ->
             "post before."
         )
     concerned = any(each.entity in entities for each in found)
-    return Verdict(
+    return CheckResult(
         not found,
         dg.AssetCheckSeverity.ERROR if concerned else dg.AssetCheckSeverity.WARN,
-        told,
+        text,
         {
             "partitions": dg.MetadataValue.int(len(found)),
             **(
@@ -238,22 +215,22 @@ def whole(found: Sequence[NotAsLoaded], name: str, entities: Collection[str]) ->
     )
 
 
-def usual(found: Sequence[Unusual]) -> Verdict:
-    """What is said of days with far more or fewer rows than usual."""
+def check_anomalies(found: Sequence[Unusual]) -> CheckResult:
+    """Return the result for days with far more or fewer rows than usual."""
     if found:
         first = found[0]
-        told = (
+        text = (
             f"{_partitions(found)} of the last week are unusual; the oldest is {first.entity} on "
             f"{first.day}: {first.rows:,} rows, where {first.usual:,} are usual on that day of the "
             "week. A holiday, an import, or a user who lost a permission? Compare with Intacct; if "
             "rows are missing, read the day again."
         )
     else:
-        told = "No day of the last week has far more or fewer rows than usual."
-    return Verdict(
+        text = "No day of the last week has far more or fewer rows than usual."
+    return CheckResult(
         not found,
         dg.AssetCheckSeverity.WARN,
-        told,
+        text,
         {
             "partitions": dg.MetadataValue.int(len(found)),
             **({"found": table_of(map(_fields_of, found), _UNUSUAL)} if found else {}),
@@ -261,8 +238,8 @@ def usual(found: Sequence[Unusual]) -> Verdict:
     )
 
 
-def up_to_date(found: Sequence[Freshness], until: date) -> Verdict:
-    """What is said of how far all is read; the furthest behind comes first. One day is forgiven."""
+def check_freshness(found: Sequence[Freshness], until: date) -> CheckResult:
+    """Return how far everything is read, the furthest behind first. One day behind still passes."""
     stale = [each for each in found if each.behind > 1 or each.gaps]
     worst: dict[str, Freshness] = {}
     for each in found:
@@ -273,7 +250,7 @@ def up_to_date(found: Sequence[Freshness], until: date) -> Verdict:
     if stale:
         first = stale[0]
         read = f"up to {first.last_day}" if first.last_day else "not at all"
-        told = (
+        text = (
             f"{len({each.entity for each in stale})} of {len(worst)} entities are not read as they "
             f"should be, up to {until}. Furthest behind is {first.entity}, {first.object}: read "
             f"{read}, {first.behind:,} days behind"
@@ -282,11 +259,11 @@ def up_to_date(found: Sequence[Freshness], until: date) -> Verdict:
             "their message says why."
         )
     else:
-        told = f"Every object of {len(worst)} entities is read up to {until}."
-    return Verdict(
+        text = f"Every object of {len(worst)} entities is read up to {until}."
+    return CheckResult(
         not stale,
         dg.AssetCheckSeverity.WARN,
-        told,
+        text,
         {
             "days_behind": dg.MetadataValue.int(max((each.behind for each in found), default=0)),
             "days_left_out": dg.MetadataValue.int(sum(gaps.values())),
@@ -307,19 +284,19 @@ def up_to_date(found: Sequence[Freshness], until: date) -> Verdict:
     )
 
 
-def as_known(found: Sequence[FieldChange], now: datetime) -> Verdict:
-    """What is said of fields that came or went."""
+def check_schema_drift(found: Sequence[FieldChange], now: datetime) -> CheckResult:
+    """Return the result for fields that came or went."""
     recent = [each for each in found if now - each.since <= _RECENT]
     if recent:
         gone = sum(each.vanished for each in recent)
         oldest = min(recent, key=lambda each: each.since)
-        told = (
+        text = (
             f"{gone:,} fields went and {len(recent) - gone:,} came; the first was {oldest.object} "
             f"{oldest.path}, on {oldest.since:%Y-%m-%d}. The column of one that went stays, and is "
             "null in what is read from then on: see to the queries that use it."
         )
     else:
-        told = f"No field came or went in the last {_RECENT.days} days."
+        text = f"No field came or went in the last {_RECENT.days} days."
     rows = (
         {
             "object": each.object,
@@ -330,10 +307,10 @@ def as_known(found: Sequence[FieldChange], now: datetime) -> Verdict:
         }
         for each in found
     )
-    return Verdict(
+    return CheckResult(
         not recent,
         dg.AssetCheckSeverity.WARN,
-        told,
+        text,
         {
             "fields_changed": dg.MetadataValue.int(len(recent)),
             **({"fields": table_of(rows, _FIELDS)} if found else {}),

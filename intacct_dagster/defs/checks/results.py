@@ -1,4 +1,4 @@
-"""What the checks of a posting say about the fates of its documents."""
+"""Check results, and the checks of a posting: whether each document has a final status."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,8 +19,8 @@ READ_BACK_AGREES = "read_back_agrees"
 CONTROL_TOTAL = "control_total"
 CHANGES_MADE = "changes_made"
 
-#: Refusals up to this share of the documents are single mistakes, for a person to mend; above it
-#: something is wrong with all of them.
+#: Rejections up to this share of the documents are single mistakes for a person to correct. Above
+#: it the cause is probably common to all of them.
 TOLERATED_SHARE = Decimal("0.10")
 
 _KNOWN = (ItemState.POSTED, ItemState.REJECTED, ItemState.UNCERTAIN)
@@ -42,8 +42,8 @@ _REFUSED = {
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The result of one check, on one partition or on several together."""
+class CheckResult:
+    """The result of one check of one partition, or of several partitions together."""
 
     passed: bool
     severity: dg.AssetCheckSeverity
@@ -52,59 +52,77 @@ class Verdict:
 
 
 def evaluation(
-    key: dg.AssetKey, check: str, verdict: Verdict, partition: str
+    key: dg.AssetKey, check: str, found: CheckResult, partition: str
 ) -> dg.AssetCheckEvaluation:
-    """A verdict on one partition of a run that has several: its result has no partition."""
+    """Return the evaluation of a check for one partition."""
     return dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=check,
         partition=partition,
-        passed=verdict.passed,
-        severity=verdict.severity,
-        description=verdict.description,
-        metadata=verdict.metadata,
+        passed=found.passed,
+        severity=found.severity,
+        description=found.description,
+        metadata=found.metadata,
     )
 
 
-def result(key: dg.AssetKey, check: str, verdict: Verdict) -> dg.AssetCheckResult:
-    """A verdict on all that a run was about."""
+def result(key: dg.AssetKey, check: str, found: CheckResult) -> dg.AssetCheckResult:
+    """Return the result of a check as a step yields it: it covers all partitions of the run."""
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=check,
-        passed=verdict.passed,
-        severity=verdict.severity,
-        description=verdict.description,
-        metadata=verdict.metadata,
+        passed=found.passed,
+        severity=found.severity,
+        description=found.description,
+        metadata=found.metadata,
     )
 
 
-Judge = Callable[[Outcomes, Sequence[Difference]], Verdict]
+def result_by_partition(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    check: str,
+    together: CheckResult,
+    by_partition: Mapping[dg.MultiPartitionKey, CheckResult],
+) -> dg.AssetCheckResult:
+    """Log an evaluation for each partition of a ranged run, and return the result to yield.
+
+    Dagster stores the result of a ranged run without a partition, so that the UI would show each
+    partition as skipped.
+    """
+    if not context.has_partition_key:
+        for partition, found in by_partition.items():
+            context.log_event(evaluation(key, check, found, partition))
+    return result(key, check, together)
+
+
+Judge = Callable[[Outcomes, Sequence[Difference]], CheckResult]
 
 
 @dataclass(frozen=True)
 class PostingCheck:
-    """A check of a posting: its name, what it promises, and how it judges."""
+    """A check of a posting: its name, its description, and the function that evaluates it."""
 
     name: str
-    promise: str
+    description: str
     judge: Judge
 
 
-def _accounted_for(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+def _accounted_for(outcomes: Outcomes, differences: Sequence[Difference]) -> CheckResult:
     unsent = outcomes.documents - sum(map(outcomes.count, _KNOWN))
     aside = sum(count for count, _ in outcomes.aside.values())
     lost = unsent - aside
-    told = (
+    text = (
         f"{_documents(lost)} were to be posted and were not sent. Plan and run the partition "
         "again; if they came into Intacct meanwhile, extract first."
         if lost
-        else f"The fate of {_documents(outcomes.documents)} is known."
+        else f"{_documents(outcomes.documents)} {_have(outcomes.documents)} a known status."
     )
     held_back = (f"{count:,} {why}." for why, (count, _) in sorted(outcomes.aside.items()))
-    return Verdict(
+    return CheckResult(
         not lost,
         dg.AssetCheckSeverity.ERROR,
-        " ".join([told, *held_back]),
+        " ".join([text, *held_back]),
         {
             "documents": dg.MetadataValue.int(outcomes.documents),
             "not_sent": dg.MetadataValue.int(lost),
@@ -123,10 +141,10 @@ def _accounted_for(outcomes: Outcomes, differences: Sequence[Difference]) -> Ver
     )
 
 
-def _none_refused(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+def _none_refused(outcomes: Outcomes, differences: Sequence[Difference]) -> CheckResult:
     refused = outcomes.count(ItemState.REJECTED)
     rows = (_refusal(each) for each in outcomes.shown if each.state == ItemState.REJECTED)
-    return Verdict(
+    return CheckResult(
         not refused,
         severity(refused, outcomes.documents),
         f"Intacct refused {_documents(refused)} of {outcomes.documents:,}: "
@@ -141,10 +159,10 @@ def _none_refused(outcomes: Outcomes, differences: Sequence[Difference]) -> Verd
     )
 
 
-def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[Difference]) -> CheckResult:
     unsure = outcomes.count(ItemState.UNCERTAIN)
     rows = (_place(each) for each in outcomes.shown if each.state == ItemState.UNCERTAIN)
-    return Verdict(
+    return CheckResult(
         not unsure,
         dg.AssetCheckSeverity.ERROR,
         f"{_documents(unsure)} were sent, and nobody knows whether Intacct created them. Do not "
@@ -158,21 +176,21 @@ def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[Difference]) ->
     )
 
 
-def _read_back_agrees(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+def _read_back_agrees(outcomes: Outcomes, differences: Sequence[Difference]) -> CheckResult:
     posted, unread = outcomes.count(ItemState.POSTED), outcomes.not_read_back
     if differences:
-        told = (
+        text = (
             f"{len({each.source_id for each in differences}):,} of {_documents(posted)} are "
             "otherwise in Intacct than they were sent: compare them there, and correct one side."
         )
     elif unread:
-        told = f"{_documents(unread)} could not be read back yet: run this partition again."
+        text = f"{_documents(unread)} could not be read back yet: run this partition again."
     else:
-        told = f"Intacct holds {_documents(posted)} as they were sent."
-    return Verdict(
+        text = f"Intacct holds {_documents(posted)} as they were sent."
+    return CheckResult(
         not unread,
         dg.AssetCheckSeverity.ERROR,
-        told,
+        text,
         {
             "posted": dg.MetadataValue.int(posted),
             "not_read_back": dg.MetadataValue.int(unread),
@@ -185,18 +203,18 @@ def _read_back_agrees(outcomes: Outcomes, differences: Sequence[Difference]) -> 
     )
 
 
-def _control_total(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+def _control_total(outcomes: Outcomes, differences: Sequence[Difference]) -> CheckResult:
     by_state = {state: outcomes.states.get(state, (0, Decimal()))[1] for state in _KNOWN}
     aside = sum((amount for _, amount in outcomes.aside.values()), Decimal())
     difference = outcomes.amount - sum(by_state.values(), Decimal()) - aside
-    return Verdict(
+    return CheckResult(
         difference == 0,
         dg.AssetCheckSeverity.ERROR,
         f"To post {outcomes.amount:,.2f} = posted {by_state[ItemState.POSTED]:,.2f} "
         f"+ refused {by_state[ItemState.REJECTED]:,.2f} "
         f"+ uncertain {by_state[ItemState.UNCERTAIN]:,.2f}"
         + (f" + not to be sent {aside:,.2f}" if aside else "")
-        + (f", which leaves {difference:,.2f} without a fate." if difference else "."),
+        + (f", which leaves {difference:,.2f} without a status." if difference else "."),
         {
             "to_post": dg.MetadataValue.text(f"{outcomes.amount:.2f}"),
             **{
@@ -208,8 +226,8 @@ def _control_total(outcomes: Outcomes, differences: Sequence[Difference]) -> Ver
     )
 
 
-def changes_made(changes: Mapping[str, LastAmendment]) -> Verdict:
-    """Whether Intacct took every change, by source id, of documents that were posted."""
+def changes_made(changes: Mapping[str, LastAmendment]) -> CheckResult:
+    """Return whether Intacct accepted every change (by source id) of posted documents."""
     open_ = {name: each for name, each in changes.items() if each.state is not ItemState.POSTED}
     rows = (
         {
@@ -220,7 +238,7 @@ def changes_made(changes: Mapping[str, LastAmendment]) -> Verdict:
         }
         for name, each in sorted(open_.items())
     )
-    return Verdict(
+    return CheckResult(
         not open_,
         dg.AssetCheckSeverity.ERROR
         if any(each.state is not ItemState.REJECTED for each in open_.values())
@@ -237,20 +255,24 @@ def changes_made(changes: Mapping[str, LastAmendment]) -> Verdict:
 
 
 def severity(refused: int, documents: int) -> dg.AssetCheckSeverity:
-    """How bad it is that so many of the documents were refused, or held."""
+    """Return ERROR if more than TOLERATED_SHARE of the documents were rejected or held."""
     if documents and Decimal(refused) / documents > TOLERATED_SHARE:
         return dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckSeverity.WARN
 
 
 def _by_reason(refusals: Mapping[str, int]) -> str:
-    told = sorted(refusals.items(), key=lambda each: (-each[1], each[0]))
-    shown = "; ".join(f"{reason.rstrip('.')} ({count})" for reason, count in told[:3])
-    return f"{shown}; and {len(told) - 3} other reasons" if len(told) > 3 else shown
+    ranked = sorted(refusals.items(), key=lambda each: (-each[1], each[0]))
+    named = "; ".join(f"{reason.rstrip('.')} ({count})" for reason, count in ranked[:3])
+    return f"{named}; and {len(ranked) - 3} other reasons" if len(ranked) > 3 else named
 
 
 def _documents(number: int) -> str:
     return f"{number:,} document{'' if number == 1 else 's'}"
+
+
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"
 
 
 def _place(outcome: Outcome) -> dict[str, object]:
@@ -279,7 +301,7 @@ def _refusal(outcome: Outcome) -> dict[str, object]:
 POSTING_CHECKS = (
     PostingCheck(
         ACCOUNTED_FOR,
-        "Every document that was to be posted has a known fate.",
+        "Every document that was to be posted has a known status.",
         _accounted_for,
     ),
     PostingCheck(

@@ -1,4 +1,4 @@
-"""Which sessions only a person can bring back, as a check that names the command."""
+"""The check of sessions that only a person can renew; it names the command."""
 
 import dagster as dg
 
@@ -10,9 +10,9 @@ SESSIONS_ALIVE = "sessions_alive"
 
 
 def sessions_check(settings: Settings) -> dg.AssetChecksDefinition:
-    """Fails where an entity's user has to consent (again). Asks nothing of Intacct.
+    """Build the check that fails where the user of an entity has to consent (again).
 
-    The other entities go on: a session that has ended stops the runs of its own entity.
+    It asks nothing of Intacct. A session that has ended stops only the runs of its own entity.
     """
 
     @dg.asset_check(

@@ -7,7 +7,7 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.extraction.raw import raw_key
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import column_schema, lineage, relation, table_of
 from intacct_dagster.warehouse.raw import sample_rows, table_name
@@ -17,12 +17,12 @@ GROUP = "current"
 
 
 def current_key(object: str) -> dg.AssetKey:
-    """The current asset of an object: the key is the view's schema and name."""
+    """Return the key of an object's current asset: the schema and the name of the view."""
     return dg.AssetKey(["intacct", table_name(object)])
 
 
 def current_assets(settings: Settings) -> dg.AssetsDefinition:
-    """One op that brings the current views up to date with the raw tables' columns.
+    """Build the op that brings the current views up to date with the raw tables' columns.
 
     They are not partitioned: a view shows all entities and days that have landed, at any time.
     """
@@ -48,7 +48,7 @@ def current_assets(settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         for key, name in objects.items():
             if key in context.selected_asset_keys:
-                view = plainly(settings, refresh_current, warehouse.warehouse, name)
+                view = as_dagster_failure(settings, refresh_current, warehouse.warehouse, name)
                 yield dg.MaterializeResult(
                     asset_key=key,
                     metadata={
@@ -58,7 +58,9 @@ def current_assets(settings: Settings) -> dg.AssetsDefinition:
                             {each.name: [(raw_key(name), each.name)] for each in view.columns}
                         ),
                         **_sample(
-                            plainly(settings, sample_rows, warehouse.warehouse, name, view.columns)
+                            as_dagster_failure(
+                                settings, sample_rows, warehouse.warehouse, name, view.columns
+                            )
                         ),
                     },
                 )

@@ -1,4 +1,4 @@
-"""Deletes: no query shows them, so all keys are read, and compared with those we have."""
+"""Deletes: no query shows them, so all keys are read and compared with those in the warehouse."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import dagster as dg
 from intacct_dagster.client import Usage, xml_object
 from intacct_dagster.config import ObjectSettings, Settings
 from intacct_dagster.defs.extraction.raw import extractor_of, raw_key
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import spent
 from intacct_dagster.extraction.extract import Swept
@@ -17,23 +17,23 @@ GROUP = "deletes"
 
 
 def deletes_key(object: str) -> dg.AssetKey:
-    """The deletes of an object: its tombstones, in `meta.tombstones`."""
+    """Return the key of an object's deletes: its tombstones, in `meta.tombstones`."""
     return dg.AssetKey(["deletes", table_name(object)])
 
 
 def swept(settings: Settings) -> list[ObjectSettings]:
-    """The objects whose keys are swept.
+    """Return the objects whose keys are scanned.
 
-    What is told by reporting period is not: it is read whole each time, and nothing stays behind.
+    Objects that are read by reporting period are not among them: they are replaced at each read.
     """
     found = [(each, xml_object(each.name)) for each in settings.objects]
     return [each for each, only_xml in found if only_xml is None or not only_xml.by_period]
 
 
 def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
-    """One op that sweeps the keys of the objects, for the entities of a run.
+    """Build the op that scans the keys of the objects, for the entities of a run.
 
-    Current views leave out what it found deleted, from the moment it is found.
+    Current views leave out a record from the moment that it is found deleted.
     """
     objects = {deletes_key(each.name): each for each in swept(settings)}
     months = settings.reading.sweep_months
@@ -69,11 +69,14 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
                 return extractor.sweep(what, entity)
 
         done = {
-            key: [plainly(settings, sweep_one, each, entity) for entity in context.partition_keys]
+            key: [
+                as_dagster_failure(settings, sweep_one, each, entity)
+                for entity in context.partition_keys
+            ]
             for key, each in objects.items()
             if key in context.selected_asset_keys
         }
-        gone = plainly(settings, tombstones, warehouse.warehouse)
+        gone = as_dagster_failure(settings, tombstones, warehouse.warehouse)
         for key, found in done.items():
             name = objects[key].name
             for each in found:

@@ -1,4 +1,4 @@
-"""How far a run is, and when it may be done: in its log, and as a tag on the list of runs."""
+"""Report how far a run is and when it may be done: in its log, and as a tag of the run."""
 
 import threading
 import time
@@ -9,28 +9,35 @@ import dagster as dg
 
 #: What the runs page shows of a run that is under way, and of one that is over.
 PROGRESS_TAG = "intacct/progress"
-#: Between two changes of the tag, and two lines about a walk: each is a write to Dagster's storage.
+#: Seconds between two changes of the tag, and between two lines about a read: each is a write to
+#: Dagster's storage.
 SECONDS = 5.0
 
 
 @dataclass
-class _Walk:
-    """Rows of an object that are being read: how many there were at first, are now, and should be
-    in the end."""
+class _Reading:
+    """An object that is being read.
+
+    Attributes:
+        first: The number of rows at the first report.
+        rows: The number of rows now.
+        expected: The number of rows at the end, as Intacct counts.
+        reported: When it was last reported, by the clock of the progress.
+    """
 
     began: float
     first: int
     rows: int
     expected: int
-    told: float
+    reported: float
 
-    def tell(self, name: str, now: float) -> str:
+    def describe(self, name: str, now: float) -> str:
         rate = (self.rows - self.first) / max(now - self.began, 0.001)
-        told = f"{name}: {self.rows:,} of {self.expected:,} rows"
+        text = f"{name}: {self.rows:,} of {self.expected:,} rows"
         if rate < 1:
-            return told
+            return text
         left = max(0, self.expected - self.rows) / rate
-        return f"{told}, {rate:,.0f} rows/s, about {_duration(left)} left"
+        return f"{text}, {rate:,.0f} rows/s, about {_duration(left)} left"
 
 
 def _duration(seconds: float) -> str:
@@ -38,11 +45,11 @@ def _duration(seconds: float) -> str:
 
 
 class Progress:
-    """Counts the parts of a run, one for each object and entity, and tells how many are done.
+    """Counts the parts of a run, one for each object and entity, and reports how many are done.
 
-    What is left is estimated from the parts so far, as if all were alike: they are not, so it is
-    told in whole minutes. A run of one day tells nothing of its parts: they are over in seconds.
-    Of a walk that takes longer the rows are told, which Intacct has counted.
+    The time left is estimated from the parts so far, as if all were alike. They are not, so it is
+    given in whole minutes. A run of one day reports no parts, because they are over in seconds. Of
+    an object that takes longer the rows are reported.
     """
 
     def __init__(
@@ -60,61 +67,61 @@ class Progress:
         self._began = clock()
         self._done = 0
         self._tagged = -SECONDS
-        self._parts_told = ""
-        self._walks: dict[str, _Walk] = {}
+        self._parts_text = ""
+        self._readings: dict[str, _Reading] = {}
         self._lock = threading.Lock()
 
     def of(self, name: str) -> Callable[[int, int], None]:
-        """What a walk tells its rows to, on whatever thread it is."""
+        """Return the callback that receives (rows, expected) of an object, on any thread."""
 
-        def told(rows: int, expected: int) -> None:
+        def on_progress(rows: int, expected: int) -> None:
             now = self._clock()
             with self._lock:
-                walk = self._walks.setdefault(name, _Walk(now, rows, rows, expected, now))
-                if rows < walk.rows:  # another attempt, or another range of days
-                    walk.began, walk.first = now, rows
-                walk.rows, walk.expected = rows, expected
+                reading = self._readings.setdefault(name, _Reading(now, rows, rows, expected, now))
+                if rows < reading.rows:  # another attempt, or another range of days
+                    reading.began, reading.first = now, rows
+                reading.rows, reading.expected = rows, expected
 
-        return told
+        return on_progress
 
     def look(self) -> None:
-        """Tells of the walks that are under way, each every few seconds at most."""
+        """Report the objects that are being read, each at most every few seconds."""
         now = self._clock()
         with self._lock:
             due = {
-                name: walk
-                for name, walk in self._walks.items()
-                if now - walk.told >= SECONDS and walk.rows < walk.expected
+                name: each
+                for name, each in self._readings.items()
+                if now - each.reported >= SECONDS and each.rows < each.expected
             }
-            told = []
-            for name, walk in due.items():
-                walk.told = now
-                told.append(walk.tell(name, now))
-        for each in told:
-            self._context.log.info(each)
-        if told:
-            self._tag("; ".join([self._parts_told, *told]).removeprefix("; "))
+            lines = []
+            for name, reading in due.items():
+                reading.reported = now
+                lines.append(reading.describe(name, now))
+        for line in lines:
+            self._context.log.info(line)
+        if lines:
+            self._tag("; ".join([self._parts_text, *lines]).removeprefix("; "))
 
     def one_more(self, name: str = "") -> None:
-        """A part, the walk `name` in it, is over, whether it failed or not."""
+        """Count a part as over, whether it failed or not; `name` is its object."""
         with self._lock:
-            self._walks.pop(name, None)
+            self._readings.pop(name, None)
         self._done += 1
         if self._days < 2:
             return
-        told = f"{self._done} of {self._parts} parts of {self._days:,} days"
+        text = f"{self._done} of {self._parts} parts of {self._days:,} days"
         elapsed = self._clock() - self._began
         if self._done < self._parts:
             left = elapsed / self._done * (self._parts - self._done)
-            told += f", about {left / 60:.0f} min left" if left >= 60 else ", under a minute left"
+            text += f", about {left / 60:.0f} min left" if left >= 60 else ", under a minute left"
         else:
-            told += f" in {elapsed:.0f} s"
-        self._context.log.info(told)
-        self._parts_told = told
+            text += f" in {elapsed:.0f} s"
+        self._context.log.info(text)
+        self._parts_text = text
         if self._done < self._parts and elapsed - self._tagged < SECONDS:
             return
         self._tagged = elapsed
-        self._tag(told)
+        self._tag(text)
 
-    def _tag(self, told: str) -> None:
-        self._context.instance.add_run_tags(self._context.run.run_id, {PROGRESS_TAG: told})
+    def _tag(self, text: str) -> None:
+        self._context.instance.add_run_tags(self._context.run.run_id, {PROGRESS_TAG: text})

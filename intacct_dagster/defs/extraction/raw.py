@@ -1,8 +1,7 @@
 """Raw assets: each object as Intacct answered, by entity and day of change."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, NoReturn
@@ -12,7 +11,7 @@ import dagster as dg
 from intacct_dagster.client import AccessDenied, AuthenticationRefused, IntacctError, Usage
 from intacct_dagster.config import ObjectSettings, Settings
 from intacct_dagster.defs.extraction.progress import SECONDS, Progress
-from intacct_dagster.defs.failures import in_words, is_weather, retry_run
+from intacct_dagster.defs.failures import error_text, is_transient, retry_run
 from intacct_dagster.defs.partitions import (
     days_by_entity,
     entity_days,
@@ -34,12 +33,12 @@ SAGE_INTACCT = dg.AssetKey("sage_intacct")
 
 
 def raw_key(object: str) -> dg.AssetKey:
-    """The raw asset of an object: the key is the table's schema and name."""
+    """Return the key of an object's raw asset: the schema and the name of its table."""
     return dg.AssetKey(["raw", table_name(object)])
 
 
 def sage_intacct(settings: Settings) -> dg.AssetSpec:
-    """The company itself, so that lineage begins where the data does."""
+    """Return the asset that stands for the company, where lineage begins."""
     return dg.AssetSpec(
         SAGE_INTACCT,
         description=f"The Sage Intacct company {settings.company} at {settings.base_url}.",
@@ -50,18 +49,17 @@ def sage_intacct(settings: Settings) -> dg.AssetSpec:
 
 
 def raw_assets(settings: Settings) -> dg.AssetsDefinition:
-    """One op that reads all objects of an entity, several at a time, into their raw tables.
+    """Build the op that reads all objects of an entity, several at a time, into their raw tables.
 
-    It is one op because objects of an entity share a session and the company's limit of requests
-    in flight; each object is an asset of its own all the same.
+    It is one op because the objects of an entity share a session and the company's limit of
+    requests in flight. Each object is an asset of its own all the same.
     """
-    partitions = entity_days(settings)
     objects = {raw_key(each.name): each for each in settings.objects}
 
     @dg.multi_asset(
         name="extract",
         specs=[_spec(settings, key, each) for key, each in objects.items()],
-        partitions_def=partitions,
+        partitions_def=entity_days(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
         pool=POOL,
@@ -72,66 +70,17 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
         extractor = extractor_of(
             settings, intacct, warehouse, context.run.run_id, attempts=attempts_before(context.run)
         )
-        selected = [key for key in objects if key in context.selected_asset_keys]
-        landed = {key: _Landed() for key in selected}
-        failures: list[Exception] = []
-        asked = dict(days_by_entity(context.partition_keys))
-        for entity in list(asked):
-            try:
-                extractor.prepare([objects[key] for key in selected], entity)
-            except (AuthenticationRefused, AccessDenied) as refused:
-                failures.append(refused)  # of this entity; the others go on
-                del asked[entity]
-            except (IntacctError, LockError, StateError, WarehouseError) as refused:
-                _fail(context, settings, landed, [refused])
-            else:
-                break
-        progress = Progress(context, len(asked) * len(selected), sum(map(len, asked.values())))
-        for entity, days in asked.items():
-            with ExitStack() as held:
-                try:
-                    held.enter_context(
-                        warehouse.reading(settings.company, entity, context.log.info)
-                    )
-                except WarehouseError as busy:
-                    failures.append(busy)  # of this entity; the others go on
-                    continue
-                # More threads than requests may be in flight: while some load, others read.
-                pool = held.enter_context(
-                    ThreadPoolExecutor(max_workers=2 * settings.limits.concurrency)
-                )
-                names = {key: f"{entity} {objects[key].name}" for key in selected}
-                futures = {
-                    key: pool.submit(
-                        extractor.extract, objects[key], entity, days, told=progress.of(name)
-                    )
-                    for key, name in names.items()
-                }
-                name_of = {future: names[key] for key, future in futures.items()}
-                going = set(name_of)
-                while going:  # ends: every walk is bounded
-                    over, going = wait(going, SECONDS, FIRST_COMPLETED)
-                    for future in over:
-                        progress.one_more(name_of[future])
-                    progress.look()
-            lines = []
-            for key, future in futures.items():
-                error = future.exception()
-                if isinstance(error, IntacctError | LockError | StateError | WarehouseError):
-                    failures.append(error)
-                elif error is not None:
-                    raise error
-                else:
-                    landed[key].add(future.result())
-                    lines.append(_told(future.result(), days))
-            if lines:
-                context.log.info("\n".join(lines))  # one event: each is a write of its own
-        if failures:
-            _fail(context, settings, landed, failures)
+        selected = {
+            key: each for key, each in objects.items() if key in context.selected_asset_keys
+        }
+        run = _ExtractionRun(context, settings, warehouse, extractor, selected)
+        _extract(run)
+        if run.failures:
+            _fail(run)
         last = told_last(context)
-        rows_of = table_rows(settings, warehouse, landed)
-        for key, each in landed.items():
-            tell_partitions(context, key, dict(each.by_partition(last, rows_of[key])))
+        rows_of = table_rows(settings, warehouse, run.landed)
+        for key, landed in run.landed.items():
+            tell_partitions(context, key, dict(landed.by_partition(last, rows_of[key])))
             yield dg.MaterializeResult(asset_key=key)
 
     return extract
@@ -145,7 +94,11 @@ def extractor_of(
     *,
     attempts: Collection[str] = (),
 ) -> Extractor:
-    """The extractor of a run, as the settings have it."""
+    """Return an extractor that is configured as the settings say.
+
+    Args:
+        attempts: The ids of earlier runs that this one resumes: what they loaded is not read again.
+    """
     days = settings.keep_pages
     kept = KeptPages(settings.pages, timedelta(days=days)) if days is not None else None
     return Extractor(
@@ -162,9 +115,9 @@ def extractor_of(
 
 
 def attempts_before(run: dg.DagsterRun) -> set[str]:
-    """The runs that this one goes on from, where it is a retry from where they failed.
+    """Return the ids of the runs that a run resumes, if it is a retry from where they failed.
 
-    One that a person launches to do all of it once more is not.
+    A run that a person launches to do everything again resumes none.
     """
     if run.tags.get("dagster/is_resume_retry") != "true":
         return set()
@@ -192,7 +145,7 @@ def _spec(settings: Settings, key: dg.AssetKey, each: ObjectSettings) -> dg.Asse
 
 @dataclass
 class _Landed:
-    """What has landed of one object, over the entities of a run."""
+    """What was loaded of one object, over the entities of a run."""
 
     rows: dict[str, Mapping[date, int]] = field(default_factory=dict)
     done: list[Extracted] = field(default_factory=list)
@@ -207,13 +160,13 @@ class _Landed:
 
     @property
     def _shared(self) -> str:
-        """What `api_transactions_of_partition` is."""
+        """Describe what `api_transactions_of_partition` counts."""
         if all(len(each.rows_by_day) == 1 for each in self.done):
             return "its own: one walk read it alone"
         return "its share, by rows, of the walk that read the days of its entity together"
 
     def _unusual(self) -> dict[str, dg.MetadataValue]:
-        """What a reader should know, and mostly need not."""
+        """Return metadata of what happens rarely and a reader should know."""
         open_until = [each.read_until for each in self.done if each.read_until is not None]
         shape = self.done[-1].shape
         left = sum(each.left for each in self.done)
@@ -239,36 +192,35 @@ class _Landed:
     def by_partition(
         self, last: str, of_table: Mapping[str, Any] | None = None
     ) -> Iterator[tuple[dg.MultiPartitionKey, dict[str, Any]]]:
-        """What is told of each partition. `last` also has what is told of all of them together, of
-        the table, and its columns.
+        """Yield the metadata of each partition.
 
-        Dagster shows the asset with its latest event. With all of it in each, a backfill's history
-        was several times as large, and what a walk cost stood in every one of its days as if each
-        had cost that.
+        The partition `last` also has the metadata of the run as a whole, of the table and of its
+        columns: Dagster shows an asset with its latest event. The other events leave it out,
+        because the history of a backfill grows with each of them.
         """
         unusual = self._unusual()
         for each in self.done:
             proof = dg.MetadataValue.text(_proof(each))
             for day, count in each.rows_by_day.items():
                 key = partition_key(each.entity, day)
-                told: dict[str, Any] = {
+                metadata: dict[str, Any] = {
                     "dagster/partition_row_count": count,
                     "api_transactions_of_partition": _share(each, day),
                     "proof": proof,
                     **unusual,
                 }
                 if key == last:
-                    told |= {
+                    metadata |= {
                         **self._together(),
                         **(of_table or {}),
                         "dagster/column_schema": column_schema(
                             [*self.done[-1].columns, *RAW_COLUMNS]
                         ),
                     }
-                yield key, told
+                yield key, metadata
 
     def _together(self) -> dict[str, dg.MetadataValue]:
-        """What is told of all these partitions together: their days are one walk."""
+        """Return the metadata of all partitions together: their days were read as one range."""
         return {
             "rows_read": dg.MetadataValue.int(sum(each.rows for each in self.done)),
             "partitions": dg.MetadataValue.int(sum(len(rows) for rows in self.rows.values())),
@@ -286,17 +238,106 @@ class _Landed:
         }
 
 
+@dataclass
+class _ExtractionRun:
+    """A run that reads objects: what it reads, what was loaded, and what failed."""
+
+    context: dg.AssetExecutionContext
+    settings: Settings
+    warehouse: WarehouseResource
+    extractor: Extractor
+    objects: Mapping[dg.AssetKey, ObjectSettings]
+    failures: list[Exception] = field(default_factory=list)
+    landed: dict[dg.AssetKey, _Landed] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.landed = {key: _Landed() for key in self.objects}
+
+
+def _extract(run: _ExtractionRun) -> None:
+    """Read the objects, entity by entity. An object or an entity that fails does so alone."""
+    days_of = _prepare(run, days_by_entity(run.context.partition_keys))
+    parts = len(days_of) * len(run.objects)
+    progress = Progress(run.context, parts, sum(map(len, days_of.values())))
+    for entity, days in days_of.items():
+        try:
+            with run.warehouse.reading(run.settings.company, entity, run.context.log.info):
+                _extract_entity(run, entity, days, progress)
+        except LockError as error:  # another run holds this entity; the others go on
+            run.failures.append(error)
+
+
+def _prepare(run: _ExtractionRun, days_of: Mapping[str, list[date]]) -> Mapping[str, list[date]]:
+    """Learn the fields of the objects from the first entity whose user may ask.
+
+    Returns:
+        The days by entity, without the entities that Intacct refused before.
+
+    Raises:
+        dagster.Failure: Intacct could not be asked at all.
+    """
+    asked = dict(days_of)
+    for entity in days_of:
+        try:
+            run.extractor.prepare(list(run.objects.values()), entity)
+        except (AuthenticationRefused, AccessDenied) as error:
+            run.failures.append(error)
+            del asked[entity]
+        except (IntacctError, LockError, StateError, WarehouseError) as error:
+            run.failures[:] = [error]
+            _fail(run)
+        else:
+            break
+    return asked
+
+
+def _extract_entity(run: _ExtractionRun, entity: str, days: list[date], progress: Progress) -> None:
+    """Read the objects of an entity, several at a time."""
+    # More threads than requests may be in flight: while some load, others read.
+    with ThreadPoolExecutor(max_workers=2 * run.settings.limits.concurrency) as pool:
+        names = {key: f"{entity} {each.name}" for key, each in run.objects.items()}
+        futures = {
+            key: pool.submit(
+                run.extractor.extract, each, entity, days, told=progress.of(names[key])
+            )
+            for key, each in run.objects.items()
+        }
+        _await({future: names[key] for key, future in futures.items()}, progress)
+    lines = []
+    for key, future in futures.items():
+        error = future.exception()
+        if isinstance(error, IntacctError | LockError | StateError | WarehouseError):
+            run.failures.append(error)
+        elif error is not None:
+            raise error
+        else:
+            run.landed[key].add(future.result())
+            lines.append(_describe(future.result(), days))
+    if lines:
+        run.context.log.info("\n".join(lines))  # one event: each is a write to Dagster's storage
+
+
+def _await(names: Mapping[Future[Extracted], str], progress: Progress) -> None:
+    """Wait for all reads and report the progress. It ends because each read is bounded."""
+    going = set(names)
+    while going:
+        over, going = wait(going, SECONDS, FIRST_COMPLETED)
+        for future in over:
+            progress.one_more(names[future])
+        progress.look()
+
+
 def _proof(done: Extracted) -> str:
     return f"{done.entity}: {done.distinct_keys} distinct keys read, as Intacct counts"
 
 
 def _share(done: Extracted, day: date) -> float:
-    """What of the cost of a walk falls to one of its days: by rows, or alike if there were none."""
+    """Return a day's share of the cost of its range: by rows, or equal shares if it has no rows."""
     part = done.rows_by_day[day] / done.rows if done.rows else 1 / len(done.rows_by_day)
     return round(done.usage.transactions * part, 3)
 
 
-def _told(done: Extracted, days: list[date]) -> str:
+def _describe(done: Extracted, days: Sequence[date]) -> str:
     return (
         f"{done.entity} {done.object}: {done.rows:,} rows of {len(days)} days in "
         f"{done.usage.requests} requests, {done.seconds_walking:.2f} s to read, "
@@ -304,23 +345,20 @@ def _told(done: Extracted, days: list[date]) -> str:
     )
 
 
-def _fail(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    landed: Mapping[dg.AssetKey, _Landed],
-    failures: Sequence[Exception],
-) -> NoReturn:
-    """Reports what has landed as materialized, then fails with what has not.
+def _fail(run: _ExtractionRun) -> NoReturn:
+    """Report what was loaded as materialized, then fail the step with the errors.
 
-    Otherwise the UI would show days as missing that are whole in the warehouse.
+    Otherwise the UI would show days as missing that are complete in the warehouse.
     """
-    for key, each in landed.items():
+    for key, each in run.landed.items():
         if not each.rows:
             continue
         entity, rows = list(each.rows.items())[-1]
         for partition, metadata in each.by_partition(partition_key(entity, list(rows)[-1])):
-            context.log_event(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
-    told = dict.fromkeys(in_words(each, settings) for each in failures)
-    if all(map(is_weather, failures)):
+            run.context.log_event(
+                dg.AssetMaterialization(key, partition=partition, metadata=metadata)
+            )
+    messages = dict.fromkeys(error_text(each, run.settings) for each in run.failures)
+    if all(map(is_transient, run.failures)):
         retry_run()
-    raise dg.Failure("\n".join(told), metadata={"failed": len(failures)})
+    raise dg.Failure("\n".join(messages), metadata={"failed": len(run.failures)})

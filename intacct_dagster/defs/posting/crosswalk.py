@@ -3,7 +3,7 @@
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.posting.post import GROUP, posted_key
 from intacct_dagster.defs.posting.reconcile import reconciled_key
 from intacct_dagster.defs.resources import WarehouseResource
@@ -12,12 +12,12 @@ from intacct_dagster.warehouse.reconciliation import refresh_crosswalk
 
 
 def crosswalk_key(feed: str) -> dg.AssetKey:
-    """The crosswalk of a feed: the view `crosswalk.<feed>`."""
+    """Return the key of a feed's crosswalk, the view `crosswalk.<feed>`."""
     return dg.AssetKey(["crosswalk", feed])
 
 
 def crosswalk_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
-    """Brings the crosswalk up to date. It is a view of all partitions, so it has none itself."""
+    """Build the asset that updates the crosswalk, a view of all partitions without its own."""
     key = crosswalk_key(name)
 
     @dg.asset(
@@ -32,7 +32,7 @@ def crosswalk_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefin
         metadata=relation(settings, key),
     )
     def crosswalk(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
-        view = plainly(settings, refresh_crosswalk, warehouse.warehouse, name)
+        view = as_dagster_failure(settings, refresh_crosswalk, warehouse.warehouse, name)
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": view.posted + view.found,

@@ -1,4 +1,4 @@
-"""Work on several entities at once, each by its own session, counted in the month's account."""
+"""Work on several entities at once, each in its own session, with the API usage counted."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ def counted(
     entity: str,
     object: str,
 ) -> Iterator[IntacctClient]:
-    """A client of an entity whose requests go to the month's account, whatever becomes of them."""
+    """Open a client of an entity whose requests are added to the API usage, also if they fail."""
     client = intacct.entity(entity)
     try:
         yield client
@@ -38,7 +38,10 @@ def counted(
 
 
 def for_each(do: Callable[[str], R], entities: Iterable[str], at_once: int) -> list[tuple[str, R]]:
-    """What `do` makes of each entity, in their order; the first that fails is raised at the end."""
+    """Call `do` for the entities, `at_once` at a time, and return the results in their order.
+
+    Where calls fail, the first error is raised when all of them are over.
+    """
     names = list(entities)
     with ThreadPoolExecutor(at_once) as threads:
         return list(zip(names, threads.map(do, names), strict=True))

@@ -1,11 +1,11 @@
 """Feed assets: the documents that a source system says should be in Intacct."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.partitions import (
     days_by_entity,
     entity_days,
@@ -15,8 +15,10 @@ from intacct_dagster.defs.partitions import (
 )
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of, table_rows
+from intacct_dagster.warehouse import Partition, Warehouse
 from intacct_dagster.warehouse.feeds import (
     FeedFolder,
+    FeedResult,
     quarantined_lines,
     read_feed,
     tables_of,
@@ -33,23 +35,22 @@ _QUARANTINE = {"file": "string", "line": "int", "reason": "string", "source_id":
 
 
 def feed_key(feed: str) -> dg.AssetKey:
-    """The asset of a feed: its good lines, in the table `feed.<feed>`."""
+    """Return the key of a feed's asset: its valid lines, in the table `feed.<feed>`."""
     return dg.AssetKey(["feed", feed])
 
 
 def folder_of(settings: Settings, name: str, feed: Feed) -> FeedFolder:
-    """Where the feed's files lie."""
+    """Return the folder of the feed's files."""
     return FeedFolder(feed.spec(name), settings.directory, settings.inbox)
 
 
 def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
-    """Reads a feed's files into the partitions of a run; what is malformed goes to quarantine."""
+    """Build the asset that reads a feed's files; malformed lines go to the quarantine."""
     key = feed_key(name)
-    entities = set(settings.users)
 
     @dg.asset(
         key=key,
-        deps=_waits_for(settings, name, feed),
+        deps=_upstream(settings, name, feed),
         partitions_def=entity_days(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,
@@ -71,54 +72,53 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
     def read(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
-        brought, folder = plainly(settings, folder_of(settings, name, feed).fetch)
-        done = plainly(
+        done = as_dagster_failure(
             settings,
-            read_feed,
+            _read_feed,
+            settings,
+            name,
             warehouse.warehouse,
-            brought,
             partitions_of(days_by_entity(context.partition_keys)),
-            entities,
-            folder,
             context.run.run_id,
         )
-        bad = plainly(settings, quarantined_lines, warehouse.warehouse, name, limit=SHOWN_ROWS)
+        bad = as_dagster_failure(
+            settings, quarantined_lines, warehouse.warehouse, name, limit=SHOWN_ROWS
+        )
         tell_partitions(
             context,
             key,
             {
-                partition_key(entity, day): {"dagster/partition_row_count": rows}
-                for (entity, day), rows in done.rows.items()
+                partition_key(*partition): {"dagster/partition_row_count": rows}
+                for partition, rows in done.rows.items()
             },
         )
-        count = sum(done.quarantined.values())
         yield dg.MaterializeResult(
             metadata={
                 **table_rows(settings, warehouse, [key])[key],
                 "files": len(done.files),
                 "lines_of_other_partitions": sum(done.elsewhere.values()),
-                "lines_in_quarantine": count,
+                "lines_in_quarantine": sum(done.quarantined.values()),
                 "documents_invalid": done.invalid,
             },
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name=NO_BAD_LINE,
-                    passed=count == 0,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    description=_quarantined(done.quarantined, len(done.files)),
-                    metadata={
-                        "lines_in_quarantine": count,
-                        **({"lines": table_of(bad, _QUARANTINE)} if count else {}),
-                    },
-                )
-            ],
+            check_results=[_check_quarantine(done.quarantined, len(done.files), bad)],
         )
 
     return read
 
 
-def _waits_for(settings: Settings, name: str, feed: Feed) -> list[dg.AssetKey]:
-    """What has to be there before: the feeds that it comes after, and what its query reads."""
+def _read_feed(
+    settings: Settings,
+    name: str,
+    warehouse: Warehouse,
+    partitions: set[Partition],
+    run_id: str,
+) -> FeedResult:
+    spec, folder = folder_of(settings, name, settings.feeds[name]).fetch()
+    return read_feed(warehouse, spec, partitions, set(settings.users), folder, run_id)
+
+
+def _upstream(settings: Settings, name: str, feed: Feed) -> list[dg.AssetKey]:
+    """Return the assets that a feed depends on: by its `after`, and by what its query reads."""
     objects = {table_name(each.name) for each in settings.objects}
     others = settings.feeds.keys() - {name}
     assets = {(schema, table) for schema in ("raw", "intacct") for table in objects}
@@ -136,11 +136,29 @@ def _kind(feed: Feed) -> str:
     return "parquet" if parquet else "csv"
 
 
-def _quarantined(by_kind: Mapping[str, int], files: int) -> str:
-    if not by_kind:
-        return f"Every line of {files} files was read."
-    kinds = "; ".join(f"{count} {kind}" for kind, count in by_kind.items())
-    return (
-        f"{sum(by_kind.values())} lines of {files} files are in quarantine ({kinds}). Their "
-        "documents are not posted. Correct the files and run the partitions again."
+def _check_quarantine(
+    by_kind: Mapping[str, int], files: int, lines: Iterable[Mapping[str, object]]
+) -> dg.AssetCheckResult:
+    """Return the result of the check of a feed.
+
+    Args:
+        by_kind: How many lines are in quarantine, by the kind of fault.
+        lines: Some of them, for the table.
+    """
+    count = sum(by_kind.values())
+    kinds = "; ".join(f"{number} {kind}" for kind, number in by_kind.items())
+    return dg.AssetCheckResult(
+        check_name=NO_BAD_LINE,
+        passed=count == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{count} lines of {files} files are in quarantine ({kinds}). Their documents are not "
+            "posted. Correct the files and run the partitions again."
+            if by_kind
+            else f"Every line of {files} files was read."
+        ),
+        metadata={
+            "lines_in_quarantine": count,
+            **({"lines": table_of(lines, _QUARANTINE)} if count else {}),
+        },
     )

@@ -1,13 +1,13 @@
 """Reconciled assets: source documents against Intacct's records and the posting ledger."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
 from intacct_dagster.defs.extraction.current import current_key
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.partitions import (
     days_by_entity,
     entity_days,
@@ -18,7 +18,7 @@ from intacct_dagster.defs.partitions import (
 from intacct_dagster.defs.posting.feed import feed_key
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import relation, table_rows
-from intacct_dagster.state.ledger import ItemState
+from intacct_dagster.state.ledger import Entry, ItemState, LastAmendment
 from intacct_dagster.warehouse.raw.load import known_until
 from intacct_dagster.warehouse.reconciliation import STATUSES, LedgerState, reconcile
 
@@ -26,12 +26,12 @@ GROUP = "reconciled"
 
 
 def reconciled_key(feed: str) -> dg.AssetKey:
-    """The reconciled asset of a feed: each document's status, in the table `reconciled.<feed>`."""
+    """Return the key of a feed's reconciliation, the table `reconciled.<feed>`."""
     return dg.AssetKey(["reconciled", feed])
 
 
 def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
-    """Gives each source document of a run's partitions its one status."""
+    """Build the asset that gives each source document its one status."""
     key = reconciled_key(name)
     spec = feed.spec(name)
 
@@ -54,7 +54,7 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
     ) -> dg.MaterializeResult[None]:
         days = days_by_entity(context.partition_keys)
         ledger = warehouse.ledger(settings.company)
-        done = plainly(
+        done = as_dagster_failure(
             settings,
             reconcile,
             warehouse.warehouse,
@@ -67,15 +67,15 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
                 feed.object, entity, source_ids
             ),
         )
-        told = {}
+        metadata = {}
         for entity, each in days.items():
             for day in each:
                 counts = {status: done.counts.get((entity, day, status), 0) for status in STATUSES}
-                told[partition_key(entity, day)] = {
+                metadata[partition_key(entity, day)] = {
                     "dagster/partition_row_count": sum(counts.values()),
                     **counts,
                 }
-        tell_partitions(context, key, told)
+        tell_partitions(context, key, metadata)
         return dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
 
     return reconciled
@@ -98,28 +98,40 @@ def _ledger_states(
     for entity in days:
         changes = ledger.last_amendments(object, entity, feed)
         known = known_until(warehouse.warehouse, object, entity) if changes else None
-        for entry in ledger.entries(object, entity, feed=feed):
-            posted_hash, ahead = entry.payload_sha256, False
-            refused_hash = reason = None
-            if change := changes.get(entry.source_id):
-                posted_hash = change.applied_sha256 or posted_hash
-                ahead = known is None or change.updated_at > known
-                if change.state is ItemState.REJECTED:
-                    refused_hash = change.document_sha256
-                    reason = f"Intacct refused the change: {change.reason}"
-                elif change.state in (ItemState.SENDING, ItemState.UNCERTAIN):
-                    refused_hash = change.document_sha256
-                    reason = "the change was sent and no answer is known"
-            states.append(
-                LedgerState(
-                    entity,
-                    entry.source_id,
-                    entry.state.value,
-                    posted_hash,
-                    entry.reason,
-                    ahead,
-                    refused_hash,
-                    reason,
-                )
-            )
+        states += [
+            _ledger_state(entry, changes.get(entry.source_id), known)
+            for entry in ledger.entries(object, entity, feed=feed)
+        ]
     return states
+
+
+def _ledger_state(
+    entry: Entry, change: LastAmendment | None, known_until: datetime | None
+) -> LedgerState:
+    """Return what the ledger knows of a document.
+
+    Args:
+        change: The last change of the document that was sent to Intacct.
+        known_until: Until when the warehouse knows the changes in Intacct.
+    """
+    posted_hash, ahead = entry.payload_sha256, False
+    rejected_hash = reason = None
+    if change is not None:
+        posted_hash = change.applied_sha256 or posted_hash
+        ahead = known_until is None or change.updated_at > known_until
+        if change.state is ItemState.REJECTED:
+            rejected_hash = change.document_sha256
+            reason = f"Intacct refused the change: {change.reason}"
+        elif change.state in (ItemState.SENDING, ItemState.UNCERTAIN):
+            rejected_hash = change.document_sha256
+            reason = "the change was sent and no answer is known"
+    return LedgerState(
+        entry.entity,
+        entry.source_id,
+        entry.state.value,
+        posted_hash,
+        entry.reason,
+        ahead,
+        rejected_hash,
+        reason,
+    )

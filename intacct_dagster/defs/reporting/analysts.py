@@ -8,7 +8,7 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.extraction.current import current_key
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.pictures import BAD, DOUBTFUL, GOOD, PLAIN, bars
 from intacct_dagster.defs.posting.plan import plan_key
 from intacct_dagster.defs.posting.post import posted_key
@@ -33,28 +33,28 @@ _OF_FEEDS = {"reconciled.": reconciled_key, "plan.": plan_key, "posting.": poste
 
 
 def analyst_key(view: AnalystView) -> dg.AssetKey:
-    """The asset of a view for analysts: the key is the view's schema and name."""
+    """Return the key of a view for analysts: its schema and name."""
     return dg.AssetKey(["intacct", view.name])
 
 
 def analyst_keys(settings: Settings) -> list[dg.AssetKey]:
-    """The views that the settings have all objects and feeds for."""
+    """Return the views that the settings have all objects and feeds for."""
     return [analyst_key(view) for view in ANALYST_VIEWS if not _lacks(settings, view)]
 
 
 def views_of(objects: Collection[str]) -> list[dg.AssetKey]:
-    """The views that show nothing but these objects."""
+    """Return the views that show only these objects."""
     views = [view for view in ANALYST_VIEWS if view.needs and not view.missing(objects)]
     return [analyst_key(view) for view in views]
 
 
 def views_of_feeds() -> list[dg.AssetKey]:
-    """The views that show what became of the feeds' documents."""
+    """Return the views that show the outcomes of the feeds' documents."""
     return [analyst_key(view) for view in ANALYST_VIEWS if view.of_feeds]
 
 
 def analyst_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """One op that makes the views, and for each that cannot be made an asset that says why.
+    """Build the op that makes the views, and an asset that says why for each that cannot be made.
 
     They are not partitioned: a view shows all entities and days that have landed, at any time.
     """
@@ -92,28 +92,28 @@ def analyst_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpe
     ) -> Iterator[dg.MaterializeResult[None]]:
         for key, view in views.items():
             if key in context.selected_asset_keys:
-                made = plainly(
-                    settings, refresh_analysts, warehouse.warehouse, view, list(settings.feeds)
-                )
                 yield dg.MaterializeResult(
-                    asset_key=key,
-                    metadata={
-                        "dagster/row_count": made.rows,
-                        "dagster/column_schema": column_schema(made.columns),
-                        "dagster/column_lineage": _lineage(settings, view),
-                        **(
-                            _by_day(plainly(settings, posted_by_day, warehouse.warehouse, _DAYS))
-                            if view.of_feeds
-                            else {}
-                        ),
-                    },
+                    asset_key=key, metadata=_refresh(settings, warehouse, view)
                 )
 
     return [refresh, *others]
 
 
+def _refresh(settings: Settings, warehouse: WarehouseResource, view: AnalystView) -> dict[str, Any]:
+    """Make a view, and return its metadata."""
+    file, feeds = warehouse.warehouse, list(settings.feeds)
+    made = as_dagster_failure(settings, refresh_analysts, file, view, feeds)
+    days = as_dagster_failure(settings, posted_by_day, file, _DAYS) if view.of_feeds else []
+    return {
+        "dagster/row_count": made.rows,
+        "dagster/column_schema": column_schema(made.columns),
+        "dagster/column_lineage": _lineage(settings, view),
+        **_by_day(days),
+    }
+
+
 def _lacks(settings: Settings, view: AnalystView) -> str:
-    """Why a view cannot be made, in words; empty if it can."""
+    """Return why a view cannot be made; empty if it can."""
     if view.of_feeds and not settings.feeds:
         return "there is no feed in intacct.yaml"
     missing = view.missing([each.name for each in settings.objects])
@@ -122,8 +122,8 @@ def _lacks(settings: Settings, view: AnalystView) -> str:
 
 def _macros(view: AnalystView) -> Iterator[str]:
     for about in view.macros.values():
-        call, told = about.split(":", 1)
-        yield f"`intacct.{call}`:{told}"
+        call, text = about.split(":", 1)
+        yield f"`intacct.{call}`:{text}"
 
 
 def _deps(settings: Settings, view: AnalystView) -> Sequence[dg.AssetKey]:
@@ -150,7 +150,7 @@ def _lineage(settings: Settings, view: AnalystView) -> dg.MetadataValue[Any]:
 def _by_day(
     days: Sequence[tuple[date, Mapping[str, int]]],
 ) -> dict[str, dg.MetadataValue[Any]]:
-    """What became of the documents of the last days, as a picture."""
+    """Return the outcomes of the documents of the last days, as a picture."""
     if not days:
         return {}
     colours = {"posted": GOOD, "matched": PLAIN, "refused or held": BAD, "uncertain": DOUBTFUL}

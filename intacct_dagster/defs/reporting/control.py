@@ -1,7 +1,7 @@
 """Control totals of the journal, by entity and day, with the checks that an accountant makes.
 
-These are judged by partition, because a person mends a day: three evaluations for a partition of
-this one asset, whatever the number of objects.
+These checks are evaluated by partition, because a person corrects a day: three evaluations for a
+partition of this one asset, whatever the number of objects.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.checks.results import Verdict, evaluation, result
+from intacct_dagster.defs.checks.results import CheckResult, result_by_partition
 from intacct_dagster.defs.extraction.raw import raw_key
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.partitions import (
     days_by_entity,
     entity_days,
@@ -25,6 +25,7 @@ from intacct_dagster.defs.partitions import (
 from intacct_dagster.defs.reporting.analysts import analyst_keys
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import column_schema, lineage, relation, table_of, table_rows
+from intacct_dagster.warehouse import Partition
 from intacct_dagster.warehouse.reporting import (
     CONTROL_COLUMNS,
     Break,
@@ -49,20 +50,27 @@ _BREAKS = {
 
 
 @dataclass(frozen=True)
-class _Check:
-    """A check of the control totals: what it promises, which breaks count, and what is said."""
+class ControlCheck:
+    """A check of the control totals.
+
+    Attributes:
+        kinds: The kinds of breaks that fail it.
+        good: The text of a passed check.
+        bad: Returns the text of a failed check.
+    """
 
     name: str
-    promise: str
+    description: str
     kinds: tuple[str, ...]
     severity: dg.AssetCheckSeverity
     good: str
     bad: Callable[[Sequence[Break]], str]
 
-    def judge(self, totals: Sequence[ControlTotals], breaks: Sequence[Break]) -> Verdict:
+    def judge(self, totals: Sequence[ControlTotals], breaks: Sequence[Break]) -> CheckResult:
+        """Return the result of the check for these totals and breaks; the oldest break is first."""
         found = [each for each in breaks if each.kind in self.kinds]
         entries = sum(each.entries for each in totals)
-        told = (
+        text = (
             f"{self.bad(found)} The oldest is {_where(found[0])}. {_REMEDY}"
             if found
             else self.good.format(entries=f"{entries:,}")
@@ -74,10 +82,10 @@ class _Check:
             }
             for each in found
         )
-        return Verdict(
+        return CheckResult(
             not found,
             self.severity,
-            told,
+            text,
             {
                 "entries": dg.MetadataValue.int(entries),
                 "breaks": dg.MetadataValue.int(len(found)),
@@ -97,7 +105,7 @@ _REMEDY = (
 )
 
 CONTROL_CHECKS = (
-    _Check(
+    ControlCheck(
         "entries_balance",
         "Debits are credits in every journal entry in the books that changed in the partition.",
         ("unbalanced",),
@@ -108,7 +116,7 @@ CONTROL_CHECKS = (
             f"{sum((abs(each.difference) for each in found), Decimal()):,.2f} together."
         ),
     ),
-    _Check(
+    ControlCheck(
         "trial_balance_is_zero",
         "The trial balance of the entity adds up to zero on every posting date that the entries "
         "of the partition are of.",
@@ -120,7 +128,7 @@ CONTROL_CHECKS = (
             f"{sum((abs(each.difference) for each in found), Decimal()):,.2f} together."
         ),
     ),
-    _Check(
+    ControlCheck(
         "lines_and_entries_belong_together",
         "Every line has its entry in the warehouse, and every entry its lines.",
         ("without_entry", "without_lines"),
@@ -156,7 +164,7 @@ def _lineage() -> dg.MetadataValue[Any]:
 
 
 def control_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """The control totals, where the settings have all objects of the general ledger; else none."""
+    """Build the control totals if the settings have all objects of the general ledger."""
     if LEDGER not in analyst_keys(settings):
         return []
     partitions = entity_days(settings)
@@ -170,7 +178,7 @@ def control_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         kinds={"duckdb"},
         description=(
             "Control totals of the journal: entries, lines, debits and credits of what changed in "
-            "a partition, and what is amiss with it."
+            "a partition, and what is wrong with it."
         ),
         metadata={
             **relation(settings, CONTROL),
@@ -179,7 +187,7 @@ def control_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         },
         check_specs=[
             dg.AssetCheckSpec(
-                check.name, asset=CONTROL, description=check.promise, partitions_def=partitions
+                check.name, asset=CONTROL, description=check.description, partitions_def=partitions
             )
             for check in CONTROL_CHECKS
         ],
@@ -187,43 +195,39 @@ def control_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     def control(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        days = days_by_entity(context.partition_keys)
-        totals, breaks = plainly(
-            settings, control_general_ledger, warehouse.warehouse, partitions_of(days)
+        partitions = partitions_of(days_by_entity(context.partition_keys))
+        totals, breaks = as_dagster_failure(
+            settings, control_general_ledger, warehouse.warehouse, partitions
         )
-        broken: dict[tuple[str, str], list[Break]] = {}
-        for each in breaks:
-            broken.setdefault((each.entity, each.day.isoformat()), []).append(each)
-        tell_partitions(
-            context,
-            CONTROL,
-            {
-                partition_key(each.entity, each.day): {
-                    "dagster/partition_row_count": 1,
-                    "entries": each.entries,
-                    "lines": each.lines,
-                    "debit": f"{each.debit:.2f}",
-                    "credit": f"{each.credit:.2f}",
-                }
-                for each in totals
-            },
-        )
+        tell_partitions(context, CONTROL, dict(map(_metadata, totals)))
         yield dg.MaterializeResult(metadata=table_rows(settings, warehouse, [CONTROL])[CONTROL])
         for check in CONTROL_CHECKS:
-            if not context.has_partition_key:
-                for each_total in totals:
-                    mine = broken.get((each_total.entity, each_total.day.isoformat()), [])
-                    context.log_event(
-                        evaluation(
-                            CONTROL,
-                            check.name,
-                            check.judge([each_total], mine),
-                            partition_key(each_total.entity, each_total.day),
-                        )
-                    )
-            yield result(CONTROL, check.name, check.judge(totals, breaks))
+            by_partition = dict(_check_partitions(check, totals, breaks))
+            together = check.judge(totals, breaks)
+            yield result_by_partition(context, CONTROL, check.name, together, by_partition)
 
     return [control]
+
+
+def _metadata(totals: ControlTotals) -> tuple[dg.MultiPartitionKey, dict[str, Any]]:
+    return partition_key(totals.entity, totals.day), {
+        "dagster/partition_row_count": 1,
+        "entries": totals.entries,
+        "lines": totals.lines,
+        "debit": f"{totals.debit:.2f}",
+        "credit": f"{totals.credit:.2f}",
+    }
+
+
+def _check_partitions(
+    check: ControlCheck, totals: Sequence[ControlTotals], breaks: Sequence[Break]
+) -> Iterator[tuple[dg.MultiPartitionKey, CheckResult]]:
+    by_partition: dict[Partition, list[Break]] = {}
+    for each in breaks:
+        by_partition.setdefault((each.entity, each.day), []).append(each)
+    for total in totals:
+        partition = total.entity, total.day
+        yield partition_key(*partition), check.judge([total], by_partition.get(partition, []))
 
 
 def _where(each: Break) -> str:

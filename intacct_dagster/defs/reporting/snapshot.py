@@ -1,11 +1,11 @@
-"""The readers' copy as an asset: made by itself as runs end, and at any time by a person."""
+"""The readers' copy as an asset: runs make it as they end, and a person may at any time."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.failures import plainly
+from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.resources import READER, WarehouseResource, published
 from intacct_dagster.warehouse import ReaderCopy, reader_path
 
@@ -13,7 +13,7 @@ GROUP = "analysts"
 
 
 def reader_asset(settings: Settings, shows: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
-    """Makes the copy now; `shows` is what analysts find in it."""
+    """Build the asset that makes the copy now; `shows` are the assets that it contains."""
     path = reader_path(settings.warehouse)
 
     @dg.asset(
@@ -29,7 +29,7 @@ def reader_asset(settings: Settings, shows: Sequence[dg.AssetKey]) -> dg.AssetsD
     )
     def warehouse_reader(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
         copy = ReaderCopy(warehouse.warehouse)
-        done = plainly(settings, copy.publish)
+        done = as_dagster_failure(settings, copy.publish)
         if done is not None:
             return dg.MaterializeResult(metadata=published(done))
         if copy.as_of is None:

@@ -16,14 +16,14 @@ import pytest
 
 from intacct_dagster.config import Email, Entity, Notification
 from intacct_dagster.defs import feed_key, raw_key
-from intacct_dagster.defs.automation.alert_channels import Notice, Notifier
-from intacct_dagster.defs.automation.alerts import notices_sensor
+from intacct_dagster.defs.automation.alert_channels import Alert, AlertSender
+from intacct_dagster.defs.automation.alerts import alerts_sensor
 from intacct_dagster_tests.code_location import FEED, OBJECTS, CodeLocation, sandbox_settings
 from intacct_sandbox import LAST_DAY
 
 SECRET = "https://hooks.example/T0/s3cr3t"
 ENVIRONMENT = {"SLACK": SECRET, "SMTP_USER": "me", "SMTP_PASSWORD": "pa55word"}
-NOTICE = Notice("Run failed", "E110", "2026-10-13", "Because.", "Mend it.", "error", "http://ui/1")
+ALERT = Alert("Run failed", "E110", "2026-10-13", "Because.", "Mend it.", "error", "http://ui/1")
 EMAIL = Email(
     host="mail.example",
     sender="intacct@example",
@@ -46,8 +46,8 @@ class Slack:
         self.sent.append((str(request.url), json.loads(request.content)))
         return httpx.Response(self.status, text=f"echo of {request.url}")
 
-    def notifier(self, *ways: Notification) -> Notifier:
-        return Notifier(
+    def sender(self, *ways: Notification) -> AlertSender:
+        return AlertSender(
             ways or (Notification(slack="SLACK"),),
             ENVIRONMENT,
             transport=httpx.MockTransport(self),
@@ -76,10 +76,10 @@ def location(tmp_path: Path) -> Iterator[CodeLocation]:
 
 
 def tick(location: CodeLocation, slack: Slack) -> str:
-    sensor = notices_sensor(location.settings, notifier=slack.notifier())
-    context = dg.build_sensor_context(location.instance, cursor=location.cursor("notices"))
+    sensor = alerts_sensor(location.settings, sender=slack.sender())
+    context = dg.build_sensor_context(location.instance, cursor=location.cursor("alerts"))
     done = sensor.evaluate_tick(context)
-    location.remember("notices", str(done.cursor))
+    location.remember("alerts", str(done.cursor))
     return str(done.skip_message)
 
 
@@ -90,7 +90,7 @@ def test_a_failed_run_is_told_once_with_entity_day_reason_and_remedy(
     keys = [raw_key(name) for name in OBJECTS]
     result = location.run(keys, entity="E110")
     assert not result.success
-    assert tick(location, slack) == "1 runs ended, 1 notices for Slack"
+    assert tick(location, slack) == "1 runs ended, 1 alerts for Slack"
     assert [url for url, _ in slack.sent] == [SECRET]
     (text,) = slack.texts
     assert "Run failed" in text
@@ -101,8 +101,8 @@ def test_a_failed_run_is_told_once_with_entity_day_reason_and_remedy(
 
     # The same again is no news; nor is a tick without runs.
     assert not location.run(keys, entity="E110").success
-    assert tick(location, slack) == "1 runs ended, 0 notices for Slack"
-    assert tick(location, slack) == "0 runs ended, 0 notices for Slack"
+    assert tick(location, slack) == "1 runs ended, 0 alerts for Slack"
+    assert tick(location, slack) == "0 runs ended, 0 alerts for Slack"
     assert len(slack.sent) == 1
 
 
@@ -140,15 +140,15 @@ def test_a_notice_that_cannot_be_sent_is_told_in_the_tick_without_the_address(
 
 def test_who_wants_errors_alone_is_told_of_no_warnings() -> None:
     slack = Slack()
-    sender = slack.notifier(Notification(slack="SLACK", severity="error"))
-    warning = Notice("Check failed", "E110", "", "Because.", "", "warn")
-    assert sender.send([warning, NOTICE]) == []
-    assert slack.texts == [NOTICE.text]
+    sender = slack.sender(Notification(slack="SLACK", severity="error"))
+    warning = Alert("Check failed", "E110", "", "Because.", "", "warn")
+    assert sender.send([warning, ALERT]) == []
+    assert slack.texts == [ALERT.text]
 
 
 def test_plain_http_gets_the_parts_by_name() -> None:
     slack = Slack()
-    assert slack.notifier(Notification(http="SLACK")).send([NOTICE]) == []
+    assert slack.sender(Notification(http="SLACK")).send([ALERT]) == []
     ((_, body),) = slack.sent
     assert (body["entity"], body["days"], body["reason"]) == ("E110", "2026-10-13", "Because.")
 
@@ -156,7 +156,7 @@ def test_plain_http_gets_the_parts_by_name() -> None:
 def test_the_address_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     slack = Slack()
-    assert slack.notifier().send([NOTICE]) == []
+    assert slack.sender().send([ALERT]) == []
     with httpx.Client(transport=httpx.MockTransport(slack)) as other:
         other.post("http://others.example/", json={})
     assert "others.example" in caplog.text
@@ -165,8 +165,8 @@ def test_the_address_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_variable_that_is_not_set_is_named_and_the_other_ways_go_on() -> None:
     slack = Slack()
-    sender = slack.notifier(Notification(slack="NOT_SET"), Notification(slack="SLACK"))
-    assert sender.send([NOTICE]) == ["Slack: the environment variable NOT_SET is not set"]
+    sender = slack.sender(Notification(slack="NOT_SET"), Notification(slack="SLACK"))
+    assert sender.send([ALERT]) == ["Slack: the environment variable NOT_SET is not set"]
     assert len(slack.sent) == 1
 
 
@@ -199,7 +199,7 @@ class Smtp:
 def test_e_mail_goes_out_encrypted_to_all_and_a_refusal_tells_no_password() -> None:
     def mail(server: type[Smtp]) -> list[str]:
         ways = (Notification(email=EMAIL),)
-        return Notifier(ways, ENVIRONMENT, smtp=server).send([NOTICE])  # type: ignore[arg-type]
+        return AlertSender(ways, ENVIRONMENT, smtp=server).send([ALERT])  # type: ignore[arg-type]
 
     assert mail(Smtp) == []
     place, starttls, login, message, _ = Smtp.said

@@ -21,10 +21,10 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from intacct_dagster.config import Email, Notification
-from intacct_dagster.defs.automation.alert_channels import Notice, Notifier
+from intacct_dagster.defs.automation.alert_channels import Alert, AlertSender
 
 SECRETS = {"SMTP_USER": "books", "SMTP_PASSWORD": "smtp-pw-0815"}
-NOTICE = Notice("Run failed", "E110", "2026-10-13", "Because.", "Correct it.", "error")
+NOTICE = Alert("Run failed", "E110", "2026-10-13", "Because.", "Correct it.", "error")
 #: Seconds for each read of the server, and for its thread to end.
 PATIENCE = 10
 
@@ -147,7 +147,7 @@ def email(server: Server, host: str = "127.0.0.1", **changes: object) -> Email:
 
 
 def send(mail: Email) -> list[str]:
-    return Notifier([Notification(email=mail)], SECRETS).send([NOTICE])
+    return AlertSender([Notification(email=mail)], SECRETS).send([NOTICE])
 
 
 def test_a_server_with_a_certificate_of_nobody_gets_no_credentials_and_no_alert(
@@ -200,7 +200,7 @@ def test_credentials_without_encryption_are_refused_in_the_settings_and_when_sen
             email(server, starttls=False)
         unchecked = email(server).model_copy(update={"starttls": False})
         way = Notification.model_construct(email=unchecked)
-        (failed,) = Notifier([way], SECRETS).send([NOTICE])
+        (failed,) = AlertSender([way], SECRETS).send([NOTICE])
         assert "starttls" in failed
         socket.create_connection(("127.0.0.1", server.port)).close()  # nobody else came
     assert server.received == []

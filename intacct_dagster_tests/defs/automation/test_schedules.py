@@ -13,7 +13,7 @@ import pytest
 
 from intacct_dagster.config import Entity, Feed, Limits
 from intacct_dagster.defs import build_definitions, current_key, deletes_key, raw_key
-from intacct_dagster.defs.automation.assemble import launched_by_themselves
+from intacct_dagster.defs.automation.assemble import build_automation
 from intacct_dagster.defs.checks.closing import CLOSED, closing_check
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.run_requests import last_night
@@ -216,7 +216,7 @@ def test_a_feed_that_is_a_query_is_asked_every_night_for_the_last_days(
     location.settings = location.settings.model_copy(update={"feeds": {FEED: feed}})
     tick = location.schedule(f"nightly_{FEED}", night(4))
     assert tick.ranges == [span("E110", 2, 3), span("E120", 2, 3)]
-    sensors = {each.name for each in launched_by_themselves(location.settings).sensors}
+    sensors = {each.name for each in build_automation(location.settings).sensors}
     assert f"files_of_{FEED}" not in sensors
 
 
@@ -225,9 +225,9 @@ def test_nothing_runs_by_itself_unless_the_settings_say_so(
     location: CodeLocation, running: bool
 ) -> None:
     with_schedules(location, running=running)
-    launched = launched_by_themselves(location.settings)
-    statuses = {each.default_status.name for each in launched.sensors}
-    statuses |= {each.default_status.name for each in launched.schedules}
+    automation = build_automation(location.settings)
+    statuses = {each.default_status.name for each in automation.sensors}
+    statuses |= {each.default_status.name for each in automation.schedules}
     assert statuses == {"RUNNING" if running else "STOPPED"}
 
 

@@ -15,16 +15,16 @@ import pytest
 
 from intacct_dagster.config import Reading, load_settings
 from intacct_dagster.defs import analyst_keys, build_definitions, current_key, raw_key
+from intacct_dagster.defs.automation.schedules import LOOK
 from intacct_dagster.defs.checks.data_quality import (
-    AS_LOADED,
     FRESH,
-    LOOK,
-    SCHEMA,
-    as_known,
+    ROW_COUNT,
+    SCHEMA_DRIFT,
+    check_anomalies,
+    check_freshness,
+    check_row_count,
+    check_schema_drift,
     last_day_over,
-    up_to_date,
-    usual,
-    whole,
 )
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.pictures import BAD, GOOD, bars
@@ -144,7 +144,7 @@ def test_a_line_that_is_lost_breaks_its_day_and_the_check_says_which_entry(
 def test_rows_that_went_after_they_were_loaded_stop_what_comes_after(
     location: CodeLocation,
 ) -> None:
-    assert last(location, raw_key(ENTRY), AS_LOADED).passed
+    assert last(location, raw_key(ENTRY), ROW_COUNT).passed
     change(
         location,
         "DELETE FROM raw.general_ledger_journal_entry WHERE key IN (SELECT key FROM"
@@ -155,20 +155,20 @@ def test_rows_that_went_after_they_were_loaded_stop_what_comes_after(
     # A run of the same entity, which does not read that day again, goes no further.
     before = location.instance.get_latest_materialization_event(current_key(ENTRY))
     assert not location.run([*RAW, *CURRENT], entity="E120").success
-    check = last(location, raw_key(ENTRY), AS_LOADED)
+    check = last(location, raw_key(ENTRY), ROW_COUNT)
     assert check.severity is dg.AssetCheckSeverity.ERROR
     assert f"the oldest is E120 on {FIRST}: {lost.rows} rows, {lost.proved} proved" in str(
         check.description
     )
     assert f"materialize {ENTRY} for them again" in str(check.description)
     assert location.instance.get_latest_materialization_event(current_key(ENTRY)) == before
-    assert last(location, raw_key(LINE), AS_LOADED).passed
+    assert last(location, raw_key(LINE), ROW_COUNT).passed
     # Another entity's run is told, and not stopped; one that reads the day again mends it.
     assert location.run([*RAW, *CURRENT], entity="E110").success
-    assert last(location, raw_key(ENTRY), AS_LOADED).severity is dg.AssetCheckSeverity.WARN
-    assert not last(location, raw_key(ENTRY), AS_LOADED).passed
+    assert last(location, raw_key(ENTRY), ROW_COUNT).severity is dg.AssetCheckSeverity.WARN
+    assert not last(location, raw_key(ENTRY), ROW_COUNT).passed
     assert location.run(RAW, entity="E120", first=FIRST).success
-    assert last(location, raw_key(ENTRY), AS_LOADED).passed
+    assert last(location, raw_key(ENTRY), ROW_COUNT).passed
 
 
 def test_rows_of_another_entity_are_told(location: CodeLocation) -> None:
@@ -178,7 +178,7 @@ def test_rows_of_another_entity_are_told(location: CodeLocation) -> None:
         f" WHERE _entity = 'E110' AND _day = '{LAST_DAY}'",
     )
     found = not_as_loaded(location.warehouse, [ENTRY])[ENTRY]
-    verdict = whole(found, ENTRY, {"E110"})
+    verdict = check_row_count(found, ENTRY, {"E110"})
     assert not verdict.passed
     assert f"{found[0].rows} rows are of another entity" in verdict.description
 
@@ -245,7 +245,7 @@ def test_a_day_is_unusual_against_the_same_day_of_other_weeks(
     loaded(warehouse, "E110", mondays(*counts))
     loaded(warehouse, "E120", mondays(100, 100, 100, 100, 100))
     found = unusual_days(warehouse, [ENTRY])[ENTRY]
-    verdict = usual(found)
+    verdict = check_anomalies(found)
     assert verdict.passed is not unusual
     assert verdict.severity is dg.AssetCheckSeverity.WARN
     if unusual:
@@ -269,7 +269,7 @@ def test_freshness_tells_who_is_furthest_behind_and_what_was_left_out(
         ("E120", LINE, 0, 2),
         ("E110", ENTRY, 0, 0),
     ]
-    verdict = up_to_date(found, days[-1])
+    verdict = check_freshness(found, days[-1])
     assert not verdict.passed
     assert verdict.description.startswith(
         "1 of 2 entities are not read as they should be, up to 2026-10-13. Furthest behind is "
@@ -277,14 +277,14 @@ def test_freshness_tells_who_is_furthest_behind_and_what_was_left_out(
     )
     assert verdict.metadata["days_behind"].value == 4
     assert "data:image/svg+xml" in str(verdict.metadata["freshness"].value)
-    assert up_to_date([each for each in found if each.entity == "E110"], days[-1]).passed
+    assert check_freshness([each for each in found if each.entity == "E110"], days[-1]).passed
 
 
 def test_before_anything_is_read_all_is_behind(tmp_path: Path) -> None:
     nowhere = Warehouse(tmp_path / "none.duckdb")
     days = {"first": date(2026, 10, 1), "until": date(2026, 10, 13)}
     found = freshness(nowhere, ["E110"], [ENTRY], **days)
-    assert "read not at all, 13 days behind" in up_to_date(found, days["until"]).description
+    assert "read not at all, 13 days behind" in check_freshness(found, days["until"]).description
 
 
 def test_the_last_day_that_should_be_read_is_yesterday_or_the_settings_last() -> None:
@@ -307,19 +307,19 @@ def test_fields_that_came_or_went_are_told_for_two_weeks(warehouse: Warehouse) -
         ("nsp::GRANT", False),
         ("balance", True),
     ]
-    verdict = as_known(found, datetime(2026, 10, 13, tzinfo=UTC))
+    verdict = check_schema_drift(found, datetime(2026, 10, 13, tzinfo=UTC))
     assert not verdict.passed
     assert verdict.description.startswith(
         f"1 fields went and 1 came; the first was {ENTRY} balance, on 2026-10-10."
     )
-    assert as_known(found, datetime(2026, 11, 13, tzinfo=UTC)).passed
+    assert check_schema_drift(found, datetime(2026, 11, 13, tzinfo=UTC)).passed
 
 
 def test_the_checks_of_the_company_run_under_dagster(location: CodeLocation) -> None:
     definitions = build_definitions(location.settings)
     result = definitions.resolve_job_def(LOOK).execute_in_process(instance=location.instance)
     assert result.success
-    assert last(location, SAGE_INTACCT, SCHEMA).passed
+    assert last(location, SAGE_INTACCT, SCHEMA_DRIFT).passed
     told = last(location, SAGE_INTACCT, FRESH)
     assert not told.passed, "two of the four entities were never read"
     assert "2 of 4 entities" in str(told.description)

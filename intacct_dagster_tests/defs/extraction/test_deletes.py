@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from intacct_dagster.defs import build_definitions, current_key, deletes_key, raw_key
-from intacct_dagster.defs.checks.api_quota import WITHIN_ALLOWANCE
+from intacct_dagster.defs.checks.api_quota import API_QUOTA
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster_tests.code_location import OBJECTS, CodeLocation, code_location
 
@@ -54,7 +54,7 @@ def test_the_check_tells_what_was_spent_of_the_months_allowance(location: CodeLo
     settings = location.settings.model_copy(update={"limits": limits})
     job = dg.define_asset_job(
         "check",
-        selection=dg.AssetSelection.checks(dg.AssetCheckKey(SAGE_INTACCT, WITHIN_ALLOWANCE)),
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(SAGE_INTACCT, API_QUOTA)),
     )
     definitions = dg.Definitions.merge(build_definitions(settings), dg.Definitions(jobs=[job]))
     result = definitions.resolve_job_def("check").execute_in_process(instance=location.instance)

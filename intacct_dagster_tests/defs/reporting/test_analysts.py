@@ -28,7 +28,7 @@ from intacct_dagster.defs import (
     raw_key,
     reconciled_key,
 )
-from intacct_dagster.defs.checks.api_quota import WITHIN_ALLOWANCE
+from intacct_dagster.defs.checks.api_quota import API_QUOTA
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.reporting.control import CONTROL
 from intacct_dagster.defs.resources import READER
@@ -414,7 +414,7 @@ def test_pictures_tell_what_became_of_documents_and_what_objects_cost(books: Boo
     definitions = build_definitions(books.location.settings)
     job = dg.define_asset_job(
         "cost",
-        selection=dg.AssetSelection.checks(dg.AssetCheckKey(SAGE_INTACCT, WITHIN_ALLOWANCE)),
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(SAGE_INTACCT, API_QUOTA)),
     )
     result = (
         dg.Definitions.merge(definitions, dg.Definitions(jobs=[job]))

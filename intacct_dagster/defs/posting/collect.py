@@ -1,0 +1,277 @@
+"""Store what became of the documents of a feed, and check it: the second op of posting."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from intacct_dagster.client import IntacctError
+from intacct_dagster.config import Feed
+from intacct_dagster.defs.checks.results import (
+    CHANGES_MADE,
+    POSTING_CHECKS,
+    changes_made,
+    result_by_partition,
+)
+from intacct_dagster.defs.failures import error_text
+from intacct_dagster.defs.partitions import partition_key
+from intacct_dagster.defs.posting.entities import for_each
+from intacct_dagster.defs.posting.feed_run import FeedRun
+from intacct_dagster.defs.posting.plan import PLANNED
+from intacct_dagster.defs.posting.send import (
+    actions_of,
+    approved_plans,
+    describe,
+    posting_session,
+)
+from intacct_dagster.defs.tables import SHOWN_ROWS
+from intacct_dagster.posting.amendments import changed_fields
+from intacct_dagster.posting.engine import Sent
+from intacct_dagster.posting.verification import Difference
+from intacct_dagster.state.ledger import (
+    Entry,
+    ItemState,
+    LastAmendment,
+    Request,
+)
+from intacct_dagster.warehouse import Partition
+from intacct_dagster.warehouse.reconciliation import (
+    Leave,
+    Outcomes,
+    Proof,
+    replace_changes,
+    replace_outcomes,
+)
+from intacct_dagster.warehouse.reconciliation.outcomes import replace_chunks
+
+#: The reconciliation statuses of documents that the ledger has, or that may be planned.
+IN_LEDGER = (*PLANNED, "posted", "refused")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What became of the documents of a run.
+
+    Attributes:
+        outcomes: The documents by partition.
+        differences: What was read back otherwise than it was sent, by (entity, source id).
+    """
+
+    outcomes: Mapping[Partition, Outcomes]
+    differences: Mapping[tuple[str, str], Sequence[Difference]] = field(default_factory=dict)
+
+    def metadata(self) -> dict[dg.MultiPartitionKey, dict[str, int]]:
+        """Return the counts of each partition."""
+        return {partition_key(*each): _counts(found) for each, found in self.outcomes.items()}
+
+    @property
+    def together(self) -> Outcomes:
+        """The documents of all partitions."""
+        return sum(self.outcomes.values(), Outcomes())
+
+
+def checks_of(feed: Feed) -> dict[str, str]:
+    """Return the checks of a feed's posting, with their descriptions."""
+    checks = {check.name: check.description for check in POSTING_CHECKS}
+    if feed.on_change == "patch":
+        checks[CHANGES_MADE] = "Intacct accepted every change of a posted document in the source."
+    return checks
+
+
+def collect_outcomes(run: FeedRun, posted_to: Collection[str]) -> Collected:
+    """Resolve what was left unanswered, read back what was posted, and store all outcomes.
+
+    Args:
+        posted_to: The entities that something was sent to.
+
+    Raises:
+        IntacctError, StateError, WarehouseError: The next run collects them.
+    """
+    for entity, asked in for_each(lambda each: _resolve(run, each), posted_to, run.in_flight):
+        for sent in asked:
+            run.log.warning(f"{entity}: asked what became of a chunk: {describe(sent)}")
+    differences: dict[tuple[str, str], list[Difference]] = {}
+    with ThreadPoolExecutor(1) as meanwhile:
+        reading = meanwhile.submit(
+            for_each, lambda each: _read_back(run, each), run.days, run.in_flight
+        )
+
+        def proof() -> Proof:
+            differences.update(_differences(run, reading))
+            return Proof(run.ledger.unread(run.feed.object, run.days, run.name), differences.keys())
+
+        outcomes = replace_outcomes(
+            run.warehouse,
+            run.name,
+            run.partitions,
+            run.ledger.outcomes(run.feed.object, run.days, run.name),
+            leave=_not_to_be_sent(run),
+            statuses=IN_LEDGER,
+            shown=SHOWN_ROWS,
+            proof=proof,
+        )
+    _store_chunks(run)
+    if run.feed.on_change == "patch":
+        _store_changes(run)
+    return Collected(outcomes, differences)
+
+
+def _resolve(run: FeedRun, entity: str) -> list[Sent]:
+    """Ask for the answers that were lost a moment ago: they can often be had now."""
+    asked: list[Sent] = []
+    for action in actions_of(run.feed):
+        with posting_session(run, entity, action) as (engine, _):
+            asked += engine.settle(run.feed.object, run.feed.match_on)
+    return asked
+
+
+def _read_back(run: FeedRun, entity: str) -> list[Difference] | str:
+    """Return what differs from what was sent, or the message why it could not be read back."""
+    different: list[Difference] = []
+    for action in actions_of(run.feed):
+        with posting_session(run, entity, action) as (_, reader):
+            try:
+                different += reader.read_back().differences
+            except IntacctError as error:
+                # What was posted stays posted: a check reports that it was not read back.
+                return error_text(error, run.settings)
+    return different
+
+
+def _differences(
+    run: FeedRun, reading: Future[list[tuple[str, list[Difference] | str]]]
+) -> dict[tuple[str, str], list[Difference]]:
+    """Wait until everything is read back; return the differences by (entity, source id)."""
+    found: dict[tuple[str, str], list[Difference]] = {}
+    for entity, differences in reading.result():
+        if isinstance(differences, str):
+            run.log.warning(f"{entity}: not read back: {differences}")
+            continue
+        for each in differences:
+            found.setdefault((entity, each.source_id), []).append(each)
+    return found
+
+
+def _not_to_be_sent(run: FeedRun) -> Leave:
+    """Return which documents were not to be sent, with the reasons."""
+    approved = approved_plans(run)
+    dry_run = "would be posted: a dry run, posting.enabled is false"
+    return Leave(
+        "held by a gate, see the checks of the plan",
+        None if run.settings.posting.enabled else dry_run,
+        None if approved is None else "to be posted when a person has approved the plan",
+        approved or (),
+    )
+
+
+def _store_chunks(run: FeedRun) -> None:
+    rows = [
+        _chunk_row(run.name, entity, run.feed.object, request)
+        for entity in run.days
+        for request in run.ledger.requests(run.feed.object, entity, feed=run.name)
+    ]
+    replace_chunks(run.warehouse, run.name, run.days.keys(), rows)
+
+
+def _store_changes(run: FeedRun) -> None:
+    changes = run.ledger.amendments
+    rows = []
+    for entity in run.days:
+        entries = changes.entries(run.feed.object, entity, feed=run.name)
+        names = [entry.source_id for entry in entries]
+        bodies = changes.payloads(run.feed.object, entity, names)
+        rows += [_change_row(run.name, entry, bodies[entry.source_id]) for entry in entries]
+    replace_changes(run.warehouse, run.name, run.days.keys(), rows)
+
+
+def check_postings(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    run: FeedRun,
+    collected: Collected,
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield the results of the checks of a posting, over the partitions of the run."""
+    for check in POSTING_CHECKS:
+        by_partition = {
+            partition_key(*each): check.judge(found, _differences_of(collected, found))
+            for each, found in collected.outcomes.items()
+        }
+        together = check.judge(collected.together, _differences_of(collected, collected.together))
+        yield result_by_partition(context, key, check.name, together, by_partition)
+    if run.feed.on_change == "patch":
+        yield _check_changes(context, key, run, collected.outcomes.keys())
+
+
+def _differences_of(collected: Collected, outcomes: Outcomes) -> list[Difference]:
+    return [each for document in outcomes.differing for each in collected.differences[document]]
+
+
+def _check_changes(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    run: FeedRun,
+    partitions: Collection[Partition],
+) -> dg.AssetCheckResult:
+    """Return the result of the check whether Intacct accepted the changes."""
+    by_partition: dict[Partition, dict[str, LastAmendment]] = {each: {} for each in partitions}
+    together: dict[str, LastAmendment] = {}
+    for entity in run.days:
+        last = run.ledger.last_amendments(run.feed.object, entity, run.name)
+        for source_id, change in last.items():
+            if (entity, change.day) in by_partition:
+                by_partition[entity, change.day][source_id] = change
+                together[f"{entity} {source_id}"] = change
+    results = {partition_key(*each): changes_made(made) for each, made in by_partition.items()}
+    return result_by_partition(context, key, CHANGES_MADE, changes_made(together), results)
+
+
+def _chunk_row(feed: str, entity: str, object: str, request: Request) -> tuple[object, ...]:
+    return (
+        feed,
+        entity,
+        object,
+        request.chunk_id,
+        request.state.value,
+        request.size,
+        request.bytes,
+        request.planned_at,
+        request.first_sent_at,
+        request.last_sent_at,
+        request.answered_at,
+        request.http_status,
+        request.note,
+        request.run_id,
+    )
+
+
+def _change_row(feed: str, entry: Entry, body: bytes) -> tuple[object, ...]:
+    return (
+        feed,
+        entry.entity,
+        entry.day,
+        entry.source_id,
+        entry.state.value,
+        changed_fields(body),
+        entry.reason,
+        entry.what_to_do,
+        entry.error_id,
+        entry.support_id,
+        entry.chunk_id,
+        entry.position,
+        entry.amount,
+        entry.payload_sha256,
+        entry.read_back_at is not None,
+        entry.run_id,
+        entry.updated_at,
+    )
+
+
+def _counts(outcomes: Outcomes) -> dict[str, int]:
+    return {
+        "dagster/partition_row_count": outcomes.documents,
+        **{
+            state.value: outcomes.count(state)
+            for state in (ItemState.POSTED, ItemState.REJECTED, ItemState.UNCERTAIN)
+        },
+    }
