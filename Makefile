@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test browser screenshots soak rehearsal resolve oldest newest bench lint format parity configuration lock clean
+.PHONY: help install demo dev test slow browser screenshots soak rehearsal resolve oldest newest bench lint format parity configuration lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -38,7 +38,10 @@ dev: $(STAMP)  ## the same in the Dagster UI, at http://127.0.0.1:3000
 	@$(BIN)/intacct-dagster dev $(ARGS)
 
 test: lint  ## formatting, types, import contracts, tests
-	@$(BIN)/pytest -n 2 -q
+	@$(BIN)/pytest -n 2 -q -m "not slow"
+
+slow: $(STAMP)  ## the tests that `make test` leaves out
+	@$(BIN)/pytest -q -m slow
 
 # Playwright drives a Chromium that is installed already; nothing else needs either of them.
 BROWSER := $(VENV)/.browser
@@ -84,7 +87,7 @@ format: $(STAMP)  ## puts the code in order
 	@$(BIN)/ruff check --fix .
 
 parity: $(STAMP)  ## writes docs/sandbox-parity.md, what the sandbox simulates
-	@$(BIN)/intacct-dagster sandbox parity > docs/sandbox-parity.md
+	@$(BIN)/python scripts/sandbox_parity.py
 
 configuration: $(STAMP)  ## writes docs/configuration.md, every key of intacct.yaml
 	@$(BIN)/intacct-dagster settings > docs/configuration.md

@@ -55,6 +55,7 @@ _AR_AGEING = 'sql "SELECT * FROM intacct.ar_ageing ORDER BY due DESC LIMIT 10"'
 _CLOCK = "curl -s localhost:8765/_sandbox/clock -d "
 _SWITCH = "curl -s localhost:8765/_sandbox/behaviours -d "
 _PERSON = Elsewhere("needs a person at a browser", "test_rehearsal.py")
+_WHEELS = Elsewhere("builds and installs", "sandbox/test_wheels.py")
 _TEAM = Elsewhere("needs a machine with PostgreSQL, and a supervisor for its services")
 
 COMMANDS: dict[str, Run | Server | Elsewhere] = {
@@ -110,6 +111,8 @@ COMMANDS: dict[str, Run | Server | Elsewhere] = {
     "export DAGSTER_HOME=/srv/dagster DAGSTER_LOGS=/srv/dagster/logs": _TEAM,
     "export DAGSTER_POSTGRES_URL=postgresql+psycopg2://dagster:…@localhost/dagster": _TEAM,
     "pip install '.[ui]' dagster-postgres": _TEAM,
+    "pip wheel --no-deps --wheel-dir dist . ./sandbox": _WHEELS,
+    "pip install --find-links dist 'intacct_dagster[sandbox]'": _WHEELS,
     "export DAGSTER_GRPC_TIMEOUT_SECONDS=300": _TEAM,
     "cp deploy/dagster.yaml deploy/workspace.yaml $DAGSTER_HOME/": Elsewhere(
         _TEAM.why, "test_deploy.py"

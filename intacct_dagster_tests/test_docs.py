@@ -34,8 +34,9 @@ TYPED = {
     for line in block.splitlines()
     if line.startswith("$ ")
 }
+LINKED = PAGES | {"sandbox/README.md": (PROJECT / "sandbox/README.md").read_text(encoding="utf-8")}
 LINKS = sorted(
-    {(page, to) for page, text in PAGES.items() for to in re.findall(r"\]\(([^)\s]+)\)", text)}
+    {(page, to) for page, text in LINKED.items() for to in re.findall(r"\]\(([^)\s]+)\)", text)}
 )
 #: what a page shows of intacct.yaml: each of its keys is one of the file
 SETTINGS = [

@@ -81,7 +81,7 @@ def test_the_first_run_posts_what_is_missing_the_second_nothing_and_the_docs_go_
             "invalid": expected.invalid,
             "held": first["documents"][entity]["held"],
             "posted": expected.missing_good,
-            "refused": sum(expected.refused.values()) - first["documents"][entity]["held"],
+            "refused": sum(expected.rejected.values()) - first["documents"][entity]["held"],
             "uncertain": 0,
         }
     assert first["posted"] > 2000

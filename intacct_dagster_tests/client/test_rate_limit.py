@@ -29,7 +29,7 @@ from intacct_dagster.client.usage import Meter
 from intacct_dagster.locks import FileLocks
 from intacct_dagster.state.tokens import LEASE_SECONDS
 from intacct_dagster_tests.client.intacct_wire import BASE_URL, Wire, page_reply, reply
-from intacct_sandbox.control.throttle import FAMILIES, Throttle, refused_headers
+from intacct_sandbox.control.throttle import FAMILIES, Throttle, throttle_headers
 
 
 class Time:
@@ -90,7 +90,7 @@ def test_requests_that_are_refused_together_count_as_one_refusal() -> None:
 def test_everyone_waits_as_long_as_one_was_told_to(family: str) -> None:
     time = Time()
     limiter = limiter_of(time)
-    refuse(limiter, refused_headers(family, 42))
+    refuse(limiter, throttle_headers(family, 42))
     with limiter.slot() as slot:
         assert slot.waited == pytest.approx(42)
     assert time.slept == pytest.approx(42)
@@ -125,7 +125,7 @@ def test_the_soft_limit_of_a_minute_slows_only_when_it_is_enforced() -> None:
     for _ in range(50):
         answer(limiter, soft)
     assert time.slept == 0
-    refuse(limiter, refused_headers("minute", 60))
+    refuse(limiter, throttle_headers("minute", 60))
     for _ in range(11):
         answer(limiter)
     assert time.slept == pytest.approx(1.0)  # 600 a minute are ten a second
@@ -232,7 +232,7 @@ def test_a_shared_slot_is_held_while_a_request_is_under_way_and_in_no_pause() ->
     limiter, time = sharing(slots)
     with limiter.slot() as slot:
         assert slots.held == 1
-        limiter.refused(slot, refused_headers("minute", 60), 42)
+        limiter.refused(slot, throttle_headers("minute", 60), 42)
     assert slots.held == 0
     for _ in range(12):  # after the pause of 42 s, one a tenth of a second
         with limiter.slot():

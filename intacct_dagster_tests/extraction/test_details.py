@@ -130,7 +130,7 @@ def test_a_key_that_is_there_and_not_answered_is_an_error_by_name(tmp_path: Path
         assert at.rows(f"SELECT * FROM {INVOICES} ORDER BY ALL") == before
 
 
-@pytest.mark.parametrize("reach", ["refused", "reached"])
+@pytest.mark.parametrize("reach", ["rejected", "reached"])
 def test_lines_that_are_read_through_their_document_have_such_fields_too(
     tmp_path: Path, reach: str
 ) -> None:

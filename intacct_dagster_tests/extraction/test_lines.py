@@ -102,7 +102,7 @@ class Desk:
 
 
 @contextmanager
-def desk(folder: Path, reach: str = "refused", audit: str = "absent") -> Iterator[Desk]:
+def desk(folder: Path, reach: str = "rejected", audit: str = "absent") -> Iterator[Desk]:
     with calling(behaviours={"line_audit": audit, "reference_reach": reach}) as caller:
         opened = Desk(caller, folder)
         with opened.intacct:
@@ -110,7 +110,7 @@ def desk(folder: Path, reach: str = "refused", audit: str = "absent") -> Iterato
 
 
 @pytest.mark.parametrize(
-    ("object", "reach"), [*((each, "refused") for each in PARENTS), (LINE, "reached")]
+    ("object", "reach"), [*((each, "rejected") for each in PARENTS), (LINE, "reached")]
 )
 def test_every_line_of_the_documents_that_changed_is_read_on_their_day(
     tmp_path: Path, object: str, reach: str
@@ -136,12 +136,12 @@ def test_every_line_of_the_documents_that_changed_is_read_on_their_day(
     assert done.left == 0
     assert done.shape.read_by == (
         f"lines: by {reference}.key, of each {document} that changed"
-        if reach == "refused"
+        if reach == "rejected"
         else f"lines: by {reference}.audit.modifiedDateTime"
     )
 
 
-@pytest.mark.parametrize("reach", ["refused", "reached"])
+@pytest.mark.parametrize("reach", ["rejected", "reached"])
 def test_a_document_that_changes_takes_its_lines_along_and_leaves_none_behind(
     tmp_path: Path, reach: str
 ) -> None:

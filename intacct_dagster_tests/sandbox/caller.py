@@ -83,7 +83,7 @@ class Caller:
         return self._tokens[username]
 
     def forget_tokens(self) -> None:
-        """Log in anew from now on."""
+        """Log in again from now on."""
         self._tokens.clear()
 
     def query(self, user: str, object_: str, fields: list[str], **rest: Any) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from .seed.sales_feed import EntityFacts, SalesFeedFacts, write_sales_feed
 from .seed.size import LARGE, Size
 from .server.app import BASE_PATH, create_app
 from .server.serving import RunningSandbox, run, serve
-from .tools.parity import render as parity_page
 from .tools.parity import replay_directory
 
 __all__ = [
@@ -39,7 +38,6 @@ __all__ = [
     "Size",
     "all_behaviours",
     "create_app",
-    "parity_page",
     "read_choices",
     "replay_directory",
     "run",

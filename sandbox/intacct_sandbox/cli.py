@@ -16,7 +16,7 @@ from intacct_sandbox.control.behaviours import all_behaviours, read_choices
 from intacct_sandbox.errors import SandboxError
 from intacct_sandbox.seed.size import Size
 from intacct_sandbox.server import run
-from intacct_sandbox.tools.parity import render, replay_directory
+from intacct_sandbox.tools.parity import replay_directory
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,19 +50,19 @@ def _as_message(command: Callable[P, R]) -> Callable[P, R]:
     "behaviours",
     metavar="NAME=VALUE",
     multiple=True,
-    help="What to do where nobody knows what Intacct does; may be repeated.",
+    help="What to do where Intacct's behaviour is not documented; may be repeated.",
 )
 @click.option(
     "--faults",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="YAML file with what is to go wrong.  [default: nothing]",
+    help="YAML file with a fault plan.  [default: no faults]",
 )
 @click.option(
     "--tier",
     default="1",
     show_default=True,
     type=click.Choice(["1", "2", "3", "4", "none"]),
-    help="Whose limit of requests at a time counts.",
+    help="Whose limit of requests in flight applies.",
 )
 @click.option(
     "--size",
@@ -98,7 +98,7 @@ def main(
     """
     if context.invoked_subcommand is not None:
         return
-    # A command that is told to end takes what it started along: `finally` runs.
+    # SIGTERM ends the command as an exception does, so that `finally` runs.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     chosen = read_choices(behaviours)
     asked = {"entities": entities, "years": years, "lines": lines}
@@ -156,9 +156,9 @@ def _generating() -> Iterator[Callable[[str, int, int], None]]:
 
 @main.command("behaviours")
 def list_behaviours() -> None:
-    """List the switches for what nobody outside Sage knows.
+    """List the behaviours of Intacct that are not documented, with their values.
 
-    The first value of each is the default; another is chosen with `sandbox --behaviour NAME=VALUE`.
+    The first value of each is the default; choose another with `--behaviour NAME=VALUE`.
     """
     for one in all_behaviours().values():
         click.echo(f"{one.name}: {one.about}")
@@ -175,14 +175,6 @@ def replay(directory: Path) -> None:
 
     Reads VCR cassettes (.json, .yaml), HAR files and bare answers (.json) below DIRECTORY and
     prints a verdict on each exchange. Exits with 1 where the sandbox answers otherwise in status,
-    names, their order, types, formats, nulls or meta, unless docs/sandbox-parity.md names the
-    difference.
+    names, their order, types, formats, nulls or meta, unless the parity table names the difference.
     """
     sys.exit(0 if replay_directory(directory, click.echo) else 1)
-
-
-@main.command()
-@_as_message
-def parity() -> None:
-    """Print the page that tells what the sandbox simulates (docs/sandbox-parity.md)."""
-    click.echo(render(), nl=False)

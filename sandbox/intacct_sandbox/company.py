@@ -35,7 +35,7 @@ class User:
     entities: frozenset[str | None] | None = None
 
     def may_enter(self, entity: str | None) -> bool:
-        """Whether the user may work in this entity; None is the top level."""
+        """Return whether the user may work in this entity; None is the top level."""
         return self.entities is None or entity in self.entities
 
     @property
@@ -47,7 +47,7 @@ class User:
 
 
 @dataclass(frozen=True)
-class Entity:
+class LegalEntity:
     """A legal entity with its own books, in its own currency."""
 
     id: str
@@ -62,10 +62,10 @@ class Entity:
     """Locations inside the entity: id and name."""
 
 
-ENTITIES: Mapping[str, Entity] = {
+ENTITIES: Mapping[str, LegalEntity] = {
     one.id: one
     for one in (
-        Entity(
+        LegalEntity(
             "E110",
             "1",
             "United States",
@@ -75,7 +75,7 @@ ENTITIES: Mapping[str, Entity] = {
             date(2026, 8, 1),
             (("110-NYC", "New York"), ("110-CHI", "Chicago"), ("110-AUS", "Austin")),
         ),
-        Entity(
+        LegalEntity(
             "E120",
             "2",
             "Canada",
@@ -85,7 +85,7 @@ ENTITIES: Mapping[str, Entity] = {
             date(2026, 8, 1),
             (("120-TOR", "Toronto"), ("120-VAN", "Vancouver")),
         ),
-        Entity(
+        LegalEntity(
             "E130",
             "3",
             "United Kingdom",
@@ -95,7 +95,7 @@ ENTITIES: Mapping[str, Entity] = {
             date(2026, 10, 1),
             (("130-LON", "London"), ("130-MAN", "Manchester")),
         ),
-        Entity(
+        LegalEntity(
             "E140",
             "4",
             "Australia",
@@ -126,7 +126,7 @@ USERS: Mapping[str, User] = {
 class Company:
     """Who is in a company: its entities and its Web Services users, by id."""
 
-    entities: Mapping[str, Entity]
+    entities: Mapping[str, LegalEntity]
     users: Mapping[str, User]
 
     @cached_property
@@ -135,7 +135,7 @@ class Company:
         return {one.id: one.key for one in self.entities.values()}
 
     @cached_property
-    def by_key(self) -> Mapping[str, Entity]:
+    def by_key(self) -> Mapping[str, LegalEntity]:
         """Entities by key."""
         return {one.key: one for one in self.entities.values()}
 

@@ -201,7 +201,7 @@ def test_posted_against_source_tells_what_became_of_every_document(books: Books)
         assert total["different"] == facts.different
         assert total["duplicate"] == facts.duplicate
         assert total["invalid"] == facts.invalid
-        assert total["refused"] + total["held"] == sum(facts.refused.values())
+        assert total["refused"] + total["held"] == sum(facts.rejected.values())
     for row in rows:
         assert row["amount"] == row["amount_in_intacct"] + row["amount_open"]
 

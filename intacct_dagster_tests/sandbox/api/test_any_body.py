@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intacct_dagster_tests.sandbox.caller import Caller, calling
-from intacct_sandbox.objects.catalogue import Catalogue, Field, Group, ObjectType, load_catalogue
+from intacct_dagster_tests.sandbox.caller import Caller
+from intacct_sandbox.objects.catalogue import (
+    Field,
+    FieldGroup,
+    ObjectCatalogue,
+    ObjectType,
+    load_catalogue,
+)
 
 _VALUES: dict[str, list[Any]] = {
     "string": ["x", "A-1"],
@@ -26,12 +30,6 @@ _VALUES: dict[str, list[Any]] = {
 _ODD: list[Any] = [None, "", 5, [], {}, "x" * 200]
 
 
-@pytest.fixture(scope="module")
-def caller() -> Iterator[Caller]:
-    with calling() as one:
-        yield one
-
-
 def _value(random: Random, field: Field) -> Any:
     if random.random() < 0.05:
         return random.choice(_ODD)
@@ -40,7 +38,7 @@ def _value(random: Random, field: Field) -> Any:
     return "aGk=" if field.format == "base64zip" else random.choice(_VALUES[field.kind])
 
 
-def _body(random: Random, catalogue: Catalogue, group: Group) -> dict[str, Any]:
+def _body(random: Random, catalogue: ObjectCatalogue, group: FieldGroup) -> dict[str, Any]:
     body: dict[str, Any] = {}
     for name, field in group.fields.items():
         wanted = 0.02 if field.read_only else 1.0 if field.required else 0.3
@@ -70,7 +68,7 @@ def _body(random: Random, catalogue: Catalogue, group: Group) -> dict[str, Any]:
     return body
 
 
-def _request(random: Random, catalogue: Catalogue, type_: ObjectType) -> tuple[str, str, Any]:
+def _request(random: Random, catalogue: ObjectCatalogue, type_: ObjectType) -> tuple[str, str, Any]:
     key = str(random.randrange(1, 60))
     if type_.workflows and random.random() < 0.3:
         action = random.choice(list(type_.workflows))
@@ -94,7 +92,7 @@ def _request(random: Random, catalogue: Catalogue, type_: ObjectType) -> tuple[s
 )
 @given(seed=st.integers(0, 10**9))
 def test_any_body_on_any_object_is_answered_and_leaves_books_that_can_be_read(
-    caller: Caller, seed: int
+    shared_caller: Caller, seed: int
 ) -> None:
     random, catalogue = Random(seed), load_catalogue()
     names = random.sample(list(catalogue), 12)
@@ -102,12 +100,12 @@ def test_any_body_on_any_object_is_answered_and_leaves_books_that_can_be_read(
         method, path, body = _request(random, catalogue, catalogue[name])
         user = random.choice(["top@demo", "usa@demo|E110"])
         given_ = {} if body is None else {"json": body}
-        response = caller.call(method, path, user=user, **given_)
+        response = shared_caller.call(method, path, user=user, **given_)
         assert response.status_code < 500, (method, path, body, response.text)
         if response.status_code not in (200, 201, 204, 207):
             assert "ia::error" in response.text
     type_ = catalogue[names[0]]
     if not type_.singleton:
         fields = [path for path, one in type_.fields.items() if not one.write_only]
-        read = caller.query("top@demo", type_.name, [*fields, *type_.members], size=50)
+        read = shared_caller.query("top@demo", type_.name, [*fields, *type_.members], size=50)
         assert set(read) == {"ia::result", "ia::meta"}

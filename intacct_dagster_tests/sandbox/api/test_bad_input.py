@@ -51,12 +51,6 @@ _PATHS = (
 )
 
 
-@pytest.fixture(scope="module")
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
-
-
 def _is_answer(response: Any) -> bool:
     """Whether this is one of Intacct's envelopes, and no defect of the sandbox."""
     if response.status_code in (204, 302):
@@ -95,12 +89,12 @@ _json = st.recursive(
     kind=st.sampled_from(["application/json", "application/x-www-form-urlencoded", "text/plain"]),
 )
 def test_any_body_on_any_route_is_answered(
-    caller: Caller, path: str, method: str, body: bytes, kind: str
+    shared_caller: Caller, path: str, method: str, body: bytes, kind: str
 ) -> None:
     if method == "DELETE" and path.endswith("/1"):
         path = f"/objects/{INVOICE}/0"
     headers = {"Content-Type": kind}
-    response = caller.call(method, path, user=USER, content=body, headers=headers)
+    response = shared_caller.call(method, path, user=USER, content=body, headers=headers)
     assert _is_answer(response)
 
 
@@ -129,13 +123,15 @@ _queryish = st.recursive(
     operand=st.none() | st.tuples(_WORDS, _WORDS, _queryish),
 )
 def test_any_query_is_answered(
-    caller: Caller, changed: dict[str, Any], operand: tuple[str, str, Any] | None
+    shared_caller: Caller, changed: dict[str, Any], operand: tuple[str, str, Any] | None
 ) -> None:
     query: dict[str, Any] = {"object": INVOICE, "fields": ["key"], "size": 3}
     if operand is not None:
         operator, path, value = operand
         query["filters"] = [{operator: {path: value}}]
-    response = caller.call("POST", "/services/core/query", user=USER, json={**query, **changed})
+    response = shared_caller.call(
+        "POST", "/services/core/query", user=USER, json={**query, **changed}
+    )
     assert response.status_code in (200, 400, 501)
     assert _is_answer(response)
 
@@ -149,24 +145,24 @@ def test_any_query_is_answered(
     ),
     value=_json | _queryish,
 )
-def test_any_invoice_is_answered(caller: Caller, where: list[str], value: Any) -> None:
+def test_any_invoice_is_answered(shared_caller: Caller, where: list[str], value: Any) -> None:
     body = invoice()
     inner: Any = body
     for name in where[:-1]:
         below = inner.setdefault(name, {})
         inner = below if isinstance(below, dict) else inner
     inner[where[-1]] = value
-    response = caller.call("POST", f"/objects/{INVOICE}", user=USER, json=body)
+    response = shared_caller.call("POST", f"/objects/{INVOICE}", user=USER, json=body)
     assert response.status_code in (201, 400, 422)
     assert _is_answer(response)
 
 
 @given(key=st.text(string.ascii_letters + string.digits + ",.:;-_%äß漢 ", min_size=1, max_size=30))
 @settings(parent=_QUIET, max_examples=60)
-def test_any_key_is_answered(caller: Caller, key: str) -> None:
+def test_any_key_is_answered(shared_caller: Caller, key: str) -> None:
     for method in ("GET", "DELETE", "PATCH"):
         path = f"/objects/{CUSTOMER}/{key}"
-        assert _is_answer(caller.call(method, path, user=USER, json={}))
+        assert _is_answer(shared_caller.call(method, path, user=USER, json={}))
 
 
 @pytest.mark.parametrize(
@@ -180,25 +176,27 @@ def test_any_key_is_answered(caller: Caller, key: str) -> None:
         (b'{"name": NaN}', "cannot be read"),
     ],
 )
-def test_a_body_that_is_no_json_is_refused(caller: Caller, body: bytes, text: str) -> None:
-    response = caller.call("POST", f"/objects/{CUSTOMER}", user=USER, content=body)
+def test_a_body_that_is_no_json_is_rejected(shared_caller: Caller, body: bytes, text: str) -> None:
+    response = shared_caller.call("POST", f"/objects/{CUSTOMER}", user=USER, content=body)
     assert response.status_code == 400
     assert text in messages(response)
 
 
-def test_a_body_of_50_mb_is_refused(caller: Caller) -> None:
-    response = caller.call("POST", "/services/core/query", user=USER, content=b" " * 50_000_000)
+def test_a_body_of_50_mb_is_rejected(shared_caller: Caller) -> None:
+    response = shared_caller.call(
+        "POST", "/services/core/query", user=USER, content=b" " * 50_000_000
+    )
     assert response.status_code == 413
     assert "larger than 20 MB" in messages(response)
 
 
-def test_dates_at_the_end_of_time_are_refused(caller: Caller) -> None:
+def test_dates_at_the_end_of_time_are_rejected(shared_caller: Caller) -> None:
     sheet = {"beginDate": "9999-12-31", "lines": []}
-    response = caller.call("POST", "/objects/time/timesheet", user=USER, json=sheet)
+    response = shared_caller.call("POST", "/objects/time/timesheet", user=USER, json=sheet)
     assert response.status_code == 400
 
 
-def test_paths_and_methods_that_are_not_there_are_told_so(caller: Caller) -> None:
+def test_paths_and_methods_that_are_not_there_are_told_so(shared_caller: Caller) -> None:
     for method, path, status in (
         ("GET", "/services/core/nothing", 404),
         ("POST", "/services/reports/general-ledger/trial-balance", 501),
@@ -212,20 +210,20 @@ def test_paths_and_methods_that_are_not_there_are_told_so(caller: Caller) -> Non
         ("PATCH", "/objects/company-config/entity/1", 405),
         ("GET", "/objects/accounts-receivable/nothing", 400),
     ):
-        response = caller.call(method, path, user=USER, json={})
+        response = shared_caller.call(method, path, user=USER, json={})
         assert response.status_code == status, (method, path)
         assert _is_answer(response)
 
 
 def test_a_defect_is_answered_without_a_traceback(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    shared_caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr("intacct_sandbox.api.services.responses.query.answer", broken)
+    monkeypatch.setattr("intacct_sandbox.api.query.responses.query.answer", broken)
     query = {"object": INVOICE, "fields": ["key"]}
-    response = caller.call("POST", "/services/core/query", user=USER, json=query)
+    response = shared_caller.call("POST", "/services/core/query", user=USER, json=query)
     assert response.status_code == 500
     assert messages(response) == "The sandbox failed: ZeroDivisionError"
     assert "a secret" not in response.text
@@ -250,10 +248,10 @@ def test_a_defect_is_answered_without_a_traceback(
         ("GET", "/services/core/async/job-status?jobId=x", None, 404, "could not be found"),
     ],
 )
-def test_too_many_and_too_few_are_refused(
-    caller: Caller, method: str, path: str, body: Any, status: int, text: str
+def test_too_many_and_too_few_are_rejected(
+    shared_caller: Caller, method: str, path: str, body: Any, status: int, text: str
 ) -> None:
-    response = caller.call(method, path, user=USER, json=body)
+    response = shared_caller.call(method, path, user=USER, json=body)
     assert response.status_code == status
     assert text in messages(response)
 
@@ -318,31 +316,33 @@ def test_a_header_of_100_kb_is_answered(port: int) -> None:
     assert _is_answer(answer)
 
 
-def test_another_version_is_not_supported(caller: Caller) -> None:
+def test_another_version_is_not_supported(shared_caller: Caller) -> None:
     body = {"object": INVOICE, "fields": ["key"]}
     for version in ("v2", "v1-beta2", "v0"):
         path = f"/../{version}/services/core/query"
-        answer = caller.call("POST", path, user=USER, json=body)
+        answer = shared_caller.call("POST", path, user=USER, json=body)
         assert answer.status_code == 400
         assert list(answer.json()) == ["ia::error", "ia::meta"]
         assert answer.json()["ia::error"]["message"] == "Version is not supported."
 
 
-def test_xml_is_turned_away_at_the_gateway(caller: Caller) -> None:
+def test_xml_is_turned_away_at_the_gateway(shared_caller: Caller) -> None:
     headers = {"Content-Type": "application/xml"}
-    answer = caller.call(
+    answer = shared_caller.call(
         "POST", "/services/core/query", user=USER, content=b"<q/>", headers=headers
     )
     assert (answer.status_code, answer.json()["ia::error"]["code"]) == (400, "GW-0014")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
-def test_a_compressed_body_is_read(caller: Caller, encoding: str) -> None:
+def test_a_compressed_body_is_read(shared_caller: Caller, encoding: str) -> None:
     pack: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
     body = json.dumps({"object": INVOICE, "fields": ["key"], "size": 1}).encode()
     packed = pack.get(encoding, bytes)(body)
     headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
-    answer = caller.call("POST", "/services/core/query", user=USER, content=packed, headers=headers)
+    answer = shared_caller.call(
+        "POST", "/services/core/query", user=USER, content=packed, headers=headers
+    )
     assert answer.status_code == 200
     assert len(answer.json()["ia::result"]) == 1
 
@@ -357,20 +357,22 @@ def test_a_compressed_body_is_read(caller: Caller, encoding: str) -> None:
     ],
     ids=["no gzip", "torn", "unknown", "large"],
 )
-def test_a_body_that_cannot_be_unpacked_is_refused(
-    caller: Caller, encoding: str, body: bytes, status: int
+def test_a_body_that_cannot_be_unpacked_is_rejected(
+    shared_caller: Caller, encoding: str, body: bytes, status: int
 ) -> None:
     headers = {"Content-Encoding": encoding}
-    answer = caller.call("POST", "/services/core/query", user=USER, content=body, headers=headers)
+    answer = shared_caller.call(
+        "POST", "/services/core/query", user=USER, content=body, headers=headers
+    )
     assert answer.status_code == status
     assert "cannot be read as" in messages(answer) or status == 413
 
 
-def test_what_stands_open_in_a_query_may_be_null(caller: Caller) -> None:
+def test_what_stands_open_in_a_query_may_be_null(shared_caller: Caller) -> None:
     """As clients with typed requests send it."""
     query = {"object": INVOICE, "fields": ["key"], "filters": None, "filterExpression": None}
     rest = {"filterParameters": None, "orderBy": None, "start": None, "size": None}
-    answer = caller.call("POST", "/services/core/query", user=USER, json={**query, **rest})
+    answer = shared_caller.call("POST", "/services/core/query", user=USER, json={**query, **rest})
     assert answer.status_code == 200
     assert answer.json()["ia::meta"]["pageSize"] == 100
 
@@ -385,10 +387,10 @@ _CONTROL = ("clock", "faults", "behaviours", "limits", "snapshots", "restore", "
     body=st.binary(max_size=40) | (_json | _queryish).map(lambda one: json.dumps(one).encode()),
 )
 def test_the_control_api_answers_anything(
-    caller: Caller, path: str, method: str, body: bytes
+    shared_caller: Caller, path: str, method: str, body: bytes
 ) -> None:
-    response = caller.call(method, f"/_sandbox/{path}", content=body)
-    caller.call("DELETE", "/_sandbox/faults")
+    response = shared_caller.call(method, f"/_sandbox/{path}", content=body)
+    shared_caller.call("DELETE", "/_sandbox/faults")
     assert response.status_code in (200, 400, 405)
     response.json()
 
@@ -409,19 +411,19 @@ _faultish = st.recursive(
 
 @_QUIET
 @given(fault=st.dictionaries(_FAULT_WORDS, _faultish, max_size=4))
-def test_any_fault_is_taken_or_refused_and_what_is_taken_works(
-    caller: Caller, fault: dict[str, Any]
+def test_any_fault_is_taken_or_rejected_and_what_is_taken_works(
+    shared_caller: Caller, fault: dict[str, Any]
 ) -> None:
-    caller.token(USER)
-    taken = caller.call("PUT", "/_sandbox/faults", json=[fault])
+    shared_caller.token(USER)
+    taken = shared_caller.call("PUT", "/_sandbox/faults", json=[fault])
     assert taken.status_code in (200, 400)
     query = {"object": INVOICE, "fields": ["key"], "size": 1}
     # The cut is the one answer that is none.
     with contextlib.suppress(ConnectionAbortedError):
-        response = caller.call("POST", "/services/core/query", user=USER, json=query)
+        response = shared_caller.call("POST", "/services/core/query", user=USER, json=query)
         assert "The sandbox failed" not in response.text
-    caller.call("DELETE", "/_sandbox/faults")
-    caller.forget_tokens()  # one of the faults ends them
+    shared_caller.call("DELETE", "/_sandbox/faults")
+    shared_caller.forget_tokens()  # one of the faults ends them
 
 
 @_QUIET
@@ -446,13 +448,13 @@ def test_any_fault_is_taken_or_refused_and_what_is_taken_works(
     )
     | _json,
 )
-def test_any_body_of_a_service_is_answered(caller: Caller, service: str, body: Any) -> None:
-    response = caller.call("POST", f"/services/core/{service}", user=USER, json=body)
+def test_any_body_of_a_service_is_answered(shared_caller: Caller, service: str, body: Any) -> None:
+    response = shared_caller.call("POST", f"/services/core/{service}", user=USER, json=body)
     assert response.status_code in (200, 207, 400, 501)
     assert _is_answer(response)
 
 
-def test_an_attachment_whose_data_is_no_base64_is_refused() -> None:
+def test_an_attachment_whose_data_is_no_base64_is_rejected() -> None:
     with calling() as caller:
         for data in ("\x80", "é", "no base64", "aGk"):
             answer = caller.call(

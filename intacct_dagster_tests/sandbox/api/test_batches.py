@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,12 +26,6 @@ _ITEMS: dict[str, tuple[int, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
-
-
 def _post(caller: Caller, items: Any, **rest: Any) -> Any:
     return caller.call("POST", f"/objects/{INVOICE}", user=USER, json=items, **rest)
 
@@ -47,12 +40,12 @@ def _exists(caller: Caller, key: str) -> bool:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(kinds=st.lists(st.sampled_from(sorted(_ITEMS)), min_size=1, max_size=12))
-def test_outcomes_come_by_position_and_add_up(caller: Caller, kinds: list[str]) -> None:
+def test_outcomes_come_by_position_and_add_up(shared_caller: Caller, kinds: list[str]) -> None:
     bodies = []
     for place, kind in enumerate(kinds):
         body = _ITEMS[kind][1]
         bodies.append(body | {"description": str(place)} if isinstance(body, dict) else body)
-    response = _post(caller, bodies)
+    response = _post(shared_caller, bodies)
     answer = response.json()
     failed = sum(kind != "good" for kind in kinds)
     assert len(answer["ia::result"]) == len(kinds)
@@ -64,7 +57,7 @@ def test_outcomes_come_by_position_and_add_up(caller: Caller, kinds: list[str]) 
     for place, (kind, item) in enumerate(zip(kinds, answer["ia::result"], strict=True)):
         if kind == "good":
             path = f"/objects/{INVOICE}/{item['key']}"
-            record = caller.call("GET", path, user=USER).json()["ia::result"]
+            record = shared_caller.call("GET", path, user=USER).json()["ia::result"]
             assert record["description"] == str(place)
             assert item["href"] == path
         else:
@@ -76,33 +69,37 @@ def test_outcomes_come_by_position_and_add_up(caller: Caller, kinds: list[str]) 
     assert response.status_code == (statuses.pop() if len(statuses) == 1 else 207)
 
 
-def test_a_good_batch_answers_references_and_nothing_more(caller: Caller) -> None:
-    response = _post(caller, [invoice(), invoice()])
+def test_a_good_batch_answers_references_and_nothing_more(shared_caller: Caller) -> None:
+    response = _post(shared_caller, [invoice(), invoice()])
     assert response.status_code == 201
     assert [set(item) for item in response.json()["ia::result"]] == [{"key", "id", "href"}] * 2
 
 
 @pytest.mark.parametrize("count", [0, 501])
-def test_a_batch_of_none_or_more_than_500_is_refused_as_a_whole(caller: Caller, count: int) -> None:
-    response = _post(caller, [invoice()] * count)
+def test_a_batch_of_none_or_more_than_500_is_rejected_as_a_whole(
+    shared_caller: Caller, count: int
+) -> None:
+    response = _post(shared_caller, [invoice()] * count)
     assert response.status_code == 400
     assert "from 1 to 500 items" in error_of(response)["message"]
 
 
-def test_five_hundred_are_taken(caller: Caller) -> None:
-    answer = _post(caller, [invoice()] * 500).json()
+def test_five_hundred_are_taken(shared_caller: Caller) -> None:
+    answer = _post(shared_caller, [invoice()] * 500).json()
     assert len({item["key"] for item in answer["ia::result"]}) == 500
 
 
-def test_items_of_one_batch_see_each_other(caller: Caller) -> None:
-    response = _post(caller, [invoice(invoiceNumber="twice"), invoice(invoiceNumber="twice")])
+def test_items_of_one_batch_see_each_other(shared_caller: Caller) -> None:
+    response = _post(
+        shared_caller, [invoice(invoiceNumber="twice"), invoice(invoiceNumber="twice")]
+    )
     assert response.status_code == 207
     assert [item["ia::status"] for item in response.json()["ia::result"]] == [201, 409]
 
 
-def test_a_batch_of_duplicates_only_is_still_told_by_item(caller: Caller) -> None:
-    _post(caller, invoice(invoiceNumber="there"))
-    response = _post(caller, [invoice(invoiceNumber="there")] * 2)
+def test_a_batch_of_duplicates_only_is_still_told_by_item(shared_caller: Caller) -> None:
+    _post(shared_caller, invoice(invoiceNumber="there"))
+    response = _post(shared_caller, [invoice(invoiceNumber="there")] * 2)
     # Not 409, which as the status of a whole request speaks of the Idempotency-Key.
     assert response.status_code == 207
     assert [item["ia::status"] for item in response.json()["ia::result"]] == [409, 409]
@@ -128,50 +125,55 @@ def test_an_atomic_batch_keeps_nothing_when_one_item_fails() -> None:
 
 
 def test_an_atomic_change_or_deletion_that_fails_leaves_everything_as_it_was(
-    caller: Caller,
+    shared_caller: Caller,
 ) -> None:
     lines = [invoice_line(amount=amount) for amount in ("1.00", "2.00", "3.00")]
-    made = _post(caller, [invoice(lines=lines), invoice(lines=lines)]).json()["ia::result"]
+    made = _post(shared_caller, [invoice(lines=lines), invoice(lines=lines)]).json()["ia::result"]
     path, keys = f"/objects/{INVOICE}", [item["key"] for item in made]
 
     def read() -> Any:
-        return caller.call("GET", f"{path}/{keys[0]},{keys[1]}", user=USER).json()
+        return shared_caller.call("GET", f"{path}/{keys[0]},{keys[1]}", user=USER).json()
 
     before = read()
     bodies = [{"key": key, "description": "changed"} for key in (*keys, "0")]
-    changed = caller.call("PATCH", path, user=USER, json=bodies, headers=ATOMIC)
+    changed = shared_caller.call("PATCH", path, user=USER, json=bodies, headers=ATOMIC)
     assert changed.json()["ia::meta"]["totalError"] == 3
     assert read() == before
-    deleted = caller.call("DELETE", f"{path}/{keys[0]},0", user=USER, headers=ATOMIC)
+    deleted = shared_caller.call("DELETE", f"{path}/{keys[0]},0", user=USER, headers=ATOMIC)
     assert deleted.json()["ia::meta"]["totalError"] == 2
     assert read() == before
 
 
-def test_many_are_patched_by_the_keys_in_their_bodies(caller: Caller) -> None:
-    made = _post(caller, [invoice(), invoice()]).json()["ia::result"]
+def test_many_are_patched_by_the_keys_in_their_bodies(shared_caller: Caller) -> None:
+    made = _post(shared_caller, [invoice(), invoice()]).json()["ia::result"]
     bodies = [{"key": item["key"], "description": f"to {item['key']}"} for item in made]
     path = f"/objects/{INVOICE}"
-    response = caller.call("PATCH", path, user=USER, json=[*bodies, {"description": "no key"}])
+    response = shared_caller.call(
+        "PATCH", path, user=USER, json=[*bodies, {"description": "no key"}]
+    )
     assert response.status_code == 207
     assert [item["ia::status"] for item in response.json()["ia::result"]] == [200, 200, 400]
     for item in made:
-        record = caller.call("GET", item["href"], user=USER).json()["ia::result"]
+        record = shared_caller.call("GET", item["href"], user=USER).json()["ia::result"]
         assert record["description"] == f"to {item['key']}"
 
 
-def test_many_are_deleted_by_the_keys_in_the_path(caller: Caller) -> None:
-    first, second = (item["key"] for item in _post(caller, [invoice()] * 2).json()["ia::result"])
-    mixed = caller.call("DELETE", f"/objects/{INVOICE}/{first},0", user=USER)
+def test_many_are_deleted_by_the_keys_in_the_path(shared_caller: Caller) -> None:
+    first, second = (
+        item["key"] for item in _post(shared_caller, [invoice()] * 2).json()["ia::result"]
+    )
+    mixed = shared_caller.call("DELETE", f"/objects/{INVOICE}/{first},0", user=USER)
     assert mixed.status_code == 207
     good, bad = mixed.json()["ia::result"]
     assert good == {"ia::status": 204}
     assert bad["ia::status"] == 404
-    assert not _exists(caller, first)
-    third = _post(caller, invoice()).json()["ia::result"]["key"]
+    assert not _exists(shared_caller, first)
+    third = _post(shared_caller, invoice()).json()["ia::result"]["key"]
     assert (
-        caller.call("DELETE", f"/objects/{INVOICE}/{second},{third}", user=USER).status_code == 204
+        shared_caller.call("DELETE", f"/objects/{INVOICE}/{second},{third}", user=USER).status_code
+        == 204
     )
-    assert not _exists(caller, second)
+    assert not _exists(shared_caller, second)
 
 
 def test_a_batch_costs_a_transaction_for_each_record_it_makes() -> None:

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
-from collections.abc import Iterator
 from typing import Any
-from xml.etree import ElementTree as ET
 
+import openpyxl
 import pytest
 
 from intacct_dagster_tests.sandbox.caller import (
     CUSTOMER,
     INVOICE,
     Caller,
-    calling,
     invoice,
     messages,
 )
 
 USER = "usa@demo"
-
-
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
 
 
 def _composite(caller: Caller, steps: Any) -> Any:
@@ -98,7 +89,7 @@ _GET = {"method": "GET", "path": "/services/core/model"}
         ([{**_GET, "resultReference": "a"}] * 2, "/1/resultReference"),
     ],
 )
-def test_a_composite_that_makes_no_sense_is_refused(caller: Caller, steps: Any, text: str) -> None:
+def test_a_composite_that_makes_no_sense_is_rejected(caller: Caller, steps: Any, text: str) -> None:
     response = _composite(caller, steps)
     assert response.status_code == 400
     assert text in messages(response)
@@ -154,17 +145,26 @@ def test_an_export_holds_every_row_in_csv_and_in_xlsx(caller: Caller) -> None:
     as_csv = _export(caller, "csv", fields=fields, orderBy=order)
     assert list(csv.reader(io.StringIO(as_csv.text, newline=""))) == wanted
     as_xlsx = _export(caller, "xlsx", fields=fields, orderBy=order)
-    with zipfile.ZipFile(io.BytesIO(as_xlsx.content)) as archive:
-        sheet = ET.fromstring(archive.read("xl/worksheets/sheet1.xml"))
-    space = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+    book = openpyxl.load_workbook(io.BytesIO(as_xlsx.content))
     cells = [
-        [cell.text or "" for cell in row.iter(f"{space}t")] for row in sheet.iter(f"{space}row")
+        ["" if value is None else value for value in row]
+        for row in book["Export"].iter_rows(values_only=True)
     ]
     assert cells == wanted
     assert _export(caller, "xlsx", fields=fields, orderBy=order).content == as_xlsx.content
 
 
-def test_other_files_are_refused(caller: Caller) -> None:
+def test_an_export_of_more_rows_than_a_sheet_holds_is_rejected(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("intacct_sandbox.api.export.responses.LARGEST_SHEET", 10)
+    response = _export(caller, "xlsx", fields=["id"])
+    assert response.status_code == 400
+    assert "10 rows" in messages(response)
+    assert _export(caller, "csv", fields=["id"]).status_code == 200
+
+
+def test_other_files_are_rejected(caller: Caller) -> None:
     assert _export(caller, "pdf").status_code == 501
     assert _export(caller, "doc").status_code == 400
     assert _export(caller, "csv", object="nothing/there").status_code == 400

@@ -29,12 +29,6 @@ USER = "usa@demo"
 _FORM = "multipart/form-data; boundary=x"
 
 
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
-
-
 # --- bulk -------------------------------------------------------------------------------------
 
 
@@ -64,11 +58,11 @@ def test_a_bulk_job_goes_on_after_failures_and_answers_item_by_item(caller: Call
     items: list[Any] = [invoice(referenceNumber=f"B-{number}") for number in range(1100)]
     items[3] = invoice("nobody")
     items[1099] = 5
-    told = _to_its_end(caller, _bulk(caller, items))
-    assert len(told) == 1100
-    assert [place for place, one in enumerate(told) if "ia::error" in one] == [3, 1099]
-    assert {one["ia::status"] for place, one in enumerate(told) if place not in (3, 1099)} == {201}
-    by_key = {one["key"]: place for place, one in enumerate(told) if "key" in one}
+    got = _to_its_end(caller, _bulk(caller, items))
+    assert len(got) == 1100
+    assert [place for place, one in enumerate(got) if "ia::error" in one] == [3, 1099]
+    assert {one["ia::status"] for place, one in enumerate(got) if place not in (3, 1099)} == {201}
+    by_key = {one["key"]: place for place, one in enumerate(got) if "key" in one}
     changes = caller.control("GET", "books")["changes"]
     assert {one["key"]: int(one["document"][2:]) for one in changes} == by_key
 
@@ -125,8 +119,8 @@ def test_the_result_file_may_be_lines() -> None:
         answer = _bulk(caller, [invoice(), 5])
         assert answer.status_code == 201
         caller.control("POST", "clock", {"advance": "5s"})
-        told = _status(caller, answer.json()["ia::result"]["jobId"], "&download=true").text
-        assert [json.loads(line)["ia::status"] for line in told.splitlines()] == [201, 400]
+        got = _status(caller, answer.json()["ia::result"]["jobId"], "&download=true").text
+        assert [json.loads(line)["ia::status"] for line in got.splitlines()] == [201, 400]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +133,7 @@ def test_the_result_file_may_be_lines() -> None:
         ({"objectName": "company-config/entity"}, 405, "not supported"),
     ],
 )
-def test_a_bulk_job_that_makes_no_sense_is_refused(
+def test_a_bulk_job_that_makes_no_sense_is_rejected(
     caller: Caller, changed: dict[str, Any], status: int, text: str
 ) -> None:
     response = _bulk(caller, [invoice()], **changed)
@@ -160,7 +154,7 @@ def test_a_bulk_job_that_makes_no_sense_is_refused(
         ),
     ],
 )
-def test_a_body_that_is_no_form_is_refused(caller: Caller, kind: str, body: bytes) -> None:
+def test_a_body_that_is_no_form_is_rejected(caller: Caller, kind: str, body: bytes) -> None:
     headers = {"Content-Type": kind}
     path = "/services/bulk/job/create"
     response = caller.call("POST", path, user=USER, content=body, headers=headers)
@@ -236,10 +230,10 @@ def test_a_request_that_is_put_off_is_answered_at_the_webhook_and_signed(company
         assert claims["exp"] - claims["iat"] == 3_600_000
         assert (claims["iss"], claims["tenant_id"]) == ("Sage Intacct", "demo")
         assert json.loads(body)["ia::meta"]["totalError"] == 1
-        told = company.get(job["href"])["ia::result"]
-        assert told["state"] == "delivered"
-        assert told["startedDateTime"] == "2026-10-13T18:00:01Z"
-        assert told["deliveryStatus"] == [
+        got = company.get(job["href"])["ia::result"]
+        assert got["state"] == "delivered"
+        assert got["startedDateTime"] == "2026-10-13T18:00:01Z"
+        assert got["deliveryStatus"] == [
             {"status": "200", "deliveryDateTime": "2026-10-13T18:00:01Z"}
         ]
 
@@ -288,9 +282,9 @@ def test_a_bulk_job_calls_back_when_it_is_done(company: _Company) -> None:
         )
         company.control("clock", {"advance": "5s"})
         _, body = receiver.taken.get(timeout=LIMIT)
-        told = json.loads(body)["ia::result"]
-        assert told["jobId"] == made.json()["ia::result"]["jobId"]
-        assert told["status"] == "completed"
+        got = json.loads(body)["ia::result"]
+        assert got["jobId"] == made.json()["ia::result"]["jobId"]
+        assert got["status"] == "completed"
 
 
 def test_a_job_is_done_without_anyone_asking_when_time_runs_by_itself() -> None:
@@ -366,8 +360,8 @@ def test_jobs_webhooks_and_deliveries_outlive_a_restart(tmp_path: Path) -> None:
             assert caller.control("GET", "webhooks")["addresses"] == {"hook": receiver.url}
             count = caller.call("GET", "/services/delivery/event/count", user=USER).json()
             assert count["ia::result"] == {"count": 1}
-            told = _to_its_end(caller, bulk)
-            assert [one["ia::status"] for one in told] == [201, 201]
+            got = _to_its_end(caller, bulk)
+            assert [one["ia::status"] for one in got] == [201, 201]
             assert caller.control("GET", "books")["count"] == 4
             for _ in range(2000):
                 if caller.control("GET", "webhooks")["deliveries"][0]["statuses"]:
@@ -384,7 +378,7 @@ def test_jobs_webhooks_and_deliveries_outlive_a_restart(tmp_path: Path) -> None:
             job = caller.call("GET", href, user=USER).json()["ia::result"]
             assert job["state"] == "delivered"
             again = _status(caller, bulk.json()["ia::result"]["jobId"], "&download=true")
-            assert again.json()["ia::result"] == told
+            assert again.json()["ia::result"] == got
             caller.control("POST", "reset")
             caller.forget_tokens()
             assert caller.call("GET", href, user=USER).status_code == 404

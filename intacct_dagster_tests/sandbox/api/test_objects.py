@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from intacct_dagster_tests.sandbox.caller import (
     CUSTOMER,
     INVOICE,
     Caller,
-    calling,
     error_of,
     invoice,
     invoice_line,
@@ -17,12 +15,6 @@ from intacct_dagster_tests.sandbox.caller import (
 )
 
 USER = "usa@demo"
-
-
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
 
 
 def _post(caller: Caller, object_: str, body: Any, user: str = USER) -> Any:
@@ -285,7 +277,7 @@ def test_a_patch_cannot_touch_what_is_fixed(caller: Caller) -> None:
         ({"invoiceDate": "2026-07-31"}, "period is closed", "/invoiceDate"),
     ],
 )
-def test_an_invoice_that_breaks_a_rule_is_refused_in_intaccts_words(
+def test_an_invoice_that_breaks_a_rule_is_rejected_in_intaccts_words(
     caller: Caller, changed: dict[str, Any], text: str, target: str
 ) -> None:
     response = _post(caller, INVOICE, invoice(**changed))
@@ -341,7 +333,7 @@ def test_an_id_is_taken_once(caller: Caller) -> None:
     assert "Another record with the value already exists: C-10001" in messages(again)
 
 
-def test_an_entry_that_does_not_balance_is_refused_as_recorded(caller: Caller) -> None:
+def test_an_entry_that_does_not_balance_is_rejected_as_recorded(caller: Caller) -> None:
     entry = {
         "glJournal": {"id": "GJ"},
         "postingDate": "2026-10-02",
@@ -393,14 +385,14 @@ def test_the_control_api_tells_what_was_written_and_what_it_would_cost(caller: C
     caller.call("PATCH", f"/objects/{INVOICE}/{key}", user="top@demo", json={"description": "x"})
     caller.query(USER, INVOICE, ["key"], size=10)
     caller.call("DELETE", f"/objects/{INVOICE}/{key}", user=USER)
-    told = caller.call("GET", "/_sandbox/books").json()
-    assert [(one["operation"], one["user"], one["document"]) for one in told["changes"]] == [
+    got = caller.call("GET", "/_sandbox/books").json()
+    assert [(one["operation"], one["user"], one["document"]) for one in got["changes"]] == [
         ("create", "usa", "BR-7"),
         ("update", "top", "BR-7"),
         ("delete", "usa", "BR-7"),
     ]
-    assert {one["key"] for one in told["changes"]} == {key}
-    assert told["changes"][0] == {
+    assert {one["key"] for one in got["changes"]} == {key}
+    assert got["changes"][0] == {
         "object": INVOICE,
         "key": key,
         "id": key,

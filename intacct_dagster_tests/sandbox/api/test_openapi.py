@@ -9,21 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intacct_dagster_tests.sandbox.caller import INVOICE, Caller, calling
+from intacct_dagster_tests.sandbox.caller import INVOICE, Caller
 
 USER = "usa@demo"
 
 
 @pytest.fixture(scope="module")
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
-
-
-@pytest.fixture(scope="module")
-def document(caller: Caller) -> dict[str, Any]:
-    told: dict[str, Any] = caller.control("GET", "openapi.json")
-    return told
+def document(shared_caller: Caller) -> dict[str, Any]:
+    got: dict[str, Any] = shared_caller.control("GET", "openapi.json")
+    return got
 
 
 def _references(node: Any) -> Iterator[str]:
@@ -38,9 +32,9 @@ def _references(node: Any) -> Iterator[str]:
 
 
 def test_it_names_every_object_and_every_reference_leads_somewhere(
-    caller: Caller, document: dict[str, Any]
+    shared_caller: Caller, document: dict[str, Any]
 ) -> None:
-    for name in caller.books.catalogue:
+    for name in shared_caller.books.catalogue:
         assert f"/objects/{name}" in document["paths"]
     schemas = document["components"]["schemas"]
     for reference in set(_references(document)):
@@ -106,19 +100,21 @@ def _values(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
-def test_bodies_drawn_from_it_are_stored_or_refused_in_the_envelope(
-    caller: Caller, document: dict[str, Any], data: st.DataObject
+def test_bodies_drawn_from_it_are_stored_or_rejected_in_the_envelope(
+    shared_caller: Caller, document: dict[str, Any], data: st.DataObject
 ) -> None:
     schemas = document["components"]["schemas"]
-    names = [name for name, type_ in caller.books.catalogue.items() if "POST" in type_.methods]
+    names = [
+        name for name, type_ in shared_caller.books.catalogue.items() if "POST" in type_.methods
+    ]
     name = data.draw(st.sampled_from([INVOICE, *names]))
     schema = document["paths"][f"/objects/{name}"]["post"]["requestBody"]["content"]
     one = schema["application/json"]["schema"]["oneOf"][0]
     body = data.draw(_values(schemas, one))
-    response = caller.call("POST", f"/objects/{name}", user=USER, json=body)
+    response = shared_caller.call("POST", f"/objects/{name}", user=USER, json=body)
     assert response.status_code in (201, 400, 403, 409, 422, 501), (name, body, response.text)
     assert "ia::meta" in response.json()
     if response.status_code == 201:
         key = response.json()["ia::result"]["key"]
-        got = caller.call("GET", f"/objects/{name}/{key}", user=USER)
+        got = shared_caller.call("GET", f"/objects/{name}/{key}", user=USER)
         assert got.status_code == 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from intacct_dagster_tests.sandbox.caller import (
     INVOICE,
     Caller,
-    calling,
     invoice,
     invoice_line,
     messages,
@@ -18,12 +16,6 @@ from intacct_dagster_tests.sandbox.caller import (
 
 USER = "usa@demo|E110"
 LINE = f"{INVOICE}-line"
-
-
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    with calling() as one:
-        yield one
 
 
 def _call(caller: Caller, method: str, path: str, body: Any = None, status: int = 200) -> Any:
@@ -63,7 +55,7 @@ def test_lines_without_a_key_are_added_with_one_changed_and_named_ones_deleted(
     assert (after["totalTxnAmount"], after["totalTxnAmountDue"]) == ("45.50", "45.50")
 
 
-def test_a_document_keeps_all_of_its_lines_when_one_of_a_change_is_refused(caller: Caller) -> None:
+def test_a_document_keeps_all_of_its_lines_when_one_of_a_change_is_rejected(caller: Caller) -> None:
     key = _new(caller)
     before = _get(caller, key)
     change = [
@@ -85,7 +77,7 @@ def test_a_document_keeps_all_of_its_lines_when_one_of_a_change_is_refused(calle
         ({"memo": "x"}, "/lines/0/txnAmount is missing"),
     ],
 )
-def test_a_line_that_makes_no_sense_is_refused(
+def test_a_line_that_makes_no_sense_is_rejected(
     caller: Caller, change: dict[str, Any], said: str
 ) -> None:
     key = _new(caller)
@@ -114,8 +106,8 @@ def test_a_line_is_written_by_itself_and_its_document_adds_up(caller: Caller) ->
     assert _call(caller, "GET", f"{LINE}/{made['key']}")["invoice"]["key"] == key
     _call(caller, "DELETE", f"{LINE}/{made['key']}", status=204)
     assert _get(caller, key)["totalTxnAmount"] == "60.00"
-    told = caller.call("GET", "/_sandbox/books").json()["changes"]
-    assert {one["object"] for one in told} == {INVOICE}
+    got = caller.call("GET", "/_sandbox/books").json()["changes"]
+    assert {one["object"] for one in got} == {INVOICE}
 
 
 def test_lines_of_journal_entries_and_payments_are_not_written_by_themselves(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from intacct_dagster_tests.sandbox.caller import (
     CUSTOMER,
     INVOICE,
     Caller,
-    calling,
     invoice,
     invoice_line,
     messages,
@@ -19,12 +17,6 @@ from intacct_dagster_tests.sandbox.caller import (
 from intacct_sandbox.objects.catalogue import load_catalogue
 
 USER = "usa@demo|E110"
-
-
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    with calling() as one:
-        yield one
 
 
 def test_a_session_id_for_the_xml_api_is_given(caller: Caller) -> None:

@@ -283,7 +283,7 @@ def test_a_class_creates_changes_and_deletes(sdk: IntacctRESTSDK, name: str) -> 
         api.get_by_key(made["key"])
 
 
-def test_what_cannot_be_written_is_refused_in_words(sdk: IntacctRESTSDK) -> None:
+def test_what_cannot_be_written_is_rejected_in_words(sdk: IntacctRESTSDK) -> None:
     for name in _READ_ONLY:
         with pytest.raises(BadRequestError, match="405"):
             getattr(sdk, name).post({"id": "S-1"})

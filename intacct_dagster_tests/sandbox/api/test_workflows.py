@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from intacct_dagster_tests.sandbox.caller import (
     INVOICE,
     Caller,
-    calling,
     invoice,
     invoice_line,
     messages,
@@ -18,12 +14,6 @@ from intacct_dagster_tests.sandbox.caller import (
 
 USER = "usa@demo|E110"
 DAY = {"reversedDate": "2026-10-12"}
-
-
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    with calling() as one:
-        yield one
 
 
 def _act(caller: Caller, path: str, body: Any) -> Any:
@@ -82,7 +72,7 @@ def test_a_draft_is_submitted_and_what_is_posted_reversed(caller: Caller) -> Non
     ]
 
 
-def test_an_action_that_the_state_does_not_allow_is_refused(caller: Caller) -> None:
+def test_an_action_that_the_state_does_not_allow_is_rejected(caller: Caller) -> None:
     key = _new(caller)
     response = _act(caller, f"{INVOICE}/submit", {"key": key})
     assert response.status_code == 422

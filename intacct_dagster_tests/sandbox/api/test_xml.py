@@ -1,8 +1,7 @@
-"""The XML gateway of the sandbox: its forms, its functions, its refusals."""
+"""The XML gateway of the sandbox: its forms, its functions, its rejections."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -10,17 +9,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from intacct_dagster_tests.client.xml_wire import xml_request
-from intacct_dagster_tests.sandbox.caller import Caller, calling
+from intacct_dagster_tests.sandbox.caller import Caller
 
 GATEWAY = "/ia/xml/xmlgw.phtml"
 USER = "usa@demo|E110"
 PERIOD = "October 2026"
-
-
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    with calling() as one:
-        yield one
 
 
 def _session(caller: Caller, user: str = USER) -> str:
@@ -72,9 +65,9 @@ def test_an_answer_has_control_authentication_and_result(caller: Caller) -> None
     data = root.find("operation/result/data")
     assert [child.tag for child in data] == ["GLDETAIL", "GLDETAIL"]
     assert [field.tag for field in data[0]] == ["RECORDNO", "TR_TYPE"]
-    told = {name: int(data.get(name)) for name in ("totalcount", "count", "offset", "numremaining")}
-    assert told["numremaining"] == told["totalcount"] - 2
-    assert (told["count"], told["offset"]) == (2, 0)
+    got = {name: int(data.get(name)) for name in ("totalcount", "count", "offset", "numremaining")}
+    assert got["numremaining"] == got["totalcount"] - 2
+    assert (got["count"], got["offset"]) == (2, 0)
 
 
 def test_filters_orders_and_pages_select_rows_of_gl_detail(caller: Caller) -> None:
@@ -144,7 +137,7 @@ def test_balances_of_a_period_are_read_in_parts(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "told"),
+    ("function", "got"),
     [
         (_query("NOTHING"), "Field NOTHING does not exist"),
         (_query("RECORDNO", more=f"<filter>{_where('equalto', 'NO', '1')}</filter>"), "Field NO"),
@@ -162,7 +155,7 @@ def test_balances_of_a_period_are_read_in_parts(caller: Caller) -> None:
     ],
 )
 def test_a_function_that_cannot_be_fails_alone_and_says_why(
-    caller: Caller, function: str, told: str
+    caller: Caller, function: str, got: str
 ) -> None:
     root = _ask(caller, function)
     assert root.findtext("control/status") == "success"
@@ -170,7 +163,7 @@ def test_a_function_that_cannot_be_fails_alone_and_says_why(
     assert root.findtext("operation/result/status") == "failure"
     number, said = _error(root)
     assert number == "DL02000001"
-    assert told in said
+    assert got in said
     assert "[Support ID: " in said
 
 
@@ -194,9 +187,9 @@ def test_faults_befall_the_gateway_in_its_own_form(caller: Caller) -> None:
     faults = [{"route": "xml", "object": "GLDETAIL", "times": 1, "answer": {"status": 429}}]
     caller.control("PUT", "faults", faults)
     body = xml_request(_session(caller), _query("RECORDNO"))
-    refused = _send(caller, body)
-    assert refused.status_code == 429
-    root = ET.fromstring(refused.content)
+    rejected = _send(caller, body)
+    assert rejected.status_code == 429
+    root = ET.fromstring(rejected.content)
     assert root.findtext("control/status") == "failure"
     assert _error(root)[0] == "GW-0010"
     assert _send(caller, body).status_code == 200
@@ -204,6 +197,6 @@ def test_faults_befall_the_gateway_in_its_own_form(caller: Caller) -> None:
 
 def test_a_page_costs_a_transaction_and_is_told_with_its_user(caller: Caller) -> None:
     _ask(caller, _query("RECORDNO", more="<pagesize>7</pagesize>"))
-    (asked,) = caller.books.referee.asked({"route": "xml"})
+    (asked,) = caller.books.audit_log.asked({"route": "xml"})
     assert (asked.object, asked.user, asked.entity) == ("GLDETAIL", "usa", "E110")
     assert (asked.rows, asked.transactions) == (7, 1)

@@ -1,4 +1,4 @@
-"""The referee's desk: what was asked, what is there, and the way back."""
+"""The audit_log's desk: what was asked, what is there, and the way back."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_no_secret_is_recorded() -> None:
         answer = caller.log_in(USER)
         _post(caller, invoice(description="private"))
         caller.call("GET", f"/objects/{INVOICE}/1?access_token=abc", user=USER)
-        told = caller.call("GET", "/_sandbox/journal").text
+        got = caller.call("GET", "/_sandbox/journal").text
         for secret in (answer["access_token"], answer["refresh_token"], "abc", "private"):
-            assert secret not in told
-        assert CLIENT["client_secret"] not in told
+            assert secret not in got
+        assert CLIENT["client_secret"] not in got
         assert all(one["body_hash"] is None for one in _journal(caller, route="token"))
 
 
@@ -95,7 +95,7 @@ def test_a_snapshot_brings_back_books_keys_tokens_and_time(
     with calling(state) as caller:
         first = _post(caller, invoice(), **{"Idempotency-Key": "a"}).json()["ia::result"]["key"]
         caller.control("POST", "snapshots", {"name": "one invoice"})
-        told = caller.call("GET", "/_sandbox/books").content
+        books = caller.call("GET", "/_sandbox/books").content
         for _ in range(2):
             caller.call("DELETE", f"/objects/{INVOICE}/{first}", user=USER)
             second = _post(caller, invoice(), **{"Idempotency-Key": "b"})
@@ -104,14 +104,14 @@ def test_a_snapshot_brings_back_books_keys_tokens_and_time(
             caller.control("POST", "clock", {"advance": "2h"})
             now = caller.control("POST", "restore", {"name": "one invoice"})["now"]
             assert now == "2026-10-13T18:00:00Z"
-            assert caller.call("GET", "/_sandbox/books").content == told
+            assert caller.call("GET", "/_sandbox/books").content == books
             got = caller.call("GET", f"/objects/{INVOICE}/{first}", user=USER)
             assert got.status_code == 200
             replayed = _post(caller, invoice(), **{"Idempotency-Key": "a"})
             assert "x-ia-idempotency-cached-date" in replayed.headers
     if state is not None:
         with calling(state) as caller:
-            assert caller.call("GET", "/_sandbox/books").content == told
+            assert caller.call("GET", "/_sandbox/books").content == books
 
 
 @pytest.mark.parametrize("with_state", [True, False])
@@ -119,10 +119,10 @@ def test_a_reset_is_a_fresh_start(tmp_path: Path, with_state: bool) -> None:
     state = tmp_path if with_state else None
 
     def all_told(caller: Caller) -> bytes:
-        told = _post(caller, invoice(), **{"Idempotency-Key": "k"}).content
-        told += caller.call("GET", "/_sandbox/books").content
-        told += caller.call("GET", "/_sandbox/journal?route=objects").content
-        return bytes(told)
+        got = _post(caller, invoice(), **{"Idempotency-Key": "k"}).content
+        got += caller.call("GET", "/_sandbox/books").content
+        got += caller.call("GET", "/_sandbox/journal?route=objects").content
+        return bytes(got)
 
     with calling() as caller:
         fresh = all_told(caller)

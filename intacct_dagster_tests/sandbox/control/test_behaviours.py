@@ -1,4 +1,4 @@
-"""Every switch has a default and alternatives, and each of them can be told apart on the wire."""
+"""Every switch has a default and alternatives, and each of them is different on the wire."""
 
 from __future__ import annotations
 
@@ -376,8 +376,8 @@ def _xml(caller: Caller, name: str) -> Any:
     )
     headers = {"Content-Type": "application/xml"}
     body = xml_request(session, query)
-    told = caller.call("POST", "/ia/xml/xmlgw.phtml", content=body, headers=headers).text
-    return told.partition(f"<{name}>")[2].partition("</")[0]
+    got = caller.call("POST", "/ia/xml/xmlgw.phtml", content=body, headers=headers).text
+    return got.partition(f"<{name}>")[2].partition("</")[0]
 
 
 _SHOWN_BY: dict[str, Callable[[Caller], Any]] = {

@@ -1,4 +1,4 @@
-"""What the fault plan says befalls a request, and the books are as the plan says they are."""
+"""What the fault plan says happens to a request, and the books are as the plan says they are."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def test_an_error_before_the_commit_leaves_the_books_and_after_it_does_not(
     assert _post(caller).status_code == status
     assert _written(caller) == 0
     _plan(caller, {"route": "objects", "answer": {"status": status, "after_commit": True}})
-    refused = _post(caller)
-    assert refused.status_code == status
-    assert refused.json()["ia::error"]["code"] == ("GW-0010" if status == 429 else "GW-0001")
+    rejected = _post(caller)
+    assert rejected.status_code == status
+    assert rejected.json()["ia::error"]["code"] == ("GW-0010" if status == 429 else "GW-0001")
     assert _written(caller) == 1
 
 
@@ -159,8 +159,8 @@ def test_a_connection_is_cut_before_in_the_middle_and_after_the_commit(
             if cut == "during":
                 assert "without sending complete" in str(caught.value)
             assert client.get(f"{control}/books").json()["count"] == written
-            (told,) = client.get(f"{control}/journal?route=objects").json()["requests"]
-            assert (told["status"], told["reached"]) == (None, cut != "before")
+            (got,) = client.get(f"{control}/journal?route=objects").json()["requests"]
+            assert (got["status"], got["reached"]) == (None, cut != "before")
 
 
 # --- a world that does not stand still --------------------------------------------------------
@@ -188,11 +188,9 @@ def test_rows_come_change_and_go_between_two_pages(caller: Caller) -> None:
     assert len(set(before) - set(after)) == 4
     assert len(set(after) - set(before)) == 2
     changes = caller.control("GET", "books")["changes"]
-    told = [(one["operation"], one["user"]) for one in changes]
-    assert sorted(told) == sorted(
-        [("create", "elsewhere")] * 2
-        + [("update", "elsewhere")] * 3
-        + [("delete", "elsewhere")] * 4
+    got = [(one["operation"], one["user"]) for one in changes]
+    assert sorted(got) == sorted(
+        [("create", "external")] * 2 + [("update", "external")] * 3 + [("delete", "external")] * 4
     )
     touched = {one["key"] for one in changes if one["operation"] != "delete"}
     assert touched & set(after) <= set(after[-5:])
@@ -269,7 +267,7 @@ def test_nth_every_and_times_count_the_requests_that_the_rule_means(caller: Call
 
 
 _RANDOM = [
-    {"name": "refused", "chance": 0.3, "answer": {"status": 503}},
+    {"name": "busy", "chance": 0.3, "answer": {"status": 503}},
     {"name": "slow", "chance": 0.5, "latency": {"lognormal": {"median": 0.3, "sigma": 1}}},
     {"name": "others", "chance": 0.2, "meanwhile": {"insert": 1, "change": 1, "delete": 1}},
     {"name": "missing", "chance": 0.2, "drop_item": True},
@@ -387,12 +385,13 @@ def test_two_requests_with_one_key_at_the_same_time_are_done_once(caller: Caller
 
 
 @pytest.mark.parametrize(
-    ("tier", "elsewhere", "most"), [("1", 0, 6), ("1", 5, 3), ("3", 0, 12), ("none", 0, None)]
+    ("tier", "external_requests", "most"),
+    [("1", 0, 6), ("1", 5, 3), ("3", 0, 12), ("none", 0, None)],
 )
 def test_more_than_a_tier_allows_at_a_time_is_throttled_after_two_seconds(
-    caller: Caller, tier: str, elsewhere: int, most: int | None
+    caller: Caller, tier: str, external_requests: int, most: int | None
 ) -> None:
-    caller.control("POST", "limits", {"tier": tier, "elsewhere": elsewhere})
+    caller.control("POST", "limits", {"tier": tier, "external_requests": external_requests})
     books = caller.books
     with ExitStack() as under_way:
         for _ in range(most or 40):
@@ -407,7 +406,9 @@ def test_more_than_a_tier_allows_at_a_time_is_throttled_after_two_seconds(
             assert answer.status_code == 429
             assert answer.json()["ia::error"]["code"] == "GW-0010"
             family = (
-                "TENANT-Throttle-Limit-Retry-After" if elsewhere else "Throttle-Limit-RetryAfter"
+                "TENANT-Throttle-Limit-Retry-After"
+                if external_requests
+                else "Throttle-Limit-RetryAfter"
             )
             assert answer.headers[f"X-IA-{family}"] == "60"
     assert _ask(caller).status_code == 200
@@ -432,9 +433,9 @@ def test_an_hourly_limit_is_hard_and_an_answer_tells_what_is_left(caller: Caller
     caller.control("POST", "limits", {"per_hour": 3})
     left = [_ask(caller).headers["X-IA-Hour-Rate-Limit-Remaining"] for _ in range(2)]
     assert left == ["1", "0"]  # the login was the first
-    refused = _ask(caller)
-    assert refused.status_code == 429
-    wait = int(refused.headers["X-IA-Hour-Rate-Limit-Retry-After"])
+    rejected = _ask(caller)
+    assert rejected.status_code == 429
+    wait = int(rejected.headers["X-IA-Hour-Rate-Limit-Retry-After"])
     assert 3590 < wait <= 3601
     caller.control("POST", "clock", {"advance": f"{wait}s"})
     assert _ask(caller).status_code == 200
@@ -476,7 +477,7 @@ def test_thirty_two_connections_in_bad_weather_lose_and_double_nothing() -> None
             list(pool.map(write, range(64)))
         made = httpx.get(f"{control}/books", timeout=_LIMIT).json()["changes"]
         posts = httpx.get(f"{control}/journal?route=objects&last=1", timeout=_LIMIT).json()["count"]
-    assert posts > 70, "the weather was fine"
+    assert posts > 70, "too few requests got through"
     wanted = sorted(f"{number}.{place}" for number in range(64) for place in range(3))
     assert sorted(one["document"] for one in made) == wanted
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,12 +12,6 @@ from intacct_dagster_tests.sandbox.caller import CLIENT, Caller, calling
 from intacct_sandbox import CLIENT_SECRET, Clock
 
 _REDIRECT = "http://127.0.0.1:9/back"
-
-
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
 
 
 def _token(caller: Caller, **asked: str) -> Any:
@@ -102,7 +95,7 @@ def test_a_wrong_token_request_is_told_what_is_wrong(
     assert CLIENT_SECRET not in response.text
 
 
-def test_an_attribute_given_twice_and_an_empty_body_are_refused(caller: Caller) -> None:
+def test_an_attribute_given_twice_and_an_empty_body_are_rejected(caller: Caller) -> None:
     twice = caller.call(
         "POST",
         "/oauth2/token",
@@ -218,7 +211,7 @@ def test_a_code_is_dead_after_ten_minutes() -> None:
         assert _exchange(caller, code).status_code == 400
 
 
-def test_a_refused_consent_is_told_to_the_application(caller: Caller) -> None:
+def test_a_rejected_consent_is_told_to_the_application(caller: Caller) -> None:
     assert _consent(caller, decision="deny")["error"] == ["access_denied"]
 
 
@@ -264,10 +257,10 @@ def test_a_public_client_needs_no_secret_where_pkce_proves_it(caller: Caller) ->
 def test_a_session_id_of_the_xml_api_logs_in_for_six_hours() -> None:
     clock = Clock.stopped()
     with calling(clock=clock) as caller:
-        told = caller.call("GET", "/services/core/session/id", user="top@demo|E120").json()
+        got = caller.call("GET", "/services/core/session/id", user="top@demo|E120").json()
         asked = {
             "grant_type": "client_credentials",
-            "session_id": told["ia::result"]["sessionId"],
+            "session_id": got["ia::result"]["sessionId"],
         }
         access = _token(caller, **asked).json()["access_token"]
         headers = {"Authorization": f"Bearer {access}"}
@@ -288,9 +281,9 @@ def test_a_token_can_be_asked_what_it_is(caller: Caller) -> None:
     ):
         asked = {"token": tokens["access_token"]}
         headers = {"Authorization": header}
-        told = caller.call("POST", "/oauth2/introspect", data=asked, headers=headers).json()
-        assert (told["active"], told["user_id"], told["cny_id"]) == (True, "top", "demo")
-        assert (told["entity_id"], told["exp"] - told["iat"]) == ("E120", 43200)
+        got = caller.call("POST", "/oauth2/introspect", data=asked, headers=headers).json()
+        assert (got["active"], got["user_id"], got["cny_id"]) == (True, "top", "demo")
+        assert (got["entity_id"], got["exp"] - got["iat"]) == ("E120", 43200)
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     other = caller.call("POST", "/oauth2/introspect", data={"token": "x"}, headers=headers)
     assert other.json() == {"active": False}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,18 +9,11 @@ from intacct_dagster_tests.sandbox.caller import (
     CUSTOMER,
     INVOICE,
     Caller,
-    calling,
     invoice,
     messages,
 )
 
 _HEADER = "X-IA-API-Param-Entity"
-
-
-@pytest.fixture(scope="module")
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
 
 
 def _entities(caller: Caller, user: str, object_: str = INVOICE, **rest: Any) -> set[str | None]:
@@ -32,61 +24,65 @@ def _entities(caller: Caller, user: str, object_: str = INVOICE, **rest: Any) ->
     return {row["entity.id"] for row in response.json()["ia::result"]}
 
 
-def test_an_entity_sees_its_own_records_and_the_shared_ones(caller: Caller) -> None:
-    assert _entities(caller, "usa@demo|E110") == {"E110"}
-    assert _entities(caller, "usa@demo|E110", CUSTOMER) == {"E110", None}
+def test_an_entity_sees_its_own_records_and_the_shared_ones(shared_caller: Caller) -> None:
+    assert _entities(shared_caller, "usa@demo|E110") == {"E110"}
+    assert _entities(shared_caller, "usa@demo|E110", CUSTOMER) == {"E110", None}
 
 
-def test_the_header_goes_before_the_token(caller: Caller) -> None:
-    assert _entities(caller, "top@demo|E110", headers={_HEADER: "E140"}) == {"E140"}
+def test_the_header_goes_before_the_token(shared_caller: Caller) -> None:
+    assert _entities(shared_caller, "top@demo|E110", headers={_HEADER: "E140"}) == {"E140"}
 
 
-def test_a_misspelt_header_is_ignored(caller: Caller) -> None:
-    assert _entities(caller, "top@demo|E110", headers={"X-IA-API-ParamEntity": "E140"}) == {"E110"}
+def test_a_misspelt_header_is_ignored(shared_caller: Caller) -> None:
+    assert _entities(shared_caller, "top@demo|E110", headers={"X-IA-API-ParamEntity": "E140"}) == {
+        "E110"
+    }
 
 
-def test_the_top_level_sees_private_records_only_on_request(caller: Caller) -> None:
-    assert _entities(caller, "top@demo", CUSTOMER) == {None}
+def test_the_top_level_sees_private_records_only_on_request(shared_caller: Caller) -> None:
+    assert _entities(shared_caller, "top@demo", CUSTOMER) == {None}
     private = {"filterParameters": {"includePrivate": True}}
-    seen = _entities(caller, "top@demo", CUSTOMER, **private)
+    seen = _entities(shared_caller, "top@demo", CUSTOMER, **private)
     assert seen == {"E110", "E120", "E130", "E140", None}
-    assert _entities(caller, "top@demo|E120", CUSTOMER, **private) == {"E120", None}
+    assert _entities(shared_caller, "top@demo|E120", CUSTOMER, **private) == {"E120", None}
 
 
-def test_a_user_of_one_entity_is_in_it_without_saying_so(caller: Caller) -> None:
-    assert _entities(caller, "gbr@demo") == {"E130"}
+def test_a_user_of_one_entity_is_in_it_without_saying_so(shared_caller: Caller) -> None:
+    assert _entities(shared_caller, "gbr@demo") == {"E130"}
 
 
 @pytest.mark.parametrize("entity", ["E120", "E130", "E140"])
-def test_a_user_without_access_to_an_entity_is_told_so(caller: Caller, entity: str) -> None:
+def test_a_user_without_access_to_an_entity_is_told_so(shared_caller: Caller, entity: str) -> None:
     query = {"object": INVOICE, "fields": ["key"]}
     headers = {_HEADER: entity}
-    response = caller.call(
+    response = shared_caller.call(
         "POST", "/services/core/query", user="usa@demo", json=query, headers=headers
     )
     assert response.status_code == 403
     assert messages(response) == f"The user usa does not have access to the entity {entity}"
 
 
-def test_an_entity_nobody_has_is_refused(caller: Caller) -> None:
-    response = caller.call(
+def test_an_entity_nobody_has_is_rejected(shared_caller: Caller) -> None:
+    response = shared_caller.call(
         "GET", "/services/core/model", user="top@demo", headers={_HEADER: "E999"}
     )
     assert response.status_code == 400
     assert "The entity E999 does not exist" in messages(response)
 
 
-def test_records_of_another_entity_are_not_there(caller: Caller) -> None:
-    key = caller.query("can@demo", INVOICE, ["key"], size=1)["ia::result"][0]["key"]
+def test_records_of_another_entity_are_not_there(shared_caller: Caller) -> None:
+    key = shared_caller.query("can@demo", INVOICE, ["key"], size=1)["ia::result"][0]["key"]
     for method in ("GET", "PATCH", "DELETE"):
-        response = caller.call(method, f"/objects/{INVOICE}/{key}", user="usa@demo", json={})
+        response = shared_caller.call(method, f"/objects/{INVOICE}/{key}", user="usa@demo", json={})
         assert response.status_code == 404
-    assert caller.call("GET", f"/objects/{INVOICE}/{key}", user="can@demo").status_code == 200
+    assert (
+        shared_caller.call("GET", f"/objects/{INVOICE}/{key}", user="can@demo").status_code == 200
+    )
 
 
-def test_a_new_record_belongs_to_the_entity_it_was_made_in(caller: Caller) -> None:
-    made = caller.call("POST", f"/objects/{INVOICE}", user="usa@demo", json=invoice())
-    record = caller.call(
+def test_a_new_record_belongs_to_the_entity_it_was_made_in(shared_caller: Caller) -> None:
+    made = shared_caller.call("POST", f"/objects/{INVOICE}", user="usa@demo", json=invoice())
+    record = shared_caller.call(
         "GET", f"/objects/{INVOICE}/{made.json()['ia::result']['key']}", user="usa@demo"
     ).json()["ia::result"]
     assert record["entity"]["id"] == "E110"
@@ -94,27 +90,31 @@ def test_a_new_record_belongs_to_the_entity_it_was_made_in(caller: Caller) -> No
     assert record["audit"]["createdByUser"]["id"] == "usa"
 
 
-def test_shared_records_cannot_be_changed_from_an_entity(caller: Caller) -> None:
+def test_shared_records_cannot_be_changed_from_an_entity(shared_caller: Caller) -> None:
     shared = [{"$eq": {"entity.key": None}}]
-    key = caller.query("usa@demo", CUSTOMER, ["key"], filters=shared, size=1)["ia::result"][0][
-        "key"
-    ]
+    key = shared_caller.query("usa@demo", CUSTOMER, ["key"], filters=shared, size=1)["ia::result"][
+        0
+    ]["key"]
     for method in ("PATCH", "DELETE"):
         path = f"/objects/{CUSTOMER}/{key}"
-        response = caller.call(method, path, user="usa@demo", json={"name": "Ours"})
+        response = shared_caller.call(method, path, user="usa@demo", json={"name": "Ours"})
         assert response.status_code == 403
         assert "belongs to the top level" in messages(response)
 
 
 def test_at_the_top_level_the_entity_of_a_shared_record_is_empty_and_leads_nowhere(
-    caller: Caller,
+    shared_caller: Caller,
 ) -> None:
-    key = caller.query("top@demo", CUSTOMER, ["key"], size=1)["ia::result"][0]["key"]
-    record = caller.call("GET", f"/objects/{CUSTOMER}/{key}", user="top@demo").json()["ia::result"]
+    key = shared_caller.query("top@demo", CUSTOMER, ["key"], size=1)["ia::result"][0]["key"]
+    record = shared_caller.call("GET", f"/objects/{CUSTOMER}/{key}", user="top@demo").json()[
+        "ia::result"
+    ]
     assert record["entity"] == {"key": None, "id": None, "name": None}
 
 
-def test_a_user_created_through_the_api_logs_in_where_the_record_says(caller: Caller) -> None:
+def test_a_user_created_through_the_api_logs_in_where_the_record_says(
+    shared_caller: Caller,
+) -> None:
     body = {
         "id": "NEW",
         "accountEmail": "new@demo.example",
@@ -125,13 +125,13 @@ def test_a_user_created_through_the_api_logs_in_where_the_record_says(caller: Ca
 
     def log_in(username: str) -> Any:
         asked = {**CLIENT, "grant_type": "client_credentials", "username": username}
-        return caller.call("POST", "/oauth2/token", data=asked)
+        return shared_caller.call("POST", "/oauth2/token", data=asked)
 
     assert log_in("NEW@demo").status_code == 401
-    made = caller.call("POST", "/objects/company-config/user", user="top@demo", json=body)
+    made = shared_caller.call("POST", "/objects/company-config/user", user="top@demo", json=body)
     key = made.json()["ia::result"]["key"]
     assert log_in("NEW@demo|E110").status_code == 403
-    page = caller.query("NEW@demo", "accounts-receivable/invoice", ["entity.id"], size=1)
+    page = shared_caller.query("NEW@demo", "accounts-receivable/invoice", ["entity.id"], size=1)
     assert page["ia::result"][0]["entity.id"] == "E120"
     path = f"/objects/company-config/user/{key}"
     for change, entity, status in (
@@ -140,9 +140,9 @@ def test_a_user_created_through_the_api_logs_in_where_the_record_says(caller: Ca
         ({"webServices": {"isEnabled": False}}, "", 401),
         ({"webServices": {"isEnabled": True}, "status": "inactive"}, "", 401),
     ):
-        assert caller.call("PATCH", path, user="top@demo", json=change).status_code == 200
+        assert shared_caller.call("PATCH", path, user="top@demo", json=change).status_code == 200
         assert log_in(f"NEW@demo{entity}").status_code == status
     # The token from before has died with its user.
     query = {"object": "accounts-receivable/invoice", "fields": ["key"]}
-    dead = caller.call("POST", "/services/core/query", user="NEW@demo", json=query)
+    dead = shared_caller.call("POST", "/services/core/query", user="NEW@demo", json=query)
     assert dead.status_code == 401

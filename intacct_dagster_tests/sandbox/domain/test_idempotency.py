@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,12 +12,6 @@ from intacct_dagster_tests.sandbox.caller import INVOICE, Caller, calling, invoi
 from intacct_sandbox import Clock
 
 USER = "usa@demo"
-
-
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
 
 
 def _post(caller: Caller, body: Any, key: str, user: str = USER, method: str = "POST") -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +14,6 @@ from intacct_dagster_tests.sandbox.caller import (
     CUSTOMER,
     INVOICE,
     Caller,
-    calling,
     invoice,
     invoice_line,
     messages,
@@ -24,12 +22,6 @@ from intacct_sandbox.seed.generator import generate
 
 USER = "usa@demo|E110"
 BILL = "accounts-payable/bill"
-
-
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    with calling() as one:
-        yield one
 
 
 def _call(caller: Caller, method: str, path: str, body: Any = None, status: int = 200) -> Any:

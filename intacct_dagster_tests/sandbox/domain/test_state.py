@@ -100,9 +100,9 @@ def test_a_torn_last_line_is_dropped_and_the_journal_goes_on(tmp_path: Path) -> 
     path = tmp_path / "journal.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
     with calling(tmp_path) as caller:
-        told = [row["description"] for row in _invoices(caller)]
-        assert "whole" in told
-        assert "torn" not in told
+        got = [row["description"] for row in _invoices(caller)]
+        assert "whole" in got
+        assert "torn" not in got
         _post(caller, invoice(description="after"))
     with calling(tmp_path) as caller:
         assert _invoices(caller)[-1]["description"] == "after"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,12 +16,6 @@ USER = "usa@demo|E110"
 LINE = "accounts-receivable/invoice-line"
 
 
-@pytest.fixture(scope="module")
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
-
-
 def _ask(caller: Caller, **query: Any) -> Any:
     return caller.call("POST", "/services/core/query", user=USER, json=query)
 
@@ -29,9 +23,11 @@ def _ask(caller: Caller, **query: Any) -> Any:
 # --- shape ------------------------------------------------------------------------------------
 
 
-def test_rows_are_flat_and_hold_what_was_asked_and_the_unasked_column(caller: Caller) -> None:
+def test_rows_are_flat_and_hold_what_was_asked_and_the_unasked_column(
+    shared_caller: Caller,
+) -> None:
     fields = ["key", "customer.name", "audit.modifiedDateTime", "totalTxnAmount", "eInvoiceStatus"]
-    row = caller.query(USER, INVOICE, fields, size=1)["ia::result"][0]
+    row = shared_caller.query(USER, INVOICE, fields, size=1)["ia::result"][0]
     assert list(row) == ["API_QUERY_ALIAS__6", *fields]
     assert row["eInvoiceStatus"] is None
     assert isinstance(row["key"], str)
@@ -39,12 +35,12 @@ def test_rows_are_flat_and_hold_what_was_asked_and_the_unasked_column(caller: Ca
     datetime.strptime(row["audit.modifiedDateTime"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
-def test_meta_tells_the_whole_count_and_the_neighbouring_pages(caller: Caller) -> None:
-    total = caller.query(USER, CUSTOMER, ["key"], size=1)["ia::meta"]["totalCount"]
+def test_meta_tells_the_whole_count_and_the_neighbouring_pages(shared_caller: Caller) -> None:
+    total = shared_caller.query(USER, CUSTOMER, ["key"], size=1)["ia::meta"]["totalCount"]
     assert 300 < total < 420
 
     def meta(start: int) -> Any:
-        return caller.query(USER, CUSTOMER, ["key"], start=start, size=150)["ia::meta"]
+        return shared_caller.query(USER, CUSTOMER, ["key"], start=start, size=150)["ia::meta"]
 
     assert meta(1) == {
         "totalCount": total,
@@ -59,17 +55,17 @@ def test_meta_tells_the_whole_count_and_the_neighbouring_pages(caller: Caller) -
     assert meta(total - 149)["next"] is None
 
 
-def test_pages_without_an_order_are_shuffled_and_together_complete(caller: Caller) -> None:
+def test_pages_without_an_order_are_shuffled_and_together_complete(shared_caller: Caller) -> None:
     keys: list[str] = []
     for start in (1, 151, 301):
-        answer = caller.query(USER, CUSTOMER, ["key"], start=start, size=150)
+        answer = shared_caller.query(USER, CUSTOMER, ["key"], start=start, size=150)
         keys += [row["key"] for row in answer["ia::result"]]
     assert len(keys) == len(set(keys)) == answer["ia::meta"]["totalCount"]
     assert keys != sorted(keys, key=int)
 
 
-def test_nothing_found_is_an_empty_answer(caller: Caller) -> None:
-    answer = caller.query(USER, CUSTOMER, ["key"], filters=[{"$eq": {"id": "nobody"}}])
+def test_nothing_found_is_an_empty_answer(shared_caller: Caller) -> None:
+    answer = shared_caller.query(USER, CUSTOMER, ["key"], filters=[{"$eq": {"id": "nobody"}}])
     assert answer["ia::result"] == []
     assert answer["ia::meta"]["totalCount"] == 0
     assert answer["ia::meta"]["next"] is answer["ia::meta"]["previous"] is None
@@ -86,10 +82,10 @@ def test_a_renamed_customer_shows_on_its_invoices() -> None:
         assert after["ia::result"][0]["customer.name"] == "New Name"
 
 
-def test_a_customer_owes_what_its_open_invoices_come_to(caller: Caller) -> None:
+def test_a_customer_owes_what_its_open_invoices_come_to(shared_caller: Caller) -> None:
     top = "top@demo"
     everything = {"filterParameters": {"includePrivate": True}}
-    invoices = caller.query(
+    invoices = shared_caller.query(
         top,
         INVOICE,
         ["customer.key", "totalBaseAmountDue"],
@@ -98,7 +94,7 @@ def test_a_customer_owes_what_its_open_invoices_come_to(caller: Caller) -> None:
         **everything,
     )
     owed = sum(Decimal(row["totalBaseAmountDue"]) for row in invoices["ia::result"])
-    customer = caller.query(
+    customer = shared_caller.query(
         top, CUSTOMER, ["totalDue"], filters=[{"$eq": {"key": "1"}}], **everything
     )
     assert Decimal(customer["ia::result"][0]["totalDue"]) == owed > 0
@@ -118,9 +114,9 @@ def test_a_customer_owes_what_its_open_invoices_come_to(caller: Caller) -> None:
         ("priorYear", "2025-01-01", "2025-12-31"),
     ],
 )
-def test_dates_may_be_named(caller: Caller, name: str, first: str, last: str) -> None:
+def test_dates_may_be_named(shared_caller: Caller, name: str, first: str, last: str) -> None:
     def count(*filters: dict[str, Any]) -> int:
-        answer = caller.query(USER, INVOICE, ["key"], filters=list(filters), size=1)
+        answer = shared_caller.query(USER, INVOICE, ["key"], filters=list(filters), size=1)
         total: int = answer["ia::meta"]["totalCount"]
         return total
 
@@ -130,7 +126,7 @@ def test_dates_may_be_named(caller: Caller, name: str, first: str, last: str) ->
     assert count({"$gt": {"invoiceDate": name}}) == count({"$gt": {"invoiceDate": last}})
 
 
-# --- what is refused --------------------------------------------------------------------------
+# --- what is rejected --------------------------------------------------------------------------
 
 
 _REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -173,24 +169,24 @@ _REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changed", "text"), _REFUSED, ids=[text for _, text in _REFUSED])
-def test_a_query_that_makes_no_sense_is_refused_and_told_why(
-    caller: Caller, changed: dict[str, Any], text: str
+def test_a_query_that_makes_no_sense_is_rejected_and_told_why(
+    shared_caller: Caller, changed: dict[str, Any], text: str
 ) -> None:
-    response = _ask(caller, **{"object": INVOICE, "fields": ["key"], **changed})
+    response = _ask(shared_caller, **{"object": INVOICE, "fields": ["key"], **changed})
     assert response.status_code == 400
     assert text in messages(response)
 
 
-def test_what_waits_for_the_callers_approval_is_nothing(caller: Caller) -> None:
+def test_what_waits_for_the_callers_approval_is_nothing(shared_caller: Caller) -> None:
     for object_ in ("accounts-payable/bill", "accounts-payable/vendor"):
         mine = {"approvalsForUser": {"submitState": "submitted"}}
-        response = _ask(caller, object=object_, fields=["key"], filterParameters=mine)
+        response = _ask(shared_caller, object=object_, fields=["key"], filterParameters=mine)
         assert response.json()["ia::meta"]["totalCount"] == 0
         for wrong in ("x", {"nothing": 1}):
             asked = {"approvalsForUser": wrong}
-            response = _ask(caller, object=object_, fields=["key"], filterParameters=asked)
+            response = _ask(shared_caller, object=object_, fields=["key"], filterParameters=asked)
             assert response.status_code == 400
-    response = _ask(caller, object=INVOICE, fields=["key"], filterParameters=mine)
+    response = _ask(shared_caller, object=INVOICE, fields=["key"], filterParameters=mine)
     assert "Unrecognized key filterParameters.approvalsForUser" in messages(response)
 
 
@@ -214,9 +210,9 @@ _TEXTS = ["invoiceNumber", "referenceNumber", "customer.name", "state"]
 
 
 @pytest.fixture(scope="module")
-def everything(caller: Caller) -> list[dict[str, Any]]:
+def everything(shared_caller: Caller) -> list[dict[str, Any]]:
     """All invoices that the user sees, read without filter or order."""
-    rows = caller.query(USER, INVOICE, list(_FIELDS), size=4000)["ia::result"]
+    rows = shared_caller.query(USER, INVOICE, list(_FIELDS), size=4000)["ia::result"]
     assert len(rows) > 2000
     return list(rows)
 
@@ -312,7 +308,7 @@ def _expressions(count: int) -> st.SearchStrategy[_Expression]:
 )
 @given(data=st.data())
 def test_filters_expressions_orders_and_pages_answer_as_a_naive_reader_would(
-    caller: Caller, everything: list[dict[str, Any]], data: st.DataObject
+    shared_caller: Caller, everything: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     filters = data.draw(st.lists(_filters(everything), min_size=1, max_size=4))
     expression = data.draw(st.none() | _expressions(len(filters)))
@@ -341,7 +337,7 @@ def test_filters_expressions_orders_and_pages_answer_as_a_naive_reader_would(
             reverse=down,
         )
     rest = {} if expression is None else {"filterExpression": expression[0]}
-    answer = caller.query(
+    answer = shared_caller.query(
         USER, INVOICE, ["key"], filters=filters, orderBy=order_by, start=start, size=size, **rest
     )
     assert answer["ia::meta"]["totalCount"] == len(expected)
@@ -374,7 +370,7 @@ def _naive_aggregate(function: str, path: str, rows: list[dict[str, Any]]) -> An
 )
 @given(data=st.data())
 def test_aggregates_answer_as_a_naive_reader_would(
-    caller: Caller, everything: list[dict[str, Any]], data: st.DataObject
+    shared_caller: Caller, everything: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     by = data.draw(st.lists(st.sampled_from(_GROUPED_BY), max_size=2, unique=True))
     path = data.draw(st.sampled_from(_AGGREGATED))
@@ -390,18 +386,18 @@ def test_aggregates_answer_as_a_naive_reader_would(
         if _naive(operator, row[filtered], wanted, _FIELDS[filtered]):
             groups.setdefault(tuple(row[name] for name in by), []).append(row)
     name = f"{function}:{path}"
-    answer = caller.query(USER, INVOICE, [*by, name], filters=[one], size=4000)
+    answer = shared_caller.query(USER, INVOICE, [*by, name], filters=[one], size=4000)
     assert answer["ia::meta"]["totalCount"] == len(groups)
-    told = {tuple(row[one] for one in by): row[name] for row in answer["ia::result"]}
+    got = {tuple(row[one] for one in by): row[name] for row in answer["ia::result"]}
     if len(groups) <= 4000:
-        assert told == {key: _naive_aggregate(function, path, rows) for key, rows in groups.items()}
+        assert got == {key: _naive_aggregate(function, path, rows) for key, rows in groups.items()}
 
 
-def test_groups_are_ordered_and_paged(caller: Caller) -> None:
+def test_groups_are_ordered_and_paged(shared_caller: Caller) -> None:
     fields, total = ["customer.id", "sum:totalTxnAmount"], "sum:totalTxnAmount"
     order = [{total: "desc"}]
-    first = caller.query(USER, INVOICE, fields, orderBy=order, size=5)
-    second = caller.query(USER, INVOICE, fields, orderBy=order, size=5, start=6)
+    first = shared_caller.query(USER, INVOICE, fields, orderBy=order, size=5)
+    second = shared_caller.query(USER, INVOICE, fields, orderBy=order, size=5, start=6)
     sums = [Decimal(row[total]) for row in first["ia::result"] + second["ia::result"]]
     assert len(sums) == 10
     assert sums == sorted(sums, reverse=True)
@@ -417,19 +413,19 @@ def test_groups_are_ordered_and_paged(caller: Caller) -> None:
         (["count:key"], {"orderBy": [{"key": "asc"}]}, "not among the grouped fields"),
     ],
 )
-def test_an_aggregate_that_makes_no_sense_is_refused(
-    caller: Caller, fields: list[str], rest: dict[str, Any], text: str
+def test_an_aggregate_that_makes_no_sense_is_rejected(
+    shared_caller: Caller, fields: list[str], rest: dict[str, Any], text: str
 ) -> None:
-    response = _ask(caller, object=INVOICE, fields=fields, **rest)
+    response = _ask(shared_caller, object=INVOICE, fields=fields, **rest)
     assert response.status_code == 400
     assert text in messages(response)
 
 
-def test_and_binds_tighter_than_or(caller: Caller) -> None:
+def test_and_binds_tighter_than_or(shared_caller: Caller) -> None:
     filters = [{"$eq": {"state": "paid"}}, {"$eq": {"state": "posted"}}, {"$lt": {"key": "0"}}]
 
     def count(expression: str) -> int:
-        answer = caller.query(
+        answer = shared_caller.query(
             USER, INVOICE, ["key"], filters=filters, filterExpression=expression, size=1
         )
         total: int = answer["ia::meta"]["totalCount"]
@@ -441,12 +437,12 @@ def test_and_binds_tighter_than_or(caller: Caller) -> None:
     assert count("and") == 0
 
 
-def test_case_counts_unless_told_otherwise(caller: Caller) -> None:
-    name = caller.query(USER, CUSTOMER, ["name"], size=1)["ia::result"][0]["name"]
+def test_case_counts_unless_told_otherwise(shared_caller: Caller) -> None:
+    name = shared_caller.query(USER, CUSTOMER, ["name"], size=1)["ia::result"][0]["name"]
     filters = [{"$eq": {"name": name.upper()}}]
 
     def count(**rest: Any) -> int:
-        answer = caller.query(USER, CUSTOMER, ["key"], filters=filters, size=1, **rest)
+        answer = shared_caller.query(USER, CUSTOMER, ["key"], filters=filters, size=1, **rest)
         total: int = answer["ia::meta"]["totalCount"]
         return total
 
@@ -454,14 +450,16 @@ def test_case_counts_unless_told_otherwise(caller: Caller) -> None:
     assert count(filterParameters={"caseSensitiveComparison": False}) == 1
 
 
-def test_times_compare_below_the_second_though_they_are_stored_without(caller: Caller) -> None:
-    moment = caller.query(USER, INVOICE, ["audit.modifiedDateTime"], size=1)["ia::result"][0][
-        "audit.modifiedDateTime"
-    ]
+def test_times_compare_below_the_second_though_they_are_stored_without(
+    shared_caller: Caller,
+) -> None:
+    moment = shared_caller.query(USER, INVOICE, ["audit.modifiedDateTime"], size=1)["ia::result"][
+        0
+    ]["audit.modifiedDateTime"]
     half_later = moment.replace("Z", ".500Z")
 
     def count(operator: str, value: str) -> int:
-        answer = caller.query(
+        answer = shared_caller.query(
             USER, INVOICE, ["key"], filters=[{operator: {"audit.modifiedDateTime": value}}], size=1
         )
         total: int = answer["ia::meta"]["totalCount"]

@@ -33,7 +33,7 @@ from intacct_sandbox import (
     serve,
 )
 from intacct_sandbox.objects.tables import Table, Tables
-from intacct_sandbox.seed.archive import ArchivedTable
+from intacct_sandbox.seed.archive import ArchivedTable, building, store
 
 ENTRY = "general-ledger/journal-entry"
 LINE = "general-ledger/journal-entry-line"
@@ -210,7 +210,7 @@ def _settings(draw: st.DrawFn) -> dict[str, str]:
         "null_order": draw(st.sampled_from(["last", "last", "first"])),
         "not_equal_null": draw(st.sampled_from(["false", "false", "true", "ne_only"])),
         "case_folding": draw(st.sampled_from(["case", "accents"])),
-        "reference_reach": draw(st.sampled_from(["reached", "reached", "refused"])),
+        "reference_reach": draw(st.sampled_from(["reached", "reached", "rejected"])),
         "default_order": draw(st.sampled_from(["shuffled", "shuffled", "by_key", "reshuffled"])),
         "bare_precedence": draw(st.sampled_from(["and_first", "left_to_right"])),
     }
@@ -287,9 +287,9 @@ def _write(caller: Caller) -> list[Any]:
     keys = [item["key"] for item in made["ia::result"]]
     line = call("GET", f"/{first}")["ia::result"]["lines"][0]["key"]
     changed = {"description": "Changed", "lines": [{"key": line, "description": "Née Payroll"}]}
-    # Somebody else changes entries without their lines, and is not told by any of the answers.
-    elsewhere = {"change": 3, "delete": 1, "insert": 1, "object": ENTRY, "modified_ago": 100}
-    caller.control("PUT", "faults", [{"route": "query", "nth": 1, "meanwhile": elsewhere}])
+    # Somebody else changes entries without their lines, and no answer says so.
+    external = {"change": 3, "delete": 1, "insert": 1, "object": ENTRY, "modified_ago": 100}
+    caller.control("PUT", "faults", [{"route": "query", "nth": 1, "meanwhile": external}])
     caller.query("usa@demo", ENTRY, ["key"])
     return [
         made,
@@ -347,7 +347,7 @@ def test_records_are_shown_on_disk_as_in_memory(
         caller.books.behaviours.choose({"default_order": "shuffled"})
     on_disk, in_memory = (caller.call("GET", path, user=TOP).json() for caller in both_written)
     for answer in (on_disk, in_memory):
-        # Each sandbox numbers its refusals itself.
+        # Each sandbox numbers its rejections itself.
         for item in answer.get("ia::result", ()) if isinstance(answer, dict) else ():
             if isinstance(item, dict) and "ia::error" in item:
                 item["ia::error"].pop("supportId", None)
@@ -434,16 +434,16 @@ def test_a_restart_finds_the_company_and_what_was_written(tmp_path: Path) -> Non
         before = _all(caller, ENTRY, ["key", "description", "referenceNumber"])
     file = tmp_path / "company.duckdb"
     generated_at = file.stat().st_mtime_ns
-    told: list[str] = []
+    got: list[str] = []
     books = Books(
         size=SIZE,
         state=tmp_path,
         clock=Clock.stopped(),
-        progress=lambda what, done, all_: told.append(what),
+        progress=lambda what, done, all_: got.append(what),
     )
     again = Caller(books)
     assert _all(again, ENTRY, ["key", "description", "referenceNumber"]) == before
-    assert (told, file.stat().st_mtime_ns) == ([], generated_at)
+    assert (got, file.stat().st_mtime_ns) == ([], generated_at)
     again.control("POST", "snapshots", {"name": "written"})
     again.control("POST", "reset")
     again.forget_tokens()
@@ -454,7 +454,8 @@ def test_a_restart_finds_the_company_and_what_was_written(tmp_path: Path) -> Non
     again.close()
 
 
-def test_a_generation_that_was_broken_off_is_made_anew(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("both")  # which generate what is in the folder
+def test_a_generation_that_was_broken_off_starts_again(folder: Path, tmp_path: Path) -> None:
     def die(what: str, done: int, all_: int) -> None:
         if what == "arranging":
             raise KeyboardInterrupt
@@ -487,7 +488,7 @@ def _large_copy(folder: Path, to: Path) -> Iterator[Caller]:
         (SIZE, 2, "belong to seed 1, not 2"),
     ],
 )
-def test_another_company_is_refused(
+def test_another_company_is_rejected(
     folder: Path, both: tuple[Caller, Caller], tmp_path: Path, size: Size, seed: int, text: str
 ) -> None:
     shutil.copytree(folder, tmp_path / "copy")
@@ -495,7 +496,7 @@ def test_another_company_is_refused(
         Books(size=size, state=tmp_path / "copy", seed=seed)
 
 
-def test_a_file_of_another_company_is_refused(
+def test_a_file_of_another_company_is_rejected(
     folder: Path, both: tuple[Caller, Caller], tmp_path: Path
 ) -> None:
     shutil.copy(folder / "company.duckdb", tmp_path)
@@ -503,7 +504,7 @@ def test_a_file_of_another_company_is_refused(
         Books(size=Size(7, 1, 2_401), state=tmp_path)
 
 
-def test_a_file_of_another_version_is_refused(
+def test_a_file_of_another_version_is_rejected(
     folder: Path, both: tuple[Caller, Caller], tmp_path: Path
 ) -> None:
     shutil.copy(folder / "company.duckdb", tmp_path)
@@ -513,7 +514,7 @@ def test_a_file_of_another_version_is_refused(
         Books(size=SIZE, state=tmp_path)
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "company.duckdb").write_bytes(b"no database at all" * 1000)
     with pytest.raises(SandboxError, match=r"cannot be read .*remove .*company\.duckdb"):
         Books(size=SIZE, state=tmp_path)
@@ -565,6 +566,23 @@ def test_every_entry_balances_in_its_entity_and_currencies(both: tuple[Caller, C
     assert made == sorted(made)
     assert all(a <= b < "2026-10-13T18:00:00Z" for a, b in zip(made, changed, strict=True))
     assert any(a < b for a, b in zip(made, changed, strict=True))
+
+
+def test_duckdb_draws_no_progress_bar_where_the_ready_line_is_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, seen = building.connect, []
+
+    def watched(*args: Any) -> duckdb.DuckDBPyConnection:
+        connection = connect(*args)
+        shown = connection.sql("SELECT current_setting('enable_progress_bar')").fetchone()
+        seen.append(shown)
+        return connection
+
+    monkeypatch.setattr(building, "connect", watched)
+    monkeypatch.setattr(store, "connect", watched)
+    Books(size=SIZE, state=tmp_path, clock=Clock.stopped()).close()
+    assert seen == [(False,)] * 3
 
 
 def test_the_number_of_lines_does_not_show_in_memory(tmp_path: Path) -> None:

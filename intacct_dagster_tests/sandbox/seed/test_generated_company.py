@@ -9,7 +9,7 @@ import pytest
 from intacct_sandbox.company import ENTITIES
 from intacct_sandbox.control.clock import FIRST_DAY, LAST_DAY, OPENING, wire_time
 from intacct_sandbox.domain.rules import Draft, broken_rules
-from intacct_sandbox.objects.catalogue import Group, LineList, load_catalogue
+from intacct_sandbox.objects.catalogue import FieldGroup, LineList, load_catalogue
 from intacct_sandbox.objects.tables import Tables
 from intacct_sandbox.seed.generator import _generated, generate
 
@@ -97,7 +97,7 @@ def test_references_lead_to_records(tables: Tables) -> None:
                     assert key is None or key in tables[ref.object].rows, (name, ref.path)
 
 
-def _lists(group: Group) -> Iterator[LineList]:
+def _lists(group: FieldGroup) -> Iterator[LineList]:
     yield from group.lists.values()
     for below in group.groups.values():
         yield from _lists(below)

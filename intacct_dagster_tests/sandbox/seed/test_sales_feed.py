@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from intacct_dagster_tests.sandbox.caller import INVOICE, Caller, calling
+from intacct_dagster_tests.sandbox.caller import INVOICE, Caller
 from intacct_sandbox import SalesFeedFacts, SandboxError, write_sales_feed
-from intacct_sandbox.seed.sales_feed import COLUMNS, REFUSALS
+from intacct_sandbox.seed.sales_feed import COLUMNS, REJECTIONS
 
 _ENTITIES = {"E110": "usa", "E120": "can", "E130": "gbr", "E140": "aus"}
 
@@ -74,14 +73,8 @@ def _body(document: _Document) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def caller() -> Iterator[Caller]:
-    with calling() as caller:
-        yield caller
-
-
 def test_the_facts_are_what_a_naive_reconciliation_and_posting_finds(
-    facts: SalesFeedFacts, caller: Caller
+    facts: SalesFeedFacts, shared_caller: Caller
 ) -> None:
     documents, broken, malformed = _read(facts)
     assert malformed == sum(facts.malformed_lines.values())
@@ -93,7 +86,7 @@ def test_the_facts_are_what_a_naive_reconciliation_and_posting_finds(
         post: list[_Document] = []
         there = {
             row["referenceNumber"]: Decimal(row["totalTxnAmount"])
-            for row in caller.query(
+            for row in shared_caller.query(
                 f"{user}@demo", INVOICE, ["referenceNumber", "totalTxnAmount"], size=4000
             )["ia::result"]
         }
@@ -118,7 +111,7 @@ def test_the_facts_are_what_a_naive_reconciliation_and_posting_finds(
         good = Decimal(0)
         for begin in range(0, len(post), 500):
             chunk = post[begin : begin + 500]
-            answer = caller.call(
+            answer = shared_caller.call(
                 "POST",
                 f"/objects/{INVOICE}",
                 user=f"{user}@demo",
@@ -130,19 +123,19 @@ def test_the_facts_are_what_a_naive_reconciliation_and_posting_finds(
                     good += Decimal(document[0]["amount"])
                 else:
                     found[_reason(item["ia::error"])] += 1
-        told = facts.entities[entity]
+        got = facts.entities[entity]
         assert found == Counter(
             {
-                "matched": told.matched,
-                "different": told.different,
-                "duplicate": told.duplicate,
-                "invalid": told.invalid,
-                "missing_good": told.missing_good,
-                **told.refused,
+                "matched": got.matched,
+                "different": got.different,
+                "duplicate": got.duplicate,
+                "invalid": got.invalid,
+                "missing_good": got.missing_good,
+                **got.rejected,
             }
         )
-        assert sum(found.values()) == told.documents
-        assert good == told.good_amount
+        assert sum(found.values()) == got.documents
+        assert good == got.good_amount
 
 
 def _reason(error: dict[str, Any]) -> str:
@@ -173,12 +166,12 @@ def test_a_fortnight_holds_about_three_thousand_documents_of_every_kind(
     ):
         assert low < sum(getattr(one, kind) for one in entities) / total < high
     assert sum(one.invalid for one in entities) == 6
-    refused: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
     for one in entities:
-        refused.update(one.refused)
-    assert set(refused) == set(REFUSALS)
-    assert min(refused.values()) >= 20
-    assert 0.02 < refused.total() / total < 0.05
+        rejected.update(one.rejected)
+    assert set(rejected) == set(REJECTIONS)
+    assert min(rejected.values()) >= 20
+    assert 0.02 < rejected.total() / total < 0.05
     assert set(facts.malformed_lines) == {
         *("bad amount", "bad date", "unknown entity", "too few columns"),
     }
@@ -204,7 +197,7 @@ def test_the_files_have_the_promised_columns(facts: SalesFeedFacts) -> None:
 
 
 @pytest.mark.parametrize("days", [0, 61])
-def test_a_feed_of_no_days_or_more_than_the_company_has_is_refused(
+def test_a_feed_of_no_days_or_more_than_the_company_has_is_rejected(
     days: int, tmp_path: Path
 ) -> None:
     with pytest.raises(SandboxError, match=f"1 to 60 days, not {days}"):

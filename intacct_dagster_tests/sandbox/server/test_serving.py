@@ -89,7 +89,7 @@ def test_a_process_prints_one_line_serves_and_ends_cleanly(
 ) -> None:
     program = (
         "from pathlib import Path; from intacct_sandbox import run;"
-        f"run('127.0.0.1', 0, 1, Path({str(tmp_path)!r}))"
+        f"run(port=0, seed=1, state=Path({str(tmp_path)!r}))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -11,10 +11,11 @@ from starlette.routing import Route
 
 import intacct_sandbox as sandbox
 from intacct_dagster_tests.sandbox.caller import PROJECT
-from intacct_sandbox import Books, create_app, parity_page
+from intacct_sandbox import Books, create_app
 from intacct_sandbox.objects.catalogue import load_catalogue
+from intacct_sandbox.tools.comparison import ReplayDifference
 from intacct_sandbox.tools.parity import EVIDENCE, load_parity, meant, named_tests
-from intacct_sandbox.tools.replay import Difference
+from intacct_sandbox.tools.parity_page import render
 
 PAGE = PROJECT / "docs" / "sandbox-parity.md"
 TESTS = PROJECT / "intacct_dagster_tests"
@@ -29,7 +30,7 @@ def _rows() -> Iterator[dict[str, Any]]:
 
 
 def test_the_page_is_what_the_rows_make() -> None:
-    assert PAGE.read_text(encoding="utf-8") == parity_page(), "run: make parity"
+    assert PAGE.read_text(encoding="utf-8") == render(), "run: make parity"
 
 
 def test_every_row_has_evidence_and_names_tests_that_exist() -> None:
@@ -49,16 +50,16 @@ def test_every_route_has_a_row_and_every_row_a_route() -> None:
     for route in create_app(Books()).routes:
         assert isinstance(route, Route)
         path = route.path.removeprefix("/ia/api/v1")
-        # HEAD comes with GET by itself; OPTIONS is told once.
+        # HEAD comes with GET by itself; OPTIONS is listed once.
         served |= {f"{one} {path}" for one in route.methods or () if one not in ("HEAD", "OPTIONS")}
-    told = {row["route"] for row in _rows() if "route" in row}
-    # These are refused: a key is missing, or one too many.
-    refused = {
+    got = {row["route"] for row in _rows() if "route" in row}
+    # These are rejected: a key is missing, or one too many.
+    rejected = {
         "DELETE /objects/{application}/{object}",
         "POST /objects/{application}/{object}/{keys}",
     }
     options = {"OPTIONS /objects/{application}/{object}"}
-    assert told - options == served - refused
+    assert got - options == served - rejected
 
 
 def test_every_error_has_a_row_and_every_row_an_error() -> None:
@@ -78,7 +79,7 @@ def test_every_object_that_is_said_to_be_known_is_there() -> None:
 
 
 def test_a_difference_is_meant_only_where_a_row_says_so() -> None:
-    href = Difference("model.refs.term.fields.href", "not there", "there")
+    href = ReplayDifference("model.refs.term.fields.href", "not there", "there")
     assert meant("model accounts-payable/bill", href)
     assert meant("model accounts-receivable/invoice", href) is None
-    assert meant("model accounts-payable/bill", Difference("status", "200", "400")) is None
+    assert meant("model accounts-payable/bill", ReplayDifference("status", "200", "400")) is None

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from intacct_dagster.cli.app import main
 from intacct_sandbox import SandboxError, serve
-from intacct_sandbox.tools.recordings import Exchange, read_recordings
+from intacct_sandbox.tools.recordings import RecordedExchange, read_recordings
 from intacct_sandbox.tools.replay import Replay
 
 RECORDINGS = Path(__file__).parent.parent / "recordings"
@@ -26,7 +26,7 @@ def replay() -> Iterator[Replay]:
         yield Replay(running.base_url)
 
 
-def _exchanges() -> dict[str, Exchange]:
+def _exchanges() -> dict[str, RecordedExchange]:
     return {one.source: one for one in read_recordings(RECORDINGS)[0]}
 
 

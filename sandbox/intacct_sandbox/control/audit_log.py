@@ -1,11 +1,11 @@
 """What was asked of the sandbox: every request recorded, without secrets, and counted.
 
-The referee settles what a client under test claims: how many POSTs with this key reached that
+It decides what a client under test claims: how many POSTs with this key reached that
 object, what they wrote, which answer was lost on its way. Headers and bodies are not kept, but for
 the `Idempotency-Key` and a hash of the body.
 
 A transaction is what Sage bills: each record created, updated or deleted counts one, a query page
-counts one; lines count with their document (fact: Sage's transaction tiers, as told by resellers).
+counts one; lines count with their document (fact: Sage's transaction tiers, as resellers say).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_EXCHANGES = 50_000
 
 
 @dataclass
-class Exchange:
+class AuditedRequest:
     """One request and what became of it."""
 
     number: int
@@ -43,7 +43,7 @@ class Exchange:
     body_hash: str | None = None
     body_size: int = 0
     reached: bool = False
-    """Whether the request came to the books; not if it was throttled, cut before or refused at
+    """Whether the request came to the books; not if it was throttled, cut before or rejected at
     the gateway."""
     replayed: bool = False
     """Whether the answer was one kept under the `Idempotency-Key`."""
@@ -56,7 +56,7 @@ class Exchange:
     """Operation, object and key of each record written."""
 
     def shown(self) -> dict[str, Json]:
-        """As the control API tells it."""
+        """Return it as the control API shows it."""
         return {
             "number": self.number,
             "at": wire_time(self.at, "milliseconds"),
@@ -83,46 +83,46 @@ class Exchange:
 
 
 def body_hash(body: bytes) -> str:
-    """SHA-256 in hexadecimal, by which two bodies are told to be the same."""
+    """Return the SHA-256 in hexadecimal, which is the same for the same bodies."""
     return hashlib.sha256(body).hexdigest()
 
 
-class Referee:
+class AuditLog:
     """The requests of one sandbox since it was started or reset."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._current: list[Exchange] = []
+        self._current: list[AuditedRequest] = []
         self.reset()
 
     def reset(self) -> None:
         """Forget everything and count from 1 again."""
         with self._lock:
             self._numbers = itertools.count(1)
-            self._exchanges: deque[Exchange] = deque(maxlen=MOST_EXCHANGES)
+            self._exchanges: deque[AuditedRequest] = deque(maxlen=MOST_EXCHANGES)
             self._requests: Counter[str] = Counter()
             self._statuses: Counter[str] = Counter()
             self._months: Counter[str] = Counter()
             self._transactions = 0
             self._rows = 0
 
-    def open(self, at: datetime, route: str, method: str, path: str) -> Exchange:
-        """A request came in."""
+    def open(self, at: datetime, route: str, method: str, path: str) -> AuditedRequest:
+        """Return a request came in."""
         with self._lock:
-            exchange = Exchange(next(self._numbers), at, route, method, path)
+            exchange = AuditedRequest(next(self._numbers), at, route, method, path)
             self._exchanges.append(exchange)
             return exchange
 
-    def close(self, exchange: Exchange, status: int | None) -> None:
-        """Its answer went out, or None if the connection was cut instead."""
+    def close(self, exchange: AuditedRequest, status: int | None) -> None:
+        """Record that its answer went out; None if the connection was cut instead."""
         exchange.status = status
         with self._lock:
             self._requests[f"{exchange.route} {exchange.method}"] += 1
             self._statuses["cut" if status is None else str(status)] += 1
 
     @contextmanager
-    def at_work(self, exchange: Exchange) -> Iterator[None]:
-        """What is billed and written in the block belongs to this request."""
+    def at_work(self, exchange: AuditedRequest) -> Iterator[None]:
+        """Give what is billed and written in the block belongs to this request."""
         self._current.append(exchange)
         try:
             yield
@@ -130,12 +130,12 @@ class Referee:
             self._current.pop()
 
     @property
-    def current(self) -> Exchange | None:
+    def current(self) -> AuditedRequest | None:
         """The request at work."""
         return self._current[-1] if self._current else None
 
     def bill(self, transactions: int, *, rows: int = 0) -> None:
-        """Transactions that a request costs, and the rows it answered."""
+        """Count the transactions that a request costs, and the rows it answered."""
         exchange = self.current
         with self._lock:
             self._transactions += transactions
@@ -145,8 +145,8 @@ class Referee:
                 exchange.rows += rows
                 self._months[f"{exchange.at:%Y-%m}"] += transactions
 
-    def asked(self, wanted: Mapping[str, str]) -> list[Exchange]:
-        """The requests of which every attribute reads as wanted, oldest first.
+    def asked(self, wanted: Mapping[str, str]) -> list[AuditedRequest]:
+        """Return the requests of which every attribute reads as wanted, oldest first.
 
         `wanted`: attribute -> text; `fault` names one of the faults, `wrote` a key or an object
         written. Raises `ValueError` for an attribute there is not.
@@ -163,7 +163,7 @@ class Referee:
         ]
 
     def counted(self) -> dict[str, Json]:
-        """The counters, as the control API tells them."""
+        """Return the counters, as the control API tells them."""
         with self._lock:
             return {
                 "requests": dict(sorted(self._requests.items())),
@@ -183,7 +183,7 @@ _ATTRIBUTES = frozenset(
 )
 
 
-def _texts(exchange: Exchange, name: str) -> tuple[str, ...]:
+def _texts(exchange: AuditedRequest, name: str) -> tuple[str, ...]:
     if name == "fault":
         return exchange.faults
     if name == "wrote":

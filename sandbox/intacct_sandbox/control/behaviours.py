@@ -34,7 +34,7 @@ class Behaviour:
 
 @functools.cache
 def all_behaviours() -> Mapping[str, Behaviour]:
-    """Every switch by name, in the order of the file."""
+    """Return every switch by name, in the order of the file."""
     text = resources.files(__package__).joinpath("behaviours.yaml").read_text(encoding="utf-8")
     # The base loader leaves `false` and `200` the texts that a command line gives.
     content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - reads nothing but texts
@@ -75,7 +75,7 @@ class Behaviours:
         return iter(self._chosen)
 
     def shown(self) -> dict[str, Json]:
-        """As the control API tells it."""
+        """Return it as the control API shows it."""
         return dict(self._chosen)
 
 

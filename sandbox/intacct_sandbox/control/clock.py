@@ -43,7 +43,7 @@ class Clock:
 
     @classmethod
     def stopped(cls, at: datetime = OPENING) -> Clock:
-        """A clock that only moves when told to."""
+        """Return a clock that moves only when it is moved."""
         clock = cls(at)
         clock.stop()
         clock.restart(at)
@@ -55,7 +55,7 @@ class Clock:
         return self._held is None
 
     def now(self) -> datetime:
-        """The present moment."""
+        """Return the present moment."""
         gone = self._elapsed() if self._held is None else self._held
         return self._since + timedelta(seconds=gone)
 
@@ -74,7 +74,7 @@ class Clock:
         self._since += at - self.now()
 
     def stop(self) -> None:
-        """Stand still until told otherwise."""
+        """Stand still until `run`."""
         if self._held is None:
             self._held = self._elapsed()
 

@@ -1,7 +1,7 @@
 """Faults on a plan: what goes wrong, with which requests, when, and how often.
 
 A plan is a list of rules, from a YAML file or from the control API. A rule says which requests it
-means and what befalls them:
+applies to and what happens to them:
 
     - name: overloaded after the commit        # all but the name and an effect may be left out
       route: objects              # token, query, model, objects, composite, …
@@ -17,7 +17,7 @@ means and what befalls them:
       times: 2                    # at most
       answer: {status: 503, after_commit: true, retry_after: {family: plain, seconds: 2}}
 
-What may befall a request, one or more of:
+What may fault_for a request, one or more of:
 
     latency: 0.2   or   {uniform: [0.1, 2]}, {lognormal: {median: 0.2, sigma: 0.8}},
                         {exponential: {mean: 0.5}}, in seconds of the sandbox's clock
@@ -52,8 +52,8 @@ import yaml
 from intacct_sandbox.errors import SandboxError
 from intacct_sandbox.objects.catalogue import Json
 
-from .audit_log import Exchange
-from .throttle import refused_headers
+from .audit_log import AuditedRequest
+from .throttle import throttle_headers
 
 _MATCHES = ("route", "method", "object", "user", "entity", "path")
 _LIMITS = ("between", "nth", "every", "chance", "times")
@@ -67,7 +67,7 @@ Cut = Literal["before", "during", "after"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class FaultResponse:
     """An answer that takes the place of the real one."""
 
     status: int
@@ -77,7 +77,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Meanwhile:
+class ExternalChanges:
     """What others write while a request is on its way."""
 
     insert: int = 0
@@ -90,17 +90,17 @@ class Meanwhile:
 
 
 @dataclass(frozen=True)
-class Mishap:
-    """What befalls one request."""
+class Fault:
+    """What goes wrong with one request."""
 
     names: tuple[str, ...] = ()
     latency: float = 0.0
-    answer: Answer | None = None
+    answer: FaultResponse | None = None
     cut: Cut | None = None
     truncate: float | None = None
     drop_item: bool = False
     revoke_token: bool = False
-    meanwhile: Meanwhile | None = None
+    meanwhile: ExternalChanges | None = None
     late: float | None = None
     chance: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - no secret
 
@@ -111,7 +111,7 @@ class Mishap:
         return after or self.cut in ("during", "after")
 
 
-def _refuse(rule: str, why: str) -> SandboxError:
+def _invalid(rule: str, why: str) -> SandboxError:
     return SandboxError(f"The fault {rule!r} cannot be: {why}.")
 
 
@@ -120,14 +120,14 @@ class Rule:
 
     def __init__(self, given: Json, number: int) -> None:
         if not isinstance(given, dict):
-            raise _refuse(f"number {number}", "a fault is a mapping")
+            raise _invalid(f"number {number}", "a fault is a mapping")
         self.given = given
         self.name = str(given.get("name", f"fault {number}"))
         strange = [key for key in given if key not in ("name", *_MATCHES, *_LIMITS, *_EFFECTS)]
         if strange:
-            raise _refuse(self.name, f"there is nothing called {strange[0]}")
+            raise _invalid(self.name, f"there is nothing called {strange[0]}")
         if not any(key in given for key in _EFFECTS):
-            raise _refuse(self.name, f"it does nothing; give one of {', '.join(_EFFECTS)}")
+            raise _invalid(self.name, f"it does nothing; give one of {', '.join(_EFFECTS)}")
         self._wanted = {key: str(given[key]) for key in _MATCHES if key in given}
         self._between = _window(self.name, given.get("between"))
         self._nth = _nth(self.name, given.get("nth"))
@@ -138,12 +138,12 @@ class Rule:
         self.answer = _answer(self.name, given.get("answer"))
         self.cut = cast("Cut | None", given.get("cut"))
         if self.cut not in (None, "before", "during", "after"):
-            raise _refuse(self.name, "cut is one of before, during, after")
+            raise _invalid(self.name, "cut is one of before, during, after")
         self.truncate = self._number("truncate", None, most=1.0)
         self.late = self._number("late", None, most=None)
         for key in ("drop_item", "revoke_token"):
             if not isinstance(given.get(key, False), bool):
-                raise _refuse(self.name, f"{key} is true or false")
+                raise _invalid(self.name, f"{key} is true or false")
         self.meanwhile = _meanwhile(self.name, given.get("meanwhile"))
         self.reset()
 
@@ -155,7 +155,7 @@ class Rule:
     def _whole(self, key: str) -> int | None:
         value = self.given.get(key)
         if value is not None and (type(value) is not int or value < 1):
-            raise _refuse(self.name, f"{key} is a whole number from 1")
+            raise _invalid(self.name, f"{key} is a whole number from 1")
         return value
 
     def _number(self, key: str, default: float | None, *, most: float | None) -> float | None:
@@ -163,13 +163,13 @@ class Rule:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise _refuse(self.name, f"{key} is a number from 0")
+            raise _invalid(self.name, f"{key} is a number from 0")
         if most is not None and value > most:
-            raise _refuse(self.name, f"{key} is at most {most:g}")
+            raise _invalid(self.name, f"{key} is at most {most:g}")
         return float(value)
 
-    def applies(self, exchange: Exchange, chance: Random) -> bool:
-        """Whether the rule befalls this request; counts it."""
+    def applies(self, exchange: AuditedRequest, chance: Random) -> bool:
+        """Return whether the rule applies to this request, and count it."""
         for name, wanted in self._wanted.items():
             value = getattr(exchange, name)
             if value is None or not fnmatch.fnmatchcase(value, wanted):
@@ -189,11 +189,11 @@ class Rule:
         return True
 
     def latency(self, chance: Random) -> float:
-        """Seconds, drawn for one request."""
+        """Return seconds, drawn for one request."""
         return min(self._latency(chance), _LONGEST_LATENCY)
 
     def shown(self) -> dict[str, Json]:
-        """As the control API tells it."""
+        """Return it as the control API shows it."""
         return {**self.given, "name": self.name, "met": self.met, "done": self.done}
 
 
@@ -233,11 +233,13 @@ class FaultPlan:
         for rule in self.rules:
             rule.reset()
 
-    def befall(self, exchange: Exchange) -> Mishap:
-        """What befalls a request. Latencies add up; of the rest each rule gives what no earlier
-        one gave."""
+    def fault_for(self, exchange: AuditedRequest) -> Fault:
+        """Return what goes wrong with a request.
+
+        Latencies add up; of everything else, the first rule that gives it counts.
+        """
         if not self.rules:
-            return Mishap()
+            return Fault()
         names: list[str] = []
         latency = 0.0
         found: dict[str, Any] = {}
@@ -259,16 +261,16 @@ class FaultPlan:
             for key, value in mine.items():
                 if value is not None:
                     found.setdefault(key, value)
-        chance = Random(f"{self._seed}:mishap:{exchange.number}")  # noqa: S311
-        return Mishap(tuple(names), latency, chance=chance, **found)
+        chance = Random(f"{self._seed}:fault:{exchange.number}")  # noqa: S311
+        return Fault(tuple(names), latency, chance=chance, **found)
 
     def shown(self) -> list[Json]:
-        """As the control API tells it."""
+        """Return it as the control API shows it."""
         return [rule.shown() for rule in self.rules]
 
 
 def read_plan(file: Path) -> Json:
-    """The plan of a YAML file; raises `SandboxError`."""
+    """Return the plan of a YAML file; raises `SandboxError`."""
     try:
         content: Json = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -285,7 +287,7 @@ def _moment(rule: str, given: object) -> datetime:
     try:
         moment = given if isinstance(given, datetime) else datetime.fromisoformat(str(given))
     except ValueError:
-        raise _refuse(rule, f"{given} is not a time such as 2026-10-14T02:00:00Z") from None
+        raise _invalid(rule, f"{given} is not a time such as 2026-10-14T02:00:00Z") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
@@ -293,7 +295,7 @@ def _window(rule: str, given: Json) -> tuple[datetime, datetime] | None:
     if given is None:
         return None
     if not isinstance(given, list) or len(given) != 2:
-        raise _refuse(rule, "between takes two times")
+        raise _invalid(rule, "between takes two times")
     return _moment(rule, given[0]), _moment(rule, given[1])
 
 
@@ -302,7 +304,7 @@ def _nth(rule: str, given: Json) -> frozenset[int] | None:
         return None
     numbers = given if isinstance(given, list) else [given]
     if not all(type(one) is int and one > 0 for one in numbers):
-        raise _refuse(rule, "nth is a whole number from 1, or a list of them")
+        raise _invalid(rule, "nth is a whole number from 1, or a list of them")
     return frozenset(cast("list[int]", numbers))
 
 
@@ -327,7 +329,7 @@ def _latency(rule: str, given: Json) -> Callable[[Random], float]:
                 return lambda chance: chance.lognormvariate(middle, spread)
     except (TypeError, ValueError):
         pass
-    raise _refuse(
+    raise _invalid(
         rule,
         "latency is a number of seconds, {uniform: [low, high]}, {exponential: {mean}} or "
         "{lognormal: {median, sigma}}",
@@ -345,42 +347,44 @@ def _seconds(given: object) -> float:
 _BODIES = ("error", "maintenance_page", "cdn_page", "empty")
 
 
-def _answer(rule: str, given: Json) -> Answer | None:
+def _answer(rule: str, given: Json) -> FaultResponse | None:
     if given is None:
         return None
     status = given.get("status") if isinstance(given, dict) else None
     if not isinstance(given, dict) or type(status) is not int or status not in _STATUSES:
-        raise _refuse(rule, f"answer takes a status, one of {sorted(_STATUSES)}")
+        raise _invalid(rule, f"answer takes a status, one of {sorted(_STATUSES)}")
     strange = [key for key in given if key not in ("status", "after_commit", "body", "retry_after")]
     if strange:
-        raise _refuse(rule, f"answer has nothing called {strange[0]}")
+        raise _invalid(rule, f"answer has nothing called {strange[0]}")
     body = given.get("body", "error")
     if body not in _BODIES:
-        raise _refuse(rule, f"body is one of {', '.join(_BODIES)}")
+        raise _invalid(rule, f"body is one of {', '.join(_BODIES)}")
     headers: dict[str, str] = {}
     match given.get("retry_after"):
         case None:
             pass
         case bool():
-            raise _refuse(rule, "retry_after is a number of seconds, or {family, seconds}")
+            raise _invalid(rule, "retry_after is a number of seconds, or {family, seconds}")
         case int() as seconds:
-            headers = refused_headers("plain", seconds)
+            headers = throttle_headers("plain", seconds)
         case {"family": str() as family, "seconds": int() as seconds}:
-            headers = refused_headers(family, seconds)
+            headers = throttle_headers(family, seconds)
         case _:
-            raise _refuse(rule, "retry_after is a number of seconds, or {family, seconds}")
-    return Answer(cast(int, given["status"]), given.get("after_commit") is True, str(body), headers)
+            raise _invalid(rule, "retry_after is a number of seconds, or {family, seconds}")
+    return FaultResponse(
+        cast(int, given["status"]), given.get("after_commit") is True, str(body), headers
+    )
 
 
-def _meanwhile(rule: str, given: Json) -> Meanwhile | None:
+def _meanwhile(rule: str, given: Json) -> ExternalChanges | None:
     if given is None:
         return None
     if not isinstance(given, dict):
-        raise _refuse(rule, "meanwhile is a mapping")
+        raise _invalid(rule, "meanwhile is a mapping")
     for key, value in given.items():
         if key not in ("insert", "change", "delete", "object", "modified_ago"):
-            raise _refuse(rule, f"meanwhile has nothing called {key}")
+            raise _invalid(rule, f"meanwhile has nothing called {key}")
         fits = isinstance(value, str) if key == "object" else type(value) is int and value >= 0
         if not fits:
-            raise _refuse(rule, f"{key} of meanwhile cannot be {value!r}")
-    return Meanwhile(**cast("dict[str, Any]", given))
+            raise _invalid(rule, f"{key} of meanwhile cannot be {value!r}")
+    return ExternalChanges(**cast("dict[str, Any]", given))

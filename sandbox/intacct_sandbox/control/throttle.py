@@ -1,11 +1,11 @@
 """Limits on how much one asks at a time, and the headers that tell them.
 
 Facts (Sage's volume and concurrency page): requests at a time by tier, for an application and for
-the whole company; requests that overlap by less than two seconds are tolerated; more are refused
+the whole company; requests that overlap by less than two seconds are tolerated; more are rejected
 with 429 GW-0010. Header names: Sage's header reference, both spellings of the retry header.
 
 A request of the sandbox takes as long as the fault plan's latency says, on the sandbox's clock: how
-busy this machine is never decides whether a request is refused.
+busy this machine is never decides whether a request is rejected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOLERATED = timedelta(seconds=2)
 """A request younger than this does not count against the limits."""
 
 RETRY_AFTER = 60
-"""Seconds that a throttled client is told to wait (the documented sample)."""
+"""Seconds that a throttled client is asked to wait (the documented sample)."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ FAMILIES = ("plain", "throttle", "throttle-hyphen", "minute", "hour", "tenant", 
 """The kinds of headers that a 429 or 503 may bring."""
 
 
-def refused_headers(family: str, seconds: int) -> dict[str, str]:
-    """The headers of an answer that tells a client to come back in so many seconds.
+def throttle_headers(family: str, seconds: int) -> dict[str, str]:
+    """Return the headers of an answer that tells a client to come back in so many seconds.
 
     `minute` is the soft limit, whose family has no retry header.
     """
@@ -84,13 +84,13 @@ def _limit(name: str, limit: str) -> dict[str, str]:
 
 
 class Throttle:
-    """Admits requests, or refuses them. Times are those of the sandbox's clock."""
+    """Admit requests, or reject them. Times are those of the sandbox's clock."""
 
     def __init__(self, tier: str = "1") -> None:
         self.tier = ""
         self.per_minute = 600
         self.per_hour: int | None = None
-        self.elsewhere = 0
+        self.external_requests = 0
         self._under_way: list[datetime] = []
         self._minute: deque[datetime] = deque()
         self._hour: deque[datetime] = deque()
@@ -98,14 +98,14 @@ class Throttle:
 
     def choose(self, given: Mapping[str, Json]) -> None:
         """Change limits: `tier`, `per_minute` (soft), `per_hour` (hard; None for none), and
-        `elsewhere`, the requests that other applications of the company have under way.
+        `external_requests`, the requests that other applications of the company have under way.
 
         Raises `SandboxError` and changes nothing if one of them cannot be.
         """
         for name, value in given.items():
             if name == "tier":
                 fits = str(value) in TIERS or value == "none"
-            elif name in ("per_minute", "per_hour", "elsewhere"):
+            elif name in ("per_minute", "per_hour", "external_requests"):
                 fits = (type(value) is int and value >= 0) or (name == "per_hour" and value is None)
             else:
                 raise SandboxError(f"There is no limit {name!r}.")
@@ -116,7 +116,7 @@ class Throttle:
             setattr(self, name, str(value) if name == "tier" else value)
 
     def shown(self) -> dict[str, Json]:
-        """As the control API tells it."""
+        """Return it as the control API shows it."""
         tier = TIERS.get(self.tier)
         return {
             "tier": self.tier,
@@ -125,7 +125,7 @@ class Throttle:
             "transactions_a_month": tier.transactions if tier else None,
             "per_minute": self.per_minute,
             "per_hour": self.per_hour,
-            "elsewhere": self.elsewhere,
+            "external_requests": self.external_requests,
             "under_way": len(self._under_way),
         }
 
@@ -133,20 +133,20 @@ class Throttle:
     def admit(self, now: datetime) -> Iterator[dict[str, str]]:
         """Let a request in for the length of the block and give the headers of its answer.
 
-        Raises `Refusal` (429).
+        Raises `Rejection` (429).
         """
         for recent, span in ((self._minute, 60), (self._hour, 3600)):
             while recent and recent[0] <= now - timedelta(seconds=span):
                 recent.popleft()
         old = sum(now - since >= TOLERATED for since in self._under_way)
         tier = TIERS.get(self.tier)
-        if tier and (old >= tier.application or old + self.elsewhere >= tier.company):
+        if tier and (old >= tier.application or old + self.external_requests >= tier.company):
             whole = old < tier.application
             limit = tier.company if whole else tier.application
             raise rejections.throttled(_full(limit, company=whole))
         if self.per_hour is not None and len(self._hour) >= self.per_hour:
             wait = int((self._hour[0] + timedelta(hours=1) - now).total_seconds()) + 1
-            headers = refused_headers("hour", wait) | {"X-IA-Hour-Rate-Limit": str(self.per_hour)}
+            headers = throttle_headers("hour", wait) | {"X-IA-Hour-Rate-Limit": str(self.per_hour)}
             raise rejections.throttled(headers)
         self._minute.append(now)
         self._hour.append(now)
@@ -162,7 +162,7 @@ class Throttle:
             "X-IA-Minute-Rate-Limit-Remaining": str(max(self.per_minute - len(self._minute), 0)),
         }
         if tier is not None:
-            left = min(tier.application - old, tier.company - old - self.elsewhere) - 1
+            left = min(tier.application - old, tier.company - old - self.external_requests) - 1
             headers["X-IA-Throttle-Limit"] = str(tier.application)
             headers["X-IA-Throttle-Limit-Remaining"] = str(max(left, 0))
         if self.per_hour is not None:
@@ -173,6 +173,6 @@ class Throttle:
 
 def _full(limit: int, *, company: bool) -> dict[str, str]:
     if company:
-        headers = refused_headers("tenant", RETRY_AFTER)
+        headers = throttle_headers("tenant", RETRY_AFTER)
         return headers | {"X-IA-TENANT-Throttle-Limit": f"LIMIT001-{limit}"}
-    return refused_headers("throttle", RETRY_AFTER) | {"X-IA-Throttle-Limit": str(limit)}
+    return throttle_headers("throttle", RETRY_AFTER) | {"X-IA-Throttle-Limit": str(limit)}

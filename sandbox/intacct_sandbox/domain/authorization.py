@@ -1,8 +1,8 @@
-"""The token office: `oauth2/token`, `oauth2/authorize`, `oauth2/revoke` and `oauth2/introspect`.
+"""The authorization server: issues, renews, checks and revokes tokens.
 
 Facts: three grants, form or JSON, the four fields of the answer (a refresh token for every grant)
 and 43,200 s of life are recorded live 2026-03; `entity_id` at refresh and `user@company|entity` are
-documented; that a revoke ends all tokens of the user is told by integrators. What is open (whether
+documented; that a revoke ends all tokens of the user is what integrators say. What is open (whether
 a refresh token counts once, how long it lives, what a second consent ends, statuses of errors) are
 behaviours.
 
@@ -15,19 +15,20 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 
 from intacct_sandbox.company import CLIENT_ID, CLIENT_SECRET, COMPANY, Company, User
 from intacct_sandbox.control.behaviours import Behaviours
 from intacct_sandbox.errors import rejections
-from intacct_sandbox.errors.envelopes import Refusal
+from intacct_sandbox.errors.envelopes import Rejection
 from intacct_sandbox.objects.catalogue import Json
 
-from .sessions import Session, enter
+from .grants import Code, Grant
+from .sessions import UserSession, enter
 
 TOKEN_LIFE = timedelta(hours=12)
 """How long an access token counts (recorded live: `expires_in` 43200)."""
@@ -44,39 +45,6 @@ GRACE = timedelta(seconds=60)
 _REFRESH_LIFE = {"30_days": timedelta(days=30), "1_day": timedelta(days=1)}
 _MOST_CODES = 1000
 _MOST_FORMER = 50
-
-GrantKind = Literal["authorization_code", "client_credentials"]
-
-
-@dataclass
-class Grant:
-    """A standing permission: one consent, or one login with client credentials."""
-
-    id: str
-    kind: GrantKind
-    user: str
-    entity: str | None
-    refresh: str | None
-    """Hash of the refresh token that counts now."""
-    refresh_number: int = 0
-    """The number that the refresh token follows from."""
-    renewed_at: datetime | None = None
-    public: bool = False
-    """Whether the application has no secret: its consent was proven by PKCE."""
-    former: dict[str, datetime] = field(default_factory=dict)
-    """Hashes of the refresh tokens before it, and when each was replaced."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """What an authorization code stands for until it is exchanged."""
-
-    user: str
-    redirect_uri: str
-    challenge: str | None
-    challenge_method: str
-    offline: bool
-    until: datetime
 
 
 def _hash(token: str) -> str:
@@ -97,7 +65,7 @@ def _unb64(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-class TokenOffice:
+class AuthorizationServer:
     """Issues, renews, checks and revokes tokens.
 
     `keep` is called with each event that must outlive a restart; `replay` takes them back. Tokens
@@ -127,7 +95,7 @@ class TokenOffice:
         self._era = self._eras = 0
 
     def snapshot(self) -> Callable[[], None]:
-        """What takes everything back to how it is now; may be called more than once."""
+        """Return what takes everything back to how it is now; may be called more than once."""
         issued, coded = self._issued, self._coded
         grants, revoked, codes = dict(self._grants), dict(self._revoked_up_to), dict(self._codes)
         opened, sessions, era = self._sessions_opened, dict(self._sessions), self._era
@@ -146,7 +114,7 @@ class TokenOffice:
     # --- consent --------------------------------------------------------------------------
 
     def check_consent(self, asked: Mapping[str, str]) -> None:
-        """Whether a consent can be asked for at all; raises `Refusal` (400)."""
+        """Raise `Rejection` (400) if a consent cannot be asked for at all."""
         if asked.get("client_id") != CLIENT_ID:
             raise rejections.gateway(400, "GW-0011", "Invalid Request")
         if asked.get("response_type") != "code":
@@ -158,7 +126,7 @@ class TokenOffice:
             raise rejections.bad_request("code_challenge_method must be 'S256' or 'plain'")
 
     def consent(self, user_id: str, asked: Mapping[str, str], now: datetime) -> str:
-        """The code for a consent that `user_id` gave; raises `Refusal` (400, 401)."""
+        """Return the code for a consent that `user_id` gave; raises `Rejection` (400, 401)."""
         self.check_consent(asked)
         if self._find_user(user_id) is None:
             raise rejections.user_unknown(user_id)
@@ -180,7 +148,7 @@ class TokenOffice:
     # --- tokens ---------------------------------------------------------------------------
 
     def answer(self, asked: Mapping[str, str], now: datetime) -> dict[str, Json]:
-        """The answer to a token request; raises `Refusal`."""
+        """Return the answer to a token request; raises `Rejection`."""
         if not asked:
             raise rejections.gateway(400, "GW-0035", "Missing Token Payload")
         kind = asked.get("grant_type", "")
@@ -205,9 +173,11 @@ class TokenOffice:
         return self._refresh(asked, now)
 
     def check_client(self, asked: Mapping[str, str], *, public: bool = False) -> None:
-        """Whether it is the registered application; `public`: it may come without its secret.
+        """Raise `Rejection` if it is not the registered application.
 
-        Raises `Refusal`.
+        `public`: it may come without its secret.
+
+        Raises `Rejection`.
         """
         if not asked.get("client_id"):
             raise rejections.gateway(400, "GW-0037", "Missing Client ID")
@@ -218,7 +188,8 @@ class TokenOffice:
             raise rejections.client_unknown(self._behaviours["invalid_client"])
 
     def session(self, session_id: str, now: datetime) -> tuple[User, str | None]:
-        """Whose a session of the XML API is, and in which entity; raises `Refusal` (401)."""
+        """Return whose a session of the XML API is, and in which entity; raises `Rejection`
+        (401)."""
         name, entity, at, _ = self._sessions.get(_hash(session_id), ("", None, now, False))
         user = self._find_user(name)
         if user is None or now - at >= SESSION_LIFE:
@@ -226,13 +197,13 @@ class TokenOffice:
         return user, entity
 
     def was_moved(self, session_id: str) -> bool:
-        """Whether a session of the XML API was opened from another one."""
+        """Return whether a session of the XML API was opened from another one."""
         return self._sessions.get(_hash(session_id), ("", None, None, False))[3]
 
     def open_session(
         self, user: str, entity: str | None, now: datetime, *, moved: bool = False
     ) -> str:
-        """A session id of the XML API, which may be used to log in; counts `SESSION_LIFE`.
+        """Return a session id of the XML API, which may be used to log in; counts `SESSION_LIFE`.
 
         `moved`: it was opened by the XML API, from another session.
         """
@@ -309,7 +280,7 @@ class TokenOffice:
         return self._issue(replace(grant, entity=session.entity), now, offline=True)
 
     def _grant_of(self, shown: str, now: datetime) -> Grant:
-        """The grant that a refresh token (by its hash) stands for; raises `Refusal`."""
+        """Return the grant that a refresh token (by its hash) stands for; raises `Rejection`."""
         why = "The refresh token is not valid or was used before"
         for grant in self._grants.values():
             if grant.refresh == shown:
@@ -329,13 +300,13 @@ class TokenOffice:
         raise self._grant_invalid(why)
 
     def _user(self, id_: str) -> User:
-        """A user who gave a consent; raises `Refusal` if they are no user any more."""
+        """Return a user who gave a consent; raises `Rejection` if they are no user any more."""
         user = self._find_user(id_)
         if user is None:
             raise self._grant_invalid("The user is not known, or not active")
         return user
 
-    def _grant_invalid(self, why: str) -> Refusal:
+    def _grant_invalid(self, why: str) -> Rejection:
         return rejections.grant_invalid(why, self._behaviours["invalid_grant"])
 
     def _next_id(self) -> str:
@@ -433,9 +404,9 @@ class TokenOffice:
     # --- use ------------------------------------------------------------------------------
 
     def bearer(self, header: str | None, now: datetime) -> tuple[User, str | None]:
-        """The user of an `Authorization` header and the entity its token is bound to.
+        """Return the user of an `Authorization` header and the entity its token is bound to.
 
-        Raises `Refusal` (401).
+        Raises `Rejection` (401).
         """
         scheme, _, token = (header or "").strip().partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -463,7 +434,7 @@ class TokenOffice:
     def revoke(self, asked: Mapping[str, str]) -> None:
         """End all tokens of the user whose access or refresh token is shown.
 
-        A token that is not known is no error (RFC 7009). Raises `Refusal` for a wrong client.
+        A token that is not known is no error (RFC 7009). Raises `Rejection` for a wrong client.
         """
         self.check_client(asked)
         token = asked.get("token", "")
@@ -472,25 +443,25 @@ class TokenOffice:
         if user is None:
             try:
                 user = str(self._claims(token)["sub"])
-            except Refusal:
+            except Rejection:
                 return
         self.revoke_user(user)
 
-    def session_of(self, user: str, entity: str | None) -> Session:
-        """The session in which a user worked in an entity, whether or not they still may."""
-        return Session(self._find_user(user) or User(user, "", user, frozenset()), entity)
+    def session_of(self, user: str, entity: str | None) -> UserSession:
+        """Return the session in which a user worked in an entity, whether or not they still may."""
+        return UserSession(self._find_user(user) or User(user, "", user, frozenset()), entity)
 
     def user_key(self, user: str | None) -> str | None:
-        """The key of a user's record, by their id."""
+        """Return the key of a user's record, by their id."""
         found = None if user is None else self._find_user(user)
         return None if found is None else found.key
 
     def introspect(self, token: str, now: datetime) -> dict[str, Json]:
-        """What an access token says, if it counts (RFC 7662; a client has the names of the fields,
-        and what `user_key` and the like hold is a guess)."""
+        """Return what an access token says, if it counts (RFC 7662; a client has the names of the
+        fields, and what `user_key` and the like hold is a guess)."""
         try:
             user, entity = self.bearer(f"Bearer {token}", now)
-        except Refusal:
+        except Rejection:
             return {"active": False}
         claims = self._claims(token)
         return {

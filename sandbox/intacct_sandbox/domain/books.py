@@ -1,7 +1,7 @@
 """The company's books: records, what was written to them, and what must outlive a restart.
 
-The books are generated from a seed and changed only through a `Work`: a request's changes, which
-are journaled together or undone together.
+The books are generated from a seed and changed only through a `UnitOfWork`: the changes of one
+request, which are journaled together or undone together.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from zoneinfo import ZoneInfo
 
 from intacct_sandbox.company import Company, User
-from intacct_sandbox.control.audit_log import Referee
+from intacct_sandbox.control.audit_log import AuditLog
 from intacct_sandbox.control.behaviours import Behaviours
 from intacct_sandbox.control.clock import Clock, wire_time
 from intacct_sandbox.control.faults import FaultPlan
 from intacct_sandbox.control.throttle import Throttle
 from intacct_sandbox.errors import SandboxError
-from intacct_sandbox.objects.catalogue import Catalogue, Json, load_catalogue
+from intacct_sandbox.objects.catalogue import Json, ObjectCatalogue, load_catalogue
 from intacct_sandbox.objects.tables import Row, Table, Tables
 from intacct_sandbox.seed.generator import generate
-from intacct_sandbox.seed.generator.large_company import write_estate
+from intacct_sandbox.seed.generator.large_company import write_large_company
 from intacct_sandbox.seed.size import Size
 
-from .authorization import TokenOffice
-from .idempotency import Answers, StoredAnswer
+from .authorization import AuthorizationServer
+from .idempotency import StoredResponse, StoredResponses
 from .journal import Journal
-from .sessions import Session
+from .sessions import UserSession
 from .webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ Operation = Literal["create", "update", "delete"]
 
 
 @dataclass(frozen=True)
-class Change:
+class RecordChange:
     """One record written through the API since the books were generated."""
 
     object: str
@@ -59,7 +59,8 @@ class Change:
     entity: str | None
 
     def shown(self) -> dict[str, Json]:
-        """As the control API tells it: `id` and `document` are what the record had last."""
+        """Return it as the control API shows it: `id` and `document` are what the record had
+        last."""
         row = self.after or self.before or {}
         numbers = [row[name] for name in _DOCUMENT_NUMBERS if row.get(name) is not None]
         document = numbers[0] if numbers else row.get("id")
@@ -81,9 +82,9 @@ _ACTIONS: dict[Operation, str] = {"create": "create", "update": "modify", "delet
 _MOST_DIFFERENCES = 50
 
 
-def _differences(change: Change) -> list[tuple[str | None, Json, Json]]:
-    """What an entry of the audit trail tells of a change: the fields, with the values before and
-    after; of a record that is created or deleted that it is."""
+def _differences(change: RecordChange) -> list[tuple[str | None, Json, Json]]:
+    """Return what an entry of the audit trail tells of a change: the fields, with the values before
+    and after; of a record that is created or deleted that it is."""
     before, after = change.before, change.after
     if before is None or after is None:
         return [(None, None, None)]
@@ -96,15 +97,15 @@ def _differences(change: Change) -> list[tuple[str | None, Json, Json]]:
     return found[:_MOST_DIFFERENCES]
 
 
-class Work:
+class UnitOfWork:
     """The changes of one request. They show at once, and are kept only if the request commits."""
 
-    def __init__(self, books: Books, session: Session) -> None:
+    def __init__(self, books: Books, session: UserSession) -> None:
         self._books = books
         self.session = session
         self.behaviours = books.behaviours
         self.now = books.clock.now()
-        self.changes: list[Change] = []
+        self.changes: list[RecordChange] = []
 
     def put(self, object_: str, row: Row) -> None:
         """Add a record, or replace the one with its key."""
@@ -125,7 +126,9 @@ class Work:
         self, object_: str, key: str, operation: Operation, before: Row | None, after: Row | None
     ) -> None:
         user, entity = self.session.user.id, self.session.entity
-        self.changes.append(Change(object_, key, operation, before, after, self.now, user, entity))
+        self.changes.append(
+            RecordChange(object_, key, operation, before, after, self.now, user, entity)
+        )
 
     def undo(self, *, down_to: int = 0) -> None:
         """Take back all changes but the first `down_to`, the last one first."""
@@ -144,7 +147,7 @@ class Books:
     `seed` fixes the generated company, and chance with it. With `state`, a directory, what is
     written outlives the process; raises `SandboxError` when that directory cannot be used. A
     company of some `size` keeps its journal entries in the state directory, which it cannot do
-    without: they are generated at the first start, and `progress` is told how far that is.
+    without: they are generated at the first start, and `progress` is called with how far that is.
     """
 
     def __init__(
@@ -165,15 +168,15 @@ class Books:
         self.clock = clock or Clock()
         self.lock = threading.RLock()
         self.behaviours = behaviours or Behaviours()
-        self.catalogue: Catalogue = load_catalogue()
-        self.referee = Referee()
+        self.catalogue: ObjectCatalogue = load_catalogue()
+        self.audit_log = AuditLog()
         self.faults = FaultPlan(seed)
         self.throttle = Throttle()
         self.webhooks = Webhooks(self.clock, self._keep_webhook_event)
         self.job_events: list[dict[str, Json]] = []
         """What happened to the jobs that were put off, for whoever does them."""
-        self.changes: list[Change] = []
-        self.answers = Answers()
+        self.changes: list[RecordChange] = []
+        self.answers = StoredResponses()
         self._late: dict[tuple[str, str], datetime] = {}
         self._snapshots: dict[str, Callable[[], None]] = {}
         self._journal = Journal(state, seed, size) if state is not None else None
@@ -184,10 +187,10 @@ class Books:
         except BaseException:
             self.close()
             raise
-        self.tokens = TokenOffice(
+        self.tokens = AuthorizationServer(
             seed, self._keep_token_event, self.behaviours, self.company, self.user
         )
-        # Generated anew rather than copied: most sandboxes are never reset.
+        # Generated again rather than copied: most sandboxes are never reset.
         self._as_started = self._remember(None, lambda: self._generated(size, state, progress))
         if self._journal is not None:
             self._replay_all(self._journal)
@@ -198,11 +201,23 @@ class Books:
         tables = generate(self.seed)
         if size is None or state is None:
             return tables
-        from intacct_sandbox.seed.archive import ARCHIVED, Archive, ArchivedTable  # noqa: PLC0415 - only then DuckDB
+        try:
+            # Only a large company needs DuckDB.
+            from intacct_sandbox.seed.archive import (  # noqa: PLC0415
+                ARCHIVED,
+                Archive,
+                ArchivedTable,
+            )
+        except ModuleNotFoundError as error:
+            if error.name != "duckdb":
+                raise
+            raise SandboxError(
+                "A large company needs DuckDB: run `pip install 'intacct-sandbox[large]'`."
+            ) from None
 
-        estate = write_estate(tables, size, self.seed)
+        large_company = write_large_company(tables, size, self.seed)
         if self._archive is None:
-            self._archive = Archive(state, estate, self.seed, progress)
+            self._archive = Archive(state, large_company, self.seed, progress)
             for name in ARCHIVED:
                 table = ArchivedTable(tables[name].type, self.seed, self._archive)
                 self._untouched[name] = table
@@ -220,12 +235,13 @@ class Books:
         return self.tables.company
 
     def today(self) -> date:
-        """The sandbox's date, in the company's time zone."""
+        """Return the sandbox's date, in the company's time zone."""
         return self.clock.now().astimezone(ZoneInfo(self.behaviours["company_time_zone"])).date()
 
     def user(self, id_: str) -> User | None:
-        """The Web Services user of this id, if there is one who is active. Users who were created
-        through the API may enter what their records say (facts: Sage OpenAPI, entityAccess)."""
+        """Return the Web Services user of this id, if there is one who is active. Users who were
+        created through the API may enter what their records say (facts: Sage OpenAPI,
+        entityAccess)."""
         table = self.tables[_USERS]
         key = table.key_of(id_)
         if key is None:
@@ -296,7 +312,7 @@ class Books:
         with self.lock:
             self._as_started()
             self.tokens.begin_era()
-            self.referee.reset()
+            self.audit_log.reset()
             self.faults.reset()
 
     # --- time -----------------------------------------------------------------------------
@@ -312,7 +328,7 @@ class Books:
         self._late[object_, key] = until
 
     def unseen(self, object_: str) -> frozenset[str]:
-        """Keys of the records that queries do not show yet, or no more."""
+        """Return keys of the records that queries do not show yet, or no more."""
         now = self.clock.now()
         if object_ == _HISTORY and self.behaviours["audit_retention"] == "90_days":
             oldest = wire_time(now - timedelta(days=90))
@@ -327,16 +343,16 @@ class Books:
     # --- writing --------------------------------------------------------------------------
 
     @contextmanager
-    def work(self, session: Session) -> Iterator[Work]:
-        """A request's changes; undone if the block raises or does not `commit`."""
+    def work(self, session: UserSession) -> Iterator[UnitOfWork]:
+        """Give a request's changes; undone if the block raises or does not `commit`."""
         with self.lock:
-            work = Work(self, session)
+            work = UnitOfWork(self, session)
             try:
                 yield work
             finally:
                 work.undo()
 
-    def commit(self, work: Work, answer: StoredAnswer | None = None) -> None:
+    def commit(self, work: UnitOfWork, answer: StoredResponse | None = None) -> None:
         """Keep the changes of `work`, and the answer to be given again, in one journal line.
 
         Raises `OSError` if the journal cannot be written: then nothing is kept.
@@ -358,12 +374,12 @@ class Books:
         self.changes.extend(work.changes)
         if answer is not None:
             self.answers.keep(answer)
-        exchange = self.referee.current
+        exchange = self.audit_log.current
         if exchange is not None:
             exchange.wrote += wrote
         work.changes = []
 
-    def _tell_history(self, work: Work) -> None:
+    def _tell_history(self, work: UnitOfWork) -> None:
         """Enter what was written in the audit trail, which tells it of masters and documents but
         not of their lines."""
         behaviour, table = self.behaviours["audit_history"], self.tables.get(_HISTORY)
@@ -391,7 +407,7 @@ class Books:
                 work.put(_HISTORY, {**table.type.defaults, **row, "key": table.take_key()})
 
     def lose_answer(self, owner: str, key: str) -> None:
-        """The answer kept under this key did not reach anyone: do what the behaviour says."""
+        """Do what the behaviour says with a stored response that did not reach anyone."""
         how = self.behaviours["idempotency_after_timeout"]
         if how != "replay":
             self._note({"lost": [owner, key, how]})
@@ -408,7 +424,7 @@ class Books:
         self._note({"webhook": event})
 
     def keep_job_event(self, event: dict[str, Json]) -> None:
-        """Something happened to a job; it is known after a restart too."""
+        """Keep what happened to a job, also over a restart."""
         self._note({"job": event})
         self.job_events.append(event)
 
@@ -443,14 +459,16 @@ class Books:
             else:
                 table.put(row)
             self.changes.append(
-                Change(object_, key, operation, before, row, at, entry["user"], entry["entity"])
+                RecordChange(
+                    object_, key, operation, before, row, at, entry["user"], entry["entity"]
+                )
             )
         if "answer" in entry:
-            self.answers.keep(StoredAnswer.from_kept(entry["answer"]))
+            self.answers.keep(StoredResponse.from_kept(entry["answer"]))
 
     def written(self) -> list[dict[str, Json]]:
-        """What was created, changed and deleted through the API, oldest first; a document's lines
-        go with the document and are not told apart."""
+        """Return what was created, changed and deleted through the API, oldest first; a document's
+        lines go with the document and are not listed."""
         return [
             change.shown()
             for change in self.changes
@@ -458,7 +476,7 @@ class Books:
         ]
 
     def entity_key(self, entity: str | None) -> str | None:
-        """The key of an entity by its id; None is the top level."""
+        """Return the key of an entity by its id; None is the top level."""
         return None if entity is None else self.company.entity_keys[entity]
 
     def close(self) -> None:

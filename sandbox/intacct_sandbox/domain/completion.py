@@ -45,7 +45,7 @@ def _amount(document: Row, path: str) -> Decimal:
 
 
 def _add_up(document: Row, lines: Sequence[Row], base: str | None, dated_by: str) -> None:
-    """Currencies, amounts in the base currency, and the document's totals."""
+    """Fill in currencies, amounts in the base currency, and the document's totals."""
     currency, rate = _currencies(document, base)
     number_lines(lines)
     in_txn, in_base = Decimal(0), Decimal(0)
@@ -63,7 +63,7 @@ def _add_up(document: Row, lines: Sequence[Row], base: str | None, dated_by: str
 
 
 def _owe(document: Row) -> None:
-    """What is still due: the totals, less what was paid or is about to be."""
+    """Fill in what is still due: the totals, less what was paid or is about to be."""
     for what in ("Txn", "Base"):
         paid = _amount(document, f"paymentInformation.total{what}AmountPaid")
         chosen = _amount(document, f"paymentInformation.total{what}AmountSelectedForPayment")
@@ -139,7 +139,7 @@ def _card_txn(document: Row, lines: Sequence[Row], base: str | None, tables: Tab
 
 
 def _payment(object_: str, path: str) -> Completion:
-    """What a payment of some `object_`, named at `path` of its lines, adds up to."""
+    """Return what a payment of some `object_`, named at `path` of its lines, adds up to."""
 
     def complete(document: Row, lines: Sequence[Row], base: str | None, tables: Tables) -> None:
         number_lines(lines)

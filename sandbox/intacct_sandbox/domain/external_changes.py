@@ -1,6 +1,6 @@
-"""What other people write while a client reads: in Intacct's own pages, or through other programs.
+"""Changes by other users while a client reads: in Intacct's own pages, or through other programs.
 
-It goes into the books like any write, under the user `elsewhere`, and is told by `/_sandbox/books`.
+They go into the books like any write, under the user `external`; `/_sandbox/books` lists them.
 """
 
 from __future__ import annotations
@@ -9,26 +9,28 @@ from datetime import timedelta
 from random import Random
 
 from intacct_sandbox.company import User
-from intacct_sandbox.control.audit_log import Exchange
+from intacct_sandbox.control.audit_log import AuditedRequest
 from intacct_sandbox.control.clock import wire_time
-from intacct_sandbox.control.faults import Meanwhile
+from intacct_sandbox.control.faults import ExternalChanges
 from intacct_sandbox.objects.catalogue import ObjectType
-from intacct_sandbox.objects.tables import Row, Sight
+from intacct_sandbox.objects.tables import Row, Visibility
 
-from .books import Books, Work
-from .sessions import Session
+from .books import Books, UnitOfWork
+from .sessions import UserSession
 
-ELSEWHERE = User("elsewhere", "1", "Somebody else")
+EXTERNAL = User("external", "1", "Somebody else")
 """Who it is that writes; in the books it shows as the company's first user."""
 
 
-def write_elsewhere(books: Books, exchange: Exchange, what: Meanwhile, chance: Random) -> None:
+def write_external_changes(
+    books: Books, exchange: AuditedRequest, what: ExternalChanges, chance: Random
+) -> None:
     """Insert, change and delete records of the object that a request asks for, or of another, in
     the request's entity. Objects that are not there, or read-only, stay as they are."""
     type_ = books.catalogue.get(what.object or exchange.object or "")
     if type_ is None or "PATCH" not in type_.methods:
         return
-    session = Session(ELSEWHERE, exchange.entity)
+    session = UserSession(EXTERNAL, exchange.entity)
     with books.work(session) as work:
         at = wire_time(work.now - timedelta(seconds=what.modified_ago))
         for _ in range(what.delete):
@@ -44,20 +46,20 @@ def write_elsewhere(books: Books, exchange: Exchange, what: Meanwhile, chance: R
         books.commit(work)
 
 
-def _any(books: Books, work: Work, type_: ObjectType, chance: Random) -> Row | None:
-    sight = Sight(books.entity_key(work.session.entity), include_private=True)
-    return books.tables[type_.name].pick(sight, chance)
+def _any(books: Books, work: UnitOfWork, type_: ObjectType, chance: Random) -> Row | None:
+    visibility = Visibility(books.entity_key(work.session.entity), include_private=True)
+    return books.tables[type_.name].pick(visibility, chance)
 
 
-def _change(work: Work, type_: ObjectType, row: Row, at: str, number: int) -> None:
+def _change(work: UnitOfWork, type_: ObjectType, row: Row, at: str, number: int) -> None:
     changed = {**row, "audit.modifiedDateTime": at}
-    changed["audit.modifiedByUser.key"] = ELSEWHERE.key
+    changed["audit.modifiedByUser.key"] = EXTERNAL.key
     if "description" in type_.fields:
-        changed["description"] = f"Changed elsewhere ({number + 1})"
+        changed["description"] = f"Changed externally ({number + 1})"
     work.put(type_.name, changed)
 
 
-def _delete(books: Books, work: Work, type_: ObjectType, chance: Random) -> None:
+def _delete(books: Books, work: UnitOfWork, type_: ObjectType, chance: Random) -> None:
     row = _any(books, work, type_, chance)
     if row is None:
         return
@@ -67,14 +69,14 @@ def _delete(books: Books, work: Work, type_: ObjectType, chance: Random) -> None
     work.delete(type_.name, str(row["key"]))
 
 
-def _insert(books: Books, work: Work, type_: ObjectType, model: Row, at: str) -> None:
-    """A copy of a record with its lines, under keys and numbers of its own."""
+def _insert(books: Books, work: UnitOfWork, type_: ObjectType, model: Row, at: str) -> None:
+    """Write a copy of a record with its lines, under keys and numbers of its own."""
     key = books.tables[type_.name].take_key()
     row = _fresh(model, key, at)
     if type_.kind == "master":
-        row["id"] = f"ELSEWHERE-{key}"
+        row["id"] = f"EXTERNAL-{key}"
     if type_.numbering is not None:
-        row[type_.numbering.field] = f"ELSEWHERE-{key}"
+        row[type_.numbering.field] = f"EXTERNAL-{key}"
     work.put(type_.name, row)
     if type_.lines is None:
         return
@@ -91,6 +93,6 @@ def _fresh(model: Row, key: str, at: str) -> Row:
         "key": key,
         "audit.createdDateTime": at,
         "audit.modifiedDateTime": at,
-        "audit.createdByUser.key": ELSEWHERE.key,
-        "audit.modifiedByUser.key": ELSEWHERE.key,
+        "audit.createdByUser.key": EXTERNAL.key,
+        "audit.modifiedByUser.key": EXTERNAL.key,
     }

@@ -28,7 +28,7 @@ LONGEST_KEY = 256
 
 
 @dataclass(frozen=True)
-class StoredAnswer:
+class StoredResponse:
     """An answer and the request it belongs to, the latter as a hash."""
 
     owner: str
@@ -50,36 +50,36 @@ class StoredAnswer:
         }
 
     @classmethod
-    def from_kept(cls, kept: dict[str, Any]) -> StoredAnswer:
+    def from_kept(cls, kept: dict[str, Any]) -> StoredResponse:
         """From the journal."""
         return cls(**{**kept, "at": datetime.fromisoformat(kept["at"])})
 
 
 def request_hash(method: str, path: str, entity: str | None, body: bytes) -> str:
-    """What makes two requests the same request."""
+    """Return what makes two requests the same request."""
     head = f"{method} {path} {entity or ''}\n".encode()
     return hashlib.sha256(head + body).hexdigest()
 
 
 def owner_of(scope: str, user: str, entity: str | None) -> str:
-    """Whose a key is; `scope` is the value of the behaviour `idempotency_scope`."""
+    """Return whose a key is; `scope` is the value of the behaviour `idempotency_scope`."""
     return {"user": user, "client": "*", "entity": f"{user}|{entity or ''}"}[scope]
 
 
-class Answers:
+class StoredResponses:
     """The kept answers of one sandbox, and the keys whose first request is under way."""
 
-    def __init__(self, kept: Mapping[tuple[str, str], StoredAnswer] | None = None) -> None:
+    def __init__(self, kept: Mapping[tuple[str, str], StoredResponse] | None = None) -> None:
         self._kept = dict(kept or {})
         self._under_way: set[tuple[str, str]] = set()
 
-    def copy(self) -> Answers:
-        """The same answers, and no request under way."""
-        return Answers(self._kept)
+    def copy(self) -> StoredResponses:
+        """Return the same answers, and no request under way."""
+        return StoredResponses(self._kept)
 
     @contextmanager
     def under_way(self, owner: str, key: str) -> Iterator[None]:
-        """Hold a key for the length of the block; raises `Refusal` (409) if another holds it."""
+        """Hold a key for the length of the block; raises `Rejection` (409) if another holds it."""
         held = (owner, key)
         if held in self._under_way:
             raise rejections.idempotency_conflict(
@@ -91,13 +91,13 @@ class Answers:
         finally:
             self._under_way.discard(held)
 
-    def keep(self, answer: StoredAnswer) -> None:
+    def keep(self, answer: StoredResponse) -> None:
         """Keep an answer under its owner and key."""
         self._kept[answer.owner, answer.key] = answer
 
     def lose(self, owner: str, key: str, how: str) -> None:
-        """An answer did not reach anyone: `forgotten` forgets it, `conflict` keeps the key taken
-        and never gives the answer."""
+        """Treat a response that did not reach anyone: `forgotten` forgets it, `conflict` keeps the
+        key taken and never gives the answer."""
         kept = self._kept.get((owner, key))
         if kept is None:
             return
@@ -106,8 +106,8 @@ class Answers:
         else:
             self._kept[owner, key] = replace(kept, request="")
 
-    def find(self, owner: str, key: str, request: str, now: datetime) -> StoredAnswer | None:
-        """The answer to give again; None when the key is free. Raises `Refusal` (409)."""
+    def find(self, owner: str, key: str, request: str, now: datetime) -> StoredResponse | None:
+        """Return the answer to give again; None when the key is free. Raises `Rejection` (409)."""
         kept = self._kept.get((owner, key))
         if kept is None or now - kept.at > KEY_LIFE:
             return None

@@ -2,7 +2,7 @@
 
 A line is flushed before its answer goes out, so an answer that anyone got is in the journal. A
 crash can tear the last line only; nobody got the answer to it, and it is dropped. Every line ends
-with a newline, which is how a torn one is told.
+with a newline, which is how a torn one is recognized.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Journal:
         return entries
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """The entries found at the start, oldest first; each is handed out once."""
+        """Yield the entries found at the start, oldest first; each is handed out once."""
         entries, self._entries = self._entries, []
         yield from entries
 
@@ -123,7 +123,7 @@ class Journal:
         self._file.flush()
 
     def content(self) -> bytes:
-        """Everything written so far."""
+        """Return everything written so far."""
         return self._path.read_bytes()
 
     def rewrite(self, content: bytes | None = None) -> None:

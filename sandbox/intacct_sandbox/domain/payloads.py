@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Literal
+from types import UnionType
+from typing import Literal, cast
 
 from intacct_sandbox.errors import rejections
-from intacct_sandbox.errors.envelopes import Detail
+from intacct_sandbox.errors.envelopes import RejectionDetail
 from intacct_sandbox.objects.catalogue import (
-    Catalogue,
     Field,
-    Group,
+    FieldGroup,
     Json,
     LineList,
+    ObjectCatalogue,
     ObjectType,
     Ref,
 )
@@ -53,22 +54,26 @@ class Given:
     """On such a line: whether it is to go (`"ia::operation": "delete"`)."""
 
 
-def read_record(catalogue: Catalogue, type_: ObjectType, body: Json, purpose: Purpose) -> Given:
-    """Read one item; raises `Refusal` with everything that is wrong with its form."""
-    problems: list[Detail] = []
-    reader = _Reader(catalogue, purpose, problems)
+def read_record(
+    catalogue: ObjectCatalogue, type_: ObjectType, body: Json, purpose: Purpose
+) -> Given:
+    """Read one item; raises `Rejection` with everything that is wrong with its form."""
+    problems: list[RejectionDetail] = []
+    reader = _PayloadReader(catalogue, purpose, problems)
     given = reader.record(type_, body, "")
     if problems:
         raise rejections.payload_errors(problems)
     return given
 
 
-def _wrong(message: str, at: str) -> Detail:
-    return Detail("invalidParameter", message, "SBX-1110", target=at)
+def _wrong(message: str, at: str) -> RejectionDetail:
+    return RejectionDetail("invalidParameter", message, "SBX-1110", target=at)
 
 
-class _Reader:
-    def __init__(self, catalogue: Catalogue, purpose: Purpose, problems: list[Detail]) -> None:
+class _PayloadReader:
+    def __init__(
+        self, catalogue: ObjectCatalogue, purpose: Purpose, problems: list[RejectionDetail]
+    ) -> None:
         self._catalogue = catalogue
         self._purpose = purpose
         self._problems = problems
@@ -83,7 +88,7 @@ class _Reader:
             self._require(given, body)
         return given
 
-    def _group(self, given: Given, group: Group, body: Mapping[str, Json], at: str) -> None:
+    def _group(self, given: Given, group: FieldGroup, body: Mapping[str, Json], at: str) -> None:
         for name, value in body.items():
             here = f"{at}/{name}"
             if name in group.fields:
@@ -96,7 +101,7 @@ class _Reader:
                 self._list(given, group.lists[name], value, here)
             else:
                 self._problems.append(
-                    Detail(
+                    RejectionDetail(
                         "invalidRequest",
                         f"{here} is not a valid field",
                         "REST-1043",
@@ -106,7 +111,7 @@ class _Reader:
                     )
                 )
 
-    def _below(self, given: Given, group: Group, value: Json, at: str) -> None:
+    def _below(self, given: Given, group: FieldGroup, value: Json, at: str) -> None:
         if isinstance(value, dict):
             self._group(given, group, value, at)
         elif value is not None:
@@ -124,7 +129,7 @@ class _Reader:
             ]
 
     def _line(self, type_: ObjectType, body: Json, at: str) -> Given:
-        """A line: new in a new document; in one that is changed, new only without a key."""
+        """Return a line: new in a new document; in one that is changed, new only without a key."""
         if self._purpose == "create" or not isinstance(body, dict):
             return self.record(type_, body, at)
         rest = {name: one for name, one in body.items() if name not in ("key", "ia::operation")}
@@ -144,7 +149,7 @@ class _Reader:
 
     def _read_only(self, at: str) -> None:
         self._problems.append(
-            Detail(
+            RejectionDetail(
                 "invalidRequest",
                 f"{at} is a read-only field",
                 "REST-1050",
@@ -186,13 +191,7 @@ class _Reader:
             if not value:
                 given.refs[ref.path] = None
                 return
-        for name in value:
-            if name in names:
-                continue
-            if name in ref.members:
-                self._read_only(f"{at}/{name}")
-            else:
-                self._group(given, Group(path=ref.path), {name: None}, at)
+        self._others(given, ref, [name for name in value if name not in names], at)
         named = {
             "id" if name == ref.sent_as else name: value[name] for name in names if name in value
         }
@@ -201,11 +200,19 @@ class _Reader:
             return
         texts = {name: one for name, one in named.items() if one is not None}
         for name, one in texts.items():
-            # `{"id": ""}` is refused live, `{"id": null}` is taken as empty.
+            # `{"id": ""}` is rejected live, `{"id": null}` is taken as empty.
             if not isinstance(one, str) or not one:
                 self._problems.append(_wrong(f"{at}/{name} must be a text", f"{at}/{name}"))
                 return
         given.refs[ref.path] = {name: str(one) for name, one in texts.items()}
+
+    def _others(self, given: Given, ref: Ref, names: list[str], at: str) -> None:
+        """Reject the members of a reference that cannot be written."""
+        for name in names:
+            if name in ref.members:
+                self._read_only(f"{at}/{name}")
+            else:
+                self._group(given, FieldGroup(path=ref.path), {name: None}, at)
 
     def _empty(self, given: Given, ref: Ref, at: str) -> None:
         if ref.required and self._purpose == "change":
@@ -250,7 +257,7 @@ class _Reader:
         for path in missing:
             at = f"{given.at}/{path.replace('.', '/')}"
             self._problems.append(
-                Detail(
+                RejectionDetail(
                     "invalidRequest",
                     f"The required field {at} is missing",
                     "SBX-1111",
@@ -276,7 +283,7 @@ class _Unfit(Exception):
 
 
 def _stored(field: Field, value: Json) -> Json:
-    """The value as it is stored; raises `_Unfit` for one that does not fit the field."""
+    """Return the value as it is stored; raises `_Unfit` for one that does not fit the field."""
     if value is None:
         if field.enum is not None and None not in field.enum:
             raise _Unfit("it cannot be empty")
@@ -287,21 +294,25 @@ def _stored(field: Field, value: Json) -> Json:
                 raise _Unfit("it must be true or false")
             return value
         case "integer":
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise _Unfit("it must be a whole number")
-            if abs(value) >= _LARGEST:
-                raise _Unfit("it is too large")
-            return value
+            return _bounded(value, int, "a whole number")
         case "number":
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise _Unfit("it must be a number")
-            if not abs(value) < _LARGEST:
-                raise _Unfit("it is too large")
-            return value
+            return _bounded(value, int | float, "a number")
         case "decimal":
             return _amount(value, 2 if field.format == "decimal-precision-2" else 10)
     if not isinstance(value, str):
         raise _Unfit("it must be a text")
+    return _text(field, value)
+
+
+def _bounded(value: Json, kind: type[int] | UnionType, what: str) -> Json:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise _Unfit(f"it must be {what}")
+    if not abs(cast(float, value)) < _LARGEST:
+        raise _Unfit("it is too large")
+    return value
+
+
+def _text(field: Field, value: str) -> str:
     if field.enum is not None and value not in field.enum:
         raise _Unfit("it must be one of " + ", ".join(one or "null" for one in field.enum))
     if field.kind == "date":

@@ -1,4 +1,4 @@
-"""What Intacct's books do not take: the business rules, each with the words it is refused in.
+"""What Intacct's books do not take: the business rules, each with the words it is rejected in.
 
 Texts are those that production clients match on, where one is known: "The vendor 'X' is invalid.",
 "This transaction is missing the Department dimension for the Account 16200", "Another record with
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import cast
 
-from intacct_sandbox.company import Entity
-from intacct_sandbox.errors.envelopes import Detail
+from intacct_sandbox.company import LegalEntity
+from intacct_sandbox.errors.envelopes import RejectionDetail
 from intacct_sandbox.objects.catalogue import ObjectType
 from intacct_sandbox.objects.tables import Row, Tables
 
@@ -27,8 +27,8 @@ _DIMENSION_LABELS = {
 }
 
 
-def entity_of(row: Row, tables: Tables) -> Entity | None:
-    """The entity that a record belongs to; None for the top level."""
+def entity_of(row: Row, tables: Tables) -> LegalEntity | None:
+    """Return the entity that a record belongs to; None for the top level."""
     return tables.company.by_key.get(str(row.get("entity.key")))
 
 
@@ -39,12 +39,12 @@ class Draft:
     type: ObjectType
     row: Row
     lines: Sequence[Row]
-    entity: Entity | None
+    entity: LegalEntity | None
     """The entity it belongs to; None at the top level."""
 
 
-def _invalid(label: str, id_: str, at: str) -> Detail:
-    return Detail(
+def _invalid(label: str, id_: str, at: str) -> RejectionDetail:
+    return RejectionDetail(
         "invalidParameter",
         f"The {label} '{id_}' is invalid.",
         "SBX-7101",
@@ -54,8 +54,10 @@ def _invalid(label: str, id_: str, at: str) -> Detail:
     )
 
 
-def resolve(given: Given, tables: Tables, entity_key: str | None) -> tuple[Row, list[Detail]]:
-    """The references of a body as they are stored, and what is wrong with them.
+def resolve(
+    given: Given, tables: Tables, entity_key: str | None
+) -> tuple[Row, list[RejectionDetail]]:
+    """Return the references of a body as they are stored, and what is wrong with them.
 
     A reference counts when the record exists, is visible in the entity, and is not inactive.
     """
@@ -88,8 +90,8 @@ def resolve(given: Given, tables: Tables, entity_key: str | None) -> tuple[Row, 
     return row, problems
 
 
-def broken_rules(draft: Draft, tables: Tables) -> list[Detail]:
-    """Everything that speaks against storing the draft."""
+def broken_rules(draft: Draft, tables: Tables) -> list[RejectionDetail]:
+    """Return everything that speaks against storing the draft."""
     return [
         *closed_period(draft, tables),
         *_lines_elsewhere(draft, tables),
@@ -99,8 +101,8 @@ def broken_rules(draft: Draft, tables: Tables) -> list[Detail]:
     ]
 
 
-def taken_values(draft: Draft, tables: Tables) -> list[Detail]:
-    """What another record has already and only one may have."""
+def taken_values(draft: Draft, tables: Tables) -> list[RejectionDetail]:
+    """Return what another record has already and only one may have."""
     table = tables[draft.type.name]
     if draft.type.kind == "master":
         same_id = table.key_of(str(draft.row["id"]))
@@ -113,7 +115,7 @@ def taken_values(draft: Draft, tables: Tables) -> list[Detail]:
         return []
     value = draft.row.get(at.removeprefix("/"))
     return [
-        Detail(
+        RejectionDetail(
             "duplicateRecord",
             f"Another record with the value already exists: {value}",
             "SBX-7102",
@@ -132,8 +134,9 @@ def _posting_date(draft: Draft) -> tuple[str, str] | None:
     return None
 
 
-def _entities(draft: Draft, tables: Tables) -> Iterator[Entity]:
-    """The entities whose books a draft touches: the session's, or at the top level its lines'."""
+def _entities(draft: Draft, tables: Tables) -> Iterator[LegalEntity]:
+    """Yield the entities whose books a draft touches: the session's, or at the top level its
+    lines'."""
     if draft.entity is not None:
         yield draft.entity
         return
@@ -152,15 +155,15 @@ def _entity_of_place(line: Row, tables: Tables) -> str | None:
     return cast("str | None", place.get("entity.key"))
 
 
-def closed_period(draft: Draft, tables: Tables) -> Iterator[Detail]:
-    """What speaks against touching a document of its date."""
+def closed_period(draft: Draft, tables: Tables) -> Iterator[RejectionDetail]:
+    """Yield what speaks against touching a document of its date."""
     dated = _posting_date(draft)
     if dated is None or draft.row.get("state") == "draft":
         return
     path, day = dated
     for entity in _entities(draft, tables):
         if day < entity.open_from.isoformat():
-            yield Detail(
+            yield RejectionDetail(
                 "invalidDate",
                 f"The date {day} cannot be posted to because its period is closed: the books of "
                 f"{entity.id} are open from {entity.open_from.isoformat()}",
@@ -171,7 +174,7 @@ def closed_period(draft: Draft, tables: Tables) -> Iterator[Detail]:
             )
 
 
-def _lines_elsewhere(draft: Draft, tables: Tables) -> Iterator[Detail]:
+def _lines_elsewhere(draft: Draft, tables: Tables) -> Iterator[RejectionDetail]:
     if draft.entity is None:
         return
     for number, line in enumerate(draft.lines):
@@ -181,14 +184,14 @@ def _lines_elsewhere(draft: Draft, tables: Tables) -> Iterator[Detail]:
             yield _invalid("location", str(place["id"]), f"/lines/{number}/dimensions/location")
 
 
-def _account_rules(draft: Draft, tables: Tables) -> Iterator[Detail]:
+def _account_rules(draft: Draft, tables: Tables) -> Iterator[RejectionDetail]:
     accounts = tables["general-ledger/account"].rows
     for number, line in enumerate(draft.lines):
         account = accounts.get(str(line.get("glAccount.key")))
         if account is None:
             continue
         if account.get("disallowDirectPosting") is True:
-            yield Detail(
+            yield RejectionDetail(
                 "invalidParameter",
                 f"Direct posting to the Account {account['id']} is not allowed",
                 "SBX-7104",
@@ -200,7 +203,7 @@ def _account_rules(draft: Draft, tables: Tables) -> Iterator[Detail]:
                 continue
             if line.get(f"dimensions.{dimension}.key") is None:
                 label = _DIMENSION_LABELS.get(dimension, dimension.capitalize())
-                yield Detail(
+                yield RejectionDetail(
                     "missingDimension",
                     f"This transaction is missing the {label} dimension for the Account "
                     f"{account['id']}",
@@ -211,10 +214,10 @@ def _account_rules(draft: Draft, tables: Tables) -> Iterator[Detail]:
                 )
 
 
-def _unexplained(draft: Draft) -> Iterator[Detail]:
+def _unexplained(draft: Draft) -> Iterator[RejectionDetail]:
     for number, line in enumerate(draft.lines):
         if line.get("glAccount.key") is None:
-            yield Detail(
+            yield RejectionDetail(
                 "invalidParameter",
                 "A line of an expense report needs an expense type or an account",
                 "SBX-7110",
@@ -222,12 +225,12 @@ def _unexplained(draft: Draft) -> Iterator[Detail]:
             )
 
 
-def _unbalanced(draft: Draft, tables: Tables) -> Iterator[Detail]:
+def _unbalanced(draft: Draft, tables: Tables) -> Iterator[RejectionDetail]:
     sums: dict[str | None, Decimal] = {}
     for number, line in enumerate(draft.lines):
         amount = Decimal(str(line["txnAmount"]))
         if amount <= 0:
-            yield Detail(
+            yield RejectionDetail(
                 "invalidParameter",
                 "The amount of a journal entry line must be greater than zero",
                 "SBX-7106",
@@ -237,13 +240,13 @@ def _unbalanced(draft: Draft, tables: Tables) -> Iterator[Detail]:
         signed = amount if line.get("txnType") == "debit" else -amount
         sums[place] = sums.get(place, Decimal(0)) + signed
     if any(sums.values()):
-        yield Detail(
+        yield RejectionDetail(
             "unableToCreateRecordError",
             "Could not create GLBatch record.",
             "GL-0951",
             "IA.COULD_NOT_CREATE_GLBATCH_RECORD",
         )
-        yield Detail(
+        yield RejectionDetail(
             "invalidConfiguration",
             "Transactions do not balance for Place ,",
             "GL-1009",

@@ -16,17 +16,17 @@ ENTITY_HEADER = "x-ia-api-param-entity"
 
 
 @dataclass(frozen=True)
-class Session:
+class UserSession:
     """A user at work in one entity (by its id), or at the top level with `entity` None."""
 
     user: User
     entity: str | None
 
 
-def enter(user: User, entity: str | None, known: Mapping[str, str]) -> Session:
-    """A session of `user` in `entity`, or where the user is at home.
+def enter(user: User, entity: str | None, known: Mapping[str, str]) -> UserSession:
+    """Return a session of `user` in `entity`, or where the user is at home.
 
-    `known`: the entities there are, id -> key. Raises `Refusal` (400 unknown entity, 403 no
+    `known`: the entities there are, id -> key. Raises `Rejection` (400 unknown entity, 403 no
     access).
     """
     if entity is not None and entity not in known:
@@ -34,4 +34,4 @@ def enter(user: User, entity: str | None, known: Mapping[str, str]) -> Session:
     at = entity if entity is not None else user.home
     if not user.may_enter(at):
         raise rejections.entity_denied(user.id, at or "(top level)")
-    return Session(user, at)
+    return UserSession(user, at)

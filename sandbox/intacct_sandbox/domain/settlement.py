@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from intacct_sandbox.control.clock import wire_time
-from intacct_sandbox.errors.envelopes import Detail
+from intacct_sandbox.errors.envelopes import RejectionDetail
 from intacct_sandbox.objects.tables import Row, Tables
 
-from .books import Work
+from .books import UnitOfWork
 from .rules import Draft
 
 
@@ -40,8 +40,8 @@ _PAYABLE: Mapping[str, _Payable] = {
 _AMOUNTS = (("Txn", "txnCurrency.paymentAmount"), ("Base", "baseCurrency.paymentAmount"))
 
 
-def unpayable(draft: Draft, tables: Tables) -> Iterator[Detail]:
-    """What speaks against the lines of a payment; nothing for any other document."""
+def unpayable(draft: Draft, tables: Tables) -> Iterator[RejectionDetail]:
+    """Yield what speaks against the lines of a payment; nothing for any other document."""
     payable = _PAYABLE.get(draft.type.name)
     if payable is None:
         return
@@ -52,7 +52,7 @@ def unpayable(draft: Draft, tables: Tables) -> Iterator[Detail]:
         document = tables[payable.object].rows[key]
         at = f"/{number}/{payable.ref}"
         if party is not None and document.get(f"{payable.party}.key") != party:
-            yield Detail(
+            yield RejectionDetail(
                 "invalidParameter",
                 f"The {payable.object.rpartition('/')[2]} '{key}' belongs to another "
                 f"{payable.party}",
@@ -63,7 +63,7 @@ def unpayable(draft: Draft, tables: Tables) -> Iterator[Detail]:
         amount = Decimal(str(line["txnCurrency.paymentAmount"]))
         due = left.setdefault(key, Decimal(str(document.get("totalTxnAmountDue") or 0)))
         if not 0 < amount <= due:
-            yield Detail(
+            yield RejectionDetail(
                 "invalidParameter",
                 f"The payment amount {amount} is not valid: {due} of the "
                 f"{payable.object.rpartition('/')[2]} '{key}' is due",
@@ -74,7 +74,13 @@ def unpayable(draft: Draft, tables: Tables) -> Iterator[Detail]:
 
 
 def settle(
-    work: Work, tables: Tables, object_: str, payment: Row, lines: Sequence[Row], *, undo: bool
+    work: UnitOfWork,
+    tables: Tables,
+    object_: str,
+    payment: Row,
+    lines: Sequence[Row],
+    *,
+    undo: bool,
 ) -> None:
     """Apply a payment to what it pays, or with `undo` take it back; other objects pay nothing."""
     payable = _PAYABLE.get(object_)
@@ -104,7 +110,7 @@ def settle(
 
 
 def is_paid(row: Row) -> bool:
-    """Whether some payment, or a draft of one, stands against the document."""
+    """Return whether some payment, or a draft of one, stands against the document."""
     return any(
         Decimal(str(row.get(f"paymentInformation.totalTxnAmount{kind}") or 0))
         for kind in ("Paid", "SelectedForPayment")

@@ -45,7 +45,7 @@ _EVENTS = {"create": "after_create", "update": "after_update", "delete": "after_
 
 
 def signature(body: bytes, now: datetime, secret: str = CLIENT_SECRET) -> str:
-    """The value of `X-IA-Sage-Signature` for a body that goes out now."""
+    """Return the value of `X-IA-Sage-Signature` for a body that goes out now."""
     claims = {
         "iat": int(now.timestamp() * 1000),
         "exp": int((now + timedelta(hours=1)).timestamp() * 1000),
@@ -85,7 +85,7 @@ class Delivery:
     """queued, inTransit, delivered or dead."""
 
     def shown(self) -> dict[str, Json]:
-        """As the control API tells it."""
+        """Return it as the control API shows it."""
         return {
             "number": self.number,
             "url": self.url,
@@ -95,8 +95,8 @@ class Delivery:
         }
 
     def tries(self) -> list[Json]:
-        """As the service of asynchronous requests tells it."""
-        told: list[Json] = []
+        """Return it as the service of asynchronous requests shows it."""
+        tries: list[Json] = []
         for number, (status, at) in enumerate(zip(self.statuses, self.times, strict=True)):
             one: dict[str, Json] = {
                 "status": "unreachable" if status is None else str(status),
@@ -104,13 +104,13 @@ class Delivery:
             }
             if number < len(self.statuses) - 1 or self.state == "queued":
                 one["scheduledRetryDateTime"] = wire_time(at + timedelta(seconds=PAUSES[number]))
-            told.append(one)
-        return told
+            tries.append(one)
+        return tries
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """A platform trigger: which changes of an object are told, and where; without an address in
+    """A platform trigger: which changes of an object are sent, and where; without an address in
     the queue."""
 
     object: str
@@ -130,7 +130,7 @@ class QueuedEvent:
     payload: bytes
 
     def shown(self) -> dict[str, Json]:
-        """As the event service tells it."""
+        """Return it as the event service shows it."""
         return {
             "clientContext": base64.b64encode(self.context).decode(),
             "contentType": "application/json",
@@ -154,19 +154,19 @@ class Webhooks:
         self.forget()
 
     def forget(self) -> None:
-        """No addresses, no triggers, no deliveries and no events, as at the start."""
+        """Forget all addresses, triggers, deliveries and events."""
         self._addresses: dict[str, str] = {}
         self._secrets: dict[str, str] = {}
         self._triggers: list[Trigger] = []
         self._deliveries: list[Delivery] = []
         self._queued: dict[int, Delivery] = {}
         self._events: list[QueuedEvent] = []
-        self._told = 0
+        self._numbered = 0
 
     # --- what is registered ---------------------------------------------------------------
 
     def register(self, given: Mapping[str, Json]) -> None:
-        """An address by id (`{"id", "url"}`, and a `secret` of its own), or a platform trigger
+        """Register an address (`{"id", "url"}`, and a `secret` of its own), or a platform trigger
         (`{"object", "events", "url"}`, events `after_create`, `after_update`, `after_delete`, and
         a `name`), which without a url puts its events in the queue; raises `SandboxError`."""
         texts = {name: one for name, one in given.items() if name != "events"}
@@ -186,7 +186,7 @@ class Webhooks:
         self._happen({"event": "trigger", **texts, "events": list[Json](events)})
 
     def address(self, id_: str) -> str | None:
-        """The address that was registered under an id."""
+        """Return the address that was registered under an id."""
         return self._addresses.get(id_)
 
     # --- what happens ---------------------------------------------------------------------
@@ -208,7 +208,7 @@ class Webhooks:
                 trigger = Trigger(event["object"], chosen, event.get("url"), name)
                 self._triggers.append(trigger)
             case "sent":
-                self._told = max(self._told, event["number"])
+                self._numbered = max(self._numbered, event["number"])
                 delivery = Delivery(
                     event["number"],
                     event["url"],
@@ -223,7 +223,7 @@ class Webhooks:
             case "tried":
                 self._tried(event)
             case "waits":
-                self._told = max(self._told, event["number"])
+                self._numbered = max(self._numbered, event["number"])
                 at = datetime.fromisoformat(event["at"])
                 context, payload = (base64.b64decode(event[n]) for n in ("context", "payload"))
                 self._events.append(QueuedEvent(event["id"], at, event["type"], context, payload))
@@ -249,17 +249,17 @@ class Webhooks:
             self._queued[delivery.number] = delivery
 
     def delivery(self, number: int) -> Delivery | None:
-        """A delivery by its number."""
+        """Return a delivery by its number."""
         for one in reversed(self._deliveries):
             if one.number == number:
                 return one
         return None
 
     def snapshot(self) -> Callable[[], None]:
-        """What takes everything back to how it is now; may be called more than once. Deliveries
-        that went out meanwhile are forgotten, not called back."""
+        """Return what takes everything back to how it is now; may be called more than once.
+        Deliveries that went out meanwhile are forgotten, not called back."""
         addresses, secrets = dict(self._addresses), dict(self._secrets)
-        triggers, events, told = list(self._triggers), list(self._events), self._told
+        triggers, events, number = list(self._triggers), list(self._events), self._numbered
         deliveries = [
             Delivery(**{**vars(one), "statuses": [*one.statuses], "times": [*one.times]})
             for one in self._deliveries
@@ -267,7 +267,7 @@ class Webhooks:
 
         def restore() -> None:
             self._addresses, self._secrets = dict(addresses), dict(secrets)
-            self._triggers, self._events, self._told = list(triggers), list(events), told
+            self._triggers, self._events, self._numbered = list(triggers), list(events), number
             self._deliveries = [
                 Delivery(**{**vars(one), "statuses": [*one.statuses], "times": [*one.times]})
                 for one in deliveries
@@ -305,7 +305,7 @@ class Webhooks:
                     "EVENT": event,
                     "EVENTNAME": trigger.name,
                 }
-                once = f"{object_}-{key}-{event}-{self._told}"
+                once = f"{object_}-{key}-{event}-{self._numbered}"
                 headers = {
                     "x-clientcontext": base64.b64encode(msgspec.json.encode(context)).decode(),
                     "X-IdempotencyKey": once,
@@ -314,7 +314,7 @@ class Webhooks:
                 self.send(trigger.url, body, headers)
 
     def _wait(self, kind: str, context: bytes, payload: bytes) -> None:
-        number = self._told + 1
+        number = self._numbered + 1
         self._happen(
             {
                 "event": "waits",
@@ -330,12 +330,12 @@ class Webhooks:
     # --- the queue --------------------------------------------------------------------------
 
     def waiting(self) -> list[QueuedEvent]:
-        """The events in the queue, oldest first."""
+        """Return the events in the queue, oldest first."""
         oldest = self._clock.now() - EVENTS_KEPT
         return [one for one in self._events if one.at > oldest]
 
     def batch(self) -> tuple[list[QueuedEvent], str]:
-        """The next events, and the id by which they are acknowledged."""
+        """Return the next events, and the id by which they are acknowledged."""
         events = self.waiting()[:MOST_EVENTS]
         return events, _ack_id(events)
 
@@ -365,7 +365,7 @@ class Webhooks:
         if len(self._deliveries) >= _MOST:
             done = [one for one in self._deliveries if one.state in ("delivered", "dead")]
             self._deliveries = [one for one in self._deliveries if one not in done[: _MOST // 2]]
-        number = self._told + 1
+        number = self._numbered + 1
         self._happen(
             {
                 "event": "sent",
@@ -421,7 +421,7 @@ class Webhooks:
             self._wait("push", base64.b64decode(context), delivery.body)
 
     def shown(self) -> dict[str, Json]:
-        """As the control API tells it."""
+        """Return it as the control API shows it."""
         return {
             "addresses": dict[str, Json](self._addresses),
             "triggers": [
@@ -440,7 +440,7 @@ class Webhooks:
 
 
 def _ack_id(events: list[QueuedEvent]) -> str:
-    """The same for the same events, so that it counts after a restart too."""
+    """Return the same for the same events, so that it counts after a restart too."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, " ".join(one.id for one in events)))
 
 
@@ -452,7 +452,7 @@ def remind(clock: Clock, seconds: float, act: Callable[[], None]) -> None:
 
 
 def check_url(given: Json) -> str:
-    """An address that can be delivered to; raises `SandboxError`."""
+    """Return an address that can be delivered to; raises `SandboxError`."""
     if not isinstance(given, str) or not given.startswith(("http://", "https://")):
         raise SandboxError("A webhook takes an http or https url.")
     return given

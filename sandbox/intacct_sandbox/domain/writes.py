@@ -1,7 +1,7 @@
-"""Creates, changes and deletes records: form, then sense, then the books.
+"""Create, change and delete records: form, then sense, then the books.
 
-Every function takes one item and raises `Refusal` for it; whether a whole request fails with it is
-`batches`' business.
+Every function takes one item and raises `Rejection` for it. Whether the whole request fails with it
+is decided in `api/batches.py`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Iterable
 
 from intacct_sandbox.control.clock import wire_time
 from intacct_sandbox.errors import rejections
-from intacct_sandbox.errors.envelopes import Detail
+from intacct_sandbox.errors.envelopes import RejectionDetail
 from intacct_sandbox.objects.catalogue import Json, LineList, ObjectType, Transition
 from intacct_sandbox.objects.tables import Row
 
-from .books import Books, Work
+from .books import Books, UnitOfWork
 from .completion import COMPLETIONS, number_lines
 from .payloads import Given, read_record
 from .rules import Draft, broken_rules, closed_period, entity_of, resolve, taken_values
 from .settlement import is_paid, settle, unpayable
 
 
-def create(books: Books, work: Work, type_: ObjectType, body: Json) -> str:
+def create(books: Books, work: UnitOfWork, type_: ObjectType, body: Json) -> str:
     """Store a new record with its lines and give its key."""
     if type_.owner:
         return _create_line(books, work, type_, type_.owner, body)
@@ -46,7 +46,7 @@ def create(books: Books, work: Work, type_: ObjectType, body: Json) -> str:
     return key
 
 
-def change(books: Books, work: Work, type_: ObjectType, key: str, body: Json) -> str:
+def change(books: Books, work: UnitOfWork, type_: ObjectType, key: str, body: Json) -> str:
     """Change fields of a record; what is not in the body stays. Gives the key."""
     before = _own(books, work, type_, key)
     if isinstance(body, dict):
@@ -56,7 +56,11 @@ def change(books: Books, work: Work, type_: ObjectType, key: str, body: Json) ->
     given = read_record(books.catalogue, type_, body, "change")
     if type_.states and "state" in given.values and given.values["state"] != before["state"]:
         raise rejections.payload_errors(
-            [Detail("invalidParameter", "The state cannot be changed", "SBX-1112", target="/state")]
+            [
+                RejectionDetail(
+                    "invalidParameter", "The state cannot be changed", "SBX-1112", target="/state"
+                )
+            ]
         )
     _write_inline(books, work, given, before)
     entity_key = books.entity_key(work.session.entity)
@@ -73,7 +77,7 @@ def change(books: Books, work: Work, type_: ObjectType, key: str, body: Json) ->
     return key
 
 
-def _write_inline(books: Books, work: Work, given: Given, before: Row | None = None) -> None:
+def _write_inline(books: Books, work: UnitOfWork, given: Given, before: Row | None = None) -> None:
     """Write what was sent through references: a contact that is not there is created, one that is
     there is changed (the first is fact, Sage OpenAPI; the second a guess)."""
     for path, body in given.inline.items():
@@ -96,24 +100,26 @@ def _write_inline(books: Books, work: Work, given: Given, before: Row | None = N
 
 def _changed_lines(
     books: Books,
-    work: Work,
+    work: UnitOfWork,
     type_: ObjectType,
     list_: LineList,
     lines: list[Row],
     given: list[Given],
 ) -> list[Row]:
-    """The lines of a document after a change: those without a key are added, those with one are
-    changed or, if the change says so, deleted (fact: Sage's guide to owned objects). Lines that
+    """Return the lines of a document after a change: those without a key are added, those with one
+    are changed or, if the change says so, deleted (fact: Sage's guide to owned objects). Lines that
     are not named stay."""
     entity_key = books.entity_key(work.session.entity)
     after = {str(line["key"]): line for line in lines}
     added: list[Row] = []
-    problems: list[Detail] = []
+    problems: list[RejectionDetail] = []
     for one in given:
         key = one.key or _same_there(books, list_, after.values(), one)
         if key is not None and key not in after:
             message = f"The key '{key}' is not that of a line of this record"
-            problems.append(Detail("invalidKey", message, "SBX-0412", target=f"{one.at}/key"))
+            problems.append(
+                RejectionDetail("invalidKey", message, "SBX-0412", target=f"{one.at}/key")
+            )
         elif key is None:
             row, more = _row(books, one, entity_key)
             added.append(row)
@@ -127,14 +133,17 @@ def _changed_lines(
             problems += more
     if len(after) + len(added) < list_.minimum:
         message = f"At least {list_.minimum} of {list_.name} must be left"
-        problems.append(Detail("invalidRequest", message, "SBX-1114", target=f"/{list_.name}"))
+        problems.append(
+            RejectionDetail("invalidRequest", message, "SBX-1114", target=f"/{list_.name}")
+        )
     if problems:
         raise rejections.operation_failed("PATCH", type_.name, problems)
     return [*after.values(), *added]
 
 
 def _same_there(books: Books, list_: LineList, lines: Iterable[Row], given: Given) -> str | None:
-    """The key of the line that names the same record as a new one does, where only one may."""
+    """Return the key of the line that names the same record as a new one does, where only one
+    may."""
     named = given.refs.get(list_.by) if list_.by else None
     if not named:
         return None
@@ -147,15 +156,17 @@ def _list_name(owner: ObjectType) -> str:
     return next(name for name, one in owner.root.lists.items() if not one.kept)
 
 
-def _create_line(books: Books, work: Work, type_: ObjectType, owner_name: str, body: Json) -> str:
-    """A line sent by itself: a change of the document that it names."""
+def _create_line(
+    books: Books, work: UnitOfWork, type_: ObjectType, owner_name: str, body: Json
+) -> str:
+    """Return a line sent by itself: a change of the document that it names."""
     owner = books.catalogue[type_.refs[owner_name].object]
     named = body.get(owner_name) if isinstance(body, dict) else None
     key = named.get("key") or named.get("id") if isinstance(named, dict) else None
     if not isinstance(body, dict) or not isinstance(key, str):
         message = f"The required field /{owner_name} is missing"
         raise rejections.payload_errors(
-            [Detail("invalidRequest", message, "SBX-1111", target=f"/{owner_name}")]
+            [RejectionDetail("invalidRequest", message, "SBX-1111", target=f"/{owner_name}")]
         )
     if owner.kind == "master" and isinstance(named, dict) and "key" not in named:
         key = books.tables[owner.name].key_of(key) or key
@@ -174,8 +185,10 @@ def _create_line(books: Books, work: Work, type_: ObjectType, owner_name: str, b
     return next(key for key, one in changed.items() if (one.after or {}).get(by) == refs.get(by))
 
 
-def _through_owner(books: Books, work: Work, type_: ObjectType, before: Row, body: Json) -> str:
-    """A change of a line sent by itself: a change of its document."""
+def _through_owner(
+    books: Books, work: UnitOfWork, type_: ObjectType, before: Row, body: Json
+) -> str:
+    """Return a change of a line sent by itself: a change of its document."""
     owner = books.catalogue[type_.refs[str(type_.owner)].object]
     if not isinstance(body, dict):
         raise rejections.bad_json("a record is an object")
@@ -186,7 +199,7 @@ def _through_owner(books: Books, work: Work, type_: ObjectType, before: Row, bod
 
 def move(
     books: Books,
-    work: Work,
+    work: UnitOfWork,
     type_: ObjectType,
     key: str,
     transition: Transition,
@@ -197,7 +210,9 @@ def move(
     if before.get("state") not in transition.before:
         message = f"A document that is {before.get('state')} cannot be {transition.after}"
         raise rejections.operation_failed(
-            "POST", type_.name, [Detail("invalidRequest", message, "SBX-7111", target="/key")]
+            "POST",
+            type_.name,
+            [RejectionDetail("invalidRequest", message, "SBX-7111", target="/key")],
         )
     lines = _lines(books, type_, key)
     settle(work, books.tables, type_.name, before, lines, undo=True)
@@ -212,7 +227,9 @@ def move(
         if is_paid(before):
             message = "A document that a payment stands against cannot be reversed"
             raise rejections.operation_failed(
-                "POST", type_.name, [Detail("invalidRequest", message, "SBX-7112", target="/key")]
+                "POST",
+                type_.name,
+                [RejectionDetail("invalidRequest", message, "SBX-7112", target="/key")],
             )
         for what in ("totalTxnAmountDue", "totalBaseAmountDue"):
             if what in type_.fields:
@@ -225,7 +242,7 @@ def move(
 
 
 def _change_line(
-    books: Books, work: Work, owner: ObjectType, key: str, line: dict[str, Json]
+    books: Books, work: UnitOfWork, owner: ObjectType, key: str, line: dict[str, Json]
 ) -> None:
     before = books.tables[owner.name].rows.get(key, {})
     change(books, work, owner, key, {_list_name(owner): [line]})
@@ -235,7 +252,7 @@ def _change_line(
         work.put(owner.name, books.tables[owner.name].rows[key] | old)
 
 
-def delete(books: Books, work: Work, type_: ObjectType, key: str) -> None:
+def delete(books: Books, work: UnitOfWork, type_: ObjectType, key: str) -> None:
     """Delete a record with its lines, unless another record refers to it."""
     before = _own(books, work, type_, key)
     if type_.owner:
@@ -255,7 +272,7 @@ def delete(books: Books, work: Work, type_: ObjectType, key: str) -> None:
                 "DELETE",
                 type_.name,
                 [
-                    Detail(
+                    RejectionDetail(
                         "operationFailed",
                         f"The record cannot be deleted because {user} refers to it",
                         "SBX-7107",
@@ -272,7 +289,7 @@ def delete(books: Books, work: Work, type_: ObjectType, key: str) -> None:
 
 
 def _mirrored(books: Books, type_: ObjectType, key: str) -> str | None:
-    """The key under which a record shows in the object that mirrors it."""
+    """Return the key under which a record shows in the object that mirrors it."""
     if type_.mirror is None:
         return None
     for row in books.tables[type_.mirror.object].rows.values():
@@ -281,8 +298,8 @@ def _mirrored(books: Books, type_: ObjectType, key: str) -> str | None:
     return None
 
 
-def _own(books: Books, work: Work, type_: ObjectType, key: str) -> Row:
-    """The stored record, if the session may write it."""
+def _own(books: Books, work: UnitOfWork, type_: ObjectType, key: str) -> Row:
+    """Return the stored record, if the session may write it."""
     entity_key = books.entity_key(work.session.entity)
     if not books.tables.is_visible(type_.name, key, entity_key):
         raise rejections.key_unknown(type_.name, key)
@@ -302,7 +319,7 @@ def _lines(books: Books, type_: ObjectType, key: str) -> list[Row]:
 def _check_open(
     books: Books, type_: ObjectType, before: Row, lines: list[Row], method: str
 ) -> None:
-    """A document in a closed period stays as it is, also when it is to leave the period."""
+    """Reject a change of a document in a closed period, also of its date."""
     draft = Draft(type_, before, lines, entity_of(before, books.tables))
     closed = list(closed_period(draft, books.tables))
     if closed:
@@ -316,7 +333,7 @@ def _check_state(type_: ObjectType, given: Given) -> None:
     allowed = " or ".join(type_.states)
     raise rejections.payload_errors(
         [
-            Detail(
+            RejectionDetail(
                 "invalidParameter",
                 f"Not a valid state. State must be {allowed} or not included in the request.",
                 "SBX-1113",
@@ -326,7 +343,7 @@ def _check_state(type_: ObjectType, given: Given) -> None:
     )
 
 
-def _row(books: Books, given: Given, entity_key: str | None) -> tuple[Row, list[Detail]]:
+def _row(books: Books, given: Given, entity_key: str | None) -> tuple[Row, list[RejectionDetail]]:
     refs, problems = resolve(given, books.tables, entity_key)
     filled = {path: value for path, value in given.values.items() if value is not None}
     filled |= {path: value for path, value in refs.items() if value is not None}
@@ -340,7 +357,7 @@ def _number(type_: ObjectType, header: Row) -> None:
 
 def _finish(
     books: Books,
-    work: Work,
+    work: UnitOfWork,
     type_: ObjectType,
     header: Row,
     lines: list[Row],
@@ -387,7 +404,7 @@ def _currency(header: Row) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _stamp(work: Work, rows: Iterable[Row], *, is_new: bool) -> None:
+def _stamp(work: UnitOfWork, rows: Iterable[Row], *, is_new: bool) -> None:
     at = wire_time(work.now, work.behaviours["audit_precision"])
     user = work.session.user.key
     for row in rows:

@@ -4,7 +4,7 @@
   2026-03, and Sage's OpenAPI);
 - *top*: `{"ia::error": …, "ia::meta": …}` (Sage's error guide);
 - *gateway*: `{"ia::error": …}` with the id as `code` and `details` as one object (same guide);
-- *token*: `{"error": {…}}`, or RFC 6749's `{"error": "invalid_grant"}` (told by integrators).
+- *token*: `{"error": {…}}`, or RFC 6749's `{"error": "invalid_grant"}` (integrators say so).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Envelope = Literal["result", "top", "gateway", "token", "oauth"]
 
 
 @dataclass(frozen=True)
-class Detail:
+class RejectionDetail:
     """One entry of `details`: a single thing that is wrong with a request."""
 
     code: str
@@ -31,7 +31,7 @@ class Detail:
     """JSON pointer into the body, lines counted from 0."""
 
     def body(self) -> dict[str, Json]:
-        """As it stands in an answer."""
+        """Return it as it stands in an answer."""
         shown: dict[str, Json] = {
             "errorId": self.error_id,
             "code": self.code,
@@ -45,7 +45,7 @@ class Detail:
 
 
 @dataclass(eq=False)
-class Refusal(Exception):
+class Rejection(Exception):
     """A request, or one item of a batch, that is answered with an error."""
 
     status: int
@@ -54,7 +54,7 @@ class Refusal(Exception):
     error_id: str
     message_id: str | None = None
     placeholders: Mapping[str, str] = field(default_factory=dict)
-    details: Sequence[Detail] = ()
+    details: Sequence[RejectionDetail] = ()
     envelope: Envelope = "result"
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Refusal(Exception):
         return f"{self.status} {self.error_id} {self.message}"
 
     def error(self, support_id: str) -> dict[str, Json]:
-        """The error object itself, without an envelope."""
+        """Return the error object itself, without an envelope."""
         shown: dict[str, Json] = {"code": self.code, "message": self.message}
         if self.error_id:
             shown["errorId"] = self.error_id
@@ -74,15 +74,15 @@ class Refusal(Exception):
         return shown
 
     def body(self, support_id: str) -> dict[str, Json]:
-        """The whole answer."""
+        """Return the whole answer."""
         error = self.error(support_id)
         if self.envelope == "oauth":
             return {"error": self.code, "error_description": self.message}
         if self.envelope == "token":
             return {"error": error}
         if self.envelope == "gateway":
-            told: dict[str, Json] = {"code": self.code, "message": self.message}
-            return {"ia::error": {**told, "details": {"requestId": support_id}}}
+            shown: dict[str, Json] = {"code": self.code, "message": self.message}
+            return {"ia::error": {**shown, "details": {"requestId": support_id}}}
         meta: dict[str, Json] = {"totalCount": 1, "totalSuccess": 0, "totalError": 1}
         if self.envelope == "top":
             return {"ia::error": error, "ia::meta": meta}
@@ -94,7 +94,7 @@ def _additional_info(message_id: str, placeholders: Mapping[str, str]) -> dict[s
 
 
 def success(result: Json, *, count: int = 1) -> dict[str, Json]:
-    """A result of which everything went well."""
+    """Return a result of which everything went well."""
     return {
         "ia::result": result,
         "ia::meta": {"totalCount": count, "totalSuccess": count, "totalError": 0},
@@ -102,7 +102,7 @@ def success(result: Json, *, count: int = 1) -> dict[str, Json]:
 
 
 def tally(result: Sequence[Json], errors: int) -> dict[str, Json]:
-    """A result by item, of which `errors` failed."""
+    """Return a result by item, of which `errors` failed."""
     return {
         "ia::result": list(result),
         "ia::meta": {

@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import TypeAlias, cast
 
-from .catalogue import Catalogue, Field, Group, Json, ObjectType, Ref
+from .catalogue import Field, FieldGroup, Json, ObjectCatalogue, ObjectType, Ref
 from .tables import Row, Table, Tables
 
 Column: TypeAlias = Callable[[Sequence[Row]], list[Json]]
@@ -22,37 +22,41 @@ WEB_URL = "https://www.intacct.com/ia/acct/ur.phtml?.r="
 """What the address of a record in Intacct's pages begins with; a hash of its name follows."""
 
 
-class Reader:
+class RecordReader:
     """Columns and nested forms of one object's records, as of one day, for one request.
 
     `today` is the sandbox's date: due days are counted from it.
     """
 
-    def __init__(self, catalogue: Catalogue, tables: Tables, object_: str, today: date) -> None:
+    def __init__(
+        self, catalogue: ObjectCatalogue, tables: Tables, object_: str, today: date
+    ) -> None:
         self.catalogue = catalogue
         self._tables = tables
         self.type = catalogue[object_]
         self._today = today
         self._columns: dict[str, Column] = {}
-        self._readers: dict[str, Reader] = {}
+        self._readers: dict[str, RecordReader] = {}
 
     def column(self, path: str) -> Column:
-        """The column of a field or of a reference's member; raises `KeyError` for neither."""
+        """Return the column of a field or of a reference's member; raises `KeyError` for
+        neither."""
         found = self._columns.get(path)
         if found is None:
             found = self._columns[path] = self._make(path)
         return found
 
     def table(self, object_: str) -> Table | None:
-        """The records of another object, if the sandbox holds any."""
+        """Return the records of another object, if the sandbox holds any."""
         return self._tables.get(object_)
 
-    def of(self, object_: str) -> Reader:
-        """A reader of another object."""
-        return Reader(self.catalogue, self._tables, object_, self._today)
+    def of(self, object_: str) -> RecordReader:
+        """Return a reader of another object."""
+        return RecordReader(self.catalogue, self._tables, object_, self._today)
 
     def version_of(self, object_: str, member: str) -> object:
-        """What is the same as long as a reference shows the same of every record of an object."""
+        """Return what is the same as long as a reference shows the same of every record of an
+        object."""
         table = self._tables[object_]
         path = self.catalogue[object_].fields.get(member)
         if path is not None and path.same_as is None and path.computed is None:
@@ -95,7 +99,7 @@ class Reader:
             path = f"{ref.path}.{member}"
             return lambda rows: [row.get(path) for row in rows]
         target = self._tables[ref.object]
-        other = Reader(self.catalogue, self._tables, ref.object, self._today)
+        other = RecordReader(self.catalogue, self._tables, ref.object, self._today)
         seen_through = other.column(ref.shown.get(member, member))
 
         def column(rows: Sequence[Row]) -> list[Json]:
@@ -178,18 +182,20 @@ class Reader:
     # --- nested: what a GET by key answers ------------------------------------------------
 
     def nested(self, row: Row) -> dict[str, Json]:
-        """One record as a tree with its lines; empty references have no `href`."""
+        """Return one record as a tree with its lines; empty references have no `href`."""
         return self._nest(self.type.root, row)
 
-    def _of_lines(self, object_: str) -> Reader:
+    def _of_lines(self, object_: str) -> RecordReader:
         if object_ not in self._readers:
-            self._readers[object_] = Reader(self.catalogue, self._tables, object_, self._today)
+            self._readers[object_] = RecordReader(
+                self.catalogue, self._tables, object_, self._today
+            )
         return self._readers[object_]
 
     def _value(self, path: str, row: Row) -> Json:
         return self.column(path)([row])[0]
 
-    def _nest(self, group: Group, row: Row) -> dict[str, Json]:
+    def _nest(self, group: FieldGroup, row: Row) -> dict[str, Json]:
         shown: dict[str, Json] = {}
         for name, field in group.fields.items():
             if not field.write_only:
@@ -218,7 +224,7 @@ class Reader:
 
 
 def _looked_up(find: Callable[[], dict[Json, Json]], otherwise: Json) -> Column:
-    """A column by record key, from a mapping that is made once, when it is first needed."""
+    """Return a column by record key, from a mapping that is made once, when it is first needed."""
     found: list[dict[Json, Json]] = []
 
     def column(rows: Sequence[Row]) -> list[Json]:

@@ -30,7 +30,7 @@ _versions = itertools.count(1)
 
 
 @dataclass(frozen=True)
-class Sight:
+class Visibility:
     """What a request sees, and in which order when it asks for none.
 
     `entity` (its key; None is the top level) sees its own records and, with `shared`, those of the
@@ -83,7 +83,7 @@ class Table:
         return self._rows
 
     def copy(self) -> Table:
-        """A table of its own with the same records."""
+        """Return a table of its own with the same records."""
         other = Table(self.type, self._seed)
         other.version = self.version
         other._rows = dict(self._rows)
@@ -96,7 +96,7 @@ class Table:
         return other
 
     def take_key(self) -> str:
-        """A key that no record has or had."""
+        """Return a key that no record has or had."""
         key = str(self.next_key)
         self.next_key += 1
         return key
@@ -139,50 +139,51 @@ class Table:
         return tuple(row.get(path) for path in self.type.unique)
 
     def same_unique_values(self, row: Row) -> str | None:
-        """The key of another record that has what must be this one's alone."""
+        """Return the key of another record that has what must be this one's alone."""
         if not self.type.unique or None in (values := self._unique_values(row)):
             return None
         key = self._by_unique.get(values)
         return None if key == row.get("key") else key
 
     def key_of(self, id_: str) -> str | None:
-        """The key of the record with this id, which for a transaction is its key."""
+        """Return the key of the record with this id, which for a transaction is its key."""
         if self.type.kind == "master":
             return self._by_id.get(id_)
         return id_ if id_ in self.rows else None
 
     def lines_of(self, owner_key: str) -> list[Row]:
-        """The lines of a document, in their order."""
+        """Return the lines of a document, in their order."""
         lines = [self.rows[key] for key in self._by_owner.get(owner_key, ())]
         return sorted(lines, key=lambda row: cast(int, row["lineNumber"]))
 
     def first_with(self, path: str, value: Json, *, but: str | None = None) -> Row | None:
-        """Some record that has a value at a path, `but` the one of that key."""
+        """Return some record that has a value at a path, `but` the one of that key."""
         having = (row for row in self.rows.values() if row.get(path) == value)
         return next((row for row in having if row["key"] != but), None)
 
     # --- what a request sees --------------------------------------------------------------
 
-    def seen(self, sight: Sight) -> list[Row]:
-        """The records that a request sees, in the order in which they come when nobody asks for
-        one: arbitrary, as recorded live in 2026-03."""
+    def seen(self, visibility: Visibility) -> list[Row]:
+        """Return the records that a request sees, in the order in which they come when nobody asks
+        for one: arbitrary, as recorded live in 2026-03."""
         common: Mapping[str, Row] = self._by_entity.get(None, {})
         own: Mapping[str, Row] = {}
-        if sight.entity is None and sight.include_private:
+        if visibility.entity is None and visibility.include_private:
             common = self._rows
-        elif sight.entity is not None:
-            own = self._by_entity.get(sight.entity, {})
-            common = common if sight.shared else {}
-        keys = [key for key in (*common, *own) if key not in sight.unseen]
-        keys.sort(key=lambda key: self.place(key, sight.shuffle))
+        elif visibility.entity is not None:
+            own = self._by_entity.get(visibility.entity, {})
+            common = common if visibility.shared else {}
+        keys = [key for key in (*common, *own) if key not in visibility.unseen]
+        keys.sort(key=lambda key: self.place(key, visibility.shuffle))
         return [self._rows[key] for key in keys]
 
     def noise(self, key: str) -> int:
-        """What shuffles: the same for the same seed, from 0 to 2^32."""
+        """Return what shuffles: the same for the same seed, from 0 to 2^32."""
         return zlib.crc32(f"{self._seed}:{self.type.name}:{key}".encode())
 
     def place(self, key: str, shuffle: int | None) -> int:
-        """What a record is sorted by when nobody asks for an order; see `Sight.shuffle`."""
+        """Return what a record is sorted by when nobody asks for an order; see
+        `Visibility.shuffle`."""
         number = int(key)
         if shuffle is None:
             return number
@@ -191,14 +192,14 @@ class Table:
             noise = noise * (2 * shuffle + 1) % _NOISES  # odd, so no two become the same
         return (noise << _KEYS) + number
 
-    def first_keys(self, sight: Sight, most: int) -> tuple[int, list[str]]:
-        """How many records a request sees, and the keys of the first of them."""
-        rows = self.seen(sight)
+    def first_keys(self, visibility: Visibility, most: int) -> tuple[int, list[str]]:
+        """Return how many records a request sees, and the keys of the first of them."""
+        rows = self.seen(visibility)
         return len(rows), [str(row["key"]) for row in rows[:most]]
 
-    def pick(self, sight: Sight, chance: Random) -> Row | None:
-        """Any of the records that a request sees."""
-        rows = self.seen(replace(sight, shuffle=None))
+    def pick(self, visibility: Visibility, chance: Random) -> Row | None:
+        """Return any of the records that a request sees."""
+        rows = self.seen(replace(visibility, shuffle=None))
         return chance.choice(rows) if rows else None
 
 
@@ -210,10 +211,10 @@ class Tables(dict[str, Table]):
         self.company = company
 
     def copy(self) -> Tables:
-        """Tables of their own with the same records."""
+        """Return tables of their own with the same records."""
         return Tables(((name, table.copy()) for name, table in self.items()), self.company)
 
     def is_visible(self, object_: str, key: str, entity: str | None) -> bool:
-        """Whether a record can be used from this entity (or from the top level: all can)."""
+        """Return whether a record can be used from this entity (or from the top level: all can)."""
         row = self[object_].rows.get(key)
         return row is not None and (entity is None or row.get("entity.key") in (None, entity))

@@ -33,7 +33,7 @@ class Aggregate:
 
 
 @dataclass(frozen=True)
-class Query:
+class ObjectQuery:
     """A query that makes sense for its object."""
 
     object: str

@@ -16,10 +16,10 @@ from typing import Any, cast
 
 from intacct_sandbox.errors import rejections
 from intacct_sandbox.objects.catalogue import Json
-from intacct_sandbox.objects.reading import Reader
-from intacct_sandbox.objects.tables import Found, Row, Sight, Table
+from intacct_sandbox.objects.reading import RecordReader
+from intacct_sandbox.objects.tables import Found, Row, Table, Visibility
 
-from .definition import Filter, Query
+from .definition import Filter, ObjectQuery
 from .filter_expression import Mask, holds
 from .filters import comparable, mask
 from .grouping import groups_of, shown_groups
@@ -31,7 +31,7 @@ from .source import QuerySource, SearchableTable
 class Page:
     """The page that a query asks for."""
 
-    query: Query
+    query: ObjectQuery
     found: Found
 
     @property
@@ -51,16 +51,16 @@ class Page:
         }
 
 
-def answer(query: Query, books: QuerySource, entity: str | None) -> Page:
-    """The page a query asks for. `entity` None is the top level."""
-    table, sight = books.tables[query.object], _sight(query, books, entity)
-    reader = Reader(books.catalogue, books.tables, query.object, books.today())
+def answer(query: ObjectQuery, books: QuerySource, entity: str | None) -> Page:
+    """Return the page a query asks for. `entity` None is the top level."""
+    table, visibility = books.tables[query.object], _visibility(query, books, entity)
+    reader = RecordReader(books.catalogue, books.tables, query.object, books.today())
     first = books.behaviours["null_order"] == "first"
     found = None
     if isinstance(table, SearchableTable):
-        found = table.page(query, reader, sight, null_first=first)
+        found = table.page(query, reader, visibility, null_first=first)
     if found is None:
-        rows = matching(query, reader, table.seen(sight))
+        rows = matching(query, reader, table.seen(visibility))
         wanted = slice(query.start - 1, query.start - 1 + query.size)
         if query.is_grouped:
             groups = groups_of(query, reader, rows, lambda number: number)
@@ -70,33 +70,35 @@ def answer(query: Query, books: QuerySource, entity: str | None) -> Page:
             rows = ordered(query, reader, rows, first=first)
             page, total = shown(query, reader, rows[wanted]), len(rows)
         found = Found(page, len(page), total)
-    if query.start > max(found.total, 1) and books.behaviours["start_beyond_end"] == "refused":
+    if query.start > max(found.total, 1) and books.behaviours["start_beyond_end"] == "rejected":
         raise rejections.query_invalid(f"start must be from 1 to {found.total}", "/start")
     return Page(query, found)
 
 
-def everything(query: Query, books: QuerySource, entity: str | None) -> Iterator[dict[str, Json]]:
-    """All rows that a query matches, whatever page it asks for; columns are as asked."""
+def everything(
+    query: ObjectQuery, books: QuerySource, entity: str | None
+) -> Iterator[dict[str, Json]]:
+    """Return all rows that a query matches, whatever page it asks for; columns are as asked."""
     query = replace(query, start=1, size=sys.maxsize // 2)
-    table, sight = books.tables[query.object], _sight(query, books, entity)
-    reader = Reader(books.catalogue, books.tables, query.object, books.today())
+    table, visibility = books.tables[query.object], _visibility(query, books, entity)
+    reader = RecordReader(books.catalogue, books.tables, query.object, books.today())
     first = books.behaviours["null_order"] == "first"
     rows: Iterable[dict[str, Json]] | None = None
     if isinstance(table, SearchableTable):
-        rows = table.all_of(query, reader, sight, null_first=first)
+        rows = table.all_of(query, reader, visibility, null_first=first)
     if rows is None:
         rows = cast("list[dict[str, Json]]", answer(query, books, entity).found.rows)
     return ({name: row[name] for name in query.fields} for row in rows)
 
 
-def _sight(query: Query, books: QuerySource, entity: str | None) -> Sight:
-    behaviours, asked = books.behaviours, books.referee.current
+def _visibility(query: ObjectQuery, books: QuerySource, entity: str | None) -> Visibility:
+    behaviours, asked = books.behaviours, books.audit_log.current
     shuffle: int | None = 0
     if behaviours["default_order"] == "by_key":
         shuffle = None
     elif behaviours["default_order"] == "reshuffled" and asked is not None:
         shuffle = asked.number
-    return Sight(
+    return Visibility(
         books.entity_key(entity),
         include_private=query.include_private,
         shared=behaviours["shared_masters"] != "hidden",
@@ -105,8 +107,8 @@ def _sight(query: Query, books: QuerySource, entity: str | None) -> Sight:
     )
 
 
-def matching(query: Query, reader: Reader, rows: list[Row]) -> list[Row]:
-    """The rows that pass a query's filters."""
+def matching(query: ObjectQuery, reader: RecordReader, rows: list[Row]) -> list[Row]:
+    """Return the rows that pass a query's filters."""
     if query.expression is None:
         return rows
     masks: list[Mask] = []
@@ -118,8 +120,9 @@ def matching(query: Query, reader: Reader, rows: list[Row]) -> list[Row]:
     return [row for row, wanted in zip(rows, chosen, strict=True) if wanted]
 
 
-def shown(query: Query, reader: Reader, rows: Sequence[Row]) -> list[dict[str, Json]]:
-    """The rows with the fields that a query asks for, and the column that nobody asks for."""
+def shown(query: ObjectQuery, reader: RecordReader, rows: Sequence[Row]) -> list[dict[str, Json]]:
+    """Return the rows with the fields that a query asks for, and the column that nobody asks
+    for."""
     columns = [reader.column(path)(rows) for path in query.fields]
     names = list(query.fields)
     if reader.type.unasked_column:
@@ -131,7 +134,7 @@ def shown(query: Query, reader: Reader, rows: Sequence[Row]) -> list[dict[str, J
 
 
 def holding(
-    table: Table, filters: Sequence[Filter], reader: Reader, most: int
+    table: Table, filters: Sequence[Filter], reader: RecordReader, most: int
 ) -> tuple[int, list[Row]]:
     """Count the records of any entity that pass all filters, and give the first, oldest first."""
     if isinstance(table, SearchableTable):
@@ -140,7 +143,7 @@ def holding(
     return len(rows), rows[:most]
 
 
-def passing(filters: Sequence[Filter], reader: Reader, rows: Iterable[Row]) -> list[Row]:
+def passing(filters: Sequence[Filter], reader: RecordReader, rows: Iterable[Row]) -> list[Row]:
     """Return the rows that pass all filters."""
     rows = list(rows)
     for one in filters:

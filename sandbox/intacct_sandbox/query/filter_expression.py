@@ -39,7 +39,7 @@ class ExpressionMistake(ValueError):
 
 
 def every_filter(filters: int) -> Joint:
-    """What holds when nobody wrote an expression: all filters."""
+    """Return what holds when nobody wrote an expression: all filters."""
     return Joint(True, tuple(range(filters)))
 
 
@@ -55,7 +55,7 @@ def holds(expression: Expression, masks: Sequence[Mask]) -> Mask:
 def read_expression(
     text: str, filters: int, *, left_to_right: bool = False, all_used: bool = False
 ) -> Expression:
-    """The expression as a tree.
+    """Return the expression as a tree.
 
     `filters` is how many filters there are. `left_to_right`: `and` binds no tighter than `or`.
     `all_used`: a filter that is not named is a mistake. Raises `ExpressionMistake`.
@@ -63,7 +63,7 @@ def read_expression(
     words = _TOKEN.findall(text)
     if [word.lower() for word in words] in (["and"], ["or"]):
         return Joint(words[0].lower() == "and", tuple(range(filters)))
-    reader = _Reader(words, filters, left_to_right)
+    reader = _ExpressionReader(words, filters, left_to_right)
     expression = reader.expression(0)
     if reader.rest:
         raise ExpressionMistake(f"unexpected '{reader.rest[0]}'")
@@ -73,7 +73,7 @@ def read_expression(
     return expression
 
 
-class _Reader:
+class _ExpressionReader:
     def __init__(self, words: list[str], filters: int, left_to_right: bool) -> None:
         self.rest = words
         self.used: set[int] = set()

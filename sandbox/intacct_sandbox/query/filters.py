@@ -99,7 +99,8 @@ def comparable(kind: Kind, *, fold: str) -> Callable[[Json], Value]:
 
 
 def read_value(kind: Kind, given: Json, path: str, *, fold: str) -> Value:
-    """A value of a filter as it compares with a field of this kind; raises `FilterMistake`."""
+    """Return a value of a filter as it compares with a field of this kind; raises
+    `FilterMistake`."""
     try:
         return _READ[kind](given, fold)
     except (ValueError, ArithmeticError, TypeError) as error:
@@ -161,7 +162,7 @@ _READ: dict[Kind, Callable[[Json, str], Value]] = {
 
 
 def read_filter(operator: str, kind: Kind, given: Json, path: str, how: Comparison) -> Test:
-    """The test that one filter makes of a comparable value, which may be None; raises
+    """Return the test that one filter makes of a comparable value, which may be None; raises
     `FilterMistake`."""
     test = _by_date_name(operator, kind, given, how.as_of)
     if test is None:
@@ -222,7 +223,7 @@ def _present(test: Test) -> Test:
 
 
 def mask(test: Test, values: Sequence[Value]) -> Mask:
-    """Which of the values pass."""
+    """Return which of the values pass."""
     return [test(value) for value in values]
 
 
@@ -260,7 +261,8 @@ _SPANS: dict[str, Callable[[date], tuple[date, date]]] = {
 
 
 def _span(name: str, as_of: date) -> tuple[date, date] | None:
-    """First day of the named span and the first day after it; None when there is no such name."""
+    """Return first day of the named span and the first day after it; None when there is no such
+    name."""
     found = _SPANS.get(name)
     return None if found is None else found(as_of)
 
@@ -270,8 +272,8 @@ Comparisons: TypeAlias = tuple[bool, tuple[tuple[str, str], ...]]
 
 
 def by_days(operator: str, kind: Kind, value: Json, as_of: date) -> Comparisons | None:
-    """What a filter by a date's name, such as `{"$gte": {"invoiceDate": "currentMonth"}}`, comes
-    to; None for any other filter. Raises `FilterMistake`."""
+    """Return what a filter by a date's name, such as `{"$gte": {"invoiceDate": "currentMonth"}}`,
+    comes to; None for any other filter. Raises `FilterMistake`."""
     if kind not in ("date", "date-time") or not isinstance(value, str):
         return None
     try:

@@ -12,10 +12,10 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, TypeAlias
 
 from intacct_sandbox.objects.catalogue import Json
-from intacct_sandbox.objects.reading import Reader
+from intacct_sandbox.objects.reading import RecordReader
 from intacct_sandbox.objects.tables import Row
 
-from .definition import Aggregate, Query
+from .definition import Aggregate, ObjectQuery
 from .filters import comparable
 from .ordering import sorted_places
 
@@ -42,7 +42,7 @@ class Sums:
             self.most = other.most
 
     def result(self, function: str) -> Ranked:
-        """The aggregate: how it compares, and how it is shown."""
+        """Return the aggregate: how it compares, and how it is shown."""
         if function == "count":
             return self.count, self.count
         if not self.count:
@@ -55,7 +55,7 @@ class Sums:
 
 
 @dataclass
-class Group:
+class RowGroup:
     """Records that have the same values where a query groups by them."""
 
     place: int
@@ -64,18 +64,19 @@ class Group:
     """By the name that the aggregate was asked by."""
 
 
-Groups: TypeAlias = dict[tuple[Json, ...], Group]
+Groups: TypeAlias = dict[tuple[Json, ...], RowGroup]
 
 
-def grouped_by(query: Query) -> list[str]:
-    """The fields that a query groups by."""
+def grouped_by(query: ObjectQuery) -> list[str]:
+    """Return the fields that a query groups by."""
     return [name for name, aggregate in query.fields.items() if aggregate is None]
 
 
 def groups_of(
-    query: Query, reader: Reader, rows: Sequence[Row], place: Callable[[int], int]
+    query: ObjectQuery, reader: RecordReader, rows: Sequence[Row], place: Callable[[int], int]
 ) -> Groups:
-    """The groups of some records; `place` says of the n-th of them where it stands among all."""
+    """Return the groups of some records; `place` says of the n-th of them where it stands among
+    all."""
     by = grouped_by(query)
     keys = list(zip(*(reader.column(path)(rows) for path in by), strict=True)) or [()] * len(rows)
     groups: Groups = {}
@@ -83,7 +84,7 @@ def groups_of(
     for number, key in enumerate(keys):
         members.setdefault(key, []).append(number)
     for key, numbers in members.items():
-        groups[key] = Group(min(map(place, numbers)))
+        groups[key] = RowGroup(min(map(place, numbers)))
     for name, aggregate in query.fields.items():
         if aggregate is not None:
             convert = comparable(aggregate.kind, fold="")
@@ -114,12 +115,12 @@ def merge(groups: Groups, more: Groups) -> None:
                 group.sums[name].add(sums)
 
 
-def shown_groups(query: Query, groups: Groups) -> list[dict[str, Json]]:
-    """The groups as the rows of the answer, in the order asked for."""
+def shown_groups(query: ObjectQuery, groups: Groups) -> list[dict[str, Json]]:
+    """Return the groups as the rows of the answer, in the order asked for."""
     by = grouped_by(query)
     if not by:
         empty = {name: Sums() for name, one in query.fields.items() if one is not None}
-        groups = groups or {(): Group(0, empty)}
+        groups = groups or {(): RowGroup(0, empty)}
     found = sorted(groups.items(), key=lambda one: one[1].place)
     columns: dict[str, list[Json]] = {}
     ranks: dict[str, list[Any]] = {}

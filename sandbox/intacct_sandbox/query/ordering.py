@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from intacct_sandbox.objects.catalogue import Kind
-from intacct_sandbox.objects.reading import Reader
+from intacct_sandbox.objects.reading import RecordReader
 from intacct_sandbox.objects.tables import Row
 
-from .definition import Query
+from .definition import ObjectQuery
 from .filters import Value, comparable
 
 
@@ -25,13 +25,15 @@ def sorted_places(
 
 
 def order_values(kind: Kind, values: Sequence[Value]) -> list[Value]:
-    """The values of a field as they are put in order: times as the texts they are."""
+    """Return the values of a field as they are put in order: times as the texts they are."""
     convert = comparable("string" if kind == "date-time" else kind, fold="")
     return [convert(value) for value in values]
 
 
-def ordered(query: Query, reader: Reader, rows: Sequence[Row], *, first: bool) -> list[Row]:
-    """The rows as a query wants them; what it leaves open stays as it was."""
+def ordered(
+    query: ObjectQuery, reader: RecordReader, rows: Sequence[Row], *, first: bool
+) -> list[Row]:
+    """Return the rows as a query wants them; what it leaves open stays as it was."""
     places = list(range(len(rows)))
     # The last order first: each sort keeps what the ones before it did among equals.
     for path, descending in reversed(query.order_by):

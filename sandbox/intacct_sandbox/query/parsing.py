@@ -8,9 +8,9 @@ from typing import cast
 
 from intacct_sandbox.control.behaviours import Behaviours
 from intacct_sandbox.errors import rejections
-from intacct_sandbox.objects.catalogue import Catalogue, Json, Kind, ObjectType
+from intacct_sandbox.objects.catalogue import Json, Kind, ObjectCatalogue, ObjectType
 
-from .definition import Aggregate, Filter, Query
+from .definition import Aggregate, Filter, ObjectQuery
 from .filter_expression import Expression, ExpressionMistake, every_filter, read_expression
 from .filters import Comparison, FilterMistake, UnknownOperator, read_filter
 from .source import QuerySource
@@ -43,8 +43,8 @@ _PARAMETERS = frozenset(
 )
 
 
-def read_query(payload: Json, books: QuerySource) -> Query:
-    """A query from its payload; raises `Refusal` for the first thing that is wrong."""
+def read_query(payload: Json, books: QuerySource) -> ObjectQuery:
+    """Return a query from its payload; raises `Rejection` for the first thing that is wrong."""
     catalogue, behaviours = books.catalogue, books.behaviours
     if not isinstance(payload, dict):
         raise rejections.bad_json("a query is an object")
@@ -85,7 +85,7 @@ def read_query(payload: Json, books: QuerySource) -> Query:
         if path not in fields or fields[path] is None:
             _in_question(behaviours, type_, path)
             kinds[path] = _queryable(catalogue, type_, path)
-    return Query(
+    return ObjectQuery(
         object=name,
         fields=fields,
         filters=filters,
@@ -143,8 +143,8 @@ def _parameters(given: Json, type_: ObjectType, behaviours: Behaviours) -> Mappi
                 raise rejections.query_invalid("asOfDate must be a date", target) from None
         elif not isinstance(value, bool):
             raise rejections.query_invalid(f"{key} must be true or false", target)
-    refused = behaviours["hierarchy_fields"] == "refused"
-    if given.get("includeHierarchyFields") is True and refused:
+    rejected = behaviours["hierarchy_fields"] == "rejected"
+    if given.get("includeHierarchyFields") is True and rejected:
         target = "/filterParameters/includeHierarchyFields"
         raise rejections.query_invalid(
             "includeHierarchyFields has no effect on this object", target
@@ -152,8 +152,8 @@ def _parameters(given: Json, type_: ObjectType, behaviours: Behaviours) -> Mappi
     return given
 
 
-def _queryable(catalogue: Catalogue, type_: ObjectType, path: str) -> Kind:
-    """The kind of a field that may be queried; raises `Refusal` for any other."""
+def _queryable(catalogue: ObjectCatalogue, type_: ObjectType, path: str) -> Kind:
+    """Return the kind of a field that may be queried; raises `Rejection` for any other."""
     field = type_.fields.get(path)
     if field is not None:
         if field.write_only:
@@ -176,14 +176,16 @@ def _queryable(catalogue: Catalogue, type_: ObjectType, path: str) -> Kind:
 
 
 def _in_question(behaviours: Behaviours, type_: ObjectType, path: str) -> None:
-    """Raises `Refusal` for a field of which nobody knows whether it can be queried."""
-    if behaviours["reference_reach"] == "refused" and type_.beyond(path) is not None:
+    """Raises `Rejection` for a field of which nobody knows whether it can be queried."""
+    if behaviours["reference_reach"] == "rejected" and type_.beyond(path) is not None:
         raise rejections.field_unknown(path)
     if behaviours["line_audit"] == "absent" and type_.owner and path.startswith("audit."):
         raise rejections.field_unknown(path)
 
 
-def _fields(catalogue: Catalogue, type_: ObjectType, given: Json) -> dict[str, Aggregate | None]:
+def _fields(
+    catalogue: ObjectCatalogue, type_: ObjectType, given: Json
+) -> dict[str, Aggregate | None]:
     if not isinstance(given, list) or not given:
         raise rejections.query_invalid("The fields to query are required", "/fields")
     fields: dict[str, Aggregate | None] = {}
@@ -230,7 +232,7 @@ def _filters(
             test = read_filter(operator, kind, value, path, how)
         except FilterMistake as mistake:
             unknown = isinstance(mistake, UnknownOperator)
-            status = books.behaviours["unknown_operator"] if unknown else "refused_400"
+            status = books.behaviours["unknown_operator"] if unknown else "rejected_400"
             raise rejections.query_invalid(str(mistake), f"{target}/{operator}", status) from None
         filters.append(Filter(path, kind, test, operator, value))
     return tuple(filters)
@@ -248,7 +250,7 @@ def _expression(books: QuerySource, given: Json, filters: int) -> Expression | N
             given,
             filters,
             left_to_right=behaviours["bare_precedence"] == "left_to_right",
-            all_used=behaviours["unused_filter"] == "refused",
+            all_used=behaviours["unused_filter"] == "rejected",
         )
     except ExpressionMistake as mistake:
         message = f"filterExpression is not valid: {mistake}"
@@ -257,7 +259,7 @@ def _expression(books: QuerySource, given: Json, filters: int) -> Expression | N
 
 
 def _order_by(
-    catalogue: Catalogue,
+    catalogue: ObjectCatalogue,
     type_: ObjectType,
     fields: Mapping[str, Aggregate | None],
     given: Json,

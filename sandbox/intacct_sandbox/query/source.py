@@ -7,20 +7,20 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Protocol
 
-from intacct_sandbox.control.audit_log import Referee
+from intacct_sandbox.control.audit_log import AuditLog
 from intacct_sandbox.control.behaviours import Behaviours
-from intacct_sandbox.objects.catalogue import Catalogue, Json
-from intacct_sandbox.objects.reading import Reader
-from intacct_sandbox.objects.tables import Found, Row, Sight, Table, Tables
+from intacct_sandbox.objects.catalogue import Json, ObjectCatalogue
+from intacct_sandbox.objects.reading import RecordReader
+from intacct_sandbox.objects.tables import Found, Row, Table, Tables, Visibility
 
-from .definition import Filter, Query
+from .definition import Filter, ObjectQuery
 
 
 class QuerySource(Protocol):
     """What a query needs of the books."""
 
     @property
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> ObjectCatalogue:
         """The object types."""
 
     @property
@@ -32,7 +32,7 @@ class QuerySource(Protocol):
         """The chosen behaviours."""
 
     @property
-    def referee(self) -> Referee:
+    def audit_log(self) -> AuditLog:
         """The requests on record, of which the current one counts."""
 
     def today(self) -> date:
@@ -49,17 +49,19 @@ class SearchableTable(Table):
     """A table that answers queries itself, because its records are not in memory."""
 
     @abstractmethod
-    def page(self, query: Query, reader: Reader, sight: Sight, *, null_first: bool) -> Found | None:
+    def page(
+        self, query: ObjectQuery, reader: RecordReader, visibility: Visibility, *, null_first: bool
+    ) -> Found | None:
         """Return the page a query asks for, or None if the rows must be gone through one by one."""
 
     @abstractmethod
     def all_of(
-        self, query: Query, reader: Reader, sight: Sight, *, null_first: bool
+        self, query: ObjectQuery, reader: RecordReader, visibility: Visibility, *, null_first: bool
     ) -> Iterator[dict[str, Json]] | None:
         """Return all rows that a query matches, or None as `page` does."""
 
     @abstractmethod
     def holding(
-        self, filters: Sequence[Filter], reader: Reader, most: int
+        self, filters: Sequence[Filter], reader: RecordReader, most: int
     ) -> tuple[int, list[Row]]:
         """Count the records of any entity that pass all filters, and give the first of them."""

@@ -1,8 +1,8 @@
 """A billing system's files for the sandbox's company: what a day sold, some of it wrong.
 
 Most invoices are not in Intacct yet. Some are, equal or with another amount; some come twice, some
-Intacct will refuse, some lines cannot be read. What is what is known by construction and told as
-`SalesFeedFacts`, so that a pipeline can be measured against it.
+Intacct will reject, some lines cannot be read. Which is which is known by construction and returned
+as `SalesFeedFacts`, so that a pipeline can be measured against it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-from intacct_sandbox.company import ENTITIES, Entity
+from intacct_sandbox.company import ENTITIES, LegalEntity
 from intacct_sandbox.control.clock import DAYS, LAST_DAY
 from intacct_sandbox.errors import SandboxError
 from intacct_sandbox.objects.tables import Row, Tables
@@ -61,8 +61,8 @@ Kind = Literal[
     "unreadable",
 ]
 
-REFUSALS: tuple[Kind, ...] = ("unknown customer", "missing dimension", "closed period")
-"""Kinds of documents that are right in themselves and that Intacct refuses."""
+REJECTIONS: tuple[Kind, ...] = ("unknown customer", "missing dimension", "closed period")
+"""Kinds of documents that are right in themselves and that Intacct rejects."""
 
 _INVALID: tuple[Kind, ...] = ("wrong total", "reused number", "broken line")
 
@@ -102,8 +102,8 @@ class EntityFacts:
     """Contradicts itself: wrong total, a number used twice, a line that cannot be read."""
     missing_good: int
     """To be posted, and Intacct will take it."""
-    refused: Mapping[str, int]
-    """To be posted, and Intacct will not: by reason (`REFUSALS`)."""
+    rejected: Mapping[str, int]
+    """To be posted, and Intacct will not: by reason (`REJECTIONS`)."""
     good_amount: Decimal
     """Sum of the totals of `missing_good`, in the entity's currency."""
 
@@ -177,7 +177,7 @@ def write_sales_feed(directory: Path, *, seed: int, days: int) -> SalesFeedFacts
     """
     if not 1 <= days <= DAYS:
         raise SandboxError(f"The sales feed covers 1 to {DAYS} days, not {days}.")
-    known = _Known(generate(seed))
+    known = _BillingSystem(generate(seed))
     first = LAST_DAY - timedelta(days=days - 1)
     files, rows, documents = [], 0, []
     try:
@@ -226,12 +226,12 @@ def _facts(documents: Sequence[_Document], entity: str) -> EntityFacts:
         duplicate=sum(one.again for one in ours),
         invalid=sum(kinds[kind] for kind in _INVALID),
         missing_good=kinds["good"],
-        refused={kind: kinds[kind] for kind in REFUSALS},
+        rejected={kind: kinds[kind] for kind in REJECTIONS},
         good_amount=Decimal(good) / 100,
     )
 
 
-class _Known:
+class _BillingSystem:
     """What of the generated company the billing system knows."""
 
     def __init__(self, tables: Tables) -> None:
@@ -258,8 +258,8 @@ class _Known:
             for row in self._billed.get((entity.key, day.isoformat()), ())
         }
 
-    def in_intacct(self, entity: Entity, day: date) -> Iterator[_Document]:
-        """The documents of that day that came over in the past."""
+    def in_intacct(self, entity: LegalEntity, day: date) -> Iterator[_Document]:
+        """Yield the documents of that day that came over in the past."""
         ids = {
             object_: {key: str(row["id"]) for key, row in self._tables[object_].rows.items()}
             for object_ in (
@@ -293,8 +293,8 @@ class _Known:
             )
 
 
-def _file(known: _Known, seed: int, day: date) -> list[_Document]:
-    """The documents in one day's file, in order."""
+def _file(known: _BillingSystem, seed: int, day: date) -> list[_Document]:
+    """Return the documents in one day's file, in order."""
     documents = _day(known, seed, day)
     random = Random(f"{seed}:feed file:{day}")  # noqa: S311 - data, not secrets
     random.shuffle(documents)
@@ -309,8 +309,8 @@ def _file(known: _Known, seed: int, day: date) -> list[_Document]:
     return documents + [replace(one, again=True) for one in again]
 
 
-def _day(known: _Known, seed: int, day: date) -> list[_Document]:
-    """The documents of one day, each once, entity by entity."""
+def _day(known: _BillingSystem, seed: int, day: date) -> list[_Document]:
+    """Return the documents of one day, each once, entity by entity."""
     random = Random(f"{seed}:feed:{day}")  # noqa: S311 - data, not secrets
     used = known.used_numbers(day)
     numbers = [
@@ -340,7 +340,9 @@ def _differing(document: _Document) -> _Document:
     return replace(document, kind="different", lines=lines, total=sum(line.cents for line in lines))
 
 
-def _plain(known: _Known, random: Random, entity: Entity, day: date, number: str) -> _Document:
+def _plain(
+    known: _BillingSystem, random: Random, entity: LegalEntity, day: date, number: str
+) -> _Document:
     lines = [_Line(*line) for line in invoice_lines(random)]
     total = sum(line.cents for line in lines)
     if random.random() < 0.03:
@@ -352,9 +354,9 @@ def _plain(known: _Known, random: Random, entity: Entity, day: date, number: str
 
 
 def _new_document(
-    known: _Known, random: Random, entity: Entity, day: date, number: str
+    known: _BillingSystem, random: Random, entity: LegalEntity, day: date, number: str
 ) -> _Document:
-    """A document that is not in Intacct yet."""
+    """Return a document that is not in Intacct yet."""
     document = _plain(known, random, entity, day, number)
     if day < entity.open_from:
         return replace(document, kind="closed period")
@@ -380,7 +382,7 @@ def _new_document(
 
 
 def _odd_documents(
-    known: _Known, random: Random, day: date, ago: int, numbers: list[str]
+    known: _BillingSystem, random: Random, day: date, ago: int, numbers: list[str]
 ) -> Iterator[_Document]:
     def plain(entity: str, number: str | None = None) -> _Document:
         return _plain(known, random, ENTITIES[entity], day, number or numbers.pop())

@@ -29,7 +29,7 @@ class Size:
         return f"{self.entities:,} entities, {self.years} years and {self.lines:,} lines"
 
     def kept(self) -> dict[str, int]:
-        """As it is written down."""
+        """Return it as it is written down."""
         return asdict(self)
 
 

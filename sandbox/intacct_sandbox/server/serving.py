@@ -1,4 +1,4 @@
-"""Runs the sandbox on a port: in a thread for tests and embedding, or until told to stop."""
+"""Run the sandbox on a port: in a thread for tests and embedding, or until it is stopped."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from intacct_sandbox.api.gateway import CUT, FrontDoor
+from intacct_sandbox.api.faulty_responses import CUT
+from intacct_sandbox.api.gateway import Gateway
 from intacct_sandbox.company import CLIENT_ID, CLIENT_SECRET, COMPANY, Company
 from intacct_sandbox.control.behaviours import Behaviours
 from intacct_sandbox.control.clock import Clock
@@ -101,13 +102,22 @@ def serve(
     size: Size | None = None,
     progress: Progress | None = None,
 ) -> Iterator[RunningSandbox]:
-    """A sandbox in a thread, stopped when the block ends. Port 0 takes any free one.
+    """Serve a sandbox in a thread, and stop it when the block ends.
 
-    `behaviours`: switches that are not to be as by default; `faults`: a YAML file with a fault
-    plan; `tier`: whose limits of concurrency count (`1` to `4`, or `none`); `size`: of a company
-    that is kept on disk, in `state`, and of which `progress` is told how far it is generated.
-    Raises `SandboxError` when one of these cannot be, or the port or the state directory cannot
-    be used.
+    Args:
+        host: Address to listen on.
+        port: Port; 0 takes any free one.
+        seed: Which company is generated.
+        state: Folder that keeps what is written, over restarts; None keeps it in memory only.
+        clock: The sandbox's clock; None starts one at the first moment after the demo's books.
+        behaviours: Values of behaviours that differ from the defaults, by name.
+        faults: YAML file with a fault plan.
+        tier: Whose concurrency limits apply: `1` to `4`, or `none`.
+        size: Size of a large company, which is kept on disk in `state`.
+        progress: Called while a large company is generated, with what, how much, of how much.
+
+    Raises:
+        SandboxError: If an option is invalid, or the port or the folder cannot be used.
     """
     chosen, plan = Behaviours(behaviours), read_plan(faults) if faults is not None else []
     listener = _listen(host, port)
@@ -125,21 +135,7 @@ def serve(
     except BaseException:
         listener.close()
         raise
-    app = create_app(books)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            _with_scissors(app),
-            http=_protocol(app.state.door),
-            proxy_headers=False,
-            server_header=False,
-            log_level="warning",
-            access_log=False,
-            # The program around the sandbox says where lines go.
-            log_config=None,
-            lifespan="off",
-            timeout_graceful_shutdown=3,
-        )
-    )
+    server = _server(books)
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True
     )
@@ -159,9 +155,29 @@ def serve(
         books.close()
 
 
-def _with_scissors(app: ASGIApp) -> ASGIApp:
-    """Lets the application cut its connections, which ASGI knows no way to do: the `send` that
-    uvicorn hands out belongs to the object that has the transport."""
+def _server(books: Books) -> uvicorn.Server:
+    app = create_app(books)
+    return uvicorn.Server(
+        uvicorn.Config(
+            _with_transport(app),
+            http=_protocol(app.state.gateway),
+            proxy_headers=False,
+            server_header=False,
+            log_level="warning",
+            access_log=False,
+            # The program around the sandbox configures logging.
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=3,
+        )
+    )
+
+
+def _with_transport(app: ASGIApp) -> ASGIApp:
+    """Return the application with a way to cut its connections.
+
+    ASGI has none: the `send` that uvicorn hands out belongs to the object that has the transport.
+    """
 
     async def cuttable(scope: Scope, receive: Receive, send: Send) -> None:
         transport: asyncio.Transport | None = getattr(
@@ -174,12 +190,11 @@ def _with_scissors(app: ASGIApp) -> ASGIApp:
     return cuttable
 
 
-def _protocol(door: FrontDoor) -> type[asyncio.Protocol]:
-    """Uvicorn's protocol, but for what it says to something that is not HTTP: that is told in
-    Intacct's envelope too, and the connection closed."""
+def _protocol(gateway: Gateway) -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol, which answers what is not HTTP in Intacct's envelope too."""
 
     def send_400_response(self: Any, msg: str) -> None:
-        response = door.refuse(rejections.malformed())
+        response = gateway.reject(rejections.malformed())
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-length: {len(response.body)}\r\n"
         kind = "content-type: application/json\r\nconnection: close\r\n\r\n"
         self.transport.write((head + kind).encode() + bytes(response.body))
@@ -196,24 +211,31 @@ def _await_start(server: uvicorn.Server, thread: threading.Thread) -> None:
         time.sleep(0.005)
 
 
-def run(
-    host: str = "127.0.0.1",
-    port: int = 8765,
-    seed: int = 1,
-    state: Path | None = None,
-    show: Callable[[str], None] | None = None,
-    *,
-    behaviours: Mapping[str, str] | None = None,
-    faults: Path | None = None,
-    tier: str = "1",
-    size: Size | None = None,
-    progress: Progress | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT; prints one line of JSON when ready.
+class ServeOptions(TypedDict, total=False):
+    """The options of `serve`."""
 
-    `show` prints the line; by default it goes to standard output. The rest is as for `serve`.
-    Raises `SandboxError`. To be called in the main thread.
+    host: str
+    port: int
+    seed: int
+    state: Path | None
+    behaviours: Mapping[str, str] | None
+    faults: Path | None
+    tier: str
+    size: Size | None
+    progress: Progress | None
+
+
+def run(show: Callable[[str], None] | None = None, **options: Unpack[ServeOptions]) -> None:
+    """Serve until SIGTERM or SIGINT. Call it in the main thread.
+
+    Args:
+        show: Called with one line of JSON when the sandbox is ready; None prints it.
+        **options: As for `serve`; the port is 8765 by default.
+
+    Raises:
+        SandboxError: As for `serve`.
     """
+    options.setdefault("port", 8765)
     stop = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -221,17 +243,7 @@ def run(
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with serve(
-            host=host,
-            port=port,
-            seed=seed,
-            state=state,
-            behaviours=behaviours,
-            faults=faults,
-            tier=tier,
-            size=size,
-            progress=progress,
-        ) as sandbox:
+        with serve(**options) as sandbox:
             line = json.dumps(sandbox.info)
             if show is not None:
                 show(line)

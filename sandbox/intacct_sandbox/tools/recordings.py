@@ -45,7 +45,7 @@ _PROVOKED: Mapping[str, tuple[str, str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Exchange:
+class RecordedExchange:
     """One recorded request with its answer."""
 
     source: str
@@ -61,14 +61,14 @@ class Exchange:
     answer: str = ""
 
 
-def read_recordings(directory: Path) -> tuple[list[Exchange], list[str]]:
-    """Every exchange below a directory, file by file; and the files in which there is none.
+def read_recordings(directory: Path) -> tuple[list[RecordedExchange], list[str]]:
+    """Return every exchange below a directory, file by file; and the files in which there is none.
 
     Raises `SandboxError` when there is no such directory, or no exchange in it.
     """
     if not directory.is_dir():
         raise SandboxError(f"There is no directory {directory}: name one with recordings.")
-    found: list[Exchange] = []
+    found: list[RecordedExchange] = []
     empty: list[str] = []
     for file in sorted(directory.rglob("*")):
         if file.suffix not in (".json", ".yaml", ".yml", ".har") or not file.is_file():
@@ -96,7 +96,7 @@ def _load(file: Path) -> Any:
         raise SandboxError(f"{file} cannot be read: {str(error)[:200]}") from None
 
 
-def _exchanges(name: str, content: Any) -> Iterator[Exchange]:
+def _exchanges(name: str, content: Any) -> Iterator[RecordedExchange]:
     if not isinstance(content, dict):
         return
     if isinstance(content.get("interactions"), list):
@@ -137,10 +137,10 @@ def _text(body: Any) -> str | None:
     return None if body is None else str(body)
 
 
-def _of_cassette(source: str, one: Mapping[str, Any]) -> Exchange:
+def _of_cassette(source: str, one: Mapping[str, Any]) -> RecordedExchange:
     request, response = one["request"], one["response"]
     status = response.get("status", {})
-    return Exchange(
+    return RecordedExchange(
         source=source,
         method=str(request["method"]).upper(),
         path=_path(str(request.get("uri") or request.get("url"))),
@@ -152,9 +152,9 @@ def _of_cassette(source: str, one: Mapping[str, Any]) -> Exchange:
     )
 
 
-def _of_har(source: str, one: Mapping[str, Any]) -> Exchange:
+def _of_har(source: str, one: Mapping[str, Any]) -> RecordedExchange:
     request, response = one["request"], one["response"]
-    return Exchange(
+    return RecordedExchange(
         source=source,
         method=str(request["method"]).upper(),
         path=_path(str(request["url"])),
@@ -166,16 +166,16 @@ def _of_har(source: str, one: Mapping[str, Any]) -> Exchange:
     )
 
 
-def _of_bare_answer(name: str, content: Mapping[str, Any]) -> Exchange | None:
+def _of_bare_answer(name: str, content: Mapping[str, Any]) -> RecordedExchange | None:
     result = content["ia::result"]
     if isinstance(result, dict) and isinstance(result.get("apiObject"), str):
         path = f"/services/core/model?name={result['apiObject'].removeprefix('objects/')}"
-        return Exchange(name, "GET", path, {}, None, None, {}, json.dumps(content))
+        return RecordedExchange(name, "GET", path, {}, None, None, {}, json.dumps(content))
     error = result.get("ia::error") if isinstance(result, dict) else None
     for detail in (error or {}).get("details", ()):
         provoked = _PROVOKED.get(detail.get("errorId", ""))
         if provoked is not None:
             method, path, body = provoked
             answer = json.dumps(content)
-            return Exchange(name, method, path, {}, json.dumps(body), None, {}, answer)
+            return RecordedExchange(name, method, path, {}, json.dumps(body), None, {}, answer)
     return None

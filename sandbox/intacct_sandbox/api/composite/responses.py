@@ -13,10 +13,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from intacct_sandbox.api.gateway import DEFERRED, FrontDoor, as_json, content_of, read_json
-from intacct_sandbox.domain.sessions import Session
+from intacct_sandbox.api.gateway import DEFERRED, Gateway
+from intacct_sandbox.api.json_bodies import as_json, content_of, read_json
+from intacct_sandbox.domain.sessions import UserSession
 from intacct_sandbox.errors import rejections
-from intacct_sandbox.errors.envelopes import Refusal
+from intacct_sandbox.errors.envelopes import Rejection
 from intacct_sandbox.objects.catalogue import Json
 
 MOST_STEPS = 10
@@ -29,10 +30,10 @@ _STEP_KEYS = frozenset(("method", "path", "headers", "body", "resultReference"))
 _SENT_ALONG = ("authorization", "x-ia-api-param-entity")
 
 
-def ask_composite(door: FrontDoor, request: Request, body: bytes) -> Response:
+def ask_composite(gateway: Gateway, request: Request, body: bytes) -> Response:
     """POST /services/core/composite: requests one after another, the later with values of the
     earlier (`@{name.1.key}` counts items from 1, `@{name.key}` takes a single result)."""
-    door.session(request)
+    gateway.session(request)
     steps = _read_steps(read_json("POST", body))
     along = {name: request.headers[name] for name in _SENT_ALONG if name in request.headers}
     results: dict[str, Json] = {}
@@ -41,13 +42,15 @@ def ask_composite(door: FrontDoor, request: Request, body: bytes) -> Response:
     for number, step in enumerate(steps):
         if failed:
             skipped = rejections.unprocessed()
-            answers.append({**skipped.body(door.support_id()), "ia::status": skipped.status})
+            answers.append({**skipped.body(gateway.support_id()), "ia::status": skipped.status})
             failed += 1
             continue
         try:
-            status, answer = _take(door, step, along, results, number, request.scope.get(DEFERRED))
-        except Refusal as refusal:
-            status, answer = refusal.status, refusal.body(door.support_id())
+            status, answer = _take(
+                gateway, step, along, results, number, request.scope.get(DEFERRED)
+            )
+        except Rejection as rejection:
+            status, answer = rejection.status, rejection.body(gateway.support_id())
         shown = answer if isinstance(answer, dict) else {"ia::result": answer}
         answers.append({**shown, "ia::status": status})
         # A 207 has failures too, and what comes after may rest on them.
@@ -89,12 +92,12 @@ def _read_steps(payload: Json) -> list[dict[str, Json]]:
 
 
 def _take(
-    door: FrontDoor,
+    gateway: Gateway,
     step: dict[str, Json],
     along: dict[str, str],
     results: dict[str, Json],
     number: int,
-    deferred: Session | None,
+    deferred: UserSession | None,
 ) -> tuple[int, Json]:
     path = _filled(step["path"], results, f"/{number}/path")
     given = cast("dict[str, str]", step.get("headers", {}))
@@ -104,12 +107,12 @@ def _take(
     body = b""
     if "body" in step:
         body = msgspec.json.encode(_filled(step["body"], results, f"/{number}/body"))
-    response = door.inside(str(step["method"]), str(path), headers, body, deferred)
+    response = gateway.inside(str(step["method"]), str(path), headers, body, deferred)
     return response.status_code, content_of(response)
 
 
 def _filled(value: Json, results: dict[str, Json], target: str) -> Json:
-    """The value with what earlier requests answered; raises `Refusal` (400)."""
+    """Return the value with what earlier requests answered; raises `Rejection` (400)."""
     if isinstance(value, dict):
         return {name: _filled(one, results, f"{target}/{name}") for name, one in value.items()}
     if isinstance(value, list):

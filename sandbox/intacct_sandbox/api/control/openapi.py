@@ -1,12 +1,19 @@
 """An OpenAPI document of what this sandbox serves, made from the catalogue.
 
 For fuzzers and generators of clients: `GET /_sandbox/openapi.json`. Statuses are the ones that can
-come; every refusal has the envelope that Sage documents.
+come; every rejection has the envelope that Sage documents.
 """
 
 from __future__ import annotations
 
-from intacct_sandbox.objects.catalogue import Catalogue, Field, Group, Json, ObjectType, Ref
+from intacct_sandbox.objects.catalogue import (
+    Field,
+    FieldGroup,
+    Json,
+    ObjectCatalogue,
+    ObjectType,
+    Ref,
+)
 
 _ERROR_STATUSES = ("400", "401", "403", "404", "405", "409", "413", "422", "429", "500", "501")
 _KEYS = {"type": "string", "pattern": "^[0-9]+(,[0-9]+){0,499}$"}
@@ -70,10 +77,32 @@ def _object(required: list[str], **properties: Json) -> dict[str, Json]:
     return {"type": "object", "required": list[Json](required), "properties": properties}
 
 
-def document(catalogue: Catalogue, base_url: str) -> dict[str, Json]:
-    """The document, OpenAPI 3.1."""
-    schemas: dict[str, Json] = {"error": _ERROR}
-    paths: dict[str, Json] = {
+def document(catalogue: ObjectCatalogue, base_url: str) -> dict[str, Json]:
+    """Return the document, OpenAPI 3.1."""
+    schemas, paths = _service_schemas(), _service_paths()
+    for name, type_ in catalogue.items():
+        for action in type_.workflows:
+            paths[f"/workflows/{name}/{action}"] = {
+                "post": _operation(f"{action} {name}", _body("step", many=True))
+            }
+    for name, type_ in catalogue.items():
+        schemas[_schema_name(name)] = _written(catalogue, type_, type_.root)
+        paths |= _object_paths(name, type_)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Sage Intacct REST API, as the sandbox serves it", "version": "1"},
+        "servers": [{"url": base_url}],
+        "security": [{"bearer": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas,
+        },
+    }
+
+
+def _service_paths() -> dict[str, Json]:
+    return {
         "/oauth2/token": {"post": _operation("token", _body("token", form=True), secured=False)},
         "/services/core/query": {"post": _operation("query", _body("query"))},
         "/services/core/composite": {"post": _operation("composite", _body("composite"))},
@@ -106,12 +135,11 @@ def document(catalogue: Catalogue, base_url: str) -> dict[str, Json]:
             "post": _operation("revoke", _body("revoked", form=True), secured=False)
         },
     }
-    for name, type_ in catalogue.items():
-        for action in type_.workflows:
-            paths[f"/workflows/{name}/{action}"] = {
-                "post": _operation(f"{action} {name}", _body("step", many=True))
-            }
-    schemas |= {
+
+
+def _service_schemas() -> dict[str, Json]:
+    return {
+        "error": _ERROR,
         "token": _TOKEN,
         "view": _object(["key"], key=_TEXT, viewType={"enum": ["user", "system"]}),
         "allowed": _object(["object", "keys"], object=_TEXT, keys=_TEXTS),
@@ -125,20 +153,6 @@ def document(catalogue: Catalogue, base_url: str) -> dict[str, Json]:
             "type": "object",
             "required": ["fileType", "query"],
             "properties": {"fileType": {"enum": ["csv", "xlsx"]}, "query": _QUERY},
-        },
-    }
-    for name, type_ in catalogue.items():
-        schemas[_schema_name(name)] = _written(catalogue, type_, type_.root)
-        paths |= _object_paths(name, type_)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Sage Intacct REST API, as the sandbox serves it", "version": "1"},
-        "servers": [{"url": base_url}],
-        "security": [{"bearer": []}],
-        "paths": paths,
-        "components": {
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "schemas": schemas,
         },
     }
 
@@ -183,15 +197,15 @@ def _operation(
     parameters: list[Json] | None = None,
     secured: bool = True,
 ) -> dict[str, Json]:
-    refused: Json = {
-        "description": "refused",
+    rejected: Json = {
+        "description": "rejected",
         "content": {"application/json": {"schema": _reference("error")}},
     }
     operation: dict[str, Json] = {
         "operationId": name,
         "responses": {
             **{status: {"description": "done"} for status in ("200", "201", "202", "204", "207")},
-            **dict.fromkeys(_ERROR_STATUSES, refused),
+            **dict.fromkeys(_ERROR_STATUSES, rejected),
         },
     }
     if body is not None:
@@ -225,8 +239,8 @@ def _object_paths(name: str, type_: ObjectType) -> dict[str, Json]:
     return {f"/objects/{name}": whole, f"/objects/{name}/{{key}}": one}
 
 
-def _written(catalogue: Catalogue, type_: ObjectType, group: Group) -> dict[str, Json]:
-    """The schema of what may be sent for an object, or a group of its fields."""
+def _written(catalogue: ObjectCatalogue, type_: ObjectType, group: FieldGroup) -> dict[str, Json]:
+    """Return the schema of what may be sent for an object, or a group of its fields."""
     properties: dict[str, Json] = {
         name: _value(field) for name, field in group.fields.items() if not field.read_only
     }

@@ -1,4 +1,4 @@
-"""`/_sandbox/…`: the referee's desk, and the hands that move time, chance and the books.
+"""`/_sandbox/…`: read the audit log and the books; set time, faults, behaviours and limits.
 
 Not part of Intacct's API, and open to everybody who reaches the port. Errors come as
 `{"error": {"message": …}}`.
@@ -16,14 +16,15 @@ from starlette.responses import Response
 
 from intacct_sandbox import query
 from intacct_sandbox.api.control import openapi
-from intacct_sandbox.api.gateway import BASE_PATH, FrontDoor, as_json
-from intacct_sandbox.api.jobs import responses as jobs
+from intacct_sandbox.api.gateway import BASE_PATH, Gateway
+from intacct_sandbox.api.jobs import progress
+from intacct_sandbox.api.json_bodies import as_json
 from intacct_sandbox.company import COMPANY
 from intacct_sandbox.control.behaviours import all_behaviours
 from intacct_sandbox.control.clock import wire_time
 from intacct_sandbox.errors import SandboxError
 from intacct_sandbox.objects.catalogue import Json
-from intacct_sandbox.objects.reading import Reader
+from intacct_sandbox.objects.reading import RecordReader
 from intacct_sandbox.query.definition import Filter
 
 _MOST_SHOWN = 1000
@@ -32,9 +33,9 @@ _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _FARTHEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
-def health(door: FrontDoor, request: Request, body: bytes) -> Response:
+def health(gateway: Gateway, request: Request, body: bytes) -> Response:
     """GET /_sandbox/health."""
-    books = door.books
+    books = gateway.books
     return as_json(
         {
             "status": "ok",
@@ -46,33 +47,33 @@ def health(door: FrontDoor, request: Request, body: bytes) -> Response:
     )
 
 
-def openapi_document(door: FrontDoor, request: Request, body: bytes) -> Response:
+def openapi_document(gateway: Gateway, request: Request, body: bytes) -> Response:
     """GET /_sandbox/openapi.json: the API as this sandbox serves it."""
     base_url = f"{request.url.scheme}://{request.url.netloc}{BASE_PATH}"
-    return as_json(openapi.document(door.books.catalogue, base_url))
+    return as_json(openapi.document(gateway.books.catalogue, base_url))
 
 
-# --- the referee ------------------------------------------------------------------------------
+# --- audit log and books ----------------------------------------------------------------------
 
 
-def written(door: FrontDoor, request: Request, body: bytes) -> Response:
+def written(gateway: Gateway, request: Request, body: bytes) -> Response:
     """GET /_sandbox/books: what was written through the API since the books were generated."""
-    with door.books.lock:
-        changes = door.books.written()
+    with gateway.books.lock:
+        changes = gateway.books.written()
     return as_json({"changes": list(changes), "count": len(changes)})
 
 
-def records(door: FrontDoor, request: Request, body: bytes) -> Response:
+def records(gateway: Gateway, request: Request, body: bytes) -> Response:
     """GET /_sandbox/records?object=…&FIELD=VALUE: which records are there, of all entities, private
     ones included, and who made them when. `fields` (with commas) shows more of each."""
-    books, asked = door.books, dict(request.query_params)
+    books, asked = gateway.books, dict(request.query_params)
     name = asked.pop("object", "")
     more = [path for path in asked.pop("fields", "").split(",") if path]
     type_ = books.catalogue.get(name)
     if type_ is None:
         raise SandboxError(f"There is no object {name!r}: give one as object=APPLICATION/NAME.")
     with books.lock:
-        reader = Reader(books.catalogue, books.tables, name, books.today())
+        reader = RecordReader(books.catalogue, books.tables, name, books.today())
         for path in (*asked, *more):
             if path not in type_.fields and path not in type_.members:
                 raise SandboxError(f"{name} has no field {path!r}.")
@@ -101,12 +102,12 @@ def _reads(wanted: str) -> Callable[[Json], bool]:
     return lambda value: ("" if value is None else str(value)) == wanted
 
 
-def requests(door: FrontDoor, request: Request, body: bytes) -> Response:
+def requests(gateway: Gateway, request: Request, body: bytes) -> Response:
     """GET /_sandbox/requests: counters since the sandbox was started or reset."""
-    return as_json(door.books.referee.counted())
+    return as_json(gateway.books.audit_log.counted())
 
 
-def journal(door: FrontDoor, request: Request, body: bytes) -> Response:
+def journal(gateway: Gateway, request: Request, body: bytes) -> Response:
     """GET /_sandbox/journal?method=POST&object=…&idempotency_key=…: the requests of which all that
     holds; `count` counts them all, `requests` shows the last thousand, or `last` of them."""
     asked = dict(request.query_params)
@@ -114,7 +115,7 @@ def journal(door: FrontDoor, request: Request, body: bytes) -> Response:
     if not last.isdecimal() or not 1 <= int(last) <= _MOST_SHOWN:
         raise SandboxError(f"last is a number from 1 to {_MOST_SHOWN}.")
     try:
-        found = door.books.referee.asked(asked)
+        found = gateway.books.audit_log.asked(asked)
     except ValueError as error:
         raise SandboxError(f"{error}.") from None
     return as_json({"count": len(found), "requests": [one.shown() for one in found[-int(last) :]]})
@@ -123,10 +124,10 @@ def journal(door: FrontDoor, request: Request, body: bytes) -> Response:
 # --- time and chance --------------------------------------------------------------------------
 
 
-def clock(door: FrontDoor, request: Request, body: bytes) -> Response:
+def clock(gateway: Gateway, request: Request, body: bytes) -> Response:
     """GET or POST /_sandbox/clock: `{"advance": "12h"}`, `{"to": "2026-11-01T00:00:00Z"}`,
     `{"running": false}`. Units: ms, s, min, h, d."""
-    books = door.books
+    books = gateway.books
     if request.method == "POST":
         given = _mapping(body, ("advance", "to", "running"))
         now = books.clock.now()
@@ -168,9 +169,9 @@ def _span(given: Json) -> timedelta:
         raise SandboxError(f"{given!r} is too long.") from None
 
 
-def faults(door: FrontDoor, request: Request, body: bytes) -> Response:
+def faults(gateway: Gateway, request: Request, body: bytes) -> Response:
     """/_sandbox/faults: GET shows the plan, PUT replaces it, POST adds to it, DELETE ends it."""
-    plan = door.books.faults
+    plan = gateway.books.faults
     if request.method == "PUT":
         plan.replace(_json(body))
     elif request.method == "POST":
@@ -180,10 +181,10 @@ def faults(door: FrontDoor, request: Request, body: bytes) -> Response:
     return as_json({"faults": plan.shown()})
 
 
-def behaviours(door: FrontDoor, request: Request, body: bytes) -> Response:
+def behaviours(gateway: Gateway, request: Request, body: bytes) -> Response:
     """/_sandbox/behaviours: GET lists the switches, POST `{"refresh_rotation": "grace"}` turns
     some."""
-    chosen = door.books.behaviours
+    chosen = gateway.books.behaviours
     if request.method == "POST":
         given = _mapping(body, tuple(chosen))
         chosen.choose({name: str(value) for name, value in given.items()})
@@ -200,49 +201,48 @@ def behaviours(door: FrontDoor, request: Request, body: bytes) -> Response:
     return as_json({"behaviours": listed})
 
 
-def limits(door: FrontDoor, request: Request, body: bytes) -> Response:
-    """/_sandbox/limits: GET shows them, POST `{"tier": "2", "per_hour": 1000, "elsewhere": 5}`
-    changes some."""
-    throttle = door.books.throttle
+def limits(gateway: Gateway, request: Request, body: bytes) -> Response:
+    """Show the limits (GET), or change some (POST `{"tier": "2", "external_requests": 5}`)."""
+    throttle = gateway.books.throttle
     if request.method == "POST":
         throttle.choose(_mapping(body, None))
     return as_json(throttle.shown())
 
 
-def webhooks(door: FrontDoor, request: Request, body: bytes) -> Response:
+def webhooks(gateway: Gateway, request: Request, body: bytes) -> Response:
     """/_sandbox/webhooks: GET shows addresses, triggers and deliveries, POST `{"id", "url"}`
     registers an address (and its `secret`), `{"object", "events", "url"}` a platform trigger;
     without a url its events wait in the queue."""
     if request.method == "POST":
-        door.books.webhooks.register(
+        gateway.books.webhooks.register(
             _mapping(body, ("id", "object", "events", "url", "name", "secret"))
         )
-    return as_json(door.books.webhooks.shown())
+    return as_json(gateway.books.webhooks.shown())
 
 
 # --- going back -------------------------------------------------------------------------------
 
 
-def reset(door: FrontDoor, request: Request, body: bytes) -> Response:
+def reset(gateway: Gateway, request: Request, body: bytes) -> Response:
     """POST /_sandbox/reset: books, time and counters as they were at the start. Behaviours, limits
     and the rules of the fault plan stay."""
-    door.books.reset()
-    jobs.recall(door)
-    return health(door, request, body)
+    gateway.books.reset()
+    progress.recall(gateway)
+    return health(gateway, request, body)
 
 
-def snapshots(door: FrontDoor, request: Request, body: bytes) -> Response:
+def snapshots(gateway: Gateway, request: Request, body: bytes) -> Response:
     """/_sandbox/snapshots: GET lists them, POST `{"name": …}` takes one."""
     if request.method == "POST":
-        door.books.snapshot(_name(body))
-    return as_json({"snapshots": list[Json](door.books.snapshots)})
+        gateway.books.snapshot(_name(body))
+    return as_json({"snapshots": list[Json](gateway.books.snapshots)})
 
 
-def restore(door: FrontDoor, request: Request, body: bytes) -> Response:
+def restore(gateway: Gateway, request: Request, body: bytes) -> Response:
     """POST /_sandbox/restore `{"name": …}`: back to a snapshot, as often as you like."""
-    door.books.restore(_name(body))
-    jobs.recall(door)
-    return health(door, request, body)
+    gateway.books.restore(_name(body))
+    progress.recall(gateway)
+    return health(gateway, request, body)
 
 
 # --- bodies -----------------------------------------------------------------------------------

@@ -12,19 +12,26 @@ from collections.abc import Mapping
 from intacct_sandbox.control.behaviours import Behaviours
 from intacct_sandbox.errors import rejections
 from intacct_sandbox.errors.envelopes import success
-from intacct_sandbox.objects.catalogue import Catalogue, Field, Group, Json, ObjectType, Ref
+from intacct_sandbox.objects.catalogue import (
+    Field,
+    FieldGroup,
+    Json,
+    ObjectCatalogue,
+    ObjectType,
+    Ref,
+)
 
 _BARE = {"readOnly": False, "writeOnly": False, "required": False, "nullable": True}
 
 
 def answer(
-    catalogue: Catalogue, behaviours: Behaviours, asked: Mapping[str, str]
+    catalogue: ObjectCatalogue, behaviours: Behaviours, asked: Mapping[str, str]
 ) -> dict[str, Json]:
-    """The model of one object, or without a name the list of all.
+    """Return the model of one object, or without a name the list of all.
 
     `asked`: the parameters of the request; `type` (`object`, `rootObject`, `ownedObject`, several
     with commas) and `filter`, a pattern for names, choose from the list (Sage's model guide, by
-    way of a client). Raises `Refusal` (400).
+    way of a client). Raises `Rejection` (400).
     """
     if asked.get("version", "v1") not in ("v1", "1"):
         raise rejections.version_not_supported()
@@ -84,7 +91,7 @@ def _type(type_: ObjectType) -> str:
     return "ownedObject" if type_.owner else "rootObject"
 
 
-def _group(group: Group) -> dict[str, Json]:
+def _group(group: FieldGroup) -> dict[str, Json]:
     shown: dict[str, Json] = {}
     if group.fields or not group.path:
         shown["fields"] = {name: _field(one) for name, one in sorted(group.fields.items())}

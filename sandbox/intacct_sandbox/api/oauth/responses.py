@@ -12,13 +12,14 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from intacct_sandbox.api.gateway import FrontDoor, as_json, read_json
+from intacct_sandbox.api.gateway import Gateway
+from intacct_sandbox.api.json_bodies import as_json, read_json
 from intacct_sandbox.company import COMPANY
 from intacct_sandbox.errors import rejections
 from intacct_sandbox.objects.catalogue import Json
 
 
-def authorize(door: FrontDoor, request: Request, body: bytes) -> Response:
+def authorize(gateway: Gateway, request: Request, body: bytes) -> Response:
     """GET shows the consent page; POST is its button and redirects with the code.
 
     A program gives consent by sending the page's form: the parameters of the GET with `user` and
@@ -27,15 +28,17 @@ def authorize(door: FrontDoor, request: Request, body: bytes) -> Response:
     asked = dict(request.query_params)
     if request.method == "POST":
         asked |= _form(body)
-    door.books.tokens.check_consent(asked)
+    gateway.books.tokens.check_consent(asked)
     if request.method == "GET":
-        books = door.books
+        books = gateway.books
         ids = (str(row["id"]) for row in books.tables["company-config/user"].rows.values())
         users = [(user.id, user.name) for user in map(books.user, ids) if user is not None]
         return HTMLResponse(_consent_page(COMPANY, users, asked))
     if asked.get("decision", "allow") == "allow":
-        with door.books.lock:
-            code = door.books.tokens.consent(asked.get("user", ""), asked, door.books.clock.now())
+        with gateway.books.lock:
+            code = gateway.books.tokens.consent(
+                asked.get("user", ""), asked, gateway.books.clock.now()
+            )
         answer = {"code": code}
     else:
         answer = {"error": "access_denied"}
@@ -46,31 +49,31 @@ def authorize(door: FrontDoor, request: Request, body: bytes) -> Response:
     return RedirectResponse(f"{redirect}{joint}{urlencode(answer)}", status_code=302)
 
 
-def token(door: FrontDoor, request: Request, body: bytes) -> Response:
+def token(gateway: Gateway, request: Request, body: bytes) -> Response:
     """POST /oauth2/token, as a form or as JSON."""
     asked = _fields(request, body)
-    with door.books.lock:
-        answer = door.books.tokens.answer(asked, door.books.clock.now())
+    with gateway.books.lock:
+        answer = gateway.books.tokens.answer(asked, gateway.books.clock.now())
     return as_json(answer, headers={"Cache-Control": "no-store"})
 
 
-def revoke(door: FrontDoor, request: Request, body: bytes) -> Response:
+def revoke(gateway: Gateway, request: Request, body: bytes) -> Response:
     """POST /oauth2/revoke."""
-    with door.books.lock:
-        door.books.tokens.revoke(_fields(request, body))
+    with gateway.books.lock:
+        gateway.books.tokens.revoke(_fields(request, body))
     return as_json({"revoked": True})
 
 
-def introspect(door: FrontDoor, request: Request, body: bytes) -> Response:
+def introspect(gateway: Gateway, request: Request, body: bytes) -> Response:
     """POST /oauth2/introspect: whether a token counts, and whose it is. The caller shows who it is
     by a token of its own, or by the client's id and secret."""
-    asked, now = _fields(request, body), door.books.clock.now()
-    with door.books.lock:
+    asked, now = _fields(request, body), gateway.books.clock.now()
+    with gateway.books.lock:
         if "client_id" in asked:
-            door.books.tokens.check_client(asked)
+            gateway.books.tokens.check_client(asked)
         else:
-            door.books.tokens.bearer(request.headers.get("authorization"), now)
-        answer = door.books.tokens.introspect(asked.get("token", ""), now)
+            gateway.books.tokens.bearer(request.headers.get("authorization"), now)
+        answer = gateway.books.tokens.introspect(asked.get("token", ""), now)
     return as_json(answer, headers={"Cache-Control": "no-store"})
 
 
@@ -87,7 +90,7 @@ def _form(body: bytes) -> dict[str, str]:
 
 
 def _fields(request: Request, body: bytes) -> dict[str, str]:
-    """The fields of a token request; HTTP Basic may carry the client's id and secret."""
+    """Return the fields of a token request; HTTP Basic may carry the client's id and secret."""
     if "json" in request.headers.get("content-type", ""):
         given: Json = read_json("POST", body) if body.strip() else {}
         if not isinstance(given, dict):
@@ -142,8 +145,8 @@ button {{ padding: .5rem 1.2rem; margin-right: .5rem }}
 
 
 def _consent_page(company: str, users: Iterable[tuple[str, str]], asked: Mapping[str, str]) -> str:
-    """The page as HTML. `users`: ids and names; `asked`: the parameters of the request, which the
-    form sends along."""
+    """Return the page as HTML. `users`: ids and names; `asked`: the parameters of the request,
+    which the form sends along."""
     return _PAGE.format(
         client=escape(asked.get("client_id", "")),
         company=escape(company),

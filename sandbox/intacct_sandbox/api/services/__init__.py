@@ -1,1 +1,1 @@
-"""The smaller services: query, views, model, session, dimensions, events."""
+"""The small services of the core and the company."""

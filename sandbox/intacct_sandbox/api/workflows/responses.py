@@ -13,12 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from intacct_sandbox.api import batches
-from intacct_sandbox.api.batches import Outcome
-from intacct_sandbox.api.gateway import FrontDoor, read_json
+from intacct_sandbox.api.batches import WriteOutcome
+from intacct_sandbox.api.gateway import Gateway
+from intacct_sandbox.api.json_bodies import read_json
 from intacct_sandbox.domain import writes
-from intacct_sandbox.domain.books import Books, Work
+from intacct_sandbox.domain.books import Books, UnitOfWork
 from intacct_sandbox.errors import rejections
-from intacct_sandbox.errors.envelopes import Detail
+from intacct_sandbox.errors.envelopes import RejectionDetail
 from intacct_sandbox.objects.catalogue import Json, ObjectType, Transition
 from intacct_sandbox.objects.reading import reference
 
@@ -37,10 +38,10 @@ _NOT_SIMULATED = frozenset(
 _STEPS = ("notes", "memo", "reversedDate")
 
 
-def act(door: FrontDoor, request: Request, body: bytes) -> Response:
+def act(gateway: Gateway, request: Request, body: bytes) -> Response:
     """POST /workflows/{application}/{object}/{action}, for one record or a list of them."""
-    session = door.session(request)
-    books, parts = door.books, request.path_params
+    session = gateway.session(request)
+    books, parts = gateway.books, request.path_params
     type_ = books.catalogue.get(f"{parts['application']}/{parts['object']}")
     transition = type_.workflows.get(parts["action"]) if type_ is not None else None
     if type_ is None or transition is None:
@@ -55,20 +56,20 @@ def act(door: FrontDoor, request: Request, body: bytes) -> Response:
         state = books.tables[type_.name].rows[key]["state"]
         return {**reference(type_, key, books.tables), "state": state}
 
-    def do(work: Work) -> Outcome:
+    def do(work: UnitOfWork) -> WriteOutcome:
         steps = [
             partial(_step, books, type_=type_, transition=transition, asked=one) for one in asked
         ]
         # The states of a workflow are changed, not created: 200.
         if not isinstance(payload, list):
             return batches.one(work, "PATCH", steps[0], shown)
-        return batches.many(door, request, work, "PATCH", steps, shown)
+        return batches.many(gateway, request, work, "PATCH", steps, shown)
 
-    return batches.once(door, request, body, session, do)
+    return batches.once(gateway, request, body, session, do)
 
 
 def _step(
-    books: Books, work: Work, *, type_: ObjectType, transition: Transition, asked: Json
+    books: Books, work: UnitOfWork, *, type_: ObjectType, transition: Transition, asked: Json
 ) -> str:
     key = asked.get("key") if isinstance(asked, dict) else None
     if isinstance(key, int) and not isinstance(key, bool):
@@ -86,8 +87,8 @@ def _step(
     return key
 
 
-def _mistake(message: str, target: str) -> Detail:
-    return Detail("invalidRequest", message, "SBX-1115", target=target)
+def _mistake(message: str, target: str) -> RejectionDetail:
+    return RejectionDetail("invalidRequest", message, "SBX-1115", target=target)
 
 
 def _is_day(value: Json) -> bool:

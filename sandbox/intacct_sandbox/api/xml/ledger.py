@@ -20,7 +20,7 @@ import msgspec
 from intacct_sandbox import query
 from intacct_sandbox.domain.books import Books
 from intacct_sandbox.objects.catalogue import Json
-from intacct_sandbox.objects.reading import Reader
+from intacct_sandbox.objects.reading import RecordReader
 from intacct_sandbox.objects.tables import Row
 
 from .document import Element
@@ -101,12 +101,12 @@ _COMPARISONS = {
 }
 
 
-class CannotBe(ValueError):
+class UnsupportedFunction(ValueError):
     """A function that cannot be done; the message says why."""
 
 
 @dataclass(frozen=True)
-class Detail:
+class DetailPage:
     """A page of GLDETAIL: its rows, where it begins, and how many there are in all."""
 
     rows: list[dict[str, str]]
@@ -114,15 +114,18 @@ class Detail:
     total: int
 
 
-def detail(books: Books, entity: str | None, asked: Element) -> Detail:
-    """The answer to `query` of GLDETAIL; raises `CannotBe`, and `Refusal` where REST would."""
+def detail(books: Books, entity: str | None, asked: Element) -> DetailPage:
+    """Return a page of GLDETAIL, as `query` asks for it.
+
+    Raises `UnsupportedFunction`, and `Rejection` where REST would.
+    """
     ahead = offset_of(books)
     fields = [one.text.strip() for one in (asked.find("select") or Element("")).all("field")]
     if not fields:
-        raise CannotBe("The select element needs at least one field")
+        raise UnsupportedFunction("The select element needs at least one field")
     for name in fields:
         if name not in DETAIL_FIELDS:
-            raise CannotBe(f"Field {name} does not exist in object GLDETAIL")
+            raise UnsupportedFunction(f"Field {name} does not exist in object GLDETAIL")
     offset = _whole(asked.said("offset") or "0", "offset", 0, None)
     size = _whole(asked.said("pagesize") or "100", "pagesize", 1, LARGEST_PAGE)
     filters: list[Json] = [dict(one) for one in _filters(asked.find("filter"), ahead)]
@@ -146,20 +149,23 @@ def detail(books: Books, entity: str | None, asked: Element) -> Detail:
         {name: _shown(name, line, entry, ahead) for name in fields}
         for line, entry in zip(lines, entries, strict=True)
     ]
-    return Detail(rows, offset, found.total)
+    return DetailPage(rows, offset, found.total)
 
 
 def balances(books: Books, entity: str | None, condition: str) -> list[dict[str, str]]:
-    """The balances of the period that a `readByQuery` asks for; raises `CannotBe`."""
+    """Return the balances of the period that a `readByQuery` asks for; raises
+    `UnsupportedFunction`."""
     name = condition.strip()
     if not (name.startswith("PERIOD = '") and name.endswith("'")):
-        raise CannotBe("PERIOD is required, as PERIOD = 'name'; the sandbox takes nothing else")
+        raise UnsupportedFunction(
+            "PERIOD is required, as PERIOD = 'name'; the sandbox takes nothing else"
+        )
     name = name.removeprefix("PERIOD = '")[:-1].replace("\\'", "'").replace("\\\\", "\\")
     with books.lock:
         rows = books.tables[_PERIOD].rows.values()
         period = next((one for one in rows if one["id"] == name), None)
         if period is None or period.get("isBudgetable") is False:
-            raise CannotBe(f"{name} is not a budgetable reporting period")
+            raise UnsupportedFunction(f"{name} is not a budgetable reporting period")
         first, last = str(period["startDate"]), str(period["endDate"])
         unposted = _keys(books, entity, _ENTRY, [{"$in": {"state": _NOT_POSTED}}])
         before = _sums(books, entity, [{"$lt": {"entryDate": first}}], unposted)
@@ -243,8 +249,8 @@ def _plain(rows: list[dict[str, Json]] | msgspec.Raw) -> list[dict[str, Json]]:
 
 
 def _entries(books: Books, keys: Sequence[str], fields: Sequence[str]) -> list[Row]:
-    """What is shown of the journal entries of lines, by the names of GLDETAIL."""
-    reader = Reader(books.catalogue, books.tables, _ENTRY, books.today())
+    """Return what is shown of the journal entries of lines, by the names of GLDETAIL."""
+    reader = RecordReader(books.catalogue, books.tables, _ENTRY, books.today())
     table = books.tables[_ENTRY]
     rows = {key: table.rows[key] for key in dict.fromkeys(keys)}
     wanted = [name for name in fields if name in _OF_ENTRIES]
@@ -276,7 +282,7 @@ def _shown(name: str, line: Mapping[str, Json], entry: Row, ahead: timedelta) ->
 
 
 def offset_of(books: Books) -> timedelta:
-    """How far the times that the gateway writes are ahead of UTC."""
+    """Return how far the times that the gateway writes are ahead of UTC."""
     return timedelta(hours=-8 if books.behaviours["xml_time_zone"] == "pacific" else 0)
 
 
@@ -288,9 +294,11 @@ def _filters(given: Element | None, ahead: timedelta) -> Iterator[Mapping[str, J
         operator = _COMPARISONS.get(one.name)
         name = one.said("field")
         if operator is None:
-            raise CannotBe(f"The sandbox has no filter {one.name[:40]}")
+            raise UnsupportedFunction(f"The sandbox has no filter {one.name[:40]}")
         if name not in _OF_LINES:
-            raise CannotBe(f"Field {name[:40]} does not exist in object GLDETAIL, or is no filter")
+            raise UnsupportedFunction(
+                f"Field {name[:40]} does not exist in object GLDETAIL, or is no filter"
+            )
         values: list[Json] = [_value(name, each.text.strip(), ahead) for each in one.all("value")]
         if one.name.startswith("is"):
             yield {operator: {_OF_LINES[name]: None}}
@@ -299,7 +307,7 @@ def _filters(given: Element | None, ahead: timedelta) -> Iterator[Mapping[str, J
         elif len(values) == 1:
             yield {operator: {_OF_LINES[name]: values[0]}}
         else:
-            raise CannotBe(f"The filter {one.name} takes one value")
+            raise UnsupportedFunction(f"The filter {one.name} takes one value")
 
 
 def _value(name: str, text: str, ahead: timedelta) -> Json:
@@ -311,19 +319,21 @@ def _value(name: str, text: str, ahead: timedelta) -> Json:
             return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
         return int(text) if name == "LINE_NO" else text
     except ValueError:
-        raise CannotBe(f"{text[:40]} is no value for {name}") from None
+        raise UnsupportedFunction(f"{text[:40]} is no value for {name}") from None
 
 
 def _orders(given: Element | None) -> Iterator[Mapping[str, Json]]:
     for one in given.all("order") if given is not None else ():
         name = one.said("field")
         if name not in _OF_LINES:
-            raise CannotBe(f"Field {name[:40]} does not exist in object GLDETAIL, or is no order")
+            raise UnsupportedFunction(
+                f"Field {name[:40]} does not exist in object GLDETAIL, or is no order"
+            )
         yield {_OF_LINES[name]: "desc" if one.find("descending") is not None else "asc"}
 
 
 def _whole(text: str, name: str, least: int, most: int | None) -> int:
     if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
         limit = f"from {least} to {most}" if most is not None else f"{least} or more"
-        raise CannotBe(f"{name} must be {limit}, not {text[:40]}")
+        raise UnsupportedFunction(f"{name} must be {limit}, not {text[:40]}")
     return int(text)

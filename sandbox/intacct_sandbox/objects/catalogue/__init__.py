@@ -17,7 +17,7 @@ import yaml
 from .notation import CatalogueMistake, read_group
 from .types import (
     Field,
-    Group,
+    FieldGroup,
     Json,
     Kind,
     LineList,
@@ -29,13 +29,13 @@ from .types import (
 )
 
 __all__ = [
-    "Catalogue",
     "CatalogueMistake",
     "Field",
-    "Group",
+    "FieldGroup",
     "Json",
     "Kind",
     "LineList",
+    "ObjectCatalogue",
     "ObjectType",
     "Ref",
     "Transition",
@@ -50,7 +50,7 @@ _ENTITY = {"entity": "company-config/entity name read-only"}
 _AUDIT = {"audit": "audit"}
 
 
-class Catalogue(Mapping[str, ObjectType]):
+class ObjectCatalogue(Mapping[str, ObjectType]):
     """Object types by name (`accounts-receivable/invoice`)."""
 
     def __init__(self, types: Mapping[str, ObjectType]) -> None:
@@ -125,7 +125,7 @@ def _object_type(name: str, given: Mapping[str, Any], shared: Mapping[str, Any])
 
 
 @functools.cache
-def load_catalogue() -> Catalogue:
+def load_catalogue() -> ObjectCatalogue:
     """Read the catalogue that comes with the package; the same object every time.
 
     Raises `CatalogueMistake` when a line cannot be read.
@@ -142,4 +142,4 @@ def load_catalogue() -> Catalogue:
             for variant in given.get("variants", ()):
                 one = f"{name}::{variant}"
                 types[one] = dataclasses.replace(type_, name=one, variant=variant)
-    return Catalogue(types)
+    return ObjectCatalogue(types)

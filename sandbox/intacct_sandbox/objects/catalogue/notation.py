@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .types import Field, Group, Kind, LineList, Ref
+from .types import Field, FieldGroup, Kind, LineList, Ref
 
 _TYPES: Mapping[str, tuple[Kind, str, str | None]] = {
     "string": ("string", "string", None),
@@ -38,7 +38,7 @@ def _literal(word: str, kind: Kind) -> Any:
 
 
 def read_field(path: str, text: str) -> Field:
-    """A field from its line, such as `date required` or `enum a|b|null default=a`."""
+    """Return a field from its line, such as `date required` or `enum a|b|null default=a`."""
     type_name, *words = text.split()
     if type_name not in _TYPES:
         raise CatalogueMistake(f"{path}: there is no type {type_name!r}")
@@ -89,8 +89,8 @@ def read_ref(
     is_owner: bool,
     shared: Mapping[str, Any] | None = None,
 ) -> Ref:
-    """A reference from its line, such as `accounts-receivable/customer name required`; or from
-    that line as `ref` and what the reference shows as `shows`, a group."""
+    """Return a reference from its line, such as `accounts-receivable/customer name required`; or
+    from that line as `ref` and what the reference shows as `shows`, a group."""
     text, below = (given, None) if isinstance(given, str) else (given["ref"], given["shows"])
     target, *words = text.split()
     flags = {word for word in words if "=" not in word}
@@ -140,14 +140,15 @@ def _read_list(path: str, text: str) -> LineList:
 
 def read_group(
     path: str, given: Mapping[str, Any], shared: Mapping[str, Any], owner: str | None
-) -> Group:
-    """A group and everything below it. `shared` holds the groups that may be used by name."""
+) -> FieldGroup:
+    """Return a group and everything below it. `shared` holds the groups that may be used by
+    name."""
     dot = f"{path}." if path else ""
-    groups: dict[str, Group] = {}
+    groups: dict[str, FieldGroup] = {}
     for name, below in given.get("groups", {}).items():
         content = shared[below] if isinstance(below, str) else below
         groups[name] = read_group(dot + name, content, shared, None)
-    return Group(
+    return FieldGroup(
         path=path,
         fields={
             name: read_field(dot + name, text) for name, text in given.get("fields", {}).items()

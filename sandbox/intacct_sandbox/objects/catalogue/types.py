@@ -67,7 +67,7 @@ class Ref:
     """Further fields that the reference shows: name in the reference -> path in the record."""
     sent_as: str | None = None
     """Another name under which the id may be sent (`financialEntity.entityId`)."""
-    shows: Group | None = None
+    shows: FieldGroup | None = None
     """How the model service describes what the reference shows, where that is known."""
     inline: bool = False
     """Whether the other record may be written through the reference."""
@@ -105,23 +105,23 @@ class LineList:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class FieldGroup:
     """Fields, references, lists and further groups under one name; the root has the path ''."""
 
     path: str
     fields: Mapping[str, Field] = field(default_factory=dict)
     refs: Mapping[str, Ref] = field(default_factory=dict)
-    groups: Mapping[str, Group] = field(default_factory=dict)
+    groups: Mapping[str, FieldGroup] = field(default_factory=dict)
     lists: Mapping[str, LineList] = field(default_factory=dict)
 
     def all_fields(self) -> Iterator[Field]:
-        """Every field below, groups included."""
+        """Yield every field below, groups included."""
         yield from self.fields.values()
         for group in self.groups.values():
             yield from group.all_fields()
 
     def all_refs(self) -> Iterator[Ref]:
-        """Every reference below, groups included."""
+        """Yield every reference below, groups included."""
         yield from self.refs.values()
         for group in self.groups.values():
             yield from group.all_refs()
@@ -161,7 +161,7 @@ class ObjectType:
 
     name: str
     kind: ObjectKind
-    root: Group
+    root: FieldGroup
     methods: tuple[str, ...]
     owner: str | None = None
     """On a line: the name of the reference to its document."""
@@ -216,8 +216,8 @@ class ObjectType:
         )
 
     def beyond(self, path: str) -> tuple[Ref, str] | None:
-        """The reference that a path goes through, and the path in the record that it names; None
-        for what the object shows itself."""
+        """Return the reference that a path goes through, and the path in the record that it names;
+        None for what the object shows itself."""
         if path in self.fields or path in self.members:
             return None
         for ref in self.refs.values():

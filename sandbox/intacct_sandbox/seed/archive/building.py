@@ -18,7 +18,7 @@ from string import Template
 import duckdb
 
 from intacct_sandbox.control.clock import LAST_DAY
-from intacct_sandbox.seed.generator.large_company import Estate
+from intacct_sandbox.seed.generator.large_company import LargeCompany
 from intacct_sandbox.seed.generator.ledger import DEPARTMENTS
 from intacct_sandbox.seed.generator.writer import WORKING_SECONDS, period_key
 
@@ -26,7 +26,9 @@ ARCHIVED = ("general-ledger/journal-entry", "general-ledger/journal-entry-line")
 """The objects that a large company keeps in its file."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is done, how much of it, of how much."""
+"""Called with what is done, how much of it, and of how much."""
+
+Config = dict[str, str | bool | int | float | list[str]]
 
 _MEMORY = "400MB"
 _NINE_ENTRIES = 36  # lines of nine entries, one of each shape
@@ -51,20 +53,30 @@ class _Day:
     last: int
 
 
-def build(file: Path, estate: Estate, seed: int, progress: Progress) -> None:
+def connect(config: Config, database: str = ":memory:") -> duckdb.DuckDBPyConnection:
+    """Return a connection that draws no progress bar.
+
+    DuckDB draws one on standard output, where the sandbox's ready line is expected.
+    """
+    connection = duckdb.connect(database, config=config)
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+def build(file: Path, large_company: LargeCompany, seed: int, progress: Progress) -> None:
     """Write the file, which must not be there; what is left of a build that was broken off is
     of no use."""
     scratch = file.with_suffix(".scratch")
-    connection = duckdb.connect(
-        config={"memory_limit": _MEMORY, "temp_directory": str(file.with_suffix(".spill"))}
+    connection = connect(
+        {"memory_limit": _MEMORY, "temp_directory": str(file.with_suffix(".spill"))}
     )
     try:
         connection.execute(f"ATTACH {_text(str(file))} AS archive")
         connection.execute(f"ATTACH {_text(str(scratch))} AS scratch")
         connection.execute(_sql("prepare", seed=seed))
-        days = list(_days(estate))
-        _write_what_entries_refer_to(connection, estate, days, seed)
-        _write_entries(connection, estate, days, progress)
+        days = list(_days(large_company))
+        _write_what_entries_refer_to(connection, large_company, days, seed)
+        _write_entries(connection, large_company, days, progress)
         statements = [one for one in _sql("arrange").split(";\n") if one.strip()]
         for number, statement in enumerate(statements):
             progress("arranging", number, len(statements))
@@ -90,19 +102,19 @@ def _keys(keys: Iterable[str]) -> str:
 
 
 def _shape(lines: int) -> tuple[int, int]:
-    """How many entries come in nines, and how many lines the last one has besides (or 0)."""
+    """Return how many entries come in nines, and how many lines the last one has besides (or 0)."""
     nines, rest = divmod(lines, _NINE_ENTRIES)
     if rest == 1:
         nines, rest = nines - 1, rest + _NINE_ENTRIES
     return nines * 9, rest
 
 
-def _days(estate: Estate) -> Iterator[_Day]:
-    """The calendar; on a day of the weekend two fifths of what a weekday sees."""
-    whole, rest = _shape(estate.size.lines)
+def _days(large_company: LargeCompany) -> Iterator[_Day]:
+    """Yield the calendar; on a day of the weekend two fifths of what a weekday sees."""
+    whole, rest = _shape(large_company.size.lines)
     entries = whole + bool(rest)
-    length = (LAST_DAY - estate.first_day).days + 1
-    calendar = [estate.first_day + timedelta(number) for number in range(length)]
+    length = (LAST_DAY - large_company.first_day).days + 1
+    calendar = [large_company.first_day + timedelta(number) for number in range(length)]
     weights = [5 if day.weekday() < 5 else 2 for day in calendar]
     so_far, written = 0, 0
     for day, weight in zip(calendar, weights, strict=True):
@@ -114,7 +126,10 @@ def _days(estate: Estate) -> Iterator[_Day]:
 
 
 def _write_what_entries_refer_to(
-    connection: duckdb.DuckDBPyConnection, estate: Estate, days: Sequence[_Day], seed: int
+    connection: duckdb.DuckDBPyConnection,
+    large_company: LargeCompany,
+    days: Sequence[_Day],
+    seed: int,
 ) -> None:
     def table(name: str, columns: str, rows: Iterable[str]) -> None:
         connection.execute(f"CREATE TABLE {name} ({columns})")
@@ -127,7 +142,7 @@ def _write_what_entries_refer_to(
     )
     # An entity has from one to five seats: the more, the more of the entries are its own.
     random = Random(f"{seed}:seats")  # noqa: S311 - data, not secrets
-    seats = [one.entity.key for one in estate.books for _ in range(random.randint(1, 5))]
+    seats = [one.entity.key for one in large_company.entities for _ in range(random.randint(1, 5))]
     table("seats", "seat BIGINT, entity BIGINT", (f"({n}, {one})" for n, one in enumerate(seats)))
     table(
         "houses",
@@ -137,7 +152,7 @@ def _write_what_entries_refer_to(
             f"({one.entity.key}, '{one.entity.currency}', "
             f"'{'USD' if one.entity.currency != 'USD' else 'EUR'}', {one.user}, "
             f"{_keys(one.places)}, {_keys(one.customers)}, {_keys(one.vendors)})"
-            for one in estate.books
+            for one in large_company.entities
         ),
     )
     table(
@@ -145,11 +160,11 @@ def _write_what_entries_refer_to(
         "pattern INTEGER, journal BIGINT, symbol VARCHAR, what VARCHAR, party VARCHAR, "
         "debit_accounts BIGINT[], credit_accounts BIGINT[]",
         (
-            f"({number}, {estate.journals[symbol]}, '{symbol}', '{what}', "
+            f"({number}, {large_company.journals[symbol]}, '{symbol}', '{what}', "
             f"{_text(_PARTIES[symbol]) if symbol in _PARTIES else 'NULL'}, "
-            f"{_keys(estate.accounts[one] for one in debits)}, "
-            f"{_keys(estate.accounts[one] for one in credits_)})"
-            for number, (symbol, what, debits, credits_) in enumerate(estate.patterns)
+            f"{_keys(large_company.accounts[one] for one in debits)}, "
+            f"{_keys(large_company.accounts[one] for one in credits_)})"
+            for number, (symbol, what, debits, credits_) in enumerate(large_company.patterns)
         ),
     )
     months = sorted({one.day.replace(day=1) for one in days})
@@ -166,17 +181,20 @@ def _rates(months: Iterable[date]) -> Iterator[str]:
 
 
 def _write_entries(
-    connection: duckdb.DuckDBPyConnection, estate: Estate, days: Sequence[_Day], progress: Progress
+    connection: duckdb.DuckDBPyConnection,
+    large_company: LargeCompany,
+    days: Sequence[_Day],
+    progress: Progress,
 ) -> None:
-    whole, rest = _shape(estate.size.lines)
+    whole, rest = _shape(large_company.size.lines)
     seats = _number(connection, "SELECT count(*) FROM seats")
-    departments = _keys(estate.departments[one] for one in DEPARTMENTS)
+    departments = _keys(large_company.departments[one] for one in DEPARTMENTS)
     lines = 0
     months: dict[tuple[int, int], list[_Day]] = {}
     for one in days:
         months.setdefault((one.day.year, one.day.month), []).append(one)
     for month in months.values():
-        progress("generating", lines, estate.size.lines)
+        progress("generating", lines, large_company.size.lines)
         connection.execute(
             _sql(
                 "entries",
@@ -199,8 +217,8 @@ def _write_entries(
             )
         )
         lines = _number(connection, "SELECT max(key) FROM scratch.line")
-    if lines != estate.size.lines:
-        raise AssertionError(f"{lines} lines were generated instead of {estate.size.lines}")
+    if lines != large_company.size.lines:
+        raise AssertionError(f"{lines} lines were generated instead of {large_company.size.lines}")
     progress("generating", lines, lines)
 
 

@@ -32,19 +32,19 @@ _BEYOND = 10**18 - 1
 """Larger than what a column holds, counted in its smallest unit."""
 
 
-class _CannotSay(Exception):
+class _NotInSql(Exception):
     """SQL has no exact way to say it."""
 
 
 def condition(one: Filter, term: Term, how: Comparison) -> str | None:
-    """The filter as a condition on a term, which is NULL or false where it does not hold; None
-    where its test has to be asked."""
+    """Return the filter as a condition on a term, which is NULL or false where it does not hold;
+    None where its test has to be asked."""
     operator = one.operator
     if operator is None or not term.compares:
         return None
     try:
         found = _by_days(one, term, how) or _compared(operator, one.given, term, how)
-    except _CannotSay:
+    except _NotInSql:
         return None
     if operator in how.null_differs and one.given is not None:
         return f"({term.native} IS NULL OR {found})"
@@ -64,7 +64,7 @@ def _compared(operator: str, given: Json, term: Term, how: Comparison) -> str:
     if given is None:
         return f"{term.native} IS {'' if operator == '$eq' else 'NOT '}NULL"
     if term.kind in ("string", "enum") and how.fold:
-        raise _CannotSay
+        raise _NotInSql
     if operator in _TEXTS:
         native = f"{term.native}::VARCHAR" if term.kind == "key" else term.native
         return f"({_TEXTS[operator].format(native, _literal(str(given)))})"
@@ -105,7 +105,7 @@ def _single(operator: str, value: Value, term: Term) -> str:
 
 
 def _exactly(value: Value, term: Term) -> str | None:
-    """The value as a literal; None if no column of the kind holds it."""
+    """Return the value as a literal; None if no column of the kind holds it."""
     if not isinstance(value, Decimal):
         return _literal(value)
     bound = _whole(value, _DECIMALS[term.kind])
@@ -123,17 +123,17 @@ def _literal(value: str | bool | datetime) -> str:
     if isinstance(value, datetime):
         return moment(value)
     if "\0" in value:
-        raise _CannotSay
+        raise _NotInSql
     return text(value)
 
 
 def moment(value: datetime) -> str:
-    """An aware time as a literal."""
+    """Return an aware time as a literal."""
     return f"TIMESTAMP '{value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' ')}'"
 
 
 def _units(value: Decimal, decimals: int) -> Fraction:
-    """The value in units of the last decimal, or one that is as far beyond all of them."""
+    """Return the value in units of the last decimal, or one that is as far beyond all of them."""
     if value and value.adjusted() > 20:
         return Fraction(_BEYOND if value > 0 else -_BEYOND)
     if value and value.adjusted() < -20:

@@ -12,17 +12,17 @@ from pathlib import Path
 import duckdb
 
 from intacct_sandbox.errors import SandboxError
-from intacct_sandbox.seed.generator.large_company import Estate
+from intacct_sandbox.seed.generator.large_company import LargeCompany
 
-from .building import ARCHIVED, Progress, build
+from .building import ARCHIVED, Progress, build, connect
 
-_FORMAT = 2
+_FORMAT = 3
 _MEMORY = "300MB"
 _AT_A_TIME = 4_000
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ObjectStats:
     """What the archive keeps of one object."""
 
     columns: Mapping[str, bool]
@@ -61,23 +61,27 @@ class Archive:
     """
 
     def __init__(
-        self, directory: Path, estate: Estate, seed: int, progress: Progress | None = None
+        self,
+        directory: Path,
+        large_company: LargeCompany,
+        seed: int,
+        progress: Progress | None = None,
     ) -> None:
         self._file = directory / "company.duckdb"
-        self._identity = {"format": _FORMAT, "seed": seed, **estate.size.kept()}
+        self._identity = {"format": _FORMAT, "seed": seed, **large_company.size.kept()}
         if not self._file.exists():
-            self._build(estate, seed, progress or (lambda what, done, all_: None))
+            self._build(large_company, seed, progress or (lambda what, done, all_: None))
         self._spill = directory / "company.spill"
         self._connection = self._open()
         self._numbers = itertools.count(1)
 
-    def _build(self, estate: Estate, seed: int, progress: Progress) -> None:
+    def _build(self, large_company: LargeCompany, seed: int, progress: Progress) -> None:
         fresh = self._file.with_name("building") / self._file.name
         shutil.rmtree(fresh.parent, ignore_errors=True)
         fresh.parent.mkdir()
         try:
-            build(fresh, estate, seed, progress)
-            with duckdb.connect(str(fresh)) as connection:
+            build(fresh, large_company, seed, progress)
+            with connect({}, str(fresh)) as connection:
                 for object_ in ARCHIVED:
                     _describe(connection, object_)
                 identity = json.dumps(self._identity)
@@ -85,15 +89,15 @@ class Archive:
             fresh.replace(self._file)
         except (OSError, duckdb.IOException) as error:
             raise SandboxError(
-                f"The company of {estate.size} cannot be written to {self._file}: {error}"
+                f"The company of {large_company.size} cannot be written to {self._file}: {error}"
             ) from error
         finally:
             shutil.rmtree(fresh.parent, ignore_errors=True)
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        remedy = f"remove {self._file} to have it generated anew, or choose another --state."
-        connection = duckdb.connect(
-            config={
+        remedy = f"remove {self._file} to have it generated again, or choose another --state."
+        connection = connect(
+            {
                 "memory_limit": _MEMORY,
                 "temp_directory": str(self._spill),
                 # A page comes from one core; more would only take it from whom the page is for.
@@ -126,27 +130,27 @@ class Archive:
     def _quoted_file(self) -> str:
         return str(self._file).replace("'", "''")
 
-    def shelf(self, object_: str) -> Shelf:
-        """What is kept of an object."""
+    def stats(self, object_: str) -> ObjectStats:
+        """Return what is kept of an object."""
         columns = self._connection.execute(
             f"SELECT path, is_filled FROM archive.kept_columns WHERE object = '{object_}'"
         ).fetchall()
         records = self.number(f"SELECT records FROM archive.kept WHERE object = '{object_}'")
         last = self.number(f"SELECT last_key FROM archive.kept WHERE object = '{object_}'")
-        return Shelf(dict(columns), records, last)
+        return ObjectStats(dict(columns), records, last)
 
     def texts(self, sql: str) -> list[str]:
-        """The first column of what a statement answers."""
+        """Return the first column of what a statement answers."""
         return [row[0] for row in self._connection.execute(sql).fetchall()]
 
     def number(self, sql: str) -> int:
-        """The one number that a statement answers; 0 for nothing."""
+        """Return the one number that a statement answers; 0 for nothing."""
         found = self._connection.execute(sql).fetchone()
         return int(found[0] or 0) if found is not None else 0
 
     def stream(self, sql: str) -> Iterator[str]:
-        """The first column of what a statement answers, some thousand rows at a time; others may
-        be asked meanwhile."""
+        """Yield the first column of what a statement answers, some thousand rows at a time; others
+        may be asked meanwhile."""
         with self._connection.cursor() as cursor:
             cursor.execute(sql)
             while rows := cursor.fetchmany(_AT_A_TIME):
@@ -154,8 +158,8 @@ class Archive:
                     yield row[0]
 
     def keep(self, columns: str, rows: Iterator[str]) -> str:
-        """The name of a table in memory with these rows, given as the values of an INSERT; drop it
-        when it is not needed any more."""
+        """Return the name of a table in memory with these rows, given as the values of an INSERT;
+        drop it when it is not needed any more."""
         name = f"kept_{next(self._numbers)}"
         self._connection.execute(f"CREATE TABLE {name} ({columns})")
         while some := list(itertools.islice(rows, _AT_A_TIME)):

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from random import Random
@@ -15,17 +15,17 @@ from typing import cast
 import msgspec
 
 from intacct_sandbox.errors import rejections
-from intacct_sandbox.objects.catalogue import Json, Kind, ObjectType
-from intacct_sandbox.objects.reading import Reader
-from intacct_sandbox.objects.tables import Found, Row, Sight, Table
-from intacct_sandbox.query.definition import Aggregate, Filter, Query
+from intacct_sandbox.objects.catalogue import Json, ObjectType
+from intacct_sandbox.objects.reading import RecordReader
+from intacct_sandbox.objects.tables import Found, Row, Table, Visibility
+from intacct_sandbox.query.definition import Aggregate, Filter, ObjectQuery
 from intacct_sandbox.query.execution import matching, passing, shown
-from intacct_sandbox.query.filter_expression import Expression, every_filter
+from intacct_sandbox.query.filter_expression import every_filter
 from intacct_sandbox.query.filters import Comparison, by_days, comparable, read_value
 from intacct_sandbox.query.grouping import (
-    Group,
     Groups,
     Ranked,
+    RowGroup,
     Sums,
     grouped_by,
     groups_of,
@@ -35,16 +35,16 @@ from intacct_sandbox.query.grouping import (
 from intacct_sandbox.query.ordering import ordered
 
 from .conditions import condition, moment
+from .statements import Statements, all_of_them, place_columns
 from .store import Archive
-from .terms import Joins, TableOnDisk, Term, Terms, joined, name, object_of, seen_through, text
+from .terms import TableOnDisk, Term, Terms, joined, name, seen_through, text
 
 _MOST_GROUPS = 200_000
 _MOST_RECENT = 1_000
 _MOST_COUNTS = 1_000
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _KEY = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
-_NOISES = 1 << 32
-_EVERYTHING = Sight(None, include_private=True, shuffle=None)
+_EVERYTHING = Visibility(None, include_private=True, shuffle=None)
 
 
 class ArchivedTable(TableOnDisk):
@@ -67,17 +67,18 @@ class ArchivedTable(TableOnDisk):
         self._recent: dict[str, Row | None] = {}
         # By statement; of a statement without the time from which on it asks, for that time.
         self._counted: dict[str, tuple[datetime, int]] = {}
-        shelf = archive.shelf(type_.name)
-        self._base, self._last = shelf.records, shelf.last_key
+        stats = archive.stats(type_.name)
+        self._base, self._last = stats.records, stats.last_key
         self.next_key = self._last + 1
 
     def _from(self, entity: str | None) -> str:
-        """The archive has everything twice: as an entity sees it, and as the top level does."""
+        """Return the archive has everything twice: as an entity sees it, and as the top level
+        does."""
         return f'archive."{self.type.name} by {"time" if entity is None else "entity"}" AS t'
 
     @property
     def rows(self) -> Mapping[str, Row]:
-        return _Rows(self, self._rows)
+        return _ArchivedRows(self, self._rows)
 
     def copy(self) -> ArchivedTable:
         other = ArchivedTable(self.type, self._seed, self._archive, self.terms)
@@ -108,11 +109,11 @@ class ArchivedTable(TableOnDisk):
             raise KeyError(key)
 
     def count(self) -> int:
-        """How many records there are."""
+        """Return how many records there are."""
         return self._base - len(self._gone) + len(self._rows)
 
     def archived(self, key: str) -> Row | None:
-        """A generated record that nobody wrote since."""
+        """Return a generated record that nobody wrote since."""
         if _KEY.fullmatch(key) is None or int(key) in self._gone:
             return None
         if key not in self._recent:
@@ -122,14 +123,14 @@ class ArchivedTable(TableOnDisk):
         return self._recent[key]
 
     def archived_keys(self) -> Iterator[str]:
-        """The keys of all generated records that nobody wrote since, oldest first."""
+        """Return the keys of all generated records that nobody wrote since, oldest first."""
         where = self._where([])
         return self._archive.stream(
             f"SELECT key::VARCHAR FROM {self._from(None)} WHERE {where} ORDER BY key"
         )
 
     def archived_records(self) -> Iterator[Row]:
-        """All generated records that nobody wrote since, in no order."""
+        """Return all generated records that nobody wrote since, in no order."""
         return self._stored("true")
 
     def _stored(self, condition_: str, rest: str = "") -> Iterator[Row]:
@@ -149,7 +150,7 @@ class ArchivedTable(TableOnDisk):
         return sorted(lines, key=lambda row: cast(int, row["lineNumber"]))
 
     def first_with(self, path: str, value: Json, *, but: str | None = None) -> Row | None:
-        """As of any table, where `path` is that of a reference's key."""
+        """Return it as of any table, where `path` is that of a reference's key."""
         written = (row for row in self._rows.values() if row.get(path) == value)
         found = next((row for row in written if row["key"] != but), None)
         if found is not None or path not in self.terms.columns:
@@ -161,42 +162,44 @@ class ArchivedTable(TableOnDisk):
 
     # --- what a request sees --------------------------------------------------------------
 
-    def first_keys(self, sight: Sight, most: int) -> tuple[int, list[str]]:
-        where = self._where([self._scope(sight)], sight)
-        written = super().seen(sight)
+    def first_keys(self, visibility: Visibility, most: int) -> tuple[int, list[str]]:
+        where = self._where([self._scope(visibility)], visibility)
+        written = super().seen(visibility)
         total = len(written)
         total += self._archive.number(
-            f"SELECT count(*) FROM {self._from(sight.entity)} WHERE {where}"
+            f"SELECT count(*) FROM {self._from(visibility.entity)} WHERE {where}"
         )
         keys = self._archive.texts(
-            f"SELECT key::VARCHAR FROM {self._from(sight.entity)} WHERE {where} "
-            f"ORDER BY {', '.join(_place(sight.shuffle))} LIMIT {most}"
+            f"SELECT key::VARCHAR FROM {self._from(visibility.entity)} WHERE {where} "
+            f"ORDER BY {', '.join(place_columns(visibility.shuffle))} LIMIT {most}"
         )
         keys += [str(row["key"]) for row in written]
-        keys.sort(key=lambda key: self.place(key, sight.shuffle))
+        keys.sort(key=lambda key: self.place(key, visibility.shuffle))
         return total, keys[:most]
 
-    def pick(self, sight: Sight, chance: Random) -> Row | None:
-        where = self._where([self._scope(sight)], sight)
+    def pick(self, visibility: Visibility, chance: Random) -> Row | None:
+        where = self._where([self._scope(visibility)], visibility)
         there = self._archive.number(
-            f"SELECT count(*) FROM {self._from(sight.entity)} WHERE {where}"
+            f"SELECT count(*) FROM {self._from(visibility.entity)} WHERE {where}"
         )
-        written = super().seen(replace(sight, shuffle=None))
+        written = super().seen(replace(visibility, shuffle=None))
         if not there + len(written):
             return None
         number = chance.randrange(there + len(written))
         # As on a page: at most all that were written come before the one that is wanted.
         first = max(number - len(written), 0)
         keys = self._archive.texts(
-            f"SELECT key::VARCHAR FROM {self._from(sight.entity)} WHERE {where} "
+            f"SELECT key::VARCHAR FROM {self._from(visibility.entity)} WHERE {where} "
             f"ORDER BY key LIMIT {number - first + 1} OFFSET {first}"
         )
         keys += [str(row["key"]) for row in written]
         return self.rows[sorted(keys, key=int)[number - first]]
 
-    def page(self, query: Query, reader: Reader, sight: Sight, *, null_first: bool) -> Found:
-        with self._looking(query, reader, sight) as look:
-            written = matching(query, reader, [*super().seen(sight), *look.outdated])
+    def page(
+        self, query: ObjectQuery, reader: RecordReader, visibility: Visibility, *, null_first: bool
+    ) -> Found:
+        with self._looking(query, reader, visibility) as look:
+            written = matching(query, reader, [*super().seen(visibility), *look.outdated])
             if query.is_grouped:
                 groups = self._groups(look)
                 merge(groups, self._written_groups(look, written))
@@ -215,37 +218,38 @@ class ArchivedTable(TableOnDisk):
             return Found(msgspec.Raw(f"[{joined(rows, looked_up)}]".encode()), len(rows), total)
 
     def all_of(
-        self, query: Query, reader: Reader, sight: Sight, *, null_first: bool
+        self, query: ObjectQuery, reader: RecordReader, visibility: Visibility, *, null_first: bool
     ) -> Iterator[dict[str, Json]] | None:
         if query.is_grouped or self._rows or any(self._reached(query, reader)):
             return None
-        return self._streamed(query, reader, sight, null_first=null_first)
+        return self._streamed(query, reader, visibility, null_first=null_first)
 
     def _streamed(
-        self, query: Query, reader: Reader, sight: Sight, *, null_first: bool
+        self, query: ObjectQuery, reader: RecordReader, visibility: Visibility, *, null_first: bool
     ) -> Iterator[dict[str, Json]]:
-        with self._looking(query, reader, sight) as look:
+        with self._looking(query, reader, visibility) as look:
             row, looked_up = look.row()
             for each in self._archive.stream(look.everything(row, null_first=null_first)):
                 yield msgspec.json.decode(joined([each], looked_up))
 
-    def _merged(self, look: _Look, written: list[Row], *, null_first: bool) -> list[Row]:
-        """The page, of records on disk and written ones together. A record on disk is preceded by
-        at most all that were written: that far before the page begin those that may be on it."""
+    def _merged(self, look: Statements, written: list[Row], *, null_first: bool) -> list[Row]:
+        """Return the page, of records on disk and written ones together. A record on disk is
+        preceded by at most all that were written: that far before the page begin those that may be
+        on it."""
         query = look.query
         wanted = query.start - 1
         first = max(wanted - len(written), 0)
         span = replace(query, start=first + 1, size=wanted + query.size - first)
         there = map(self._read, self._archive.texts(look.rows(span, null_first=null_first)))
         rows = [*there, *written]
-        rows.sort(key=lambda row: self.place(str(row["key"]), look.sight.shuffle))
+        rows.sort(key=lambda row: self.place(str(row["key"]), look.visibility.shuffle))
         rows = ordered(query, look.reader, rows, first=null_first)
         return rows[wanted - first : wanted - first + query.size]
 
-    def _count(self, look: _Look) -> int:
-        """How many archived records there are. What is in the archive does not change, and what
-        hides part of it is part of the statement: nothing is counted twice. The pages of a walk
-        differ in the time from which on they ask; of each, only what was passed since the page
+    def _count(self, look: Statements) -> int:
+        """Return how many archived records there are. What is in the archive does not change, and
+        what hides part of it is part of the statement: nothing is counted twice. The pages of a
+        walk differ in the time from which on they ask; of each, only what was passed since the page
         before is counted."""
         if len(self._counted) >= _MOST_COUNTS:
             self._counted.clear()
@@ -266,7 +270,7 @@ class ArchivedTable(TableOnDisk):
         return count
 
     def holding(
-        self, filters: Sequence[Filter], reader: Reader, most: int
+        self, filters: Sequence[Filter], reader: RecordReader, most: int
     ) -> tuple[int, list[Row]]:
         every = replace(
             _NO_QUERY,
@@ -284,24 +288,26 @@ class ArchivedTable(TableOnDisk):
     # --- conditions -----------------------------------------------------------------------
 
     @contextmanager
-    def _looking(self, query: Query, reader: Reader, sight: Sight) -> Iterator[_Look]:
-        """What is needed to look something up; what was put aside for it goes afterwards."""
-        look = _Look(self.terms, self._from(sight.entity), query, reader, sight)
+    def _looking(
+        self, query: ObjectQuery, reader: RecordReader, visibility: Visibility
+    ) -> Iterator[Statements]:
+        """Give what is needed to look something up; what was put aside for it goes afterwards."""
+        look = Statements(self.terms, self._from(visibility.entity), query, reader, visibility)
         try:
-            conditions = [self._scope(sight)]
+            conditions = [self._scope(visibility)]
             conditions += self._outdated(look)
             if query.filters:
                 parts = [self._filter(one, query.how, look) for one in query.filters]
                 self._part(look, conditions, parts)
-                conditions.append(_joined(query.expression, parts))
-            look.where = self._where(conditions, sight)
+                conditions.append(all_of_them(query.expression, parts))
+            look.where = self._where(conditions, visibility)
             look.counted = look.joins.source(look.source)
             yield look
         finally:
             for table in look.put_aside:
                 self._archive.drop(table)
 
-    def _part(self, look: _Look, conditions: list[str], parts: list[str]) -> None:
+    def _part(self, look: Statements, conditions: list[str], parts: list[str]) -> None:
         """Tell the time from which on a query asks from its other conditions."""
         query = look.query
         begins = [
@@ -315,33 +321,35 @@ class ArchivedTable(TableOnDisk):
             begin = query.filters[begins[0]]
             others = [part for number, part in enumerate(parts) if number != begins[0]]
             look.since = read_value(begin.kind, begin.given, begin.path, fold="")
-            look.but_since = self._where([*conditions, *others], look.sight)
+            look.but_since = self._where([*conditions, *others], look.visibility)
 
-    def _scope(self, sight: Sight) -> str:
+    def _scope(self, visibility: Visibility) -> str:
         # Every record of the archive belongs to an entity.
-        if sight.entity is not None:
-            return f"{name('entity.key')} = {int(sight.entity)}"
-        return "true" if sight.include_private else "false"
+        if visibility.entity is not None:
+            return f"{name('entity.key')} = {int(visibility.entity)}"
+        return "true" if visibility.include_private else "false"
 
-    def _where(self, conditions: list[str], sight: Sight | None = None) -> str:
-        hidden = self._gone | {int(key) for key in (sight.unseen if sight else ())}
+    def _where(self, conditions: list[str], visibility: Visibility | None = None) -> str:
+        hidden = self._gone | {int(key) for key in (visibility.unseen if visibility else ())}
         if hidden:
             conditions = [*conditions, f"{name('key')} NOT IN ({', '.join(map(str, hidden))})"]
         return " AND ".join(conditions) or "true"
 
-    def _outdated(self, look: _Look) -> Iterator[str]:
-        """Where a query reaches through a reference to a record of another archive that was
+    def _outdated(self, look: Statements) -> Iterator[str]:
+        """Yield where a query reaches through a reference to a record of another archive that was
         written since, the records that refer to it are looked at one by one, like written ones."""
         for column, gone in dict(self._reached(look.query, look.reader)).items():
             keys = ", ".join(map(str, sorted(gone)))
-            there = self._stored(f"{self._scope(look.sight)} AND {name(column)} IN ({keys})")
+            there = self._stored(f"{self._scope(look.visibility)} AND {name(column)} IN ({keys})")
             known = {row["key"] for row in look.outdated}
-            unseen = look.sight.unseen
+            unseen = look.visibility.unseen
             look.outdated += [row for row in there if row["key"] not in known | unseen]
             yield f"({name(column)} IS NULL OR {name(column)} NOT IN ({keys}))"
 
-    def _reached(self, query: Query, reader: Reader) -> Iterator[tuple[str, frozenset[int]]]:
-        """References through which a query reaches to another archive, with the keys of the
+    def _reached(
+        self, query: ObjectQuery, reader: RecordReader
+    ) -> Iterator[tuple[str, frozenset[int]]]:
+        """Yield references through which a query reaches to another archive, with the keys of the
         records there that were written since."""
         paths = {*query.kinds, *(one.path for one in query.fields.values() if one is not None)}
         for path in sorted(paths):
@@ -358,7 +366,7 @@ class ArchivedTable(TableOnDisk):
         """Keys of the generated records that were changed or deleted since."""
         return frozenset(self._gone)
 
-    def _filter(self, one: Filter, how: Comparison, look: _Look) -> str:
+    def _filter(self, one: Filter, how: Comparison, look: Statements) -> str:
         ref, member = self.terms.reference(one.path) or (None, "")
         if ref is not None and member != "key":
             target = look.reader.table(ref.object)
@@ -367,8 +375,8 @@ class ArchivedTable(TableOnDisk):
         term = look.term(one.path, one.kind)
         return condition(one, term, how) or self._tried(one, how, term, look)
 
-    def _through(self, one: Filter, how: Comparison, at: str, member: str, look: _Look) -> str:
-        """A filter on what a reference shows: which of the records that it may name pass."""
+    def _through(self, one: Filter, how: Comparison, at: str, member: str, look: Statements) -> str:
+        """Return a filter on what a reference shows: which of the records that it may name pass."""
         convert = comparable(one.kind, fold=how.fold)
         values = seen_through(look.reader, at, member)
         passing = {key: one.test(convert(value)) for key, value in values.items()}
@@ -379,8 +387,8 @@ class ArchivedTable(TableOnDisk):
         failing = ", ".join(each for each, passes in passing.items() if not passes)
         return f"({key} IS NULL OR {key} NOT IN ({failing}))" if failing else "true"
 
-    def _tried(self, one: Filter, how: Comparison, term: Term, look: _Look) -> str:
-        """A filter that SQL cannot say: each value there is, is put to the test."""
+    def _tried(self, one: Filter, how: Comparison, term: Term, look: Statements) -> str:
+        """Return a filter that SQL cannot say: each value there is, is put to the test."""
         convert = comparable(one.kind, fold=how.fold)
         value = f"to_json({term.shown})::VARCHAR"
         there = self._archive.stream(
@@ -397,13 +405,13 @@ class ArchivedTable(TableOnDisk):
 
     # --- groups ---------------------------------------------------------------------------
 
-    def _written_groups(self, look: _Look, written: list[Row]) -> Groups:
+    def _written_groups(self, look: Statements, written: list[Row]) -> Groups:
         def place(number: int) -> int:
-            return self.place(str(written[number]["key"]), look.sight.shuffle)
+            return self.place(str(written[number]["key"]), look.visibility.shuffle)
 
         return groups_of(look.query, look.reader, written, place)
 
-    def _groups(self, look: _Look) -> Groups:
+    def _groups(self, look: Statements) -> Groups:
         query = look.query
         by = grouped_by(query)
         groups: Groups = {}
@@ -416,7 +424,7 @@ class ArchivedTable(TableOnDisk):
             row = msgspec.json.decode(each)
             if not row["records"]:  # of nothing at all
                 continue
-            group = Group(int(row["place"]))
+            group = RowGroup(int(row["place"]))
             for number, (asked, aggregate) in enumerate(query.fields.items()):
                 if aggregate is not None:
                     group.sums[asked] = _sums(row[f"of {number}"], aggregate)
@@ -439,131 +447,21 @@ def _sums(found: dict[str, Json], aggregate: Aggregate) -> Sums:
     )
 
 
-def _joined(expression: Expression | None, parts: Sequence[str]) -> str:
-    if expression is None:
-        return f"({' AND '.join(parts)})"
-    if isinstance(expression, int):
-        return parts[expression]
-    joint = " AND " if expression.every else " OR "
-    return f"({joint.join(_joined(term, parts) for term in expression.terms)})"
+_NO_QUERY = ObjectQuery(
+    object="",
+    fields={},
+    filters=(),
+    expression=None,
+    order_by=(("key", False),),
+    start=1,
+    size=1,
+    include_private=True,
+    how=Comparison(as_of=date.min),
+    kinds={"key": "key"},
+)
 
 
-def _place(shuffle: int | None) -> tuple[str, ...]:
-    if shuffle is None:
-        return (name("key"),)
-    if shuffle:
-        odd = (2 * shuffle + 1) % _NOISES
-        return (f"(t.noise::UBIGINT * {odd}::UBIGINT) % {_NOISES}", name("key"))
-    return ("t.noise", name("key"))
-
-
-@dataclass
-class _Look:
-    """The statements that answer one query."""
-
-    terms: Terms
-    source: str
-    query: Query
-    reader: Reader
-    sight: Sight
-    where: str = ""
-    since: datetime | None = None
-    """The time from which on the query asks, if that is one of conditions that all must hold;
-    `but_since` are the others."""
-    but_since: str = ""
-    counted: str = ""
-    """The source with what the conditions need."""
-    joins: Joins = field(default_factory=Joins)
-    put_aside: list[str] = field(default_factory=list)
-    outdated: list[Row] = field(default_factory=list)
-    """Records that are looked at one by one, though they are archived as they are."""
-
-    def term(self, path: str, kind: Kind) -> Term:
-        """The term of a field, joined where that is needed."""
-        return self.terms.term(path, kind, self.reader, self.joins)
-
-    def counting(self) -> str:
-        """How many records there are."""
-        return f"SELECT count(*) FROM {self.counted} WHERE {self.where}"
-
-    def counting_all(self) -> str:
-        """The same, since ever."""
-        return f"SELECT count(*) FROM {self.counted} WHERE {self.but_since}"
-
-    def rows(self, query: Query, *, null_first: bool) -> str:
-        """The records of a page, as they are kept."""
-        return self.ordered(self.terms.row(), query, null_first=null_first)
-
-    def everything(self, what: str, *, null_first: bool) -> str:
-        """Something of every record, in order."""
-        order = self._order(self.query, null_first=null_first)
-        source = self.joins.source(self.source)
-        return f"SELECT {what} FROM {source} WHERE {self.where} ORDER BY {order}"
-
-    def row(self) -> tuple[str, list[Mapping[str, str]]]:
-        """A row of the answer as text, and what has to be put into it (see `joined`)."""
-        pieces = {
-            path: self.terms.piece(path, self.query.kinds[path], self.reader, self.joins)
-            for path in self.query.fields
-        }
-        looked_up = [one.looked_up for one in pieces.values() if one.looked_up is not None]
-        return object_of(pieces), looked_up
-
-    def _order(self, query: Query, *, null_first: bool) -> str:
-        parts = []
-        for path, descending in query.order_by:
-            nulls = "FIRST" if null_first != descending else "LAST"
-            way = "DESC" if descending else "ASC"
-            term = self.term(path, query.kinds[path])
-            if term.varies:
-                parts.append(f"{term.native} {way} NULLS {nulls}")
-            if path == "key":
-                return ", ".join(parts)
-        return ", ".join((*parts, *_place(self.sight.shuffle)))
-
-    def ordered(self, what: str, query: Query, *, null_first: bool) -> str:
-        """Something of the records of a page: first their places, which takes the columns that put
-        them in order, then what is asked for."""
-        order = self._order(query, null_first=null_first)
-        source = self.joins.source(self.source)
-        places = (
-            f"SELECT t.rowid FROM {source} WHERE {self.where} ORDER BY {order} "
-            f"LIMIT {query.size} OFFSET {query.start - 1}"
-        )
-        return f"SELECT {what} FROM {source} WHERE t.rowid IN ({places}) ORDER BY {order}"
-
-    def groups(self, by: Sequence[str], most: int) -> str:
-        """The groups, each with its place and what is known of it."""
-        query = self.query
-        terms = [self.term(path, query.kinds[path]) for path in by]
-        first = " * 2147483648 + ".join(f"({part})::HUGEINT" for part in _place(self.sight.shuffle))
-        parts = [f"'by {number}': {term.shown}" for number, term in enumerate(terms)]
-        parts += [f"'place': min({first})::VARCHAR", "'records': count(*)"]
-        for number, aggregate in enumerate(query.fields.values()):
-            if aggregate is not None:
-                parts.append(f"'of {number}': {self._aggregate(aggregate)}")
-        keys = [term.shown for term in terms if term.varies]
-        grouping = f"GROUP BY {', '.join(keys)}" if keys else ""
-        source = self.joins.source(self.source)
-        return (
-            f"SELECT to_json({{{', '.join(parts)}}})::VARCHAR FROM {source} "
-            f"WHERE {self.where} {grouping} LIMIT {most}"
-        )
-
-    def _aggregate(self, aggregate: Aggregate) -> str:
-        term = self.term(aggregate.path, aggregate.kind)
-        native, total, least, most = term.native, "NULL", "NULL", "NULL"
-        if aggregate.function in ("sum", "avg"):
-            if not term.compares:
-                raise rejections.not_simulated(f"sums of {aggregate.path} in a large company")
-            total = f"sum({native})::VARCHAR"
-        elif aggregate.function in ("min", "max"):
-            least, most = f"arg_min({term.shown}, {native})", f"arg_max({term.shown}, {native})"
-        count = f"count({native})"
-        return f"{{'count': {count}, 'total': {total}, 'least': {least}, 'most': {most}}}"
-
-
-class _Rows(Mapping[str, Row]):
+class _ArchivedRows(Mapping[str, Row]):
     """The records by key: those written since, then those of the archive."""
 
     def __init__(self, table: ArchivedTable, written: Mapping[str, Row]) -> None:
@@ -584,17 +482,3 @@ class _Rows(Mapping[str, Row]):
 
     def __len__(self) -> int:
         return self._table.count()
-
-
-_NO_QUERY = Query(
-    object="",
-    fields={},
-    filters=(),
-    expression=None,
-    order_by=(("key", False),),
-    start=1,
-    size=1,
-    include_private=True,
-    how=Comparison(as_of=date.min),
-    kinds={"key": "key"},
-)

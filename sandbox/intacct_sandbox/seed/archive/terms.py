@@ -1,4 +1,4 @@
-"""How a field of an archived record is told in SQL: as it compares, and as it is shown."""
+"""How a field of an archived record is written in SQL: as it compares, and as it is shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import repeat
 import msgspec
 
 from intacct_sandbox.objects.catalogue import Field, Json, Kind, ObjectType, Ref
-from intacct_sandbox.objects.reading import WEB_URL, Reader
+from intacct_sandbox.objects.reading import WEB_URL, RecordReader
 from intacct_sandbox.objects.tables import Row
 from intacct_sandbox.query.ordering import order_values
 from intacct_sandbox.query.source import SearchableTable
@@ -63,7 +63,7 @@ class Piece:
 
 
 def object_of(pieces: Mapping[str, Piece]) -> str:
-    """The row as text, by name."""
+    """Return the row as text, by name."""
     said: list[str] = []
     literal = "{"
     for number, (name_, piece) in enumerate(pieces.items()):
@@ -77,12 +77,12 @@ def object_of(pieces: Mapping[str, Piece]) -> str:
 
 
 def text(value: str) -> str:
-    """A literal."""
+    """Return a literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def name(path: str, alias: str = "t") -> str:
-    """A column of the archived table, which is `t` in every statement."""
+    """Return a column of the archived table, which is `t` in every statement."""
     return f'{alias}."{path}"'
 
 
@@ -93,12 +93,12 @@ class Joins:
     aliases: dict[str, str] = field(default_factory=dict)
 
     def alias(self, table: str, key: str) -> str:
-        """The name of the row of a table that has a key."""
+        """Return the name of the row of a table that has a key."""
         join = f"LEFT JOIN {table} AS {{}} ON {{}}.key = {key}"
         return self.aliases.setdefault(join, f"j{len(self.aliases)}")
 
     def source(self, table: str) -> str:
-        """The table with all that is joined to it."""
+        """Return the table with all that is joined to it."""
         joins = (join.format(alias, alias) for join, alias in self.aliases.items())
         return " ".join((table, *joins))
 
@@ -117,20 +117,23 @@ class Terms:
     def __init__(self, archive: Archive, type_: ObjectType) -> None:
         self._archive = archive
         self.type = type_
-        shelf = archive.shelf(type_.name)
-        self.columns = tuple(shelf.columns)
+        stats = archive.stats(type_.name)
+        self.columns = tuple(stats.columns)
         self._seen: dict[tuple[str, str], tuple[object, str]] = {}
         self._texts: dict[tuple[str, str], tuple[object, Mapping[str, str]]] = {}
         self.table = f'archive."{type_.name} by time"'
-        self._filled = {path for path, is_filled in shelf.columns.items() if is_filled}
+        self._filled = {path for path, is_filled in stats.columns.items() if is_filled}
 
     def reference(self, path: str) -> tuple[Ref, str] | None:
-        """The reference through which a field is seen, and which field of the other record."""
+        """Return the reference through which a field is seen, and which field of the other
+        record."""
         return self.type.members.get(path) or self.type.beyond(path)
 
-    def term(self, path: str, kind: Kind, reader: Reader, joins: Joins, alias: str = "t") -> Term:
-        """The term of a field; what has to be joined for it goes into `joins`. `kind` is that of
-        what a reference shows; a field has its own."""
+    def term(
+        self, path: str, kind: Kind, reader: RecordReader, joins: Joins, alias: str = "t"
+    ) -> Term:
+        """Return the term of a field; what has to be joined for it goes into `joins`. `kind` is
+        that of what a reference shows; a field has its own."""
         if path == "href":
             return self._href(self.type.name, self.stored("key", "key", alias))
         field_ = self.type.fields.get(path)
@@ -160,7 +163,7 @@ class Terms:
         seen = joins.alias(table, key.native)
         return Term(f"{seen}.rank", kind, f"{seen}.shown", compares=False)
 
-    def _own(self, of: Field, reader: Reader, joins: Joins, alias: str) -> Term:
+    def _own(self, of: Field, reader: RecordReader, joins: Joins, alias: str) -> Term:
         if of.same_as:
             other = self.term(of.same_as, "key", reader, joins, alias)
             native = other.shown if of.kind == "string" else other.native
@@ -179,7 +182,7 @@ class Terms:
         return replace(key, native=href, kind="string", shown=href)
 
     def stored(self, path: str, kind: Kind, alias: str = "t") -> Term:
-        """The term of what is in the record itself."""
+        """Return the term of what is in the record itself."""
         if path in self.columns:
             native = name(path, alias)
             return Term(native, kind, _shown(native, kind), is_filled=path in self._filled)
@@ -190,8 +193,8 @@ class Terms:
         native = f"{given}::{_TYPES[kind]}"
         return Term(native, kind, _shown(native, kind), constant=(default,))
 
-    def piece(self, path: str, kind: Kind, reader: Reader, joins: Joins) -> Piece:
-        """How a field is written into the JSON of a row."""
+    def piece(self, path: str, kind: Kind, reader: RecordReader, joins: Joins) -> Piece:
+        """Return how a field is written into the JSON of a row."""
         reference = self.reference(path)
         if reference is not None and reference[1] not in ("key", "href"):
             ref, shown = reference
@@ -208,7 +211,7 @@ class Terms:
         quoted = f"concat({text(before)}, {native}, {text(after)})"
         return Piece(("", f"CASE WHEN {term.native} IS NULL THEN 'null' ELSE {quoted} END", ""))
 
-    def _shown_by(self, ref: Ref, member: str, reader: Reader) -> Mapping[str, str]:
+    def _shown_by(self, ref: Ref, member: str, reader: RecordReader) -> Mapping[str, str]:
         version = reader.version_of(ref.object, member)
         made = self._texts.get((ref.object, member))
         if made is None or made[0] != version:
@@ -218,7 +221,7 @@ class Terms:
         return made[1]
 
     def row(self) -> str:
-        """The stored fields of a record as JSON, without the defaults."""
+        """Return the stored fields of a record as JSON, without the defaults."""
         fields = self.type.fields
         pairs = (
             f"{text(path)}: {_shown(name(path), fields[path].kind if path in fields else 'key')}"
@@ -226,9 +229,11 @@ class Terms:
         )
         return f"to_json({{{', '.join(pairs)}}})::VARCHAR"
 
-    def _looked_up(self, at: str, object_: str, member: str, kind: Kind, reader: Reader) -> str:
-        """A table with what a reference shows of each record that it may name: key, what is shown,
-        and its rank among them."""
+    def _looked_up(
+        self, at: str, object_: str, member: str, kind: Kind, reader: RecordReader
+    ) -> str:
+        """Return a table with what a reference shows of each record that it may name: key, what is
+        shown, and its rank among them."""
         version = reader.version_of(object_, member)
         made = self._seen.get((object_, member))
         if made is not None and made[0] == version:
@@ -247,7 +252,7 @@ class Terms:
 
 
 def _written(term: Term) -> tuple[str, str, str]:
-    """The JSON of a value that is there: what comes before it, itself, what comes after."""
+    """Return the JSON of a value that is there: what comes before it, itself, what comes after."""
     if not term.compares:
         return "", f"{term.shown}::VARCHAR", ""
     match term.kind:
@@ -263,7 +268,7 @@ def _written(term: Term) -> tuple[str, str, str]:
 
 
 def joined(rows: Sequence[str], looked_up: Sequence[Mapping[str, str]]) -> str:
-    """The JSON of rows, with commas between them, after what they refer to was put in."""
+    """Return the JSON of rows, with commas between them, after what they refer to was put in."""
     whole = ",".join(rows)
     if not looked_up:
         return whole
@@ -275,8 +280,8 @@ def joined(rows: Sequence[str], looked_up: Sequence[Mapping[str, str]]) -> str:
     return "".join(parts)
 
 
-def seen_through(reader: Reader, at: str, member: str) -> dict[str, Json]:
-    """What the reference `at` shows, by the key of the record that it names."""
+def seen_through(reader: RecordReader, at: str, member: str) -> dict[str, Json]:
+    """Return what the reference `at` shows, by the key of the record that it names."""
     ref = reader.type.refs[at]
     target = reader.table(ref.object)
     keys = list(target.rows) if target is not None else []

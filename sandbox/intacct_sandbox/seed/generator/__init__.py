@@ -27,7 +27,7 @@ __all__ = ["generate"]
 
 
 def generate(seed: int) -> Tables:
-    """The whole company in tables of the caller's own."""
+    """Return the whole company in tables of the caller's own."""
     return _generated(seed).copy()
 
 

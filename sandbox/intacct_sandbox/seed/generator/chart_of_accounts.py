@@ -154,7 +154,7 @@ DEPARTMENTS = (
 REVENUE_WITH_DEPARTMENT = tuple(
     one.id for one in ACCOUNTS if one.needs_department and "40000" <= one.id < "50000"
 )
-"""Revenue accounts that refuse a line without a department."""
+"""Revenue accounts that reject a line without a department."""
 
 REVENUE_WITHOUT = ("40300", "40400", "40500", "40600")
 """Revenue accounts that take one."""

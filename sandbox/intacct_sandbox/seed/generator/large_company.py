@@ -9,7 +9,7 @@ from datetime import date
 from functools import partial
 from random import Random
 
-from intacct_sandbox.company import DEMO, Company, Entity, User
+from intacct_sandbox.company import DEMO, Company, LegalEntity, User
 from intacct_sandbox.control.clock import LAST_DAY
 from intacct_sandbox.objects.catalogue import load_catalogue
 from intacct_sandbox.objects.tables import Row, Tables
@@ -38,10 +38,10 @@ _OPEN_FROM = date(2026, 8, 1)
 
 
 @dataclass(frozen=True)
-class Books:
+class EntityKeys:
     """What the entries of one entity refer to, as keys."""
 
-    entity: Entity
+    entity: LegalEntity
     user: str
     places: Sequence[str]
     customers: Sequence[str]
@@ -49,13 +49,13 @@ class Books:
 
 
 @dataclass(frozen=True)
-class Estate:
+class LargeCompany:
     """A company of many entities, and what its ledger is written from."""
 
     size: Size
     company: Company
     first_day: date
-    books: Sequence[Books]
+    entities: Sequence[EntityKeys]
     accounts: Mapping[str, str]
     """Keys by id, as the others below."""
     departments: Mapping[str, str]
@@ -64,15 +64,15 @@ class Estate:
 
 
 def company_of(size: Size, seed: int) -> Company:
-    """The entities and users: E110 to E140 with their users, then E1001 with the user `e1001`,
-    and so on. The user `top` may enter all."""
-    random = Random(f"{seed}:estate")  # noqa: S311 - data, not secrets
+    """Return the entities and users: E110 to E140 with their users, then E1001 with the user
+    `e1001`, and so on. The user `top` may enter all."""
+    random = Random(f"{seed}:large company")  # noqa: S311 - data, not secrets
     entities, users = dict(DEMO.entities), dict(DEMO.users)
     further = size.entities - len(entities)
     for key, name in enumerate(_houses(random, further), start=_FIRST_KEY):
         currency = random.choice(_CURRENCIES)
         id_ = f"E{key}"
-        entities[id_] = Entity(
+        entities[id_] = LegalEntity(
             id_,
             str(key),
             name,
@@ -92,9 +92,9 @@ def _houses(random: Random, count: int) -> list[str]:
     return [names[number % len(names)] for number in range(count)]
 
 
-def write_estate(tables: Tables, size: Size, seed: int) -> Estate:
+def write_large_company(tables: Tables, size: Size, seed: int) -> LargeCompany:
     """Add the further entities with their masters to the demo company's tables."""
-    random = Random(f"{seed}:estate masters")  # noqa: S311 - data, not secrets
+    random = Random(f"{seed}:large company masters")  # noqa: S311 - data, not secrets
     company = company_of(size, seed)
     writer = Writer(load_catalogue(), tables)
     further = [one for id_, one in company.entities.items() if id_ not in DEMO.entities]
@@ -105,11 +105,11 @@ def write_estate(tables: Tables, size: Size, seed: int) -> Estate:
     first_day = _years_before(LAST_DAY, size.years)
     _write_periods(writer, first_day)
     tables.company = company
-    return Estate(
+    return LargeCompany(
         size=size,
         company=company,
         first_day=first_day,
-        books=[_books(tables, one, company) for one in company.entities.values()],
+        entities=[_entity_keys(tables, one, company) for one in company.entities.values()],
         accounts=_ids(tables, "general-ledger/account"),
         departments=_ids(tables, "company-config/department"),
         journals={
@@ -134,7 +134,7 @@ def _adder(writer: Writer, entity: str | None, day: date) -> Callable[..., str]:
     return partial(writer.add, entity=entity, made=made, changed=made, by="1")
 
 
-def _write_entity(writer: Writer, entity: Entity) -> None:
+def _write_entity(writer: Writer, entity: LegalEntity) -> None:
     add = partial(_adder(writer, None, date(2019, 1, 2)), key=entity.key)
     add(
         "company-config/entity",
@@ -172,7 +172,7 @@ def _write_entity(writer: Writer, entity: Entity) -> None:
     )
 
 
-def _write_places_and_parties(writer: Writer, random: Random, entity: Entity) -> None:
+def _write_places_and_parties(writer: Writer, random: Random, entity: LegalEntity) -> None:
     add = _adder(writer, entity.key, date(2022, 6, 1))
     for id_, name in entity.places:
         place: Row = {"id": id_, "name": name, "parent.key": entity.key}
@@ -194,7 +194,7 @@ def _write_places_and_parties(writer: Writer, random: Random, entity: Entity) ->
 
 
 def _write_periods(writer: Writer, first_day: date) -> None:
-    """The months before the demo company's first one."""
+    """Write the months before the demo company's first one."""
     add = _adder(writer, None, date(2019, 1, 2))
     for year in range(first_day.year, FIRST_PERIOD_YEAR):
         for month in range(1, 13):
@@ -210,13 +210,13 @@ def _write_periods(writer: Writer, first_day: date) -> None:
             add("general-ledger/reporting-period", values, key=period_key(first))
 
 
-def _books(tables: Tables, entity: Entity, company: Company) -> Books:
+def _entity_keys(tables: Tables, entity: LegalEntity, company: Company) -> EntityKeys:
     def own(object_: str) -> list[str]:
         rows = tables[object_].rows.items()
         return [key for key, row in rows if row.get("entity.key") == entity.key]
 
     user = next(one.key for one in company.users.values() if one.home == entity.id)
-    return Books(
+    return EntityKeys(
         entity=entity,
         user=user,
         places=[entity.key, *own("company-config/location")],

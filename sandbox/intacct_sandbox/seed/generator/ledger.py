@@ -6,7 +6,7 @@ from datetime import date
 from random import Random
 from typing import TypeAlias
 
-from intacct_sandbox.company import ENTITIES, Entity
+from intacct_sandbox.company import ENTITIES, LegalEntity
 
 from .masters import Masters
 from .receivables import quiet
@@ -48,7 +48,7 @@ def _shares(random: Random, total: int, parts: int) -> list[int]:
 
 
 def _write_entry(
-    writer: Writer, random: Random, masters: Masters, entity: Entity, day: date
+    writer: Writer, random: Random, masters: Masters, entity: LegalEntity, day: date
 ) -> None:
     journal, what, debits, credits_ = random.choice(PATTERNS)
     total = random.randrange(10_000, 2_500_000)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
+from typing import Protocol
 
-from intacct_sandbox.company import ENTITIES, USERS, Entity
+from intacct_sandbox.company import ENTITIES, USERS, LegalEntity
 from intacct_sandbox.control.clock import FIRST_DAY, LAST_DAY
 from intacct_sandbox.objects.tables import Row
 
@@ -48,6 +49,13 @@ def _when(random: Random) -> tuple[str, str]:
     return at, max(at, moment(random, changed))
 
 
+class Add(Protocol):
+    """Write one record and return its key."""
+
+    def __call__(self, object_: str, values: Row, entity: str | None = None) -> str:
+        """Write it for an entity, or for the top level."""
+
+
 def write_masters(writer: Writer, random: Random) -> Masters:
     """Write all master records."""
 
@@ -64,6 +72,24 @@ def write_masters(writer: Writer, random: Random) -> Masters:
             key=str(key) if key else None,
         )
 
+    _write_users(add)
+    places = _write_places(add)
+    departments = _write_departments(add)
+    accounts = _write_accounts(add)
+    return Masters(
+        accounts=accounts,
+        departments=departments,
+        journals={
+            id_: add("general-ledger/journal", {"id": id_, "name": name}) for id_, name in JOURNALS
+        },
+        places=places,
+        customers=_write_parties(writer, random, "accounts-receivable/customer", "C", CUSTOMERS),
+        vendors=_write_parties(writer, random, "accounts-payable/vendor", "V", VENDORS),
+        employees=_write_employees(writer, random, departments, places),
+    )
+
+
+def _write_users(add: Add) -> None:
     for user in USERS.values():
         add(
             "company-config/user",
@@ -78,19 +104,30 @@ def write_masters(writer: Writer, random: Random) -> Masters:
                 "entityAccess.allowTopLevelAccess": user.entities is None,
             },
         )
+
+
+def _write_places(add: Add) -> dict[str, list[str]]:
     places = {one.key: _write_entity(add, one) for one in ENTITIES.values()}
     for entity in ENTITIES.values():
         for id_, name in entity.places:
             parent = {"parent.key": entity.key, "baseCurrency": entity.currency}
             key = add("company-config/location", {"id": id_, "name": name, **parent}, entity.key)
             places[entity.key].append(key)
+    return places
+
+
+def _write_departments(add: Add) -> dict[str, str]:
     departments: dict[str, str] = {}
     for id_, name, above in DEPARTMENTS:
         values: Row = {"id": id_, "name": name}
         if above:
             values["parent.key"] = departments[above]
         departments[id_] = add("company-config/department", values)
-    accounts = {
+    return departments
+
+
+def _write_accounts(add: Add) -> dict[str, str]:
+    return {
         account.id: add(
             "general-ledger/account",
             {
@@ -111,20 +148,9 @@ def write_masters(writer: Writer, random: Random) -> Masters:
         )
         for account in ACCOUNTS
     }
-    return Masters(
-        accounts=accounts,
-        departments=departments,
-        journals={
-            id_: add("general-ledger/journal", {"id": id_, "name": name}) for id_, name in JOURNALS
-        },
-        places=places,
-        customers=_write_parties(writer, random, "accounts-receivable/customer", "C", CUSTOMERS),
-        vendors=_write_parties(writer, random, "accounts-payable/vendor", "V", VENDORS),
-        employees=_write_employees(writer, random, departments, places),
-    )
 
 
-def _write_entity(add: Callable[[str, Row], str], entity: Entity) -> list[str]:
+def _write_entity(add: Add, entity: LegalEntity) -> list[str]:
     add(
         "company-config/entity",
         {
@@ -158,7 +184,7 @@ def _write_entity(add: Callable[[str, Row], str], entity: Entity) -> list[str]:
 def _write_parties(
     writer: Writer, random: Random, object_: str, letter: str, count: int
 ) -> dict[str, list[str]]:
-    """Customers or vendors: most are shared by all entities, some belong to one."""
+    """Return customers or vendors: most are shared by all entities, some belong to one."""
     trading: dict[str, list[str]] = {entity.key: [] for entity in ENTITIES.values()}
     keys = list(trading)
     for number, name in enumerate(firms(random, count), start=1):
@@ -194,7 +220,7 @@ def _write_employees(
     departments: Mapping[str, str],
     places: Mapping[str, Sequence[str]],
 ) -> dict[str, list[str]]:
-    """Employees belong to the entity that pays them."""
+    """Return employees belong to the entity that pays them."""
     staff: dict[str, list[str]] = {key: [] for key in places}
     shares = random.choices(list(places), weights=(9, 5, 3, 4), k=EMPLOYEES)
     for number, entity in enumerate(sorted(shares), start=1):

@@ -61,12 +61,12 @@ PURCHASES = (
 
 
 def person(random: Random) -> str:
-    """A first and a last name."""
+    """Return a first and a last name."""
     return f"{random.choice(_FIRST)} {random.choice(_LAST)}"
 
 
 def firms(random: Random, count: int) -> list[str]:
-    """As many different firms."""
+    """Return it as many different firms."""
     names: dict[str, None] = {}
     for _ in range(count * 50):
         if len(names) == count:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from random import Random
 
-from intacct_sandbox.company import ENTITIES, Entity
+from intacct_sandbox.company import ENTITIES, LegalEntity
 from intacct_sandbox.control.clock import LAST_DAY
 from intacct_sandbox.objects.catalogue import Json
 
@@ -27,7 +27,7 @@ def write_bills(writer: Writer, random: Random, masters: Masters) -> None:
 
 
 def _write_bill(
-    writer: Writer, random: Random, masters: Masters, entity: Entity, day: date
+    writer: Writer, random: Random, masters: Masters, entity: LegalEntity, day: date
 ) -> None:
     lines = [
         (random.choice(BILLED_EXPENSES), random.choice(PURCHASES), random.randrange(2_000, 600_000))

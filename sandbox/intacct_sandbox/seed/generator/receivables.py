@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from random import Random
 
-from intacct_sandbox.company import ENTITIES, Entity
+from intacct_sandbox.company import ENTITIES, LegalEntity
 from intacct_sandbox.control.clock import LAST_DAY
 from intacct_sandbox.objects.catalogue import Json
 
@@ -31,12 +31,12 @@ def billing_number(day: date, place: int) -> str:
 
 
 def quiet(day: date, count: int) -> int:
-    """How many documents a day sees: fewer on weekends."""
+    """Return how many documents a day sees: fewer on weekends."""
     return count if day.weekday() < 5 else count * 2 // 5
 
 
 def invoice_lines(random: Random) -> Iterator[tuple[str, str | None, str, int]]:
-    """One to four lines: account, department (both as ids), what it is for, cents."""
+    """Yield one to four lines: account, department (both as ids), what it is for, cents."""
     for _ in range(random.choices((1, 2, 3, 4), weights=(45, 32, 15, 8))[0]):
         department = random.choice(DELIVERING_DEPARTMENTS)
         if random.random() < 0.45:
@@ -64,7 +64,7 @@ def _write_invoice(
     writer: Writer,
     random: Random,
     masters: Masters,
-    entity: Entity,
+    entity: LegalEntity,
     day: date,
     billing: str | None,
 ) -> None:

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from random import Random
 
-from intacct_sandbox.company import ENTITIES, Entity
+from intacct_sandbox.company import ENTITIES, LegalEntity
 from intacct_sandbox.control.clock import LAST_DAY
 from intacct_sandbox.objects.tables import Row
 
@@ -32,7 +32,7 @@ def write_settlements(writer: Writer, random: Random, masters: Masters) -> None:
 
 
 def _bank(writer: Writer, entity: str) -> str:
-    """The bank account that is an entity's checking account."""
+    """Return the bank account that is an entity's checking account."""
     rows = writer.tables["cash-management/bank-account"].rows
     id_ = f"CHK-{list(ENTITIES)[int(entity) - 1]}"
     return next(key for key, row in rows.items() if row["id"] == id_)
@@ -41,7 +41,7 @@ def _bank(writer: Writer, entity: str) -> str:
 def _write_payments(
     writer: Writer, random: Random, application: str, paid: str, party: str
 ) -> None:
-    """A payment for what one party paid, or was paid, on one day in one entity."""
+    """Write a payment for what one party paid, or was paid, on one day in one entity."""
     together: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in writer.tables[f"{application}/{paid}"].rows.values():
         if row["state"] == "paid":
@@ -83,7 +83,7 @@ def _write_payments(
             )
 
 
-def _some_days(random: Random, entity: Entity, count: int) -> Iterable[date]:
+def _some_days(random: Random, entity: LegalEntity, count: int) -> Iterable[date]:
     return sorted(random.choices([day for day in CALENDAR if day >= entity.open_from], k=count))
 
 
@@ -95,10 +95,10 @@ def _document(
     values: Row,
     lines: list[Row],
     *,
-    entity: Entity,
+    entity: LegalEntity,
     when: tuple[str, str],
 ) -> str:
-    """A document in its entity's currency, with totals of its lines' `txnAmount`."""
+    """Return a document in its entity's currency, with totals of its lines' `txnAmount`."""
     total = sum((Decimal(str(line["txnAmount"])) for line in lines), Decimal(0))
     fields = writer.tables[object_].type.fields
     totals: Row = {
@@ -323,7 +323,7 @@ def _write_orders(writer: Writer, random: Random, masters: Masters) -> None:
 
 
 def _write_summaries(writer: Writer, random: Random) -> None:
-    """A batch of documents a week and an entity; the sandbox puts nothing new into them."""
+    """Write a batch of documents a week and an entity; nothing new is put into them."""
     for application, type_ in (("accounts-payable", "bill"), ("accounts-receivable", "invoice")):
         for entity in ENTITIES.values():
             for monday in (day for day in CALENDAR if day.weekday() == 0):

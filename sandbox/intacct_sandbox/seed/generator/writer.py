@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from random import Random
 
 from intacct_sandbox.control.clock import DAYS, FIRST_DAY, LAST_DAY
-from intacct_sandbox.objects.catalogue import Catalogue, Json
+from intacct_sandbox.objects.catalogue import Json, ObjectCatalogue
 from intacct_sandbox.objects.tables import Row, Tables
 
 _WORK_BEGINS, _WORK_ENDS = 7 * 3600, 17 * 3600 + 1800  # seconds of the UTC day
@@ -33,7 +33,7 @@ FIRST_PERIOD_YEAR, LAST_PERIOD_YEAR = 2024, 2028
 
 
 def period_key(day: date) -> str:
-    """The key of the reporting period that is the month of a day; of years before the demo
+    """Return the key of the reporting period that is the month of a day; of years before the demo
     company's it is year and month."""
     if day.year < FIRST_PERIOD_YEAR:
         return f"{day:%Y%m}"
@@ -41,15 +41,15 @@ def period_key(day: date) -> str:
 
 
 def moment(random: Random, day: date) -> str:
-    """Some second in the working hours of a day, as it stands on the wire."""
+    """Return some second in the working hours of a day, as it stands on the wire."""
     second = random.randrange(_WORK_BEGINS, _WORK_ENDS)
     hours, rest = divmod(second, 3600)
     return f"{day.isoformat()}T{hours:02d}:{rest // 60:02d}:{rest % 60:02d}Z"
 
 
 def touched(random: Random, day: date) -> tuple[str, str]:
-    """When a document of that day was made and last changed: mostly the same moment, else up to
-    four days later, never after the company's last day."""
+    """Return when a document of that day was made and last changed: mostly the same moment, else up
+    to four days later, never after the company's last day."""
     made = moment(random, day)
     if random.random() < 0.7:
         return made, made
@@ -58,8 +58,8 @@ def touched(random: Random, day: date) -> tuple[str, str]:
 
 
 def amounts(currency: str, day: date, total: int, paid_on: str | None) -> Row:
-    """What an invoice or a bill of so many cents says of its money: all of it is paid on one day,
-    or none. In the entity's own currency, at the rate 1."""
+    """Return what an invoice or a bill of so many cents says of its money: all of it is paid on one
+    day, or none. In the entity's own currency, at the rate 1."""
     due, paid = (money(total), "0.00") if paid_on is None else ("0.00", money(total))
     values: Row = {
         "currency.baseCurrency": currency,
@@ -80,7 +80,7 @@ def amounts(currency: str, day: date, total: int, paid_on: str | None) -> Row:
 class Writer:
     """Adds records one after another; keys count from 1 in each object."""
 
-    def __init__(self, catalogue: Catalogue, tables: Tables) -> None:
+    def __init__(self, catalogue: ObjectCatalogue, tables: Tables) -> None:
         self._defaults = {name: dict(type_.defaults) for name, type_ in catalogue.items()}
         self.tables = tables
 

@@ -1,0 +1,1 @@
+"""`/services/delivery/event/…`: the event queue of an application."""

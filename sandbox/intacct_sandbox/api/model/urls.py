@@ -1,0 +1,16 @@
+"""The URLs of this service."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from intacct_sandbox.api.gateway import Gateway
+
+from . import responses
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    """Return the routes of this service."""
+    return [
+        gateway.route("/services/core/model", "model", responses.ask_model, ["GET"]),
+    ]

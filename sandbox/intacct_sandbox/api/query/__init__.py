@@ -1,0 +1,1 @@
+"""`/services/core/query`: rows by filters, order and groups."""

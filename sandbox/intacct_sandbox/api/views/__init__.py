@@ -1,0 +1,1 @@
+"""`/services/core/view` and `/objects/core/system-view`: kept queries."""

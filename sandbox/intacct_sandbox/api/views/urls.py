@@ -1,0 +1,18 @@
+"""The URLs of this service."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from intacct_sandbox.api.gateway import Gateway
+from intacct_sandbox.api.jobs.deferring import deferrable
+
+from . import responses
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    """Return the routes of this service."""
+    return [
+        gateway.route("/services/core/view", "view", deferrable(responses.ask_view), ["POST"]),
+        gateway.route("/objects/core/system-view", "view", responses.system_views, ["GET"]),
+    ]
