@@ -1,4 +1,4 @@
-"""Speaks to Sage Intacct: sessions, queries, walks, models, batches; by REST wherever it can.
+"""Speaks to Sage Intacct: sessions, queries, pagination, models, batches; by REST wherever it can.
 
 Knows neither Dagster nor DuckDB. What is not named here is private.
 """
@@ -46,10 +46,10 @@ from intacct_dagster.client.errors import (
     IntacctError,
     NotReached,
     OutcomeUnknown,
+    PaginationIncomplete,
     RequestRefused,
     ServerFailed,
     Throttled,
-    WalkIncomplete,
     WrongEntity,
 )
 from intacct_dagster.client.model import (
@@ -59,9 +59,10 @@ from intacct_dagster.client.model import (
 )
 from intacct_dagster.client.pagination import (
     CHANGED,
-    Told,
-    WalkResult,
-    Window,
+    ChangeWindow,
+    OnProgress,
+    PaginationProof,
+    PaginationResult,
 )
 from intacct_dagster.client.query import (
     LARGEST_PAGE,
@@ -76,7 +77,7 @@ from intacct_dagster.client.rejection_reasons import (
 from intacct_dagster.client.usage import (
     Usage,
 )
-from intacct_dagster.client.xml.gateway import (
+from intacct_dagster.client.xml.access import (
     XmlAccess,
     xml_access,
 )
@@ -104,6 +105,7 @@ __all__ = [
     "AuthenticationRefused",
     "AuthorizationCode",
     "BatchAnswer",
+    "ChangeWindow",
     "ClientCredentials",
     "Consent",
     "Created",
@@ -118,7 +120,11 @@ __all__ = [
     "NotReached",
     "NotThisConsent",
     "ObjectModel",
+    "OnProgress",
     "OutcomeUnknown",
+    "PaginationIncomplete",
+    "PaginationProof",
+    "PaginationResult",
     "Query",
     "QueryPage",
     "Reference",
@@ -131,11 +137,7 @@ __all__ = [
     "StoredSession",
     "Throttled",
     "TokenStore",
-    "Told",
     "Usage",
-    "WalkIncomplete",
-    "WalkResult",
-    "Window",
     "WrongEntity",
     "XmlAccess",
     "code_from",

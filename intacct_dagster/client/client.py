@@ -36,19 +36,24 @@ from intacct_dagster.client.errors import (
     WrongEntity,
 )
 from intacct_dagster.client.model import ObjectModel, object_names, read_model
-from intacct_dagster.client.pagination import CHANGED, Told, WalkResult, Window, discard, walk
+from intacct_dagster.client.pagination import (
+    CHANGED,
+    ChangeWindow,
+    OnProgress,
+    PageRequest,
+    PageSource,
+    PaginationResult,
+    discard,
+    paginate,
+)
 from intacct_dagster.client.priority_executor import Lanes
 from intacct_dagster.client.query import LARGEST_PAGE, Filter, Query, QueryPage, Scalar, read_page
 from intacct_dagster.client.rate_limit import Pace
 from intacct_dagster.client.responses import read_records, read_result
 from intacct_dagster.client.transport import Answer, Kind, Transport
 from intacct_dagster.client.usage import Meter, Usage
-from intacct_dagster.client.xml.gateway import (
-    LARGEST_XML_PAGE,
-    XmlAccess,
-    XmlGateway,
-    XmlSession,
-)
+from intacct_dagster.client.xml.access import XmlAccess, XmlSession
+from intacct_dagster.client.xml.gateway import LARGEST_XML_PAGE, XmlGateway
 from intacct_dagster.client.xml.objects import xml_object
 
 #: The most keys in one GET (developer portal, bulk requests).
@@ -400,48 +405,49 @@ class IntacctClient:
         counted = Query(object, ("key",), filters, size=1, parameters=self._parameters())
         return self.ask(counted).total_count
 
-    def walk(
+    def paginate(
         self,
         object: str,
         fields: Sequence[str],
-        window: Window | None,
+        window: ChangeWindow | None,
         *,
         into: Path,
         page_size: int = LARGEST_PAGE,
         changed: str = CHANGED,
         filters: Sequence[Filter] = (),
-        told: Told | None = None,
-    ) -> WalkResult:
-        """Every row of `object` that changed in `window`, proven complete, as files under `into`.
+        on_progress: OnProgress | None = None,
+    ) -> PaginationResult:
+        """Read every row of `object` that changed in `window`, proven complete, into files.
 
         Without a window it is every row there is. `key`, `changed` (the path of the change time)
         and `entity.id` are read with it (without a window, `key`). All `filters` must hold for a
-        row as well. `told` hears, page by page, of the rows read and expected. `into` is the
-        caller's to delete; a walk that was interrupted goes on where it finds its own pages there.
-        Raises WalkIncomplete and WrongEntity besides, also where no row tells but the session is
-        not in the entity; then nothing is left in it.
+        row as well. `on_progress` is called after each page with the rows read and expected.
+        `into` is the caller's to delete; what was interrupted goes on where it finds its own pages
+        there. Raises PaginationIncomplete and WrongEntity besides, also where no row shows it but
+        the session is not in the entity; then nothing is left in it.
         """
         rank = self._lanes.rank()
 
         def submit(query: Query) -> Future[QueryPage]:
             return self._lanes.submit(rank, functools.partial(self.ask, query))
 
-        result = walk(
-            lambda query: submit(query).result(),
-            object,
-            fields,
-            window,
-            entity=self.entity_id,
+        # Twice what can be in flight: pages that come together are looked at one by one, and no
+        # lane is idle meanwhile.
+        ahead = 2 * self._lanes.number if self._lanes.number > 1 else 0
+        result = paginate(
+            PageSource(lambda query: submit(query).result(), submit, ahead),
+            PageRequest(
+                object,
+                fields,
+                window,
+                entity=self.entity_id,
+                page_size=page_size,
+                parameters=self._parameters(),
+                changed=changed,
+                filters=filters,
+            ),
             into=into,
-            page_size=page_size,
-            parameters=self._parameters(),
-            changed=changed,
-            filters=filters,
-            submit=submit,
-            # twice what can be in flight: pages that come together are looked at one by one, and
-            # no lane is idle meanwhile
-            ahead=2 * self._lanes.number if self._lanes.number > 1 else 0,
-            told=told,
+            on_progress=on_progress,
         )
         self._meter.add(Usage(rows=result.proof.distinct_keys))
         if xml_object(object) is not None:  # each answer has told which entity it is of
@@ -458,11 +464,11 @@ class IntacctClient:
 
     def read_periods(
         self, object: str, fields: Sequence[str], first: date, last: date, *, into: Path
-    ) -> WalkResult:
+    ) -> PaginationResult:
         """Every row of an object of the XML API that is told by reporting period.
 
         Read are the budgetable periods that have a day from `first` to `last`: it answers for no
-        others (Sage's XML developer documentation, account balances). Raises like `walk`.
+        others (Sage's XML developer documentation, account balances). Raises like `paginate`.
         """
         only_xml = xml_object(object)
         if only_xml is None or not only_xml.by_period:
@@ -529,12 +535,12 @@ class IntacctClient:
             self._prove_scope(object, fenced=True, at_once=True)
 
     def _prove_scope(self, object: str, *, fenced: bool, at_once: bool = False) -> None:
-        """That this session is in its entity, where the rows of a walk do not show it.
+        """That this session is in its entity, where the rows that were read do not show it.
 
         A session at the top level (a header that is ignored, a token of another scope) is shown
         only what the company shares, and a day of the entity looks empty. `includePrivate` tells
         them apart: it adds what is private to entities at the top level, and nothing within one
-        (Sage's OpenAPI, core-query). Where it adds nothing, nothing was hidden from the walk, or
+        (Sage's OpenAPI, core-query). Where it adds nothing, nothing was hidden before, or
         the session is in an entity: in which one is told by any private row that it sees, be it of
         another object. `at_once` asks also what may turn out not to matter, rather than wait.
         """

@@ -8,9 +8,9 @@ import dagster as dg
 from intacct_dagster.client import (
     IntacctError,
     NotReached,
+    PaginationIncomplete,
     ServerFailed,
     Throttled,
-    WalkIncomplete,
 )
 from intacct_dagster.config import Settings
 from intacct_dagster.state import StateError
@@ -42,7 +42,7 @@ def is_weather(error: Exception) -> bool:
     """Whether the same may well succeed in a while, with nothing changed: on the way to Intacct, at
     Intacct, or because another process holds the warehouse."""
     return isinstance(
-        error, NotReached | Throttled | ServerFailed | WalkIncomplete | WarehouseLocked
+        error, NotReached | Throttled | ServerFailed | PaginationIncomplete | WarehouseLocked
     )
 
 

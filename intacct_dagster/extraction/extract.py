@@ -23,13 +23,13 @@ from pathlib import Path
 from intacct_dagster.client import (
     CHANGED,
     AnswerNotUnderstood,
+    ChangeWindow,
     Intacct,
     IntacctClient,
+    OnProgress,
+    PaginationIncomplete,
     RequestRefused,
-    Told,
     Usage,
-    WalkIncomplete,
-    Window,
     WrongEntity,
 )
 from intacct_dagster.config import ObjectSettings, Reading
@@ -159,13 +159,13 @@ class Extractor:
         entity: str,
         days: Iterable[date],
         *,
-        told: Told | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Extracted:
         """Walks and loads `what` of `entity` for UTC days of `audit.modifiedDateTime`.
 
         Adjacent days are one walk, with the days to look back to before them. Each day's partition
         is replaced as a whole, also by nothing; a failure leaves the partitions of its range as
-        they were. `told` hears of the rows of a walk as they come, on this thread. Raises
+        they were. `on_progress` is called with the rows as they come, on this thread. Raises
         IntacctError and WarehouseError.
         """
         client = self._intacct.entity(entity)
@@ -179,7 +179,7 @@ class Extractor:
                 [landed]
                 if landed is not None
                 else [
-                    self._extract_range(client, what, shape, each, told)
+                    self._extract_range(client, what, shape, each, on_progress)
                     for each in ranges_of_days(read)
                 ]
             )
@@ -235,9 +235,9 @@ class Extractor:
                     object=what.name,
                     remedy="Leave it out of the selection.",
                 )
-            window = Window(since, self._settled(began)) if shape.dated else None
+            window = ChangeWindow(since, self._settled(began)) if shape.dated else None
             with self._spool("sweep", what.name, entity, str(window)) as spool:
-                walked = client.walk(
+                walked = client.paginate(
                     what.name, shape.fence, window, into=spool, page_size=self._page_size
                 )
                 found = compare_keys(
@@ -296,7 +296,7 @@ class Extractor:
         what: ObjectSettings,
         shape: Shape,
         days: Sequence[date],
-        told: Told | None,
+        on_progress: OnProgress | None,
     ) -> _Range:
         entity = client.entity_id or ""
         window, read_until = self._window(what, shape, entity, days)
@@ -306,7 +306,7 @@ class Extractor:
         paths = [column.path for column in (*shape.columns, *shape.got)]
         with self._spool("days", what.name, entity, f"{window} {days[-1]} {paths}") as spool:
             began = self._began(spool)
-            pages = self._read(client, what, shape, window, spool / "pages", told)
+            pages = self._read(client, what, shape, window, spool / "pages", on_progress)
             walking = time.monotonic() - started
             load = RawLoad(
                 object=what.name,
@@ -339,9 +339,9 @@ class Extractor:
         client: IntacctClient,
         what: ObjectSettings,
         shape: Shape,
-        window: Window | None,
+        window: ChangeWindow | None,
         into: Path,
-        told: Told | None,
+        on_progress: OnProgress | None,
     ) -> _Pages:
         paths = [column.path for column in shape.columns]
         if shape.parent is None or window is None:
@@ -349,8 +349,13 @@ class Extractor:
                 today = self._now().date()
                 walked = client.read_periods(what.name, paths, self._start_date, today, into=into)
             else:
-                walked = client.walk(
-                    what.name, paths, window, into=into, page_size=self._page_size, told=told
+                walked = client.paginate(
+                    what.name,
+                    paths,
+                    window,
+                    into=into,
+                    page_size=self._page_size,
+                    on_progress=on_progress,
                 )
             proof = walked.proof
             files, keys, left = walked.files, proof.distinct_keys, 0
@@ -385,7 +390,7 @@ class Extractor:
             page_size=self._page_size,
             complete=complete,
             completed=[column.path for column in shape.got],
-            told=told,
+            on_progress=on_progress,
         )
         keys = lines.joined.keys
         return _Pages(
@@ -423,7 +428,7 @@ class Extractor:
 
     def _window(
         self, what: ObjectSettings, shape: Shape, entity: str, days: Sequence[date]
-    ) -> tuple[Window | None, datetime | None]:
+    ) -> tuple[ChangeWindow | None, datetime | None]:
         """The change times of the days, up to what has settled, and that bound if it cuts a day."""
         settled = self._settled(self._now())
         since, end = _midnight(days[0]), _midnight(days[-1] + timedelta(days=1))
@@ -438,7 +443,7 @@ class Extractor:
         if not shape.dated and shape.parent is None:
             return None, None
         older = what.takes_older and days[0] <= self._start_date
-        window = Window(None if older else since, min(end, settled))
+        window = ChangeWindow(None if older else since, min(end, settled))
         return window, settled if settled < end else None
 
     @contextmanager
@@ -461,7 +466,7 @@ class Extractor:
             folder.mkdir(exist_ok=True)
             try:
                 yield folder
-            except (LoadRefused, WrongEntity, WalkIncomplete, AnswerNotUnderstood):
+            except (LoadRefused, WrongEntity, PaginationIncomplete, AnswerNotUnderstood):
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
             shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,13 @@ from pathlib import Path
 
 import msgspec
 
-from intacct_dagster.client import CHANGED, IntacctClient, Told, WalkResult, Window
+from intacct_dagster.client import (
+    CHANGED,
+    ChangeWindow,
+    IntacctClient,
+    OnProgress,
+    PaginationResult,
+)
 from intacct_dagster.extraction.schema import Parent
 from intacct_dagster.pages import page_bytes
 from intacct_dagster.warehouse import Warehouse
@@ -50,40 +56,40 @@ def read_lines(
     object: str,
     paths: Sequence[str],
     parent: Parent,
-    window: Window,
+    window: ChangeWindow,
     *,
     into: Path,
     page_size: int,
     complete: Callable[[Sequence[Path]], Sequence[Path]],
     completed: Sequence[str],
-    told: Told | None = None,
+    on_progress: OnProgress | None = None,
 ) -> LinesRead:
     """The lines `object` of the documents that changed in `window`, with the fields `paths`.
 
     `complete` is given their pages, and gives pages that have the fields `completed` as well.
-    `told` hears of the rows read, where that is one walk. Goes on where it was interrupted, if it
+    `on_progress` is called where that is one pagination. Goes on where it was interrupted, if it
     finds its own pages `into`. Raises what walks raise.
     """
-    before: WalkResult | None = None
+    before: PaginationResult | None = None
     if parent.reached:
         walks = [
-            client.walk(
+            client.paginate(
                 object,
                 [*paths, parent.key],
                 window,
                 into=into / "lines",
                 page_size=page_size,
                 changed=parent.changed,
-                told=told,
+                on_progress=on_progress,
             )
         ]
     else:
-        before = client.walk(
+        before = client.paginate(
             parent.object, (), window, into=into / "documents", page_size=page_size
         )
         walks = _by_keys(client, object, paths, parent, before, into=into, page_size=page_size)
     pages = complete([file for each in walks for file in each.files])
-    after = client.walk(
+    after = client.paginate(
         parent.object, (), window, into=into / "documents-again", page_size=page_size
     )
     joined = join_lines(
@@ -110,18 +116,18 @@ def _by_keys(
     object: str,
     paths: Sequence[str],
     parent: Parent,
-    documents: WalkResult,
+    documents: PaginationResult,
     *,
     into: Path,
     page_size: int,
-) -> list[WalkResult]:
+) -> list[PaginationResult]:
     keys = sorted({row.key for file in documents.files for row in _KEYS.decode(page_bytes(file))})
     blocks = [
         keys[first : first + KEYS_IN_A_QUERY] for first in range(0, len(keys), KEYS_IN_A_QUERY)
     ]
 
-    def read(number: int) -> WalkResult:
-        return client.walk(
+    def read(number: int) -> PaginationResult:
+        return client.paginate(
             object,
             [*paths, parent.key],
             None,

@@ -25,6 +25,7 @@ from intacct_dagster.client import (
     AccessDenied,
     AuthenticationRefused,
     BatchAnswer,
+    ChangeWindow,
     Created,
     IntacctClient,
     IntacctError,
@@ -34,7 +35,6 @@ from intacct_dagster.client import (
     RequestRefused,
     Scalar,
     Throttled,
-    Window,
     explain,
 )
 from intacct_dagster.pages import page_bytes
@@ -608,13 +608,13 @@ class PostingEngine:
         if 1 + changed // LARGEST_PAGE >= questions:
             return ask
         # Up to tomorrow by our clock: whatever Intacct's clock says, that is all there is.
-        window = Window(since, self._now().replace(microsecond=0) + timedelta(days=1))
+        window = ChangeWindow(since, self._now().replace(microsecond=0) + timedelta(days=1))
         found = Found()
         with tempfile.TemporaryDirectory(prefix="intacct-look-") as folder:
-            walked = self._client.walk(object, ("id", match_on), window, into=Path(folder))
+            paginated = self._client.paginate(object, ("id", match_on), window, into=Path(folder))
             rows = {
                 str(row["key"]): row
-                for file in walked.files
+                for file in paginated.files
                 for row in msgspec.json.decode(page_bytes(file), type=list[dict[str, Any]])
             }
         for row in rows.values():

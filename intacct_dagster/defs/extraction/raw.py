@@ -91,7 +91,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
                 names = {key: f"{entity} {objects[key].name}" for key in selected}
                 futures = {
                     key: pool.submit(
-                        extractor.extract, objects[key], entity, days, told=progress.of(name)
+                        extractor.extract, objects[key], entity, days, on_progress=progress.of(name)
                     )
                     for key, name in names.items()
                 }
