@@ -16,7 +16,7 @@ from intacct_dagster.state import Allowance, Approvals, StateError, open_state
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.warehouse import (
     Published,
-    ReaderCopy,
+    Snapshot,
     Warehouse,
     WarehouseError,
 )
@@ -206,7 +206,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         if self.reader_seconds is None or context.run is None:
             yield
             return
-        copy = ReaderCopy(self.warehouse)
+        copy = Snapshot(self.warehouse)
         with copy.working() as work:
             try:
                 yield

@@ -103,7 +103,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Twin:
+class PossibleDuplicate:
     """A record of Intacct that no feed claims and that looks like this document."""
 
     source_id: str
@@ -119,7 +119,7 @@ class Known(NamedTuple):
 
 
 def known_by(object: str, payload: bytes) -> Known | None:
-    """The party and date of a document, for `find_twins`; None where an object has none."""
+    """Return the party and date of a document, which tell possible duplicates; or None."""
     facts = document_facts(object)
     if facts.party is None or not facts.dated:
         return None
@@ -178,7 +178,7 @@ class Gates:
             self._read(each.payload) for each in itertools.chain([first], left)
         )
 
-    def judge(self, document: Candidate, twin: Twin | None = None) -> list[Held]:
+    def judge(self, document: Candidate, twin: PossibleDuplicate | None = None) -> list[Held]:
         """Puts a document through every gate: why it is held, by gate; nothing if it passes.
 
         It is one of those that were looked at. `twin` is a record of the copy that looks like it.

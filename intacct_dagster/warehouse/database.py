@@ -1,8 +1,8 @@
 """The DuckDB file that many processes share: held shortly, waited for with a bound, always let go.
 
 One process at a time may hold a DuckDB file for writing, and while it does no other may even
-read it. So nobody keeps it: work is prepared on a `Workbench` (an in-memory database that locks
-nothing), and the file is attached for the moment in which rows move from one to the other.
+read it. So nobody keeps it: work is prepared in a `StagingSession` (an in-memory database that
+locks nothing), and the file is attached for the moment in which rows move from one to the other.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def _turn(path: Path) -> _Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Workbench:
+class StagingSession:
     """An in-memory database and a scratch folder: what is prepared here locks nothing.
 
-    `attached` brings the file in as the catalog `warehouse`; the tables of the bench itself are
+    `attached` brings the file in as the catalog `warehouse`; the tables of the staging itself are
     in `memory.main`. Belongs to one thread.
     """
 
@@ -135,7 +135,7 @@ class Warehouse:
     """A DuckDB file at `path`, made when it is first written.
 
     `lock_timeout` is how many seconds a caller waits while somebody else holds the file.
-    `memory_limit` bounds what one workbench keeps in memory before it spills to disk (DuckDB's
+    `memory_limit` bounds what one staging keeps in memory before it spills to disk (DuckDB's
     notation, e.g. "1GB"); None leaves DuckDB's own bound. `clock` and `sleep` are seconds of a
     monotonic clock and the pause; tests pass their own.
     """
@@ -159,7 +159,7 @@ class Warehouse:
         return f"{type(self).__name__}({str(self.path)!r})"
 
     @contextmanager
-    def workbench(self) -> Iterator[Workbench]:
+    def staging(self) -> Iterator[StagingSession]:
         """A fresh in-memory database (time zone UTC) and scratch folder, both gone afterwards."""
         with tempfile.TemporaryDirectory(prefix="intacct_dagster_") as scratch:
             connection = duckdb.connect(":memory:")
@@ -170,7 +170,7 @@ class Warehouse:
                 connection.execute(f"SET temp_directory = {literal(scratch + '/spill')}")
                 if self._memory_limit is not None:
                     connection.execute(f"SET memory_limit = {literal(self._memory_limit)}")
-                yield Workbench(connection, Path(scratch), self)
+                yield StagingSession(connection, Path(scratch), self)
             finally:
                 # Without this the file would stay locked for as long as a traceback lives that
                 # refers to the connection.
@@ -184,7 +184,7 @@ class Warehouse:
         other, unless all of them read only. Raises WarehouseLocked after `lock_timeout` seconds,
         WarehouseUnreadable when there is no file to read or it is no DuckDB file.
         """
-        with self.workbench() as bench, bench.attached(read_only=read_only) as connection:
+        with self.staging() as staging, staging.attached(read_only=read_only) as connection:
             connection.execute(f"USE {CATALOG}")
             yield connection
 

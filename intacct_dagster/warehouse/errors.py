@@ -80,7 +80,7 @@ class LoadRefused(WarehouseError):
         super().__init__(f"{object} of {entity} was not loaded: {reason}.\n{remedy}")
 
 
-class KeptPagesUnreadable(WarehouseError):
+class PageArchiveUnreadable(WarehouseError):
     """A file of kept pages is damaged or was changed; nothing of its load was done."""
 
     def __init__(self, file: Path, reason: str) -> None:

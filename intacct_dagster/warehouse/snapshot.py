@@ -45,12 +45,12 @@ class Published:
     seconds_held: float
 
 
-def reader_path(warehouse: Path) -> Path:
+def snapshot_path(warehouse: Path) -> Path:
     """Where the readers' copy of a warehouse lies: `warehouse.reader.duckdb` beside it."""
     return warehouse.with_name(f"{warehouse.stem}.reader{warehouse.suffix}")
 
 
-class ReaderCopy:
+class Snapshot:
     """The readers' copy of a warehouse.
 
     It is made by whoever works in the warehouse, when they leave it: see `working`. `wall` is the
@@ -67,7 +67,7 @@ class ReaderCopy:
         self._file = file
         self._wall = wall
         self._sleep = sleep
-        self.path = reader_path(file.path)
+        self.path = snapshot_path(file.path)
         self._folder = file.path.with_name(f".{file.path.stem}.reader")
 
     @property

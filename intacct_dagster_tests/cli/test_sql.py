@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from intacct_dagster.cli.app import main
-from intacct_dagster.warehouse import ReaderCopy, Warehouse
+from intacct_dagster.warehouse import Snapshot, Warehouse
 from intacct_dagster_tests.code_location import PROJECT
 
 INVOICES = """
@@ -45,7 +45,7 @@ def ask(statement: str, *options: str, given: str | None = None) -> Result:
 def test_a_table_shows_amounts_as_people_write_them_and_of_when_they_are(
     warehouse: Warehouse,
 ) -> None:
-    copy = ReaderCopy(warehouse)
+    copy = Snapshot(warehouse)
     copy.publish()
     answer = ask("SELECT * FROM intacct.invoice ORDER BY number")
     assert answer.exit_code == 0
@@ -56,7 +56,7 @@ def test_a_table_shows_amounts_as_people_write_them_and_of_when_they_are(
 
 
 def test_csv_and_json_have_every_digit_and_all_rows(warehouse: Warehouse) -> None:
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     question = "SELECT number, amount, day FROM intacct.invoice ORDER BY ALL DESC"
     expected: list[dict[str, str | None]] = [
         {"number": "INV-1", "amount": "1234567.5000000000", "day": "2026-10-13"},
@@ -69,7 +69,7 @@ def test_csv_and_json_have_every_digit_and_all_rows(warehouse: Warehouse) -> Non
 
 
 def test_a_long_table_is_cut_and_says_so(warehouse: Warehouse) -> None:
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     answer = ask("SELECT * FROM range(2500)", "--rows", "3")
     assert "… and 2,497 rows more: --rows 0 shows all of them" in answer.stdout
     assert "2,500 rows" in answer.stderr
@@ -77,7 +77,7 @@ def test_a_long_table_is_cut_and_says_so(warehouse: Warehouse) -> None:
 
 
 def test_it_reads_the_copy_and_not_the_warehouse(warehouse: Warehouse) -> None:
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     with warehouse.connect() as connection:  # a run at work
         connection.execute("DELETE FROM intacct.invoice")
         answer = ask("SELECT count(*) AS invoices FROM intacct.invoice", "--csv")
@@ -106,7 +106,7 @@ def test_without_a_copy_it_reads_the_warehouse_and_says_what_that_means(
 def test_what_duckdb_refuses_is_told_without_a_traceback(
     warehouse: Warehouse, statement: str, told: str
 ) -> None:
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     answer = ask(statement)
     assert told.lower() in answer.stderr.lower()
     assert answer.exit_code == 1
@@ -115,7 +115,7 @@ def test_what_duckdb_refuses_is_told_without_a_traceback(
 
 
 def test_a_statement_may_come_from_standard_input(warehouse: Warehouse) -> None:
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     assert ask("-", "--csv", given="SELECT 1 AS one;\n").stdout == "one\n1\n"
 
 

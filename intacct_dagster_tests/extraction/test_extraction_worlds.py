@@ -26,7 +26,7 @@ DAYS = [date(2026, 10, 1) + timedelta(n) for n in range(5)]
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # As if every answer took long: as many pages are read ahead as there are lanes.
-    monkeypatch.setattr("intacct_dagster.client.pagination._SECONDS_A_PAGE", 1e-9)
+    monkeypatch.setattr("intacct_dagster.client.pagination.prefetch._SECONDS_A_PAGE", 1e-9)
     with stamina.set_testing(True, attempts=4):
         yield
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctClient, Query
-from intacct_dagster.posting.validation import Candidate, Gate, Gates, Held, Twin
+from intacct_dagster.posting.validation import Candidate, Gate, Gates, Held, PossibleDuplicate
 from intacct_dagster.sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY, serve
 
 INVOICE = "accounts-receivable/invoice"
@@ -80,7 +80,7 @@ def held(client: IntacctClient, document: dict[str, Any], target: str = INVOICE)
 
 
 def judged(
-    gates: Gates, payload: bytes, twin: Twin | None = None
+    gates: Gates, payload: bytes, twin: PossibleDuplicate | None = None
 ) -> tuple[list[Held], Mapping[Gate, str]]:
     """Why a document is held, and which gates could not judge."""
     candidate = Candidate("S1", LAST_DAY, payload)
@@ -176,7 +176,7 @@ def test_a_document_that_looks_entered_by_hand_is_held_until_a_person_says_other
     usa: IntacctClient, customers: dict[str, str]
 ) -> None:
     body = json.dumps(invoice(customers["active"])).encode()
-    twin = Twin("S1", "4711", "a record of the same party, amount and date is there")
+    twin = PossibleDuplicate("S1", "4711", "a record of the same party, amount and date is there")
     (one,), _ = judged(Gates(usa, INVOICE), body, twin)
     assert (one.gate, one.source_id) == (Gate.NEW, "S1")
     assert "key 4711" in one.reason

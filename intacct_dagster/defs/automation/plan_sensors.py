@@ -36,7 +36,7 @@ from intacct_dagster.state import Approvals, StateError, open_state
 from intacct_dagster.warehouse import Partition, WarehouseError
 from intacct_dagster.warehouse.reconciliation import (
     SHOWN_HASH,
-    due_plans,
+    plan_backlog,
     plan_hash,
     plan_hashes,
     planned_documents,
@@ -83,7 +83,7 @@ def renewal_sensor(
         if window is not None:
             return dg.SkipReason(f"Sage's maintenance: {window}")
         try:
-            found = due_plans(
+            found = plan_backlog(
                 warehouse_of(settings),
                 name,
                 feed.object,

@@ -10,7 +10,7 @@ from intacct_dagster.defs.extraction.raw import extractor_of, raw_key
 from intacct_dagster.defs.failures import plainly
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import spent
-from intacct_dagster.extraction.extract import Swept
+from intacct_dagster.extraction.delete_scan import DeleteScanResult
 from intacct_dagster.warehouse.raw import table_name, tombstones
 
 GROUP = "deletes"
@@ -65,7 +65,7 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
         extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
         done = {
             key: [
-                plainly(settings, extractor.sweep, each, entity)
+                plainly(settings, extractor.delete_scan, each, entity)
                 for entity in context.partition_keys
             ]
             for key, each in objects.items()
@@ -88,7 +88,7 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
     return sweep
 
 
-def _metadata(done: list[Swept]) -> dict[str, dg.MetadataValue]:
+def _metadata(done: list[DeleteScanResult]) -> dict[str, dg.MetadataValue]:
     usage = sum((each.usage for each in done), Usage())
     return {
         "keys_in_intacct": dg.MetadataValue.int(sum(each.seen for each in done)),

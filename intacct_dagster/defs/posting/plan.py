@@ -26,7 +26,14 @@ from intacct_dagster.defs.posting.reconcile import reconciled_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of, table_rows
 from intacct_dagster.posting.amendments import Change, Changed, NotChanged, changes_of
-from intacct_dagster.posting.validation import Candidate, Gate, Gates, Held, Twin, known_by
+from intacct_dagster.posting.validation import (
+    Candidate,
+    Gate,
+    Gates,
+    Held,
+    PossibleDuplicate,
+    known_by,
+)
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.warehouse import Partition, Warehouse
 from intacct_dagster.warehouse.feeds import payload_hash
@@ -38,7 +45,7 @@ from intacct_dagster.warehouse.reconciliation import (
     PlanHash,
     PlannedDocument,
     documents,
-    find_twins,
+    find_possible_duplicates,
     replace_plan,
 )
 
@@ -207,7 +214,9 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
                 changed = changes_of(client, feed.object, other, in_flight=in_flight)
             return gates_of, {each.source_id: each for each in changed}
 
-        def planned(found: Documents, twins: Mapping[str, Twin]) -> Iterator[PlannedDocument]:
+        def planned(
+            found: Documents, twins: Mapping[str, PossibleDuplicate]
+        ) -> Iterator[PlannedDocument]:
             done = for_each(lambda entity: looked(entity, found), sorted(days), in_flight)
             for entity, (gates_of, changed) in done:
                 for document in found.of(entity):
@@ -271,7 +280,9 @@ def _candidate(document: Document) -> Candidate:
     return Candidate(document.source_id, document.day, document.payload)
 
 
-def _twins(warehouse: Warehouse, feed: Feed, documents: Iterable[Document]) -> dict[str, Twin]:
+def _twins(
+    warehouse: Warehouse, feed: Feed, documents: Iterable[Document]
+) -> dict[str, PossibleDuplicate]:
     facts = document_facts(feed.object)
     if facts.party is None:
         return {}
@@ -280,7 +291,7 @@ def _twins(warehouse: Warehouse, feed: Feed, documents: Iterable[Document]) -> d
         for each in documents
         if (known := known_by(feed.object, each.payload)) is not None
     )
-    found = find_twins(
+    found = find_possible_duplicates(
         warehouse,
         feed.object,
         feed.match_on,
@@ -290,7 +301,7 @@ def _twins(warehouse: Warehouse, feed: Feed, documents: Iterable[Document]) -> d
         dated=facts.dated[-1],
         numbers=facts.numbers,
     )
-    return {source_id: Twin(source_id, key, why) for source_id, key, why in found}
+    return {source_id: PossibleDuplicate(source_id, key, why) for source_id, key, why in found}
 
 
 def _changed(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from intacct_dagster.warehouse.database import CATALOG, Warehouse, Workbench
+from intacct_dagster.warehouse.database import CATALOG, StagingSession, Warehouse
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
 from intacct_dagster.warehouse.feeds.columns import feed_columns
 from intacct_dagster.warehouse.feeds.records import stage_feed_records
@@ -90,13 +90,13 @@ def read_feed(
     is there as a whole, and none of its lines is used. Raises FeedError if the feed's query fails
     or its columns changed their type; nothing is written then.
     """
-    with file.workbench() as bench:
-        files = _stage(bench, spec, set(entities), folder)
-        stage_partitions(bench.connection, partitions)
+    with file.staging() as staging:
+        files = _stage(staging, spec, set(entities), folder)
+        stage_partitions(staging.connection, partitions)
         values = {"run_id": run_id, "read_at": read_at or datetime.now(UTC)}
-        with bench.transaction() as connection:
+        with staging.transaction() as connection:
             table = identifier(CATALOG, FEED, spec.name)
-            _ensure_tables(bench, spec)
+            _ensure_tables(staging, spec)
             delete_partitions(connection, table)
             connection.execute(
                 statement(
@@ -120,7 +120,7 @@ def read_feed(
                 ),
                 {**values, "feed": spec.name},
             )
-        return _result(bench, spec, partitions, files)
+        return _result(staging, spec, partitions, files)
 
 
 def partitions_of_files(
@@ -137,10 +137,10 @@ def partitions_of_files(
     or had when they, or files that are `gone`, were read last: files may contradict each other.
     `entities` are all configured ones. Raises FeedError.
     """
-    with file.workbench() as bench:
-        connection = bench.connection
+    with file.staging() as staging:
+        connection = staging.connection
         if names:
-            _stage(bench, spec, set(entities), folder, set(names))
+            _stage(staging, spec, set(entities), folder, set(names))
             connection.execute(
                 "CREATE TABLE memory.main.documents AS SELECT DISTINCT _source_id AS source_id"
                 " FROM memory.main.checked WHERE _source_id IS NOT NULL"
@@ -156,7 +156,7 @@ def partitions_of_files(
             found = set()
         if not file.path.exists():
             return found
-        with bench.attached(read_only=True):
+        with staging.attached(read_only=True):
             if existing_columns(connection, CATALOG, FEED, spec.name):
                 table = identifier(CATALOG, FEED, spec.name)
                 document = f"CAST({identifier(spec.source_id)} AS VARCHAR)"
@@ -188,7 +188,7 @@ def quarantined_lines(file: Warehouse, feed: str, *, limit: int) -> list[dict[st
 
 
 def _stage(
-    bench: Workbench,
+    staging: StagingSession,
     spec: FeedSpec,
     entities: set[str],
     folder: Path,
@@ -198,10 +198,10 @@ def _stage(
 
     Lines lie in files of the scratch folder, so that a feed of any size fits into memory.
     """
-    files = stage_feed_records(bench, spec, folder, only)
+    files = stage_feed_records(staging, spec, folder, only)
     source_id, names = identifier(spec.source_id), [identifier(column) for column in spec.columns]
     checks = list(_checks(spec, entities))
-    bench.stage(
+    staging.stage(
         "checked",
         statement(
             __name__,
@@ -221,7 +221,7 @@ def _stage(
         ),
     )
     by = [spec.source_id, *([] if spec.line_id is None else [spec.line_id])]
-    bench.stage(
+    staging.stage(
         "lines",
         statement(
             __name__,
@@ -234,7 +234,7 @@ def _stage(
             occurrence=_occurrence(spec),
         ),
     )
-    bench.stage(
+    staging.stage(
         "occurrences",
         statement(
             __name__,
@@ -245,7 +245,7 @@ def _stage(
             totals=", ".join(_total_flaw(*pair) for pair in spec.total.items()) or "NULL",
         ),
     )
-    bench.connection.execute(
+    staging.connection.execute(
         statement(
             __name__,
             "sources",
@@ -377,31 +377,34 @@ def _total_flaw(header: str, line: str) -> str:
     )
 
 
-def _ensure_tables(bench: Workbench, spec: FeedSpec) -> None:
+def _ensure_tables(staging: StagingSession, spec: FeedSpec) -> None:
     columns = feed_columns(spec)
     about = f"Feed {spec.name}. A row is a line of a document, typed, as its source had it."
     quarantine = "A row is a record of a feed's file that could not be used, and why."
     try:
-        ensure_table(bench.connection, CATALOG, FEED, spec.name, columns, about)
-        ensure_table(bench.connection, CATALOG, FEED, "quarantine", _QUARANTINE, quarantine)
+        ensure_table(staging.connection, CATALOG, FEED, spec.name, columns, about)
+        ensure_table(staging.connection, CATALOG, FEED, "quarantine", _QUARANTINE, quarantine)
     except SchemaChanged as error:
         raise FeedError(spec.name, error.reason, error.remedy) from error
 
 
 def _result(
-    bench: Workbench, spec: FeedSpec, partitions: Collection[Partition], files: Mapping[str, int]
+    staging: StagingSession,
+    spec: FeedSpec,
+    partitions: Collection[Partition],
+    files: Mapping[str, int],
 ) -> FeedResult:
     rows = dict.fromkeys(sorted(partitions), 0)
     elsewhere: dict[Partition, int] = {}
-    counted = bench.connection.execute(
+    counted = staging.connection.execute(
         f"SELECT {identifier(spec.entity)}, {identifier(spec.date)}, count(*)"
         " FROM memory.main.lines GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     for entity, day, count in counted:
         (rows if (entity, day) in rows else elsewhere)[entity, day] = count
-    quarantined = bench.connection.execute(
+    quarantined = staging.connection.execute(
         "SELECT _kind, count(*) FROM memory.main.checked WHERE _kind IS NOT NULL"
         " GROUP BY ALL ORDER BY ALL"
     ).fetchall()
-    invalid = bench.connection.execute("SELECT count(*) FROM memory.main.sources").fetchall()
+    invalid = staging.connection.execute("SELECT count(*) FROM memory.main.sources").fetchall()
     return FeedResult(rows, elsewhere, files, dict(quarantined), invalid[0][0])

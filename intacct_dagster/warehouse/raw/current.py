@@ -10,13 +10,7 @@ from duckdb import DuckDBPyConnection
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
 from intacct_dagster.warehouse.errors import NotMaterialized
 from intacct_dagster.warehouse.raw.deletes import ensure_tombstones
-from intacct_dagster.warehouse.raw.load import (
-    CHANGED,
-    KEY,
-    META,
-    RAW,
-    table_name,
-)
+from intacct_dagster.warehouse.raw.names import CHANGED, KEY, META, RAW, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import TableColumn, existing_columns
 from intacct_dagster.warehouse.types import column_name
@@ -44,7 +38,7 @@ def refresh_current(file: Warehouse, object: str) -> CurrentView:
     """
     table = table_name(object)
     view = identifier(CATALOG, INTACCT, table)
-    with file.workbench() as bench, bench.transaction() as connection:
+    with file.staging() as staging, staging.transaction() as connection:
         columns = existing_columns(connection, CATALOG, RAW, table)
         if not columns:
             raise NotMaterialized(

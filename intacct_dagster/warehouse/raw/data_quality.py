@@ -12,7 +12,7 @@ from datetime import date, datetime
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
-from intacct_dagster.warehouse.raw.load import META, RAW, table_name
+from intacct_dagster.warehouse.raw.names import META, RAW, table_name
 from intacct_dagster.warehouse.sql import identifier, statement
 from intacct_dagster.warehouse.tables import existing_columns
 

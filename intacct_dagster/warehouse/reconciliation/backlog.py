@@ -16,7 +16,7 @@ from duckdb import DuckDBPyConnection
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
 from intacct_dagster.warehouse.feeds.read import FEED
 from intacct_dagster.warehouse.partitions import Partition
-from intacct_dagster.warehouse.raw.load import META, RAW, table_name
+from intacct_dagster.warehouse.raw.names import META, RAW, table_name
 from intacct_dagster.warehouse.reconciliation.comparison import RECONCILED, RECONCILED_COLUMNS
 from intacct_dagster.warehouse.reconciliation.outcomes import (
     CHANGE_COLUMNS,
@@ -31,7 +31,7 @@ from intacct_dagster.warehouse.types import column_name
 
 
 @dataclass(frozen=True, slots=True)
-class DuePlan:
+class BacklogPlan:
     """A partition that is to be reconciled and planned anew, why, and since when (aware)."""
 
     partition: Partition
@@ -60,7 +60,7 @@ def unread_days(
     return found
 
 
-def due_plans(
+def plan_backlog(
     file: Warehouse,
     feed: str,
     object: str,
@@ -69,7 +69,7 @@ def due_plans(
     *,
     planned: Sequence[str],
     held_before: datetime,
-) -> list[DuePlan]:
+) -> list[BacklogPlan]:
     """The partitions of a feed whose plan is older than what it rests on, by (entity, day).
 
     `planned` are the statuses of documents that are planned; what a gate held before `held_before`
@@ -98,7 +98,7 @@ def due_plans(
             ),
             {"held_before": held_before, "entities": list(entities)},
         ).fetchall()
-    return [DuePlan((entity, day), why, since) for entity, day, why, since in rows]
+    return [BacklogPlan((entity, day), why, since) for entity, day, why, since in rows]
 
 
 def unposted_plans(

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse.database import CATALOG, Warehouse, Workbench
+from intacct_dagster.warehouse.database import CATALOG, StagingSession, Warehouse
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
 from intacct_dagster.warehouse.partitions import (
     Partition,
@@ -244,12 +244,12 @@ def replace_outcomes(
     no document has two. `shown` is how many of a kind are told apart from the counts. `proof`
     is asked last, and may wait: Intacct can be read meanwhile.
     """
-    with file.workbench() as bench:
-        connection = bench.connection
+    with file.staging() as staging:
+        connection = staging.connection
         stage_partitions(connection, partitions)
-        stage_arrays(connection, "ledger", _LEDGER, ledger, bench.scratch)
-        stage_records(connection, "approved", _APPROVED, leave.approved, bench.scratch)
-        with bench.attached(read_only=True):
+        stage_arrays(connection, "ledger", _LEDGER, ledger, staging.scratch)
+        stage_records(connection, "approved", _APPROVED, leave.approved, staging.scratch)
+        with staging.attached(read_only=True):
             _copy(connection, "reconciled", RECONCILED, feed, _RECONCILED, "occurrence = 1")
             _copy(connection, "planned", PLAN, feed, _PLANNED, "true")
         connection.execute(
@@ -262,7 +262,7 @@ def replace_outcomes(
             },
         )
         about = f"What became of the documents of feed {feed}. A row is a document that was posted."
-        with bench.transaction():
+        with staging.transaction():
             try:
                 ensure_table(connection, CATALOG, POSTING, feed, OUTCOME_COLUMNS, about)
             except SchemaChanged as error:
@@ -280,8 +280,8 @@ def replace_outcomes(
             statement(__name__, "outcomes_shown"), {"shown": shown}
         ).fetchall()
         proven = proof()
-        unread = _posted_among(bench, "unread", proven.unread)
-        different = _posted_among(bench, "differing", proven.differing)
+        unread = _posted_among(staging, "unread", proven.unread)
+        different = _posted_among(staging, "differing", proven.differing)
     found = dict.fromkeys(partitions, Outcomes())
     for entity, day, state, aside, reason, documents, amount, in_ledger in counts:
         found[entity, day] += Outcomes(
@@ -301,14 +301,14 @@ def replace_outcomes(
 
 
 def _posted_among(
-    bench: Workbench, name: str, documents: Collection[tuple[str, str]]
+    staging: StagingSession, name: str, documents: Collection[tuple[str, str]]
 ) -> list[tuple[str, date, str]]:
     """(entity, day, source id) of those of these documents, (entity, source id), that are posted
     and are of the partitions."""
     if not documents:
         return []
-    stage_records(bench.connection, name, _LEDGER[:2], sorted(documents), bench.scratch)
-    return bench.connection.execute(
+    stage_records(staging.connection, name, _LEDGER[:2], sorted(documents), staging.scratch)
+    return staging.connection.execute(
         f"SELECT _entity, _day, source_id FROM memory.main.outcomes SEMI JOIN memory.main.{name}"
         f" AS named ON named.entity = _entity AND named.source_id = outcomes.source_id"
         " WHERE state = 'posted' ORDER BY ALL"
@@ -345,9 +345,9 @@ def replace_chunks(
     Makes the view `posting.items` too, which shows the documents of all feeds together.
     """
     about = "A row is a request that was planned, of at most 500 documents; never what was in it."
-    with file.workbench() as bench:
-        stage_records(bench.connection, "fresh", _CHUNKS, rows, bench.scratch)
-        with bench.transaction() as connection:
+    with file.staging() as staging:
+        stage_records(staging.connection, "fresh", _CHUNKS, rows, staging.scratch)
+        with staging.transaction() as connection:
             _replace(connection, CHUNKS, _CHUNKS, about, feed, "entity", entities)
             _show_items(connection)
 
@@ -357,9 +357,9 @@ def replace_changes(
 ) -> None:
     """Replaces a feed's changes of these entities in `posting.changes`; rows are as its columns."""
     about = "A row is the last change of a document that was posted; never what was sent for it."
-    with file.workbench() as bench:
-        stage_records(bench.connection, "fresh", CHANGE_COLUMNS, rows, bench.scratch)
-        with bench.transaction() as connection:
+    with file.staging() as staging:
+        stage_records(staging.connection, "fresh", CHANGE_COLUMNS, rows, staging.scratch)
+        with staging.transaction() as connection:
             _replace(connection, CHANGES, CHANGE_COLUMNS, about, feed, "_entity", entities)
 
 

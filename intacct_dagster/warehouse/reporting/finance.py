@@ -16,7 +16,7 @@ from duckdb import DuckDBPyConnection
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
 from intacct_dagster.warehouse.errors import NotMaterialized, SchemaChanged
 from intacct_dagster.warehouse.raw.current import INTACCT, CurrentView
-from intacct_dagster.warehouse.raw.load import table_name
+from intacct_dagster.warehouse.raw.names import table_name
 from intacct_dagster.warehouse.reconciliation.comparison import RECONCILED
 from intacct_dagster.warehouse.reconciliation.outcomes import POSTING
 from intacct_dagster.warehouse.reconciliation.plan import PLAN
@@ -336,7 +336,7 @@ def refresh_analysts(file: Warehouse, view: AnalystView, feeds: Sequence[str] = 
     NotMaterialized where a table is not there yet, SchemaChanged where a column that it needs is
     not read.
     """
-    with file.workbench() as bench, bench.transaction() as connection:
+    with file.staging() as staging, staging.transaction() as connection:
         for table in map(table_name, view.needs):
             if not existing_columns(connection, CATALOG, INTACCT, table):
                 raise NotMaterialized(
