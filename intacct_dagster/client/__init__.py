@@ -25,7 +25,7 @@ from intacct_dagster.client.auth.tokens import (
     TokenStore,
 )
 from intacct_dagster.client.batch import (
-    BatchAnswer,
+    BatchResponse,
     Created,
     Refused,
 )
@@ -104,7 +104,7 @@ __all__ = [
     "AnswerNotUnderstood",
     "AuthenticationRefused",
     "AuthorizationCode",
-    "BatchAnswer",
+    "BatchResponse",
     "ChangeWindow",
     "ClientCredentials",
     "Consent",

@@ -24,7 +24,7 @@ import msgspec
 from intacct_dagster.client.auth.oauth import AuthorizationCode, Consent, Grant, ask_consent
 from intacct_dagster.client.auth.session import RefreshWatch, Session, StoredSession, unwatched
 from intacct_dagster.client.auth.tokens import MemoryTokenStore, TokenStore
-from intacct_dagster.client.batch import BatchAnswer, check_batch, read_batch_answer
+from intacct_dagster.client.batch import BatchResponse, check_batch, read_batch_response
 from intacct_dagster.client.error_mapping import refusal, token_is_dead
 from intacct_dagster.client.errors import (
     About,
@@ -50,7 +50,7 @@ from intacct_dagster.client.priority_executor import Lanes
 from intacct_dagster.client.query import LARGEST_PAGE, Filter, Query, QueryPage, Scalar, read_page
 from intacct_dagster.client.rate_limit import Pace
 from intacct_dagster.client.responses import read_records, read_result
-from intacct_dagster.client.transport import Answer, Kind, Transport
+from intacct_dagster.client.transport import Kind, Response, Transport
 from intacct_dagster.client.usage import Meter, Usage
 from intacct_dagster.client.xml.access import XmlAccess, XmlSession
 from intacct_dagster.client.xml.gateway import LARGEST_XML_PAGE, XmlGateway
@@ -689,7 +689,7 @@ class IntacctClient:
 
     def create_batch(
         self, object: str, body: bytes, count: int, idempotency_key: str, *, change: bool = False
-    ) -> BatchAnswer:
+    ) -> BatchResponse:
         """Creates `count` records from `body`, a JSON array, and says by position what became.
 
         With `change` they are changes of records that are there, each with the `key` of its record
@@ -711,7 +711,7 @@ class IntacctClient:
         )
         if answer.status in (401, 403) or token_is_dead(answer):
             raise refusal(answer, about, self._session.user)
-        outcomes = read_batch_answer(answer, count, about)
+        outcomes = read_batch_response(answer, count, about)
         if not outcomes.replayed:
             self._meter.add(Usage(transactions=outcomes.created))
         return outcomes
@@ -735,13 +735,13 @@ class IntacctClient:
         content: bytes | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Sends with the session's token; if that has died, once more with another.
 
         A dead token is found out at the door, before anything is done: also a write may go again.
         """
 
-        def send(token: str) -> Answer:
+        def send(token: str) -> Response:
             scope = {"Authorization": f"Bearer {token}"}
             if self.entity_id is not None:
                 scope[_ENTITY_HEADER] = self.entity_id
@@ -762,7 +762,7 @@ class IntacctClient:
             answer = send(self._session.renew(dead=token))
         return answer
 
-    def _accepted(self, answer: Answer, about: About) -> bytes:
+    def _accepted(self, answer: Response, about: About) -> bytes:
         if 200 <= answer.status < 300:
             return answer.body
         raise refusal(answer, about, self._session.user)

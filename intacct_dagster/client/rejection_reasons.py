@@ -22,7 +22,7 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownReason:
     """A refusal as Intacct words it; "{0}" stands for what the pattern's first group caught."""
 
     pattern: re.Pattern[str]
@@ -30,8 +30,8 @@ class _Known:
     what_to_do: str
 
 
-def _known(pattern: str, reason: str, what_to_do: str) -> _Known:
-    return _Known(re.compile(pattern, re.IGNORECASE), reason, what_to_do)
+def _known(pattern: str, reason: str, what_to_do: str) -> _KnownReason:
+    return _KnownReason(re.compile(pattern, re.IGNORECASE), reason, what_to_do)
 
 
 # The texts are from production integrations and live answers. They come as the refusal's message or

@@ -117,7 +117,7 @@ class _Enclosed(msgspec.Struct):
     result: msgspec.Raw = msgspec.field(name="ia::result")
 
 
-class _Told(msgspec.Struct):
+class _RecordStatus(msgspec.Struct):
     key: str | None = None
     error: object = msgspec.field(name="ia::error", default=None)
 
@@ -133,9 +133,9 @@ def read_records(body: bytes, about: About) -> dict[str, bytes]:
         many = result.lstrip().startswith(b"[")
         records = msgspec.json.decode(result, type=list[msgspec.Raw]) if many else [result]
         for record in records:
-            told = msgspec.json.decode(record, type=_Told)
-            if told.error is None and told.key:
-                found[told.key] = bytes(record)
+            status = msgspec.json.decode(record, type=_RecordStatus)
+            if status.error is None and status.key:
+                found[status.key] = bytes(record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AnswerNotUnderstood(
             f"The answer about {about} is not understood: {error}",

@@ -13,8 +13,16 @@ from typing import Any
 
 import msgspec
 
-from intacct_dagster.client import CHANGED, KEYS_IN_A_GET, IntacctClient, document_facts
-from intacct_dagster.posting.verification import agrees
+from intacct_dagster.client import (
+    CHANGED,
+    KEYS_IN_A_GET,
+    BatchResponse,
+    Created,
+    IntacctClient,
+    document_facts,
+)
+from intacct_dagster.posting.agreement import agrees
+from intacct_dagster.state.ledger import Chunk
 
 _STATE = "state"
 
@@ -178,3 +186,17 @@ def _lines(
 
 def _same_line(sent: dict[str, Any], held: Mapping[str, Any]) -> bool:
     return agrees(msgspec.json.encode(sent), held)
+
+
+def key_of_change(change: bytes) -> object:
+    """Return the key of the record that a change is of."""
+    return msgspec.json.decode(change, type=dict[str, Any]).get("key")
+
+
+def stray_key(chunk: Chunk, answer: BatchResponse) -> str | None:
+    """Return a key in the answer to changes that is not the one that was sent at its place."""
+    sent = [each.get("key") for each in msgspec.json.decode(chunk.body, type=list[dict[str, Any]])]
+    for each in answer.outcomes:
+        if isinstance(each, Created) and each.key != sent[each.position]:
+            return each.key
+    return None

@@ -80,13 +80,13 @@ class Snapshot:
         return datetime.fromtimestamp(written / _NANOSECONDS, UTC)
 
     @contextmanager
-    def working(self) -> Iterator[Work]:
+    def working(self) -> Iterator[WarehouseWork]:
         """For the length of this block others know that somebody works in the warehouse."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "working").open("a", encoding="ascii") as file:
             # Shared, and waited for: who asks whether they are alone keeps it for an instant.
             fcntl.flock(file, fcntl.LOCK_SH)
-            yield Work(file.fileno())
+            yield WarehouseWork(file.fileno())
 
     def publish(self, *, unless_within: float = 0.0) -> Published | None:
         """Puts a copy of the warehouse as it is now in place. None if there is nothing to do.
@@ -170,7 +170,7 @@ class Snapshot:
             yield
 
 
-class Work:
+class WarehouseWork:
     """Somebody's work in the warehouse."""
 
     def __init__(self, lock: int) -> None:

@@ -33,7 +33,7 @@ from intacct_dagster.client.errors import (
 )
 from intacct_dagster.client.model import ObjectModel
 from intacct_dagster.client.responses import ApiError, read_error
-from intacct_dagster.client.transport import TOKEN_TIMEOUT, Answer, Kind, Transport
+from intacct_dagster.client.transport import TOKEN_TIMEOUT, Kind, Response, Transport
 from intacct_dagster.client.usage import Meter
 
 
@@ -358,7 +358,7 @@ class Session:
             refresh_token=given.refresh_token,
         )
 
-    def _post(self, path: str, form: Mapping[str, str], kind: Kind) -> Answer:
+    def _post(self, path: str, form: Mapping[str, str], kind: Kind) -> Response:
         try:
             return self._transport.send(
                 "POST",
@@ -397,7 +397,7 @@ class Session:
             f"{self._command}, and consent once more as that user."
         )
 
-    def _refusal(self, answer: Answer) -> IntacctError:
+    def _refusal(self, answer: Response) -> IntacctError:
         error = read_error(answer.body) or ApiError(
             None, f"HTTP {answer.status} without an explanation", None, None, None, ()
         )

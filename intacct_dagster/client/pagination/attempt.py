@@ -10,7 +10,7 @@ import msgspec
 
 from intacct_dagster.client.pagination.page_reader import PageReader
 from intacct_dagster.client.pagination.prefetch import PrefetchedPage, Prefetcher
-from intacct_dagster.client.pagination.progress import Progress, Segment, page_file
+from intacct_dagster.client.pagination.progress import AttemptProgress, Segment, page_file
 from intacct_dagster.client.pagination.proof import NotProven, check_entity
 from intacct_dagster.client.pagination.recheck import recheck
 from intacct_dagster.client.pagination.request import PageRequest
@@ -81,8 +81,8 @@ class Attempt:
         prefetcher: Prefetcher,
         request: PageRequest,
         folder: Path,
-        progress: Progress,
-        save: Callable[[Progress], None],
+        progress: AttemptProgress,
+        save: Callable[[AttemptProgress], None],
     ) -> None:
         self._reader = reader
         self._prefetcher = prefetcher

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from intacct_dagster.client.errors import AnswerNotUnderstood
-from intacct_dagster.client.pagination.progress import Progress
+from intacct_dagster.client.pagination.progress import AttemptProgress
 from intacct_dagster.client.pagination.proof import check_budget, check_length, check_times
 from intacct_dagster.client.pagination.request import PageRequest
 from intacct_dagster.client.pagination.rows import (
@@ -28,7 +28,7 @@ class PageReader:
     """The pages of one attempt, each checked for length, order and bounds."""
 
     def __init__(
-        self, ask: Ask, clock: Callable[[], float], request: PageRequest, progress: Progress
+        self, ask: Ask, clock: Callable[[], float], request: PageRequest, progress: AttemptProgress
     ) -> None:
         self._ask = ask
         self._clock = clock

@@ -19,8 +19,8 @@ from intacct_dagster.client.pagination.attempt import Attempt
 from intacct_dagster.client.pagination.page_reader import Ask, PageReader
 from intacct_dagster.client.pagination.prefetch import Prefetcher, Submit
 from intacct_dagster.client.pagination.progress import (
-    Journal,
-    Progress,
+    AttemptProgress,
+    ProgressJournal,
     attempt_folder,
     discard,
     page_file,
@@ -89,7 +89,7 @@ def paginate(
         AnswerNotUnderstood: A page is not what Intacct documents.
     """
     into.mkdir(parents=True, exist_ok=True)
-    journal = Journal(into)
+    journal = ProgressJournal(into)
     progress = journal.resume(request.identity)
     reason = ""
     while progress.attempt <= ATTEMPTS:
@@ -122,8 +122,8 @@ def _attempt(
     source: PageSource,
     request: PageRequest,
     into: Path,
-    journal: Journal,
-    progress: Progress,
+    journal: ProgressJournal,
+    progress: AttemptProgress,
     on_progress: OnProgress | None,
 ) -> int:
     """Make one attempt, and return the count that proves it. Raises NotProven."""
@@ -133,7 +133,7 @@ def _attempt(
     prefetcher = Prefetcher(source.submit, source.ahead, request.page_size)
     with closing(prefetcher), journal.writing() as append:
 
-        def save(progress: Progress) -> None:
+        def save(progress: AttemptProgress) -> None:
             append(progress)
             if on_progress is not None:
                 on_progress(progress.distinct, progress.count_before)
@@ -141,7 +141,7 @@ def _attempt(
         return Attempt(reader, prefetcher, request, folder, progress, save).run()
 
 
-def _result(into: Path, progress: Progress, total_count: int) -> PaginationResult:
+def _result(into: Path, progress: AttemptProgress, total_count: int) -> PaginationResult:
     folder = attempt_folder(into, progress.attempt)
     return PaginationResult(
         tuple(page_file(folder, number) for number in range(1, progress.files + 1)),

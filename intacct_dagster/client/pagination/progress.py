@@ -29,7 +29,7 @@ class Segment(msgspec.Struct):
     last: int
 
 
-class Progress(msgspec.Struct):
+class AttemptProgress(msgspec.Struct):
     """How far an attempt has come: the journal gets a line after every whole page."""
 
     identity: str
@@ -56,9 +56,9 @@ class Progress(msgspec.Struct):
     segment_from: int = 1
     second_from: int = 0
 
-    def next_attempt(self) -> Progress:
+    def next_attempt(self) -> AttemptProgress:
         """Return the progress of another attempt, which begins from nothing."""
-        return Progress(
+        return AttemptProgress(
             self.identity,
             attempt=self.attempt + 1,
             requests_before=self.requests_before + self.requests,
@@ -72,17 +72,17 @@ class Progress(msgspec.Struct):
         self.dropped, self.closed, self.segment_from = False, None, self.files + 1
 
 
-_PROGRESS: Final = msgspec.json.Decoder(Progress)
+_PROGRESS: Final = msgspec.json.Decoder(AttemptProgress)
 
 
-class Journal:
+class ProgressJournal:
     """The journal of the pagination whose pages lie under `into`."""
 
     def __init__(self, into: Path) -> None:
         self._into = into
         self._file = into / _JOURNAL_FILE
 
-    def resume(self, identity: str) -> Progress:
+    def resume(self, identity: str) -> AttemptProgress:
         """Return how far an interrupted pagination had come, if it asked for the same.
 
         Otherwise delete what it left, and return the progress of a first attempt.
@@ -98,17 +98,17 @@ class Journal:
                 os.truncate(self._file, len(whole) + 1)
             return found
         discard(self._into)
-        return Progress(identity)
+        return AttemptProgress(identity)
 
     @contextmanager
-    def writing(self) -> Iterator[Callable[[Progress], None]]:
+    def writing(self) -> Iterator[Callable[[AttemptProgress], None]]:
         """Yield a function that appends a line to the journal."""
         # A line more costs a hundredth of what a new file in place of the old one does.
         with self._file.open("ab", buffering=0) as lines:
             yield lambda progress: _append(lines.write, progress)
 
 
-def _append(write: Callable[[bytes], object], progress: Progress) -> None:
+def _append(write: Callable[[bytes], object], progress: AttemptProgress) -> None:
     write(msgspec.json.encode(progress) + b"\n")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from intacct_dagster.client.errors import About, WrongEntity
-from intacct_dagster.client.pagination.progress import Progress
+from intacct_dagster.client.pagination.progress import AttemptProgress
 from intacct_dagster.client.pagination.rows import DatedRow, Rows, UndatedRow
 from intacct_dagster.client.query import QueryPage
 
@@ -32,7 +32,7 @@ class NotProven(Exception):
     """This attempt cannot be trusted; another one may."""
 
 
-def check_budget(progress: Progress, size: int, page_size: int) -> None:
+def check_budget(progress: AttemptProgress, size: int, page_size: int) -> None:
     """Raise NotProven if pages bring too few rows, or more rows come than Intacct counted.
 
     Two pages in a row bring at least a page of new rows, unless a second is begun again; so half of

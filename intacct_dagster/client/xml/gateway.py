@@ -50,7 +50,7 @@ from intacct_dagster.client.pagination import (
 )
 from intacct_dagster.client.query import Query, QueryPage
 from intacct_dagster.client.responses import read_result
-from intacct_dagster.client.transport import Answer, Kind, Transport
+from intacct_dagster.client.transport import Kind, Response, Transport
 from intacct_dagster.client.usage import Meter, Usage
 from intacct_dagster.client.xml.access import XmlAccess, XmlSession
 from intacct_dagster.client.xml.functions import (
@@ -360,7 +360,7 @@ class XmlGateway:
             raise self._not_understood("is the answer to another request", about)
         return read
 
-    def _read(self, answer: Answer, about: About) -> XmlAnswer:
+    def _read(self, answer: Response, about: About) -> XmlAnswer:
         try:
             return read_answer(answer.body)
         except NotXml as error:

@@ -8,7 +8,7 @@ from pathlib import PurePath
 import dagster as dg
 
 from intacct_dagster.defs.tables import table_of
-from intacct_dagster.posting.verification import Difference
+from intacct_dagster.posting.agreement import FieldDifference
 from intacct_dagster.state.ledger import ItemState, LastChange
 from intacct_dagster.warehouse.reconciliation import Outcome, Outcomes
 
@@ -78,7 +78,7 @@ def result(key: dg.AssetKey, check: str, verdict: Verdict) -> dg.AssetCheckResul
     )
 
 
-Judge = Callable[[Outcomes, Sequence[Difference]], Verdict]
+Judge = Callable[[Outcomes, Sequence[FieldDifference]], Verdict]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class PostingCheck:
     judge: Judge
 
 
-def _accounted_for(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+def _accounted_for(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> Verdict:
     unsent = outcomes.documents - sum(map(outcomes.count, _KNOWN))
     aside = sum(count for count, _ in outcomes.aside.values())
     lost = unsent - aside
@@ -123,7 +123,7 @@ def _accounted_for(outcomes: Outcomes, differences: Sequence[Difference]) -> Ver
     )
 
 
-def _none_refused(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+def _none_refused(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> Verdict:
     refused = outcomes.count(ItemState.REJECTED)
     rows = (_refusal(each) for each in outcomes.shown if each.state == ItemState.REJECTED)
     return Verdict(
@@ -141,7 +141,7 @@ def _none_refused(outcomes: Outcomes, differences: Sequence[Difference]) -> Verd
     )
 
 
-def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> Verdict:
     unsure = outcomes.count(ItemState.UNCERTAIN)
     rows = (_place(each) for each in outcomes.shown if each.state == ItemState.UNCERTAIN)
     return Verdict(
@@ -158,7 +158,7 @@ def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[Difference]) ->
     )
 
 
-def _read_back_agrees(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+def _read_back_agrees(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> Verdict:
     posted, unread = outcomes.count(ItemState.POSTED), outcomes.not_read_back
     if differences:
         told = (
@@ -185,7 +185,7 @@ def _read_back_agrees(outcomes: Outcomes, differences: Sequence[Difference]) -> 
     )
 
 
-def _control_total(outcomes: Outcomes, differences: Sequence[Difference]) -> Verdict:
+def _control_total(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> Verdict:
     by_state = {state: outcomes.states.get(state, (0, Decimal()))[1] for state in _KNOWN}
     aside = sum((amount for _, amount in outcomes.aside.values()), Decimal())
     difference = outcomes.amount - sum(by_state.values(), Decimal()) - aside

@@ -28,10 +28,10 @@ from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of, table_ro
 from intacct_dagster.posting.amendments import Change, Changed, NotChanged, changes_of
 from intacct_dagster.posting.validation import (
     Candidate,
-    Gate,
-    Gates,
     Held,
     PossibleDuplicate,
+    ValidationRule,
+    Validator,
     known_by,
 )
 from intacct_dagster.state.ledger import Ledger
@@ -59,16 +59,17 @@ PLANNED = ("missing", "uncertain")
 CHANGED = "changed"
 
 _PROMISES = {
-    Gate.PAYLOAD: "Every document is what Intacct's model asks for: required fields, types, "
-    "allowed values, lengths.",
-    Gate.BALANCED: "Debits equal credits in each entry and currency, to the cent.",
-    Gate.PERIOD: "The books of the entity are open on the day of each document.",
-    Gate.REFERENCES: "Accounts, customers, vendors, departments, locations and employees that are "
-    "named exist and are active in the entity.",
-    Gate.NEW: "No record of the same party, amount and date, or with the document's id in another "
-    "field, is in Intacct already.",
-    Gate.PRECISION: "No amount has more decimals than its currency.",
-    Gate.CHANGE: "What changed in the source after it was posted may be changed in Intacct.",
+    ValidationRule.PAYLOAD: "Every document is what Intacct's model asks for: required fields, "
+    "types, allowed values, lengths.",
+    ValidationRule.BALANCED: "Debits equal credits in each entry and currency, to the cent.",
+    ValidationRule.PERIOD: "The books of the entity are open on the day of each document.",
+    ValidationRule.REFERENCES: "Accounts, customers, vendors, departments, locations and "
+    "employees that are named exist and are active in the entity.",
+    ValidationRule.NEW: "No record of the same party, amount and date, or with the document's id "
+    "in another field, is in Intacct already.",
+    ValidationRule.PRECISION: "No amount has more decimals than its currency.",
+    ValidationRule.CHANGE: "What changed in the source after it was posted may be changed in "
+    "Intacct.",
 }
 _HELD = {
     "source_id": "string",
@@ -117,15 +118,15 @@ class _Shown:
         self.totals: dict[tuple[str, str], tuple[int, Decimal]] = {}
         self.created: list[Mapping[str, object]] = []
         self.changed: list[Mapping[str, object]] = []
-        self.found = {gate: _Found() for gate in Gate}
-        self.not_judged: dict[str, Mapping[Gate, str]] = {}
+        self.found = {gate: _Found() for gate in ValidationRule}
+        self.not_judged: dict[str, Mapping[ValidationRule, str]] = {}
 
     def add(
         self,
         source: Document,
         planned: PlannedDocument,
         held: Sequence[Held],
-        not_judged: Mapping[Gate, str],
+        not_judged: Mapping[ValidationRule, str],
     ) -> None:
         """One more document, and why it is held."""
         self.documents += 1
@@ -173,7 +174,7 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
     partitions = entity_days(settings)
     in_flight = settings.limits.concurrency
     changes = feed.on_change == "patch"
-    gates = [gate for gate in Gate if changes or gate is not Gate.CHANGE]
+    gates = [gate for gate in ValidationRule if changes or gate is not ValidationRule.CHANGE]
 
     @dg.asset(
         key=key,
@@ -205,10 +206,12 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         everything, whole = _Shown(), PlanHash()
         by_partition = {partition: _Shown() for partition in sorted(partitions_of(days))}
 
-        def looked(entity: str, found: Documents) -> tuple[Gates, dict[str, Change | NotChanged]]:
+        def looked(
+            entity: str, found: Documents
+        ) -> tuple[Validator, dict[str, Change | NotChanged]]:
             """What Intacct says of the documents of an entity, without which none is judged."""
             with counted(settings, intacct, warehouse, run_id, entity, feed.object) as client:
-                gates_of = Gates(client, feed.object, in_flight=in_flight)
+                gates_of = Validator(client, feed.object, in_flight=in_flight)
                 gates_of.look(map(_candidate, found.of(entity)))
                 other = _changed(ledger, name, feed, entity, list(found.of(entity, CHANGED)))
                 changed = changes_of(client, feed.object, other, in_flight=in_flight)
@@ -226,7 +229,7 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
                         held.append(
                             Held(
                                 document.source_id,
-                                Gate.CHANGE,
+                                ValidationRule.CHANGE,
                                 "",
                                 change.reason,
                                 change.what_to_do,
@@ -390,7 +393,7 @@ def _place(document: Document) -> dict[str, object]:
     }
 
 
-def _verdict(gate: Gate, shown: _Shown) -> Verdict:
+def _verdict(gate: ValidationRule, shown: _Shown) -> Verdict:
     found = shown.found[gate]
     unjudged = sorted({why[gate] for why in shown.not_judged.values() if gate in why})
     count = f"{shown.documents:,} document{'' if shown.documents == 1 else 's'}"

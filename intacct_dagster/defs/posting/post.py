@@ -32,9 +32,11 @@ from intacct_dagster.defs.posting.entities import counted, for_each
 from intacct_dagster.defs.posting.plan import CHANGED, PLANNED, plan_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of, table_rows
+from intacct_dagster.posting.agreement import FieldDifference
 from intacct_dagster.posting.amendments import changed_fields
-from intacct_dagster.posting.engine import Done, PostingEngine, Sent
-from intacct_dagster.posting.verification import Difference, Reader
+from intacct_dagster.posting.engine import PostingEngine
+from intacct_dagster.posting.results import Done, PostingTarget, Sent
+from intacct_dagster.posting.verification import PostedReader
 from intacct_dagster.state import Approvals
 from intacct_dagster.state.ledger import (
     Entry,
@@ -47,10 +49,10 @@ from intacct_dagster.warehouse import Partition
 from intacct_dagster.warehouse.raw.load import known_until
 from intacct_dagster.warehouse.reconciliation import (
     SHOWN_HASH,
-    Leave,
     Outcomes,
     PlannedDocument,
-    Proof,
+    PostingPermission,
+    ReadBackProof,
     ToPost,
     numbers_planned,
     plan_hash,
@@ -112,7 +114,7 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         run_id: str,
         entity: str,
         action: str,
-    ) -> Iterator[tuple[PostingEngine, Reader]]:
+    ) -> Iterator[tuple[PostingEngine, PostedReader]]:
         """What posts to an entity, and what reads it back."""
         with counted(settings, intacct, warehouse, run_id, entity, feed.object) as client:
             ledger = warehouse.ledger(settings.company)
@@ -120,15 +122,15 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                 ledger = ledger.of_changes
             yield (
                 PostingEngine(client, ledger, in_flight=in_flight),
-                Reader(client, ledger, feed.object, in_flight=in_flight),
+                PostedReader(client, ledger, feed.object, in_flight=in_flight),
             )
 
-    def leave(warehouse: WarehouseResource) -> Leave:
+    def leave(warehouse: WarehouseResource) -> PostingPermission:
         """What is said of documents that were not to be sent."""
         needed = settings.posting.approval == "required"
         dry_run = "would be posted: a dry run, posting.enabled is false"
         waiting = "to be posted when a person has approved the plan"
-        return Leave(
+        return PostingPermission(
             "held by a gate, see the checks of the plan",
             None if settings.posting.enabled else dry_run,
             waiting if needed else None,
@@ -195,16 +197,14 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                         f"{entity}: left unanswered by an earlier run: {_told(each)}"
                     )
                 return engine.post(
-                    name,
-                    feed.object,
-                    feed.match_on,
+                    PostingTarget(name, feed.object, feed.match_on),
                     documents(),
                     documents=numbers.get((entity, action), 0),
                     run_id=context.run.run_id,
                     chunk_size=settings.limits.chunk_size,
                     chunk_bytes=settings.limits.chunk_bytes,
                     known_until=changes_known_until[entity],
-                    told=told,
+                    on_sent=told,
                 )
 
         def post_all() -> list[tuple[str, list[Done]]]:
@@ -282,8 +282,8 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
                     left += engine.settle(feed.object, feed.match_on)
             return left
 
-        def prove(entity: str) -> list[Difference] | str:
-            different: list[Difference] = []
+        def prove(entity: str) -> list[FieldDifference] | str:
+            different: list[FieldDifference] = []
             for action in actions:
                 with at(intacct, warehouse, context.run.run_id, entity, action) as (_, reader):
                     try:
@@ -296,18 +296,18 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
         for entity, left in plainly(settings, for_each, settle, posted_to, in_flight):
             for asked in left:
                 context.log.warning(f"{entity}: asked what became of a chunk: {_told(asked)}")
-        found: dict[tuple[str, str], list[Difference]] = {}
+        found: dict[tuple[str, str], list[FieldDifference]] = {}
         with ThreadPoolExecutor(1) as meanwhile:
             proving = meanwhile.submit(for_each, prove, days, in_flight)
 
-            def proof() -> Proof:
+            def proof() -> ReadBackProof:
                 for entity, differences in proving.result():
                     if isinstance(differences, str):
                         context.log.warning(f"{entity}: not read back: {differences}")
                         continue
                     for one in differences:
                         found.setdefault((entity, one.source_id), []).append(one)
-                return Proof(ledger.unread(feed.object, days, name), found.keys())
+                return ReadBackProof(ledger.unread(feed.object, days, name), found.keys())
 
             outcomes = plainly(
                 settings,

@@ -69,7 +69,7 @@ def read_file(spec: FeedSpec, path: Path) -> Iterator[Record]:
             with path.open(
                 encoding=_encoding(path, spec.csv.encoding), errors="surrogateescape", newline=""
             ) as stream:
-                yield from _Reader(spec, stream).records()
+                yield from _CsvReader(spec, stream).records()
         except UnicodeError:
             raise FileUnusable(f"it is not {spec.csv.encoding}: say its `encoding`") from None
 
@@ -106,7 +106,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-class _Lines:
+class _FileLines:
     """Physical lines with a way back: what a broken record swallowed is given out again."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -115,7 +115,7 @@ class _Lines:
         self.taken: list[str] = []
         self.first = 1
 
-    def __iter__(self) -> _Lines:
+    def __iter__(self) -> _FileLines:
         return self
 
     def __next__(self) -> str:
@@ -147,12 +147,12 @@ class _Lines:
         return began, taken[0] if len(taken) == 1 else "".join(taken)
 
 
-class _Reader:
+class _CsvReader:
     def __init__(self, spec: FeedSpec, stream: TextIO) -> None:
         self._form = spec.csv
         self._columns = spec.source_columns
         self._source_id = spec.source_id
-        self._lines = _Lines(stream)
+        self._lines = _FileLines(stream)
         self._places: tuple[int, ...] = ()
         self._id_place: int | None = None
         self._width = 0

@@ -199,7 +199,14 @@ def _stage(
     Lines lie in files of the scratch folder, so that a feed of any size fits into memory.
     """
     files = stage_feed_records(staging, spec, folder, only)
-    source_id, names = identifier(spec.source_id), [identifier(column) for column in spec.columns]
+    _stage_checked(staging, spec, entities)
+    _stage_lines(staging, spec)
+    _stage_sources(staging, spec)
+    return files
+
+
+def _stage_checked(staging: StagingSession, spec: FeedSpec, entities: set[str]) -> None:
+    """Stage the typed records, each with what is wrong with it."""
     checks = list(_checks(spec, entities))
     staging.stage(
         "checked",
@@ -215,18 +222,22 @@ def _stage(
             tried="".join(f", {_tried(spec, column)}" for column in spec.expressions),
             computed="".join(f", {_computed(column)}" for column in spec.expressions),
             source_id=_cell(spec.source_id),
-            columns=", ".join(names),
+            columns=", ".join(map(identifier, spec.columns)),
             kinds=f"CASE {' '.join(f'WHEN {c} THEN {literal(k)}' for c, k, _ in checks)} END",
             reasons=", ".join(f"CASE WHEN {c} THEN {reason} END" for c, _, reason in checks),
         ),
     )
+
+
+def _stage_lines(staging: StagingSession, spec: FeedSpec) -> None:
+    """Stage the good records as lines of documents, numbered by occurrence."""
     by = [spec.source_id, *([] if spec.line_id is None else [spec.line_id])]
     staging.stage(
         "lines",
         statement(
             __name__,
             "occurrences",
-            columns=", ".join(names),
+            columns=", ".join(map(identifier, spec.columns)),
             by=", ".join(map(identifier, by)),
             again="count(*) > 1"
             if spec.line_id is not None or spec.one_line_each
@@ -234,13 +245,18 @@ def _stage(
             occurrence=_occurrence(spec),
         ),
     )
+
+
+def _stage_sources(staging: StagingSession, spec: FeedSpec) -> None:
+    """Stage what is wrong with documents as a whole."""
+    source_id = identifier(spec.source_id)
     staging.stage(
         "occurrences",
         statement(
             __name__,
             "documents",
             source_id=source_id,
-            content=", ".join(names),
+            content=", ".join(map(identifier, spec.columns)),
             conflicts=", ".join(_conflict(column) for column in spec.header_columns),
             totals=", ".join(_total_flaw(*pair) for pair in spec.total.items()) or "NULL",
         ),
@@ -254,7 +270,6 @@ def _stage(
             spans_files="false" if spec.line_id is None else "true",
         )
     )
-    return files
 
 
 def _typed(spec: FeedSpec, column: str) -> str:
@@ -318,8 +333,8 @@ def _checks(spec: FeedSpec, entities: set[str]) -> Iterator[tuple[str, str, str]
         yield f"{_cell(column)} = ''{there}", "empty", literal(f"{column} is empty")
     for column in spec.columns:
         if column in spec.expressions:
-            told = f"{column}: {spec.expressions[column].sql} cannot be computed"
-            yield f"{_try(column)} IS NULL", "bad expression", literal(told)
+            reason = f"{column}: {spec.expressions[column].sql} cannot be computed"
+            yield f"{_try(column)} IS NULL", "bad expression", literal(reason)
         elif spec.kind(column) in _FLAWS:
             kind, reason = _FLAWS[spec.kind(column)]
             yield (

@@ -22,10 +22,10 @@ from intacct_dagster.warehouse.reconciliation.crosswalk import (
 )
 from intacct_dagster.warehouse.reconciliation.outcomes import (
     OUTCOME_COLUMNS,
-    Leave,
     Outcome,
     Outcomes,
-    Proof,
+    PostingPermission,
+    ReadBackProof,
     replace_changes,
     replace_outcomes,
 )
@@ -55,7 +55,6 @@ __all__ = [
     "STATUSES",
     "Document",
     "Documents",
-    "Leave",
     "LedgerState",
     "Mark",
     "OpenDocuments",
@@ -64,7 +63,8 @@ __all__ = [
     "PlanHash",
     "PlannedDocument",
     "PostedPayloads",
-    "Proof",
+    "PostingPermission",
+    "ReadBackProof",
     "ToPost",
     "by_partition",
     "documents",

@@ -271,34 +271,8 @@ def _copy(staging: StagingSession, spec: FeedSpec, object: str) -> None:
     """Copy what is compared out of the file; the file is held for that only."""
     table = table_name(object)
     with staging.attached(read_only=True) as connection:
-        read = {each.name for each in existing_columns(connection, CATALOG, FEED, spec.name)}
-        if not read:
-            raise NotMaterialized(
-                f"There is no {FEED}.{spec.name} yet.\nMaterialize the feed {spec.name} first."
-            )
-        unread = [column for column in spec.columns if column not in read]
-        if unread:
-            raise NotMaterialized(
-                f"{FEED}.{spec.name} was read before the feed named {', '.join(unread)}.\n"
-                f"Materialize the feed {spec.name} again."
-            )
-        current = existing_columns(connection, CATALOG, INTACCT, table)
-        if not current:
-            raise NotMaterialized(
-                f"There is no {INTACCT}.{table} yet, so every document would look missing.\n"
-                f"Materialize {object}, raw and current, first."
-            )
-        _refuse_gaps(connection, object)
-        known = {column.name: column.type for column in current}
-        fields = [spec.match_on, *spec.compare]
-        absent = [path for path in fields if column_name(path) not in known]
-        if absent:
-            raise ReconciliationRefused(
-                f"Feed {spec.name} is compared with {', '.join(absent)}, which {INTACCT}.{table} "
-                "does not have.\n"
-                f"Add it to the `fields:` of {object} in intacct.yaml and materialize it again, or "
-                "correct `match_on:` and `compare:`."
-            )
+        _refuse_unread_feed(connection, spec)
+        _refuse_unread_object(connection, spec, object)
         connection.execute(
             statement(__name__, "reconcile_lines", feed=identifier(CATALOG, FEED, spec.name))
         )
@@ -334,6 +308,40 @@ def _copy(staging: StagingSession, spec: FeedSpec, object: str) -> None:
                 current=identifier(CATALOG, INTACCT, table),
                 match_on=identifier(column_name(spec.match_on)),
             )
+        )
+
+
+def _refuse_unread_feed(connection: DuckDBPyConnection, spec: FeedSpec) -> None:
+    read = {each.name for each in existing_columns(connection, CATALOG, FEED, spec.name)}
+    if not read:
+        raise NotMaterialized(
+            f"There is no {FEED}.{spec.name} yet.\nMaterialize the feed {spec.name} first."
+        )
+    unread = [column for column in spec.columns if column not in read]
+    if unread:
+        raise NotMaterialized(
+            f"{FEED}.{spec.name} was read before the feed named {', '.join(unread)}.\n"
+            f"Materialize the feed {spec.name} again."
+        )
+
+
+def _refuse_unread_object(connection: DuckDBPyConnection, spec: FeedSpec, object: str) -> None:
+    table = table_name(object)
+    current = {each.name for each in existing_columns(connection, CATALOG, INTACCT, table)}
+    if not current:
+        raise NotMaterialized(
+            f"There is no {INTACCT}.{table} yet, so every document would look missing.\n"
+            f"Materialize {object}, raw and current, first."
+        )
+    _refuse_gaps(connection, object)
+    fields = [spec.match_on, *spec.compare]
+    absent = [path for path in fields if column_name(path) not in current]
+    if absent:
+        raise ReconciliationRefused(
+            f"Feed {spec.name} is compared with {', '.join(absent)}, which {INTACCT}.{table} "
+            "does not have.\n"
+            f"Add it to the `fields:` of {object} in intacct.yaml and materialize it again, or "
+            "correct `match_on:` and `compare:`."
         )
 
 

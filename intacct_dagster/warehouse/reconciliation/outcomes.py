@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from duckdb import DuckDBPyConnection
 
@@ -62,7 +62,7 @@ _CHUNKS = (
     TableColumn("planned_at", TIME, "When it was written down"),
     TableColumn("first_sent_at", TIME, "When it went out first; null if it never did"),
     TableColumn("last_sent_at", TIME, "When the same bytes went out last, under the same key"),
-    TableColumn("answered_at", TIME, "When the fate of each document in it was known"),
+    TableColumn("answered_at", TIME, "When each document in it had a final status"),
     TableColumn("http_status", "BIGINT", "The status of the answer"),
     TableColumn("note", "VARCHAR", "What should be known of it"),
     TableColumn("run_id", "VARCHAR", "The run that planned it"),
@@ -190,7 +190,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class PostingPermission:
     """Which planned documents were not to be sent, and what is said of them.
 
     `held` is said of what a gate holds, `dry_run` of everything else unless it is None. Unless
@@ -205,7 +205,7 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ReadBackProof:
     """What reading back came to: (entity, source id) of documents that were not seen to be in
     Intacct as they were sent, and of those that were seen to be otherwise."""
 
@@ -232,16 +232,16 @@ def replace_outcomes(
     partitions: Collection[Partition],
     ledger: Iterable[bytes],
     *,
-    leave: Leave,
+    leave: PostingPermission,
     statuses: Collection[str],
     shown: int,
-    proof: Callable[[], Proof] = Proof,
+    proof: Callable[[], ReadBackProof] = ReadBackProof,
 ) -> dict[Partition, Outcomes]:
-    """Replaces these partitions of `posting.<feed>`, in one transaction, and tells what is in each.
+    """Replace these partitions of `posting.<feed>`, in one transaction; return what is in each.
 
     In it are the documents of `reconciled.<feed>` that the ledger knows or that have one of these
     `statuses`, and those that only the ledger has. `ledger` is as `Ledger.outcomes` gives it;
-    no document has two. `shown` is how many of a kind are told apart from the counts. `proof`
+    no document has two. `shown` is how many of a kind are listed besides the counts. `proof`
     is asked last, and may wait: Intacct can be read meanwhile.
     """
     with file.staging() as staging:
@@ -261,20 +261,8 @@ def replace_outcomes(
                 "statuses": list(statuses),
             },
         )
-        about = f"What became of the documents of feed {feed}. A row is a document that was posted."
         with staging.transaction():
-            try:
-                ensure_table(connection, CATALOG, POSTING, feed, OUTCOME_COLUMNS, about)
-            except SchemaChanged as error:
-                raise FeedError(feed, error.reason, error.remedy) from error
-            table = identifier(CATALOG, POSTING, feed)
-            delete_partitions(connection, table)
-            connection.execute(
-                f"INSERT INTO {table} BY NAME SELECT * EXCLUDE"
-                " (file, line, aside, amount_in_ledger) REPLACE"
-                " (coalesce(state, 'not sent') AS state, coalesce(reason, CASE WHEN state IS NULL"
-                " THEN aside END) AS reason) FROM memory.main.outcomes"
-            )
+            _write(connection, feed)
         counts = connection.execute(statement(__name__, "outcomes_counts")).fetchall()
         rows = connection.execute(
             statement(__name__, "outcomes_shown"), {"shown": shown}
@@ -282,6 +270,37 @@ def replace_outcomes(
         proven = proof()
         unread = _posted_among(staging, "unread", proven.unread)
         different = _posted_among(staging, "differing", proven.differing)
+    found = _by_partition(partitions, counts)
+    for each in itertools.starmap(Outcome, rows):
+        found[each.entity, each.day] += Outcomes(shown=(each,))
+    for (entity, day), number in Counter((entity, day) for entity, day, _ in unread).items():
+        found[entity, day] += Outcomes(not_read_back=number)
+    for entity, day, source_id in different:
+        found[entity, day] += Outcomes(differing=((entity, source_id),))
+    return found
+
+
+def _write(connection: DuckDBPyConnection, feed: str) -> None:
+    """Replace the partitions of `posting.<feed>` by the outcomes that were staged."""
+    about = f"What became of the documents of feed {feed}. A row is a document that was posted."
+    try:
+        ensure_table(connection, CATALOG, POSTING, feed, OUTCOME_COLUMNS, about)
+    except SchemaChanged as error:
+        raise FeedError(feed, error.reason, error.remedy) from error
+    table = identifier(CATALOG, POSTING, feed)
+    delete_partitions(connection, table)
+    connection.execute(
+        f"INSERT INTO {table} BY NAME SELECT * EXCLUDE"
+        " (file, line, aside, amount_in_ledger) REPLACE"
+        " (coalesce(state, 'not sent') AS state, coalesce(reason, CASE WHEN state IS NULL"
+        " THEN aside END) AS reason) FROM memory.main.outcomes"
+    )
+
+
+def _by_partition(
+    partitions: Collection[Partition], counts: Iterable[tuple[Any, ...]]
+) -> dict[Partition, Outcomes]:
+    """Add up rows of `outcomes_counts.sql`."""
     found = dict.fromkeys(partitions, Outcomes())
     for entity, day, state, aside, reason, documents, amount, in_ledger in counts:
         found[entity, day] += Outcomes(
@@ -291,12 +310,6 @@ def replace_outcomes(
             {aside: (documents, amount)} if aside else {},
             {reason: documents} if reason else {},
         )
-    for each in itertools.starmap(Outcome, rows):
-        found[each.entity, each.day] += Outcomes(shown=(each,))
-    for (entity, day), number in Counter((entity, day) for entity, day, _ in unread).items():
-        found[entity, day] += Outcomes(not_read_back=number)
-    for entity, day, source_id in different:
-        found[entity, day] += Outcomes(differing=((entity, source_id),))
     return found
 
 
