@@ -75,7 +75,7 @@ class BatchResponse:
 
 
 def check_batch(body: bytes, count: int, idempotency_key: str) -> None:
-    """Raises ValueError for a batch that must not be sent: better here than half-way."""
+    """Raise ValueError for a batch that must not be sent: better here than half-way."""
     if not 1 <= count <= LARGEST_BATCH:
         raise ValueError(f"a batch has 1 to {LARGEST_BATCH} items, not {count}")
     if not 1 <= len(idempotency_key) <= LONGEST_KEY:
@@ -89,7 +89,7 @@ def check_batch(body: bytes, count: int, idempotency_key: str) -> None:
 
 
 def read_batch_response(answer: Response, count: int, about: About) -> BatchResponse:
-    """The outcomes in the answer to a batch of `count` items. 401 and 403 are not for this.
+    """Return the outcomes in the answer to a batch of `count` items. 401 and 403 are not for this.
 
     Raises OutcomeUnknown if the answer does not account for every item without a contradiction.
     """

@@ -92,7 +92,7 @@ class Intacct:
     Sage users whose sessions read and write them. `tokens` keeps sessions (default: in memory),
     `concurrency` is how many requests may be in flight at once, over all clients and threads.
     `transport` takes the place of the network and `now` that of the clock (aware UTC); `watch` is
-    told of each step of a renewal. Objects that only the XML API has need `xml`.
+    called with each step of a renewal. Objects that only the XML API has need `xml`.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Intacct:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections. Sessions stay valid in their store."""
+        """Close the connections. Sessions stay valid in their store."""
         self._lanes.close()
         self._transport.close()
         if self._xml_transport is not None:
@@ -155,9 +155,9 @@ class Intacct:
         answer = self._transport.send(
             "GET", "/services/core/model", kind=Kind.READ, meter=self._meter, about=About()
         )
-        told = answer.headers.get("date")
+        sent_at = answer.headers.get("date")
         try:
-            return self._now() - parsedate_to_datetime(told) if told else None
+            return self._now() - parsedate_to_datetime(sent_at) if sent_at else None
         except ValueError:
             return None
 
@@ -167,24 +167,24 @@ class Intacct:
         return self._meter.usage
 
     def entity(self, entity: str) -> IntacctClient:
-        """A client that sees and writes one entity. Raises RequestRefused if it has no user.
+        """Return a client that sees and writes one entity. Raises RequestRefused if it has no user.
 
         Each call gives a client that counts its own usage; the session behind them is one.
         """
         return self._client(self._user(entity), entity)
 
     def top_level(self, user: str) -> IntacctClient:
-        """A client at the top level of the company, for a Sage user who may be there.
+        """Return a client at the top level of the company, for a Sage user who may be there.
 
         It sees what is private to entities as well.
         """
         return self._client(user, None)
 
     def ask_consent(self, entity: str) -> Consent:
-        """The page on which the user of an entity consents, for authorization_code.
+        """Return the page on which the user of an entity consents, for authorization_code.
 
         Raises AuthenticationRefused where that user has a session for another entity: a second
-        consent would end the first (told by integrators; not documented by Sage).
+        consent would end the first (reported by integrators; not documented by Sage).
         """
         if not isinstance(self._grant, AuthorizationCode):
             raise TypeError("client_credentials needs no consent")
@@ -227,13 +227,13 @@ class Intacct:
         )
 
     def ask_consent_of(self, user: str) -> Consent:
-        """The page on which a user consents at the top level, for authorization_code."""
+        """Return the page on which a user consents at the top level, for authorization_code."""
         if not isinstance(self._grant, AuthorizationCode):
             raise TypeError("client_credentials needs no consent")
         return ask_consent(self._transport.base_url, self._grant)
 
     def enter_top_level(self, user: str, consent: Consent, *, code: str, state: str) -> None:
-        """Ends such a consent: `top_level(user)` works from then on.
+        """End such a consent: `top_level(user)` works from then on.
 
         Raises AuthenticationRefused, also if `state` is not the one that was sent, or if somebody
         else consented; then nothing is kept.
@@ -265,9 +265,9 @@ class Intacct:
         return [self._session(user, entity).stored() for user, entity in known]
 
     def revoke(self, user: str, entity: str | None) -> bool:
-        """Ends a session at Intacct and forgets it; False if there was none.
+        """End a session at Intacct and forget it; False if there was none.
 
-        It ends all tokens of that user in the company (told by integrators).
+        It ends all tokens of that user in the company (reported by integrators).
         """
         return self._session(user, entity).revoke()
 
@@ -345,7 +345,7 @@ class IntacctClient:
         return self._meter.usage
 
     def query(self, query: Query) -> QueryPage:
-        """One page of a query."""
+        """Return one page of a query."""
         if (only_xml := xml_object(query.object)) is not None:
             return self._xml_gateway(query.object).query(only_xml, query)
         about = About(self.entity_id, query.object)
@@ -371,21 +371,21 @@ class IntacctClient:
         question is `start` and `pageSize`: so the size differs a little from one request to the
         next, and only an answer that tells both as they were asked is taken.
         """
-        told, smaller = "", 0
+        asked, smaller = "", 0
         for _ in range(_TRIES_OF_AN_ANSWER):
             size = self._next_size(query.size, query.object)
             page = self.query(replace(query, size=size))
             if page.start in (None, query.start):
                 if page.page_size == size:
                     return page
-                if 0 < page.page_size == smaller:  # told twice: pages are no larger here
+                if 0 < page.page_size == smaller:  # twice the same: pages are no larger here
                     self._largest_page = smaller
                 smaller = min(page.page_size, size - 1)
-            told = f"for {size:,} rows from {query.start:,} on, and answered with a page of "
-            told += f"{page.page_size:,} from {page.start or query.start:,} on"
+            asked = f"for {size:,} rows from {query.start:,} on, and answered with a page of "
+            asked += f"{page.page_size:,} from {page.start or query.start:,} on"
         about = About(self.entity_id, query.object)
         raise AnswerNotUnderstood(
-            f"{about} was asked {told}, after {_TRIES_OF_AN_ANSWER - 1} others like it.",
+            f"{about} was asked {asked}, after {_TRIES_OF_AN_ANSWER - 1} others like it.",
             remedy="Answers come to other questions than were asked: check any proxy in between. "
             "Nothing of them was used.",
             entity=about.entity,
@@ -401,7 +401,7 @@ class IntacctClient:
         return most - number % (min(_SPREAD, most // 8) + 1)
 
     def count(self, object: str, filters: Sequence[Filter] = ()) -> int:
-        """How many rows match all `filters`. Costs one transaction."""
+        """Return how many rows match all `filters`. Costs one transaction."""
         counted = Query(object, ("key",), filters, size=1, parameters=self._parameters())
         return self.ask(counted).total_count
 
@@ -450,7 +450,7 @@ class IntacctClient:
             on_progress=on_progress,
         )
         self._meter.add(Usage(rows=result.proof.distinct_keys))
-        if xml_object(object) is not None:  # each answer has told which entity it is of
+        if xml_object(object) is not None:  # each answer says which entity it is of
             return result
         if self.entity_id is not None and not result.proof.own_rows:
             try:
@@ -465,14 +465,14 @@ class IntacctClient:
     def read_periods(
         self, object: str, fields: Sequence[str], first: date, last: date, *, into: Path
     ) -> PaginationResult:
-        """Every row of an object of the XML API that is told by reporting period.
+        """Read every row of an object of the XML API that it gives by reporting period.
 
         Read are the budgetable periods that have a day from `first` to `last`: it answers for no
         others (Sage's XML developer documentation, account balances). Raises like `paginate`.
         """
         only_xml = xml_object(object)
         if only_xml is None or not only_xml.by_period:
-            raise ValueError(f"{object} is not told by reporting period")
+            raise ValueError(f"{object} is not read by reporting period")
         between: tuple[Filter, ...] = (
             {"$lte": {"startDate": last.isoformat()}},
             {"$gte": {"endDate": first.isoformat()}},
@@ -481,7 +481,7 @@ class IntacctClient:
         return self._xml_gateway(object).read_periods(only_xml, periods, fields, into)
 
     def try_reading(self, object: str) -> None:
-        """Reads next to nothing of `object`, to see whether it may be. Costs a transaction or two.
+        """Read next to nothing of `object`, to see whether it may be. Costs a transaction or two.
 
         Raises what reading it would raise.
         """
@@ -494,7 +494,7 @@ class IntacctClient:
             gateway.try_reading(only_xml, period)
 
     def _periods(self, filters: Sequence[Filter], most: int) -> list[str]:
-        """Names of budgetable reporting periods, the first ones first."""
+        """Return names of budgetable reporting periods, the first ones first."""
         page = self.ask(
             Query(
                 _PERIODS,
@@ -541,7 +541,7 @@ class IntacctClient:
         only what the company shares, and a day of the entity looks empty. `includePrivate` tells
         them apart: it adds what is private to entities at the top level, and nothing within one
         (Sage's OpenAPI, core-query). Where it adds nothing, nothing was hidden before, or
-        the session is in an entity: in which one is told by any private row that it sees, be it of
+        the session is in an entity: in which one is shown by any private row that it sees, be it of
         another object. `at_once` asks also what may turn out not to matter, rather than wait.
         """
         if self._session.proven:
@@ -604,7 +604,7 @@ class IntacctClient:
         return next((str(row["entity.id"]) for row in page.rows if row.get("entity.id")), None)
 
     def existing(self, object: str, keys: Sequence[str]) -> set[str]:
-        """Those of at most 3,900 `keys` that `object` still has, as this session sees it."""
+        """Return those of at most 3,900 `keys` that `object` still has, as this session sees it."""
         if not keys:
             return set()
         page = self.ask(
@@ -631,7 +631,7 @@ class IntacctClient:
         self._session.access_token()
 
     def objects(self) -> list[str]:
-        """The names of all objects that the model service lists."""
+        """Return the names of all objects that the model service lists."""
         return object_names(self._model(About(self.entity_id), {}))
 
     def model(self, object: str) -> ObjectModel:
@@ -652,7 +652,7 @@ class IntacctClient:
         )
 
     def known_model(self, object: str) -> ObjectModel:
-        """The model as this session was told it first: one that it knows is not asked for again."""
+        """Return the model as this session learned it first; it is asked for once."""
         models = self._session.models
         if object not in models:
             models[object] = self.model(object)
@@ -668,7 +668,7 @@ class IntacctClient:
         return found
 
     def records(self, object: str, keys: Sequence[str]) -> dict[str, bytes]:
-        """At most 500 whole records by key, each as the exact bytes of its JSON object.
+        """Return at most 500 whole records by key, each as the exact bytes of its JSON object.
 
         Keys that Intacct does not know are not in the answer.
         """
@@ -690,7 +690,7 @@ class IntacctClient:
     def create_batch(
         self, object: str, body: bytes, count: int, idempotency_key: str, *, change: bool = False
     ) -> BatchResponse:
-        """Creates `count` records from `body`, a JSON array, and says by position what became.
+        """Create `count` records from `body`, a JSON array; return by position what became.
 
         With `change` they are changes of records that are there, each with the `key` of its record
         (developer portal, bulk requests: PATCH of a list goes to the address of the object).
@@ -736,7 +736,7 @@ class IntacctClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Sends with the session's token; if that has died, once more with another.
+        """Send with the session's token; if that has died, once more with another.
 
         A dead token is found out at the door, before anything is done: also a write may go again.
         """

@@ -39,7 +39,7 @@ def token_is_dead(answer: Response) -> bool:
 
 
 def refusal(answer: Response, about: About, user: str) -> IntacctError:
-    """The error for an answer that is not a 2xx. `user` is the Sage user of the session."""
+    """Return the error for an answer that is not a 2xx. `user` is the Sage user of the session."""
     error = read_error(answer.body) or ApiError(
         None, f"HTTP {answer.status} without an explanation", None, None, None, ()
     )

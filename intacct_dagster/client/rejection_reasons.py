@@ -157,7 +157,7 @@ _SUPPORT_ID = re.compile(r"\s*\[Support ID: [^\]]*\]", re.IGNORECASE)
 
 
 def explain(refused: Refused) -> Reason:
-    """The reason for a refusal and its remedy; never empty."""
+    """Return the reason for a refusal and its remedy; never empty."""
     messages = [detail.message for detail in refused.details]
     messages.append(refused.message)
     for known in _CATALOGUE:

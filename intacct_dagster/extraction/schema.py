@@ -75,7 +75,7 @@ class ObjectSchema:
     `dated`: by change times of its own; with a `parent`, by those of the document that its rows
     are lines of; else it is read whole. `columns` come from queries, `got` from whole records.
 
-    `by_period`: it is told by reporting period, and read whole.
+    `by_period`: it is given by reporting period, and read whole.
 
     `new` and `vanished` are fields that came and went since it was read last; the column of a
     vanished one stays in the table, and is null in what is read from now on. `unreadable` are
@@ -150,7 +150,7 @@ class CompanySchema:
             return {each.name: self._schemas[each.name] for each in objects}
 
     def fields(self, object: str) -> Sequence[SchemaField]:
-        """What was learnt of the fields of an object, as the warehouse keeps it."""
+        """Return what was learnt of the fields of an object, as the warehouse keeps it."""
         with self._lock:
             return self._known[object]
 
@@ -180,7 +180,7 @@ class CompanySchema:
         self._known |= all_
 
     def look(self, client: IntacctClient, what: ObjectSettings) -> ObjectSchema | list[str]:
-        """How an object would be read, or all that is amiss with it. Nothing is kept."""
+        """Return how an object would be read, or all that is amiss with it. Nothing is kept."""
         found = self._examine(client, what, read_schemas(self._warehouse).get(what.name, {}))
         return found if isinstance(found, list) else found[0]
 
@@ -267,11 +267,15 @@ class CompanySchema:
 
 
 def _not_offered(what: ObjectSettings, model: ObjectModel) -> list[str]:
-    """What is configured or needed, and not there, with what may have been meant."""
+    """Return what is configured or needed, and not there, with what may have been meant."""
     offered = [field.path for field in model.fields]
-    amiss = [] if KEY in offered else [f"{what.name} has no key, so its rows cannot be told apart"]
+    amiss = (
+        [] if KEY in offered else [f"{what.name} has no key, so its rows cannot be distinguished"]
+    )
     if CHANGED in offered and ENTITY not in offered:
-        amiss.append(f"{what.name} has no {ENTITY}, so its rows cannot be told from others'")
+        amiss.append(
+            f"{what.name} has no {ENTITY}, so its rows cannot be distinguished from others'"
+        )
     for path in what.fields or ():
         if path not in offered:
             near = difflib.get_close_matches(path, offered, n=3)
@@ -372,7 +376,7 @@ def _other_types(
     return [
         f"{what.name}: {field.path} was {known[field.path].column_type} and is now "
         f"{column.type}; drop raw.{_table(what.name)} and its rows in meta.catalogue, "
-        "and materialize it anew, or leave the field out"
+        "and materialize it again, or leave the field out"
         for field in model.fields
         for column in [_column(field)]
         if (chosen is None or field.path in chosen)

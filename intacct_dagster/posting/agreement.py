@@ -74,7 +74,7 @@ def _leaves(sent: Any, held: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _in_order(sent: list[Any], held: list[Any]) -> list[Any]:
-    """What Intacct holds, in the order in which it was sent where all of that is there.
+    """Return what Intacct holds, in the order in which it was sent where all of that is there.
 
     No order of lines is documented, so one that Intacct changed is no difference.
     """

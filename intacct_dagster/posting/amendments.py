@@ -74,7 +74,7 @@ def changes_of(
 
 
 def changed_fields(body: bytes) -> str:
-    """Which fields of a record a change is of, without their values: `dueDate, lines`."""
+    """Return which fields of a record a change is of, without their values: `dueDate, lines`."""
     return ", ".join(name for name in msgspec.json.decode(body) if name != "key")
 
 
@@ -123,7 +123,7 @@ def _change(object: str, changed: Changed, record: Mapping[str, Any] | None) -> 
 def _fields(
     before: Mapping[str, Any], after: Mapping[str, Any], held: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The fields that are otherwise; null for one that is no longer there."""
+    """Return the fields that are otherwise; null for one that is no longer there."""
     body: dict[str, Any] = {}
     for name in dict.fromkeys((*after, *before)):
         old, new = before.get(name), after.get(name)
@@ -142,7 +142,7 @@ def _fields(
 
 
 def _emptied(group: Mapping[str, Any]) -> dict[str, Any]:
-    """A reference that names nothing, or a group of fields that are empty."""
+    """Return a reference that names nothing, or a group of fields that are empty."""
     return {
         name: _emptied(value) if isinstance(value, dict) else None for name, value in group.items()
     }

@@ -50,7 +50,7 @@ REPLAY_WITHIN = timedelta(hours=47)
 READ_BACK_AFTER = timedelta(minutes=30)
 
 #: How often the parts of one chunk may be halved to find the document that fails it. Enough for
-#: three single documents among 500; if there are more, what is not told apart is refused together.
+#: three single documents among 500; if there are more, what is not singled out is refused together.
 MOST_SPLITS = 30
 
 #: Answers about the address that was asked, not about what was sent to it.
@@ -118,7 +118,7 @@ class PostingEngine:
         chunk_bytes: int = 4_000_000,
         known_until: datetime | None = None,
     ) -> Planned:
-        """Writes down what is to be posted, after a last look whether Intacct has it by now.
+        """Write down what is to be posted, after a last look whether Intacct has it by now.
 
         Reconciliation judged by a copy that is hours old: of what changed until `known_until`
         (None: nobody says). What somebody entered since is left out of the plan: the next
@@ -149,7 +149,7 @@ class PostingEngine:
         *chunk_ids: str,
         on_sent: Callable[[Sent], None] = lambda sent: None,
     ) -> list[Sent]:
-        """Sends ready chunks of one object, and records the fate of their items.
+        """Send ready chunks of one object, and record the outcome of each item.
 
         `on_sent` is called with each when it is recorded, in no certain order; what is returned is
         in the order of the chunks. A chunk that another run sent meanwhile is reported as that run
@@ -182,7 +182,7 @@ class PostingEngine:
         known_until: datetime | None = None,
         on_sent: Callable[[Sent], None] = lambda sent: None,
     ) -> Done:
-        """Plans and sends at once: what is on disk goes out while more of it is planned.
+        """Plan and send at once: what is on disk goes out while more of it is planned.
 
         `items` come by (day, source id), each once, and are about as many as `documents` says; only
         some of them are in memory at a time, and the first is asked for when the session is proven.
@@ -289,7 +289,7 @@ class PostingEngine:
     def settle(
         self, object: str, match_on: str, *, chosen: Mapping[str, str] | None = None
     ) -> list[Sent]:
-        """Finds out what became of every chunk of `object` that was sent and never answered.
+        """Find out what became of every chunk of `object` that was sent and never answered.
 
         Within Sage's 48 hours by the same bytes with the same key, afterwards by asking Intacct
         for the source ids (`match_on` is the field that keeps them). What cannot be proven yet
@@ -312,9 +312,9 @@ class PostingEngine:
             ]
 
     def _as_left(self, chunk: Chunk) -> Sent:
-        """A chunk that may not be sent from here: what the ledger knows of it."""
+        """Return a chunk that may not be sent from here: what the ledger knows of it."""
         if self._ledger.chunk(chunk.chunk_id).state is ChunkState.SUPERSEDED:
-            return Sent(chunk.chunk_id, chunk.size, note="not sent: it was planned anew")
+            return Sent(chunk.chunk_id, chunk.size, note="not sent: it was planned again")
         fates = self._ledger.fates(chunk.chunk_id)
         return Sent(
             chunk.chunk_id,
@@ -457,11 +457,11 @@ class PostingEngine:
             chunk.chunk_id,
             chunk.size,
             posted=len(found),
-            note=f"read back: {chunk.size - len(found)} were never created and are planned anew",
+            note=f"read back: {chunk.size - len(found)} were never created and are planned again",
         )
 
     def _compare(self, chunk: Chunk) -> Sent:
-        """Settles changes by what Intacct holds: what is not as it was to be is changed anew.
+        """Settle changes by what Intacct holds: what is not as it was to be is changed again.
 
         A change that was made once more is made for the record as it is, so nothing is done twice.
         """
@@ -483,7 +483,7 @@ class PostingEngine:
             chunk.chunk_id,
             chunk.size,
             posted=len(made),
-            note=f"compared: {chunk.size - len(made)} were not changed and are planned anew",
+            note=f"compared: {chunk.size - len(made)} were not changed and are planned again",
         )
 
     @contextmanager

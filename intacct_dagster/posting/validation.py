@@ -164,7 +164,7 @@ class Validator:
         self.not_judged: dict[ValidationRule, str] = {}
 
     def look(self, documents: Iterable[Candidate]) -> None:
-        """Asks Intacct whatever has to be known to judge these documents; nothing if there is none.
+        """Ask Intacct whatever has to be known to judge these documents; nothing if there is none.
 
         Raises IntacctError if Intacct cannot be asked at all; what it does not show to this user is
         `not_judged`.
@@ -387,11 +387,13 @@ class Validator:
             if (target, name) in wrong and (target, name) not in reported:
                 reported.add((target, name))
                 what = MASTER_DATA[target]
-                mend = f"Enter {what} {name} in Intacct, or make it active for {self._entity} there"
+                remedy = (
+                    f"Enter {what} {name} in Intacct, or make it active for {self._entity} there"
+                )
                 yield ValidationFinding(
                     path,
                     f"{what} {name} {wrong[target, name]} for entity {self._entity}",
-                    f"{mend}; or correct the id in the source.",
+                    f"{remedy}; or correct the id in the source.",
                 )
 
     def _imprecise(self, document: _Read) -> Iterator[ValidationFinding]:
@@ -425,7 +427,7 @@ def _first(payload: Mapping[str, Any], paths: Sequence[str]) -> Any:
 
 
 def _has(payload: Any, path: str) -> bool:
-    """Whether a path leads to a value; with [], in each item of a list that is not empty."""
+    """Return whether a path leads to a value; with [], in each item of a list that is not empty."""
     head, found, rest = path.partition("[].")
     value = _at(payload, head)
     if not found:
@@ -443,7 +445,7 @@ def _decimal(value: Any) -> Decimal | None:
 
 
 def _wrong(known: ModelField, value: Any, most: int | None) -> str | None:
-    """What is wrong with a value by the model of its field; None if nothing is."""
+    """Return what is wrong with a value by the model of its field; None if nothing is."""
     if known.read_only and not known.path.endswith((".id", ".key")):
         return "cannot be set: Intacct computes it"
     if value is None:

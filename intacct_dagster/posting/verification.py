@@ -54,7 +54,7 @@ class PostedReader:
     """Reads the posted documents of an object back, and compares each field sent.
 
     Documents that agree are noted in the ledger and not read again; a difference comes again until
-    it is mended. At most `in_flight` requests are under way at once.
+    it is corrected. At most `in_flight` requests are under way at once.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PostedReader:
         self._pages_help = True
 
     def read_back(self) -> ReadBack:
-        """Reads every document that was posted and not yet compared.
+        """Read every document that was posted and not yet compared.
 
         Raises IntacctError; what was read until then is noted.
         """
@@ -96,11 +96,11 @@ class PostedReader:
         )
 
     def alongside(self) -> Alongside:
-        """Reads back what is being posted; see there."""
+        """Read back what is being posted; see there."""
         return Alongside(self)
 
     def read(self, chunk_ids: Sequence[str], requests: ThreadPoolExecutor) -> ReadBack:
-        """Reads the documents of these chunks, whose number is that of a page at most."""
+        """Read the documents of these chunks, whose number is that of a page at most."""
         posted = self._ledger.posted(chunk_ids)
         agreed: dict[str, int] = {}  # by source id: the fields that are not shown
         for run in _runs(posted):
@@ -244,7 +244,7 @@ class Alongside:
         self._requests.shutdown()
         for each in self._begun:
             failed = None if each.cancelled() else each.exception()
-            # what Intacct would not say now is asked again, and told then
+            # what Intacct would not say now is asked again, and reported then
             if failed is not None and error is None and not isinstance(failed, IntacctError):
                 raise failed
 
@@ -294,7 +294,7 @@ class _FlatRows:
 
     `posted` are in the order of their keys. `of` has the rows of each list, and how many of them
     each document has; those of the documents themselves are under an empty name. `flat` says
-    whether all can be told so at all, and `texts` that every value is a text.
+    whether all can be compared so at all, and `texts` that every value is a text.
 
     There are no objects of documents or lists: tens of thousands of them, alive for as long as an
     answer takes, would have Python look through all of its objects for garbage again and again.
@@ -311,7 +311,7 @@ class _FlatRows:
             self._add("", document, place)
 
     def documents(self, path: str) -> Iterator[list[_Flat]]:
-        """The rows of a list (or of the documents themselves), document by document."""
+        """Yield the rows of a list (or of the documents themselves), document by document."""
         numbers, rows = self.of[path]
         first = 0
         for number in numbers:
@@ -327,7 +327,7 @@ class _FlatRows:
         rows.append(row)
 
     def _flatten(self, prefix: str, group: _Flat, row: _Flat, place: int | None) -> None:
-        """Puts the fields of a group into a row. Of a document (which has a place) lists may be
+        """Put the fields of a group into a row. Of a document (which has a place) lists may be
         part, not of a line."""
         for name, value in group.items():
             path = prefix + name
@@ -350,7 +350,7 @@ class _FlatRows:
 
 
 def _runs(posted: Sequence[Posted]) -> list[list[Posted]]:
-    """The documents by keys of one length, in their order.
+    """Return the documents by keys of one length, in their order.
 
     Whether Intacct compares keys as numbers or as texts is documented nowhere: with digits only and
     of one length that is the same.
@@ -366,7 +366,7 @@ def _runs(posted: Sequence[Posted]) -> list[list[Posted]]:
 
 
 def _by_owner(rows: list[_Flat], by: str, keys: Sequence[str]) -> Iterator[list[_Flat]]:
-    """The rows of each of these keys, which are in order; each of them once."""
+    """Yield the rows of each of these keys, which are in order; each of them once."""
     owners = sorted((str(row.get(by)), place) for place, row in enumerate(rows))
     last, at = len(owners), 0
     for key in keys:
@@ -388,7 +388,7 @@ def _asked(model: ObjectModel, wanted: set[str]) -> tuple[tuple[str, ...], froze
 
 
 def _owner(lines: ObjectModel, document: str) -> str | None:
-    """Where a line has the key of its document; None if its model does not say."""
+    """Return where a line has the key of its document; None if its model does not say."""
     owners = [each for each in lines.references if each.is_owner and each.object == document]
     key = f"{owners[0].path}.{_KEY}" if len(owners) == 1 else None
     return key if key in {each.path for each in lines.fields} else None
@@ -397,7 +397,7 @@ def _owner(lines: ObjectModel, document: str) -> str | None:
 def _all_there(
     sent: Sequence[_Flat], held: Sequence[_Flat], not_shown: frozenset[str], *, texts: bool
 ) -> bool:
-    """Whether these rows are what was sent, in whichever order; no order is documented."""
+    """Return whether these rows are what was sent, in whichever order; no order is documented."""
     if len(sent) != len(held):
         return False
     # mostly Intacct gives back the very texts that it was sent (and 1 is no True, though equal)

@@ -39,7 +39,7 @@ CATALOG = "warehouse"
 _ROWS_IN_A_GROUP = 61_440
 
 # What DuckDB 1.3 and later read. It has a better way to store repeating texts than the format that
-# DuckDB writes unless told otherwise, which every version reads: 1.95 s instead of 2.4 for 2
+# DuckDB writes by default, which every version reads: 1.95 s instead of 2.4 for 2
 # million rows of 20 columns. A file of an older format is written on in this one.
 _STORAGE = "v1.3.0"
 _NEWER_STORAGE = "storage version of an existing database cannot be lowered"
@@ -76,7 +76,7 @@ class _Holder:
 
 
 def _share(descriptor: int) -> _Holder | None:
-    """Takes the lock that DuckDB takes to read: others may read too, and nobody may write."""
+    """Take the lock that DuckDB takes to read: others may read too, and nobody may write."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
@@ -193,7 +193,7 @@ class Warehouse:
         with self.connect(read_only=True) as connection:
             try:
                 columns = connection.execute(f"DESCRIBE {sql}", list(params)).fetchall()
-            except duckdb.ParserException:  # no query: SHOW, PRAGMA, or a mistake that is told next
+            except duckdb.ParserException:  # SHOW, PRAGMA, or a mistake that is reported next
                 return connection.execute(sql, list(params)).df()
             amounts = [str(row[0]) for row in columns if str(row[1]).startswith("DECIMAL")]
             if not amounts:
@@ -304,11 +304,11 @@ class Warehouse:
                         raise
                     connection.execute(f"{attach} ({writing})")
             except duckdb.Error as error:  # its class differs between DuckDB 1 and 2
-                told = str(error)
-                in_this_process = _HELD_IN_THIS_PROCESS in told
-                if not in_this_process and not _HELD.search(told):
+                message = str(error)
+                in_this_process = _HELD_IN_THIS_PROCESS in message
+                if not in_this_process and not _HELD.search(message):
                     raise self._unreadable(error, read_only=read_only) from error
-                found = _HOLDER.search(told)
+                found = _HOLDER.search(message)
                 program = found["program"] if found else None
                 return _Holder(
                     int(found["pid"]) if found else None,
@@ -320,7 +320,7 @@ class Warehouse:
         self._when_free(take)
 
     def _when_free(self, take: Callable[[], _Holder | None]) -> None:
-        """Calls `take` until it says that nobody holds the file. Raises WarehouseLocked."""
+        """Call `take` until it says that nobody holds the file. Raises WarehouseLocked."""
         started = self._clock()
         pause = _FIRST_PAUSE
         while (holder := take()) is not None:
@@ -338,7 +338,7 @@ class Warehouse:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _settle(self) -> None:
-        """Brings into the file what a process that died left in the write-ahead log beside it."""
+        """Bring into the file what a process that died left in the write-ahead log beside it."""
         connection = duckdb.connect(":memory:")
         try:
             self._attach(connection, read_only=False)
@@ -359,8 +359,8 @@ class Warehouse:
                 f"There is no warehouse at {self.path} yet.\n"
                 "Materialize an asset first, or correct `warehouse:` in intacct.yaml."
             )
-        told = str(error).splitlines()[0]
+        message = str(error).splitlines()[0]
         return WarehouseUnreadable(
-            f"The warehouse {self.path} cannot be opened: {told}\n"
+            f"The warehouse {self.path} cannot be opened: {message}\n"
             "Correct `warehouse:` in intacct.yaml, or move that file away and materialize again."
         )

@@ -54,7 +54,7 @@ def replace_rows(
     *,
     filled: Callable[[StagingSession], None] = lambda staging: None,
 ) -> None:
-    """Replaces these partitions of `<schema>.<feed>` with the records, in one transaction.
+    """Replace these partitions of `<schema>.<feed>` with the records, in one transaction.
 
     The records are in the order of `columns`, of which `_entity` and `_day` are the partition.
     `filled` may change them, in `memory.main.fresh`, when all have come. Raises FeedError if the
@@ -83,7 +83,7 @@ def rows_of(
     *,
     where: str = "true",
 ) -> list[tuple[Any, ...]]:
-    """The rows of these partitions of `<schema>.<feed>`, by (entity, day, source id).
+    """Return the rows of these partitions of `<schema>.<feed>`, by (entity, day, source id).
 
     Empty where there is no table with these columns yet. `where` is SQL.
     """

@@ -1,4 +1,4 @@
-"""The readers' copy: what analysts open, so that they and the pipeline never wait for each other.
+"""The snapshot that analysts open, so that they and the pipeline never wait for each other.
 
 An open connection of a person would hold the warehouse, and every run would wait for it (DuckDB:
 one process writes, or many read). So people are given a file of their own,
@@ -33,7 +33,7 @@ _NANOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A copy that was put in place: its size in bytes, and the seconds it took.
+    """A snapshot that was put in place: its size in bytes, and the seconds it took.
 
     `as_of` is when the warehouse was written last; `seconds_held` is how long nobody could write.
     """
@@ -46,12 +46,12 @@ class Published:
 
 
 def snapshot_path(warehouse: Path) -> Path:
-    """Where the readers' copy of a warehouse lies: `warehouse.reader.duckdb` beside it."""
+    """Return where the snapshot of a warehouse lies: `warehouse.reader.duckdb` beside it."""
     return warehouse.with_name(f"{warehouse.stem}.reader{warehouse.suffix}")
 
 
 class Snapshot:
-    """The readers' copy of a warehouse.
+    """The published snapshot of a warehouse.
 
     It is made by whoever works in the warehouse, when they leave it: see `working`. `wall` is the
     clock on the wall, in seconds, and `sleep` the pause; tests pass their own.
@@ -89,7 +89,7 @@ class Snapshot:
             yield WarehouseWork(file.fileno())
 
     def publish(self, *, unless_within: float = 0.0) -> Published | None:
-        """Puts a copy of the warehouse as it is now in place. None if there is nothing to do.
+        """Put a copy of the warehouse as it is now in place. None if there is nothing to do.
 
         That is where the copy is of this very state, or was put there less than `unless_within`
         seconds ago. Raises WarehouseLocked, WarehouseError; then the copy is as it was.
@@ -135,8 +135,8 @@ class Snapshot:
         return same or self._wall() - copy.st_ctime < within
 
     def _sign(self, fresh: Path, written: int) -> None:
-        """Opens the copy once, before anybody else can: that it is whole, and of when it is."""
-        # As the warehouse is opened: with groups of another size DuckDB would store all rows anew.
+        """Open the copy once, before anybody else can: that it is whole, and of when it is."""
+        # As the warehouse is opened: with groups of another size DuckDB would store all rows again.
         with Warehouse(fresh).connect() as connection:
             connection.execute("CREATE SCHEMA IF NOT EXISTS meta")
             connection.execute(
@@ -177,9 +177,9 @@ class WarehouseWork:
         self._lock = lock
 
     def done(self) -> bool:
-        """Ends the work. Whether nobody else is at work, so that nobody will see to the copy later.
+        """End the work. Whether nobody else is at work, so that nobody will see to the copy later.
 
-        Of several who end at the same time, one is told so, after the others have ended.
+        Of several who end at the same time, one gets true, after the others have ended.
         """
         fcntl.flock(self._lock, fcntl.LOCK_UN)
         last = _take(self._lock)

@@ -26,7 +26,7 @@ class NotThisConsent(Exception):
 
 
 def code_from(url: str, consent: Consent) -> str:
-    """The authorization code in an address that the browser was sent back to.
+    """Return the authorization code in an address that the browser was sent back to.
 
     Raises NotThisConsent, and AuthenticationRefused where the person or Intacct said no.
     """
@@ -51,7 +51,7 @@ def code_from(url: str, consent: Consent) -> str:
 
 
 def is_loopback(redirect_uri: str) -> bool:
-    """Whether the browser comes back to this machine, so that it can be listened for."""
+    """Return whether the browser comes back to this machine, so that it can be listened for."""
     parts = urlsplit(redirect_uri)
     return parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
 
@@ -138,7 +138,7 @@ class _Callback(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
-        # The address bar holds the code: no page that is opened from here is told of it.
+        # The address bar holds the code: no page that is opened from here learns it.
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()

@@ -47,7 +47,7 @@ class Consent:
 
 
 def ask_consent(base_url: str, grant: AuthorizationCode) -> Consent:
-    """The page to open in a browser. `offline_access` is what brings a refresh token.
+    """Return the page to open in a browser. `offline_access` is what brings a refresh token.
 
     Sage supports PKCE with this grant (developer portal, OAuth 2.0); its parameters are RFC 7636's.
     """

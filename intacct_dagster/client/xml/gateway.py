@@ -104,7 +104,7 @@ class XmlGateway:
         self._session.id(self._open, None)
 
     def query(self, what: XmlObject, query: Query) -> QueryPage:
-        """One page, as the query service would give it."""
+        """Return one page, as the query service would give it."""
         about = About(self._entity, what.name)
         if what.by_period:
             raise RequestRefused(
@@ -142,7 +142,7 @@ class XmlGateway:
     def read_periods(
         self, what: XmlObject, periods: Sequence[str], fields: Sequence[str], into: Path
     ) -> PaginationResult:
-        """All rows of reporting periods, by name, as files under `into`.
+        """Return all rows of reporting periods, by name, as files under `into`.
 
         The only documented way is `readByQuery` for one period and `readMore` until nothing is
         left. What proves a period: as many rows came as the first answer had counted, and no two
@@ -184,7 +184,7 @@ class XmlGateway:
         )
 
     def try_reading(self, what: XmlObject, period: str) -> None:
-        """Asks for one row of a period, and keeps nothing."""
+        """Ask for one row of a period, and keep nothing."""
         self._call(period_function(what, period, 1), About(self._entity, what.name), what)
         self._meter.add(Usage(pages=1, transactions=1))
 
@@ -371,7 +371,7 @@ class XmlGateway:
             ) from None
 
     def _judge(self, answer: XmlAnswer, about: About, what: XmlObject | None) -> None:
-        """Raises the error that an answer tells of, if it does."""
+        """Raise the error that an answer tells of, if it does."""
         if (answer.control, answer.session, answer.function) == ("success",) * 3:
             return
         error = next(iter(answer.errors), XmlError("", "", "no explanation", ""))
@@ -419,7 +419,7 @@ class _PeriodMoved(Exception):
 
 
 def _details(errors: Iterable[XmlError], what: XmlObject | None) -> Iterable[ErrorDetail]:
-    """The errors, with the path of the field that each names, if it names one."""
+    """Yield the errors, with the path of the field that each names, if it names one."""
     for error in errors:
         words = re.findall(r"[A-Z0-9_]+", error.said)
         named = [what.by_xml[word].path for word in words if what and word in what.by_xml]

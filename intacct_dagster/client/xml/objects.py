@@ -111,7 +111,7 @@ class XmlObject:
 
 @cache
 def xml_objects() -> Mapping[str, XmlObject]:
-    """All of them, by name."""
+    """Return all of them, by name."""
     text = files(__package__).joinpath("objects.yaml").read_text(encoding="utf-8")
     facts = msgspec.convert(yaml.safe_load(text), dict[str, _Facts])
     return {
@@ -128,7 +128,7 @@ def _fields(facts: _Facts) -> tuple[XmlField, ...]:
 
 
 def xml_object(name: str) -> XmlObject | None:
-    """The object of this name, or None if it is a REST object's.
+    """Return the object of this name, or None if it is a REST object's.
 
     Raises RequestRefused for a name that begins like one of these and is none.
     """

@@ -59,7 +59,7 @@ def find_files(spec: FeedSpec, folder: Path) -> list[Path]:
 
 
 def read_file(spec: FeedSpec, path: Path) -> Iterator[Record]:
-    """The records of one CSV file, the broken ones among them; blank lines are skipped.
+    """Yield the records of one CSV file, the broken ones among them; blank lines are skipped.
 
     Raises FileUnusable if it cannot be read or changes meanwhile: what was read of it so far must
     not be used then, since a document may continue in what was not read.
@@ -92,7 +92,7 @@ def unchanged(path: Path) -> Iterator[None]:
 
 
 def _encoding(path: Path, configured: str) -> str:
-    """The encoding that a byte order mark tells, else the configured one."""
+    """Return the encoding that a byte order mark tells, else the configured one."""
     with path.open("rb") as stream:
         start = stream.read(4)
     for mark, encoding in _MARKS:
@@ -204,32 +204,32 @@ class _CsvReader:
                 line, raw, f"too {few} columns", f"{len(cells)} columns, not {self._width}", cells
             )
         if not raw.isascii() and _NO_TEXT.search(raw):
-            told = f"the line is not {self._form.encoding.upper()}"
-            return self._refused(line, raw, "encoding", told, cells)
+            reason = f"the line is not {self._form.encoding.upper()}"
+            return self._refused(line, raw, "encoding", reason, cells)
         if "\0" in raw:
             return self._refused(line, raw, "encoding", "the line holds a NUL character", cells)
         if raw[-1] not in _LINE_ENDS and self._form.last_line == "closed":
-            told = (
+            reason = (
                 "the last line has no line end and may be half-written; `last_line: open` takes it"
             )
             # the last cell may be cut: it tells no id
-            return self._refused(line, raw, "half-written", told, cells[:-1], moved=False)
+            return self._refused(line, raw, "half-written", reason, cells[:-1], moved=False)
         if len(raw) > LONGEST_LINE:
-            told = f"a record of more than {LONGEST_LINE:,} characters"
-            return self._refused(line, raw, "too long", told, cells)
+            reason = f"a record of more than {LONGEST_LINE:,} characters"
+            return self._refused(line, raw, "too long", reason, cells)
         return Record(
             line,
             raw[:_RAW_KEPT].rstrip(_LINE_ENDS),
             tuple([cells[place].strip() for place in self._places]),
         )
 
-    def _broken(self, told: str) -> Record:
+    def _broken(self, reason: str) -> Record:
         """Only the first physical line is given up: the others are read again, each for itself."""
         line, raw = self._lines.record_ends(keep=1)
         cells = [
             cell.strip().strip('"') for cell in raw.rstrip(_LINE_ENDS).split(self._form.separator)
         ]
-        return self._refused(line, raw, "quoting", told, cells)
+        return self._refused(line, raw, "quoting", reason, cells)
 
     def _refused(
         self,

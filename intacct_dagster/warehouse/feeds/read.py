@@ -131,7 +131,7 @@ def partitions_of_files(
     names: Collection[str],
     gone: Collection[str] = (),
 ) -> set[Partition]:
-    """The partitions that would come out otherwise if these files were read anew.
+    """Return the partitions that would come out otherwise if these files were read again.
 
     Those of their good lines as they are now, and those of every document that they have lines of,
     or had when they, or files that are `gone`, were read last: files may contradict each other.
@@ -307,7 +307,7 @@ def _local_amount(form: CsvForm) -> str:
 
 
 def _tried(spec: FeedSpec, column: str) -> str:
-    """An expression's value in a struct; null where it cannot be computed."""
+    """Return an expression's value in a struct; null where it cannot be computed."""
     sql = spec.expressions[column].sql
     # the line end closes a comment that the expression may end with
     return f"TRY(struct_pack(v := CAST(({sql}\n) AS {spec.sql_type(column)}))) AS {_try(column)}"

@@ -85,7 +85,7 @@ class _Stage:
         self._out = self._spool.open("wb")
 
     def file(self, order: int, path: Path, name: str) -> None:
-        """The records of a file; where nothing of it can be used, one that says so."""
+        """Return the records of a file; where nothing of it can be used, one that says so."""
         self.files[name] = 0
         try:
             if path.suffix.lower() == ".parquet":
@@ -126,7 +126,7 @@ class _Stage:
             self.files[name] = self._put([self._flawed(name, order, 1, "header", str(flaw))])
 
     def query(self, sql: str, folder: Path) -> None:
-        """The rows of the feed's query. Raises FeedError if it fails or lacks a column."""
+        """Return the rows of the feed's query. Raises FeedError if it fails or lacks a column."""
         connection = self.staging.connection
         try:
             with ExitStack() as stack:
@@ -245,7 +245,7 @@ def _reads_warehouse(spec: FeedSpec, sql: str) -> bool:
 
 
 def _located(where: str, folder: Path) -> str:
-    """A database's place as ATTACH takes it: a path is relative to the feed's folder."""
+    """Return a database's place as ATTACH takes it: a path is relative to the feed's folder."""
     return where if re.match(r"[a-z_]{2,}:", where) else str(folder / where)
 
 

@@ -30,8 +30,8 @@ class CurrentView:
 def refresh_current(file: Warehouse, object: str) -> CurrentView:
     """Make `intacct.<object>` show the latest version per key, with every column of the raw table.
 
-    What a sweep found deleted is left out; of an object without change times, only what the last
-    reading of each entity brought is in.
+    What a delete scan found deleted is left out; of an object without change times, only what the
+    last reading of each entity brought is in.
 
     A record that several entities share (its `entity_id` is null) is one row; `_entity` then is
     the entity whose session read it last. Raises NotMaterialized when nothing was loaded yet.
@@ -64,7 +64,7 @@ def refresh_current(file: Warehouse, object: str) -> CurrentView:
         )
         about = (
             f"{object}: the latest version of each record that Intacct still has, as far as was "
-            "read and swept. A row is a record, by its key."
+            "read and scanned for deletes. A row is a record, by its key."
         )
         connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
         for column in columns:
@@ -123,7 +123,7 @@ def sample_rows(
 
 
 def _dated_by(connection: DuckDBPyConnection, object: str) -> list[str]:
-    """The columns that may tell how late a version of a record is, the likeliest first."""
+    """Return the columns that may tell how late a version of a record is, the likeliest first."""
     if "dated_by" not in {c.name for c in existing_columns(connection, CATALOG, META, "raw_loads")}:
         return [column_name(CHANGED)]
     last = connection.execute(

@@ -124,7 +124,7 @@ def freshness(
 
 
 def field_changes(file: Warehouse, objects: Collection[str]) -> list[FieldChange]:
-    """Fields that came or went after their object was read first; the latest first."""
+    """Return fields that came or went after their object was read first; the latest first."""
     with file.connect(read_only=True) as connection:
         if not existing_columns(connection, CATALOG, META, "catalogue"):
             return []

@@ -1,4 +1,4 @@
--- A row is a key that the sweep calls in question: one that we show and it did not see, or one that
+-- A row is a key that the scan calls in question: one that we show and it did not see, or one that
 -- it saw and we hold to be deleted.
 WITH ours AS (
     SELECT

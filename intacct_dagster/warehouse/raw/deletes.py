@@ -48,7 +48,7 @@ class KeyComparison:
 
 
 def ensure_tombstones(connection: DuckDBPyConnection) -> None:
-    """Makes `meta.tombstones` where it is missing. Meant for a transaction that is open."""
+    """Make `meta.tombstones` where it is missing. Meant for a transaction that is open."""
     ensure_table(
         connection,
         CATALOG,

@@ -104,7 +104,7 @@ def clear_documents(
     entity: str,
     extracted_at: datetime,
 ) -> tuple[list[date], str | None]:
-    """Deletes an entity's lines of these documents from the table `raw`, on whatever day they lie.
+    """Delete an entity's lines of these documents from the table `raw`, on whatever day they lie.
 
     `column` (quoted) has a document's key. Gives the days, and the key of a document whose lines
     were read after `extracted_at`, if there was one.
@@ -133,7 +133,7 @@ def rows_of(pages: Sequence[Path], columns: dict[str, str]) -> str:
 
 
 def count_keys(connection: DuckDBPyConnection, lines: str) -> int:
-    """How many different keys a relation has, whose `key` is JSON."""
+    """Return how many different keys a relation has, whose `key` is JSON."""
     return int(
         connection.execute(
             f"SELECT count(DISTINCT json_extract_string(key, '$')) FROM {lines}"

@@ -32,7 +32,7 @@ from intacct_dagster.warehouse.tables import (
 _THREADS = 2
 _MEGABYTES = 56
 _MEGABYTES_A_COLUMN = 4
-_KEYS_AT_ONCE = 2_000_000  # told apart in one go; more than fit into memory go to the disk
+_KEYS_AT_ONCE = 2_000_000  # compared in one go; more than fit into memory go to the disk
 
 #: What every raw table has besides the fields of its object.
 RAW_COLUMNS = (
@@ -213,7 +213,7 @@ def _check_request(load: RawLoad) -> None:
 
 
 def _partitions(load: RawLoad) -> str:
-    """The condition of the load's partitions, which DuckDB is asked five times."""
+    """Return the condition of the load's partitions, which DuckDB is asked five times."""
     days = sorted(set(load.days))
     first, last = (f"CAST({literal(day.isoformat())} AS DATE)" for day in (days[0], days[-1]))
     # Of days without a gap, as they nearly always are, it is many times faster than a list.
@@ -324,7 +324,7 @@ def _clear_documents(
 def _count_again(
     connection: DuckDBPyConnection, load: RawLoad, table: str, days: Sequence[date]
 ) -> None:
-    """The rows of days that lost lines to this load, on record."""
+    """Record the rows of days that lost lines to this load."""
     raw = identifier(CATALOG, RAW, table)
     connection.execute(
         "UPDATE warehouse.meta.raw_loads AS loads SET rows ="

@@ -157,7 +157,7 @@ class PageArchive:
 
 
 def archived_loads(root: Path) -> list[ArchivedLoad]:
-    """What is kept below `root`, in the order in which it was loaded.
+    """Return what is kept below `root`, in the order in which it was loaded.
 
     Raises PageArchiveUnreadable for a folder that cannot be understood.
     """
@@ -231,7 +231,7 @@ def rebuild(
 
 
 def _left_alone(folder: Path) -> bool:
-    """Whether nothing was put there for so long that nobody is about to."""
+    """Return whether nothing was put there for so long that nobody is about to."""
     with suppress(OSError):
         changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
         return datetime.now(UTC) - changed > _UNFINISHED_KEPT  # the clock of the disk

@@ -43,7 +43,7 @@ class SchemaField:
 
 
 def read_schemas(file: Warehouse) -> dict[str, dict[str, SchemaField]]:
-    """The catalogue by object and path; empty before anything was read."""
+    """Return the catalogue by object and path; empty before anything was read."""
     if not file.path.exists():
         return {}
     with file.connect(read_only=True) as connection:
@@ -61,7 +61,7 @@ def read_schemas(file: Warehouse) -> dict[str, dict[str, SchemaField]]:
 
 
 def store_schemas(file: Warehouse, objects: Mapping[str, Sequence[SchemaField]]) -> None:
-    """Replaces the catalogue of these objects."""
+    """Replace the catalogue of these objects."""
     if not objects:
         return
     records = [

@@ -109,7 +109,7 @@ class LedgerState:
 
     `payload_hash` is the SHA-256 (hexadecimal) of what was planned or sent last. `ahead`: it was
     changed there after the copy was read. `refused_hash` is of a change that Intacct did not take,
-    or of one whose fate is unknown; `change_reason` says so.
+    or of one whose outcome is unknown; `change_reason` says so.
     """
 
     entity: str
@@ -413,7 +413,7 @@ def _changed(
 ) -> Iterator[tuple[object, ...]]:
     """(entity, source id, differences) of documents that were posted otherwise than they are now.
 
-    Fields that are compared with Intacct anyway are left to that: what was mended there is mended.
+    Fields that are compared with Intacct anyway are left to that: a correction there counts.
     """
     rows = connection.execute(statement(__name__, "reconcile_changed")).fetchall()
     for entity, of_entity in groupby(rows, key=lambda row: row[0]):

@@ -33,7 +33,7 @@ class Crosswalk:
 
 
 def refresh_crosswalk(file: Warehouse, feed: str) -> Crosswalk:
-    """Makes the view `crosswalk.<feed>`. Raises NotMaterialized before the feed was posted once."""
+    """Make the view `crosswalk.<feed>`. Raises NotMaterialized before the feed was posted once."""
     view = identifier(CATALOG, CROSSWALK, feed)
     with file.staging() as staging, staging.transaction() as connection:
         for schema in (RECONCILED, POSTING):

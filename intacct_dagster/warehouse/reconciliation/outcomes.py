@@ -173,7 +173,7 @@ class Outcomes:
     differing: tuple[tuple[str, str], ...] = ()
 
     def count(self, state: str) -> int:
-        """How many documents are in a state."""
+        """Return how many documents are in a state."""
         return self.states.get(state, (0, Decimal()))[0]
 
     def __add__(self, other: Outcomes) -> Outcomes:
@@ -353,7 +353,7 @@ def _copy(
 def replace_chunks(
     file: Warehouse, feed: str, entities: Collection[str], rows: Sequence[Sequence[object]]
 ) -> None:
-    """Replaces a feed's requests of these entities in `posting.chunks`; rows are as its columns.
+    """Replace a feed's requests of these entities in `posting.chunks`; rows are as its columns.
 
     Makes the view `posting.items` too, which shows the documents of all feeds together.
     """
@@ -368,7 +368,7 @@ def replace_chunks(
 def replace_changes(
     file: Warehouse, feed: str, entities: Collection[str], rows: Sequence[Sequence[object]]
 ) -> None:
-    """Replaces a feed's changes of these entities in `posting.changes`; rows are as its columns."""
+    """Replace a feed's changes of these entities in `posting.changes`; rows are as its columns."""
     about = "A row is the last change of a document that was posted; never what was sent for it."
     with file.staging() as staging:
         stage_records(staging.connection, "fresh", CHANGE_COLUMNS, rows, staging.scratch)
@@ -385,7 +385,7 @@ def _replace(
     entity_column: str,
     entities: Collection[str],
 ) -> None:
-    """Puts the staged rows in place of a feed's of these entities, in a table of all feeds."""
+    """Put the staged rows in place of a feed's of these entities, in a table of all feeds."""
     ensure_table(connection, CATALOG, POSTING, name, columns, about)
     table = identifier(CATALOG, POSTING, name)
     connection.execute(

@@ -146,7 +146,7 @@ class PlanHash:
 
 
 def plan_hash(documents: Iterable[PlannedDocument]) -> str:
-    """The hash of the plan of these documents, in whichever order they come."""
+    """Return the hash of the plan of these documents, in whichever order they come."""
     found = PlanHash()
     for each in sorted(documents, key=lambda each: (each.entity, each.day, each.source_id)):
         found.add(each)
@@ -156,7 +156,7 @@ def plan_hash(documents: Iterable[PlannedDocument]) -> str:
 def by_partition(
     documents: Iterable[PlannedDocument],
 ) -> dict[Partition, list[PlannedDocument]]:
-    """The documents of each partition that has any."""
+    """Return the documents of each partition that has any."""
     parts: dict[Partition, list[PlannedDocument]] = {}
     for each in documents:
         parts.setdefault((each.entity, each.day), []).append(each)
@@ -164,7 +164,7 @@ def by_partition(
 
 
 def plan_hashes(documents: Iterable[PlannedDocument]) -> dict[Partition, str]:
-    """The hash of the plan of each partition that has documents."""
+    """Return the hash of the plan of each partition that has documents."""
     return {partition: plan_hash(each) for partition, each in by_partition(documents).items()}
 
 
@@ -177,7 +177,7 @@ def replace_plan(
     run_id: str,
     at: datetime,
 ) -> dict[Partition, str]:
-    """Replaces these partitions of `plan.<feed>` in one transaction; the hash of each.
+    """Replace these partitions of `plan.<feed>` in one transaction; the hash of each.
 
     The documents come by (entity, day, source id). Raises ValueError for one of another partition.
     """
@@ -369,7 +369,7 @@ def find_possible_duplicates(
     dated: str,
     numbers: Sequence[str],
 ) -> list[tuple[str, str, str]]:
-    """Records of the copy that look like a document and do not carry its id.
+    """Return records of the copy that look like a document and do not carry its id.
 
     (source id, Intacct's key, why): of the same party with the source id in another field of
     `numbers`, or of the same party, `total` and `dated`, with nothing in `match_on`. The paths are

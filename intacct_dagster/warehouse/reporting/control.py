@@ -69,7 +69,7 @@ class Break:
 def control_general_ledger(
     file: Warehouse, partitions: Collection[Partition]
 ) -> tuple[list[ControlTotals], list[Break]]:
-    """Replaces the partitions' control totals; what they are, and what breaks them, oldest first.
+    """Replace the partitions' control totals; what they are, and what breaks them, oldest first.
 
     One statement for all partitions. Raises NotMaterialized before the view that it needs is made.
     """

@@ -1,7 +1,7 @@
 """Views for analysts: the books as people ask about them, made of what the warehouse holds.
 
 They are views and macros over the current views, so they cost nothing until they are asked, and are
-never older than what was read. What they say of a past day is told on each of them.
+never older than what was read. Each of them documents what it says of a past day.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class AnalystView:
     of_feeds: bool = False
 
     def missing(self, objects: Collection[str]) -> list[str]:
-        """The objects that it needs and that are not among these."""
+        """Return the objects that it needs and that are not among these."""
         return [each for each in self.needs if each not in objects]
 
 
@@ -331,7 +331,7 @@ ANALYST_VIEWS = (_GENERAL_LEDGER, _TRIAL_BALANCE, _RECEIVABLES, _PAYABLES, _POST
 
 
 def refresh_analysts(file: Warehouse, view: AnalystView, feeds: Sequence[str] = ()) -> CurrentView:
-    """Makes `intacct.<name>` and its macros, with their comments.
+    """Make `intacct.<name>` and its macros, with their comments.
 
     `feeds` are those that a view `of_feeds` shows; those without a table yet are left out. Raises
     NotMaterialized where a table is not there yet, SchemaChanged where a column that it needs is
@@ -392,7 +392,7 @@ def _statements(
 
 
 def _of(connection: DuckDBPyConnection, feeds: Sequence[str]) -> str:
-    """The documents of the feeds that were reconciled, planned and posted at least once."""
+    """Return the documents of the feeds that were reconciled, planned and posted at least once."""
     there = [
         feed
         for feed in feeds
