@@ -80,12 +80,12 @@ def intacct(sandbox: RunningSandbox) -> Iterator[Intacct]:
 def rows_of(
     client: IntacctClient, object: str, window: ChangeWindow, into: Path
 ) -> list[dict[str, Any]]:
-    """The rows of a walk, each key once, as the loader is told to take them."""
-    walked = client.paginate(object, ["id"], window, into=into, page_size=500)
+    """The rows of a pagination, each key once, as the loader takes them."""
+    result = client.paginate(object, ["id"], window, into=into, page_size=500)
     rows: dict[str, dict[str, Any]] = {}
-    for file in walked.files:
+    for file in result.files:
         rows |= {row["key"]: row for row in json.loads(page_bytes(file))}
-    assert len(rows) == walked.proof.distinct_keys == walked.proof.total_count
+    assert len(rows) == result.proof.distinct_keys == result.proof.total_count
     return list(rows.values())
 
 
@@ -117,16 +117,16 @@ def references(client: IntacctClient, *wanted: str) -> list[str]:
 
 
 @pytest.mark.parametrize("object", OBJECTS)
-def test_every_field_of_every_object_can_be_read_in_one_proven_walk(
+def test_every_field_of_every_object_can_be_read_in_one_proven_pagination(
     intacct: Intacct, object: str, tmp_path: Path
 ) -> None:
     client = intacct.entity("E110")
     model = client.model(object)
     fields = [field.path for field in model.fields]
-    walked = client.paginate(object, fields, ChangeWindow(None, END), into=tmp_path)
-    assert walked.proof.total_count > 0
-    assert walked.proof.attempts == 1
-    first = json.loads(page_bytes(walked.files[0]))[0]
+    result = client.paginate(object, fields, ChangeWindow(None, END), into=tmp_path)
+    assert result.proof.total_count > 0
+    assert result.proof.attempts == 1
+    first = json.loads(page_bytes(result.files[0]))[0]
     assert set(fields) <= set(first)
 
 

@@ -204,7 +204,7 @@ def test_the_file_holds_the_exact_bytes_of_the_rows(tmp_path: Path) -> None:
     assert page_bytes(result.files[0]) == exact
 
 
-def test_what_the_walk_needs_is_read_with_what_was_asked_for(tmp_path: Path) -> None:
+def test_what_the_pagination_needs_is_read_with_what_was_asked_for(tmp_path: Path) -> None:
     world = World({})
     read(world, tmp_path)
     assert world.asked[0].fields == ("key", "audit.modifiedDateTime", "entity.id", "totalDue")
@@ -362,7 +362,7 @@ class Killed(Exception):
 
 
 def interrupted(into: Path, world: World, *, at: int) -> None:
-    """Begins a walk that ends when it has asked for `at` pages, before the next is answered."""
+    """Begin a pagination that ends when it has asked for `at` pages."""
 
     def kill(number: int) -> None:
         if number == at:
@@ -376,7 +376,7 @@ def interrupted(into: Path, world: World, *, at: int) -> None:
 
 @pytest.mark.parametrize("at", range(1, 9))
 @pytest.mark.parametrize("seconds", [1, 7, 95])
-def test_an_interrupted_walk_goes_on_from_its_last_whole_page(
+def test_an_interrupted_pagination_goes_on_from_its_last_whole_page(
     tmp_path: Path, at: int, seconds: int
 ) -> None:
     world = World({f"{n:03}": second(n * seconds // 95) for n in range(95)})
@@ -407,7 +407,9 @@ def test_a_line_that_was_not_written_to_its_end_is_not_gone_on_from(tmp_path: Pa
 
 
 @pytest.mark.parametrize("damage", [b"", b"[", b"\x28\xb5\x2f\xfd nothing like it"])
-def test_what_an_interrupted_walk_left_damaged_is_read_again(tmp_path: Path, damage: bytes) -> None:
+def test_what_an_interrupted_pagination_left_damaged_is_read_again(
+    tmp_path: Path, damage: bytes
+) -> None:
     world = World({f"{n:03}": second(n) for n in range(95)})
     interrupted(tmp_path, world, at=4)
     for page in tmp_path.glob("attempt-1/*"):
@@ -417,7 +419,9 @@ def test_what_an_interrupted_walk_left_damaged_is_read_again(tmp_path: Path, dam
     assert result.proof.attempts == 2
 
 
-def test_a_walk_of_something_else_does_not_go_on_from_an_interrupted_one(tmp_path: Path) -> None:
+def test_a_pagination_of_something_else_does_not_go_on_from_an_interrupted_one(
+    tmp_path: Path,
+) -> None:
     world = World({f"{n:03}": second(n) for n in range(95)})
 
     interrupted(tmp_path, world, at=3)
@@ -467,7 +471,7 @@ def test_rows_leaving_a_second_that_is_paged_by_offset_do_not_hide_others(tmp_pa
     world.before_each = touch
     result = read(world, tmp_path, size=10)
     assert keys_in(result) == {f"{n:03}" for n in range(50)}
-    assert result.proof.attempts == 1  # the second is begun again, not the walk
+    assert result.proof.attempts == 1  # the second is begun again, not the pagination
 
 
 def test_a_second_by_offset_continues_at_the_same_bound_with_one_row_of_overlap(
@@ -489,7 +493,7 @@ def test_without_a_beginning_rows_without_a_change_time_are_read_as_well(tmp_pat
     assert result.proof.distinct_keys == result.proof.total_count == 51
 
 
-def test_a_row_of_another_entity_ends_the_walk_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_row_of_another_entity_ends_the_pagination_and_leaves_nothing(tmp_path: Path) -> None:
     rows: dict[str, datetime | None] = {f"{n:03}": second(n) for n in range(30)}
     world = World(rows, entity={"001": "E110", "025": "E120"})
     with pytest.raises(WrongEntity) as caught:
@@ -610,7 +614,7 @@ def test_a_server_with_smaller_pages_than_asked_for_is_read_whole(tmp_path: Path
     ],
     ids=["null key", "empty key", "no zone", "no time", "no entity", "no object"],
 )
-def test_rows_of_another_shape_end_the_walk(tmp_path: Path, row: Any) -> None:
+def test_rows_of_another_shape_end_the_pagination(tmp_path: Path, row: Any) -> None:
     with pytest.raises(AnswerNotUnderstood, match=r"Page 1 of accounts-receivable/invoice"):
         read(lambda _: page_of([row], 1, 10, None), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -682,7 +686,7 @@ def test_rows_that_leave_while_pages_are_read_ahead_hide_no_others(
 
 
 @pytest.mark.parametrize("at", range(1, 19, 3))
-def test_a_walk_that_reads_ahead_goes_on_after_it_was_killed(tmp_path: Path, at: int) -> None:
+def test_a_pagination_that_reads_ahead_goes_on_after_it_was_killed(tmp_path: Path, at: int) -> None:
     world = World({f"{n:04}": second(n) for n in range(1500)})
 
     def kill(number: int) -> None:

@@ -83,22 +83,22 @@ def at(sandbox: RunningSandbox) -> Iterator[Callable[..., IntacctClient]]:
     sandbox.books.faults.replace([])
 
 
-def rows_of(walked: PaginationResult) -> list[dict[str, Any]]:
-    return [row for file in walked.files for row in json.loads(page_bytes(file))]
+def rows_of(result: PaginationResult) -> list[dict[str, Any]]:
+    return [row for file in result.files for row in json.loads(page_bytes(file))]
 
 
 def detail_rows(client: IntacctClient, into: Path, **given: Any) -> list[dict[str, Any]]:
     return rows_of(client.paginate(DETAIL, AMOUNTS, WINDOW, into=into, **given))
 
 
-def test_gl_detail_is_walked_by_change_time_and_agrees_with_the_journal_entry_lines(
+def test_gl_detail_is_read_by_change_time_and_agrees_with_the_journal_entry_lines(
     at: Callable[..., IntacctClient], tmp_path: Path
 ) -> None:
     client = at()
-    walked = client.paginate(DETAIL, AMOUNTS, WINDOW, into=tmp_path / "xml", page_size=500)
-    rows = rows_of(walked)
-    assert walked.proof.total_count == walked.proof.distinct_keys == len(rows)
-    assert walked.proof.pages > 5
+    result = client.paginate(DETAIL, AMOUNTS, WINDOW, into=tmp_path / "xml", page_size=500)
+    rows = rows_of(result)
+    assert result.proof.total_count == result.proof.distinct_keys == len(rows)
+    assert result.proof.pages > 5
     fields = ("key", "audit.modifiedDateTime", "glAccount.id", "txnType", "baseAmount")
     lines = rows_of(client.paginate(LINE, fields, WINDOW, into=tmp_path / "rest"))
     told = {
@@ -162,9 +162,9 @@ def test_balances_of_the_periods_add_up_to_the_journal_entry_lines(
     client = at()
     fields = [each.path for each in client.model(BALANCE).fields]
     first, last = date(2026, 8, 15), date(2026, 10, 13)
-    walked = client.read_periods(BALANCE, fields, first, last, into=tmp_path / "xml")
-    rows = rows_of(walked)
-    assert walked.proof.distinct_keys == len(rows) == len({row["key"] for row in rows})
+    result = client.read_periods(BALANCE, fields, first, last, into=tmp_path / "xml")
+    rows = rows_of(result)
+    assert result.proof.distinct_keys == len(rows) == len({row["key"] for row in rows})
     assert {row["period.id"] for row in rows} == {"August 2026", "September 2026", "October 2026"}
     everything = ChangeWindow(None, datetime(2026, 10, 14, tzinfo=UTC))
     asked = ("entryDate", "glAccount.id", "txnType", "baseAmount")
@@ -269,8 +269,8 @@ def test_change_times_are_read_and_asked_in_the_time_zone_of_the_users(
     )
 
     def read(client: IntacctClient, name: str) -> list[tuple[str, str]]:
-        walked = client.paginate(DETAIL, ("key",), window, into=tmp_path / name)
-        return [(row["key"], row["audit.modifiedDateTime"]) for row in rows_of(walked)]
+        result = client.paginate(DETAIL, ("key",), window, into=tmp_path / name)
+        return [(row["key"], row["audit.modifiedDateTime"]) for row in rows_of(result)]
 
     in_utc = read(at(), "utc")
     sandbox.books.behaviours.choose({"xml_time_zone": "pacific"})

@@ -31,7 +31,7 @@ def _no_waiting() -> Iterator[None]:
 
 
 class Altered(httpx.BaseTransport):
-    """A company whose answers are altered from some page of the walk on."""
+    """A company whose answers are altered from some page of the pagination on."""
 
     def __init__(self, company: Company) -> None:
         self.company = company
@@ -41,7 +41,7 @@ class Altered(httpx.BaseTransport):
         answer = self.company.handle_request(request)
         if not request.url.path.endswith("/query") or answer.status_code != 200:
             return answer
-        if len(json.loads(request.content)["fields"]) < 4:  # no page of the walk
+        if len(json.loads(request.content)["fields"]) < 4:  # no page of the pagination
             return answer
         told = json.loads(answer.content)
         keys = [row["key"] for row in told["ia::result"]]

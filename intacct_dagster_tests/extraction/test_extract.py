@@ -226,7 +226,7 @@ def test_what_no_query_gives_is_learnt_once_and_left_out(tmp_path: Path) -> None
     company.asked.clear()
     again = desk.extractor.extract(ObjectSettings(name=INVOICE), "E110", days(2, 2))
     assert again.schema.unreadable == ("x", "z")
-    assert len(company.asked) == 1  # the page of the walk, and no question about fields
+    assert len(company.asked) == 1  # the page of the pagination, and no question about fields
 
 
 def test_fields_that_come_and_go_are_told_and_their_columns_stay(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_field_of_another_type_is_refused_before_anything_is_read(tmp_path: Pa
     assert desk.keys() == ["2a", "2b"]
 
 
-def test_adjacent_days_are_one_walk_and_the_day_before_is_read_again(tmp_path: Path) -> None:
+def test_adjacent_days_are_one_pagination_and_the_day_before_is_read_again(tmp_path: Path) -> None:
     company = invoices(1, 2, 3, 4)
     desk = Desk(company, tmp_path)
     done = desk.extractor.extract(ObjectSettings(name=INVOICE), "E110", days(2, 4))

@@ -338,7 +338,7 @@ def test_a_page_that_is_no_array_of_rows_is_refused(
     assert stored(warehouse) == [("1",)]
 
 
-def test_pages_that_lost_a_row_since_the_walk_are_refused(
+def test_pages_that_lost_a_row_since_the_pagination_are_refused(
     tmp_path: Path, warehouse: Warehouse
 ) -> None:
     load = load_of(tmp_path / "pages", [invoice("1")], distinct_keys=2)
