@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,25 @@ def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text().replace("000001.json", "../../000001.json"))
     with pytest.raises(PageArchiveUnreadable, match="is not the name of a page"):
         rebuild(desk.warehouse, desk.pages)
+
+
+def test_what_an_older_version_archived_is_read(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    manifests = [each.folder / "load.json" for each in archived_loads(desk.pages)]
+    for manifest in manifests:
+        found = json.loads(manifest.read_text())
+        assert found["catalogue"]
+        # 0.1 wrote neither of them
+        del found["load"]["left"], found["load"]["proof"]["attempts"]
+        manifest.write_text(json.dumps(found))
+    scans = [each.folder / "sweep.json" for each in archived_delete_scans(desk.pages)]
+    assert all(json.loads(scan.read_text())["sweep"]["object"] == INVOICE for scan in scans)
+    before = {table: content(desk.warehouse, table) for table in TABLES}
+    done = rebuild(desk.warehouse, desk.pages)
+    assert (done.loads, done.delete_scans) == (len(manifests), len(scans))
+    assert manifests
+    assert scans
+    assert {table: content(desk.warehouse, table) for table in TABLES} == before
 
 
 def test_the_command_rebuilds_and_says_what(
