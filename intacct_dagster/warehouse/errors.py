@@ -81,7 +81,7 @@ class LoadRefused(WarehouseError):
 
 
 class PageArchiveUnreadable(WarehouseError):
-    """A file of kept pages is damaged or was changed; nothing of its load was done."""
+    """A file of the page archive is damaged or was changed; nothing of its load was done."""
 
     def __init__(self, file: Path, reason: str) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""The catalogue: which fields each object had when it was read last, and what became of others."""
+"""Schemas: which fields each object had when it was read last, and what became of others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class SchemaField:
-    """A field of an object as the catalogue keeps it; see the columns of `meta.catalogue`."""
+    """A field of an object as the warehouse keeps it; see the columns of `meta.catalogue`."""
 
     path: str
     column_name: str
@@ -43,7 +43,7 @@ class SchemaField:
 
 
 def read_schemas(file: Warehouse) -> dict[str, dict[str, SchemaField]]:
-    """Return the catalogue by object and path; empty before anything was read."""
+    """Return the fields that are known, by object and path; empty before anything was read."""
     if not file.path.exists():
         return {}
     with file.connect(read_only=True) as connection:
@@ -61,7 +61,7 @@ def read_schemas(file: Warehouse) -> dict[str, dict[str, SchemaField]]:
 
 
 def store_schemas(file: Warehouse, objects: Mapping[str, Sequence[SchemaField]]) -> None:
-    """Replace the catalogue of these objects."""
+    """Replace what is known of the fields of these objects."""
     if not objects:
         return
     records = [
