@@ -87,7 +87,7 @@ def extract(port: int, rows: int, objects: int, folder: Path) -> str:
         rows=rows * objects,
         requests=spent.requests,
         transactions=spent.transactions,
-        seconds_reading=round(sum(each.seconds_walking for each in done), 2),
+        seconds_reading=round(sum(each.seconds_reading for each in done), 2),
     )
 
 

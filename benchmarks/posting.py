@@ -36,6 +36,7 @@ from intacct_dagster.defs import (
     reconciled_key,
 )
 from intacct_dagster.posting.engine import PostingEngine
+from intacct_dagster.posting.results import PostingTarget
 from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import Item, Ledger
 from intacct_dagster.warehouse import Warehouse
@@ -92,9 +93,7 @@ def engine(port: str, items: int, folder: Path) -> dict[str, Any]:
         posting = PostingEngine(intacct.entity(ENTITY), ledger, in_flight=IN_FLIGHT)
         began = time.perf_counter()
         plan = posting.plan(
-            "sales",
-            OBJECT,
-            "referenceNumber",
+            PostingTarget("sales", OBJECT, "referenceNumber"),
             documents,
             run_id="bench",
             chunk_size=CHUNK,

@@ -25,6 +25,7 @@ from intacct_dagster.defs import (
     reconciled_key,
 )
 from intacct_dagster.posting.engine import PostingEngine
+from intacct_dagster.posting.results import PostingTarget
 from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import Entry, Item, Ledger
 from intacct_dagster_tests.code_location import PROJECT, CodeLocation, code_location, failure
@@ -158,7 +159,8 @@ def is_found_by_its_key(location: CodeLocation, feed: str, other: Path) -> None:
     grant = ClientCredentials(settings.auth.client_id, settings.auth.client_secret)
     with Intacct(settings.company, settings.base_url, grant, settings.users) as intacct:
         posting = PostingEngine(intacct.entity("E110"), ledger, now=clock)
-        planned = posting.plan(feed, target, match_on, posted, run_id="r", chunk_size=500)
+        where = PostingTarget(feed, target, match_on)
+        planned = posting.plan(where, posted, run_id="r", chunk_size=500)
         assert planned.chunks == []
         assert {id_: list(found) for id_, found in planned.already_there.items()} == {
             source_id: [key] for source_id, key in keys.items()

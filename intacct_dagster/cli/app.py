@@ -197,7 +197,7 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
     """
     from intacct_dagster.config import load_settings
     from intacct_dagster.warehouse import Warehouse
-    from intacct_dagster.warehouse.raw import LoadResult, RawLoad
+    from intacct_dagster.warehouse.raw import RawLoad
     from intacct_dagster.warehouse.raw import rebuild as rebuild_raw
     from intacct_dagster.warehouse.raw.current import refresh_current
 
@@ -205,12 +205,14 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
     warehouse = Warehouse(into or settings.warehouse, lock_timeout=settings.limits.lock_timeout)
     rebuilt: dict[str, int] = {}
 
-    def tell(load: RawLoad, result: LoadResult) -> None:
+    def tell(load: RawLoad, rows: int) -> None:
         rebuilt[load.object] = rebuilt.get(load.object, 0) + 1
         days = f"{min(load.days)} to {max(load.days)}"
-        click.echo(f"{load.object} of {load.entity}, {days}: {result.rows:,} rows")
+        click.echo(f"{load.object} of {load.entity}, {days}: {rows:,} rows")
 
-    done = rebuild_raw(warehouse, settings.pages, objects=objects, entities=entities, done=tell)
+    done = rebuild_raw(
+        warehouse, settings.pages, objects=objects, entities=entities, on_loaded=tell
+    )
     for name in rebuilt:
         refresh_current(warehouse, name)
     if not done.loads:
@@ -220,7 +222,8 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
         )
     click.echo(
         f"{done.loads} loads of {len(rebuilt)} objects are in {warehouse.path}, with the deletes "
-        f"of {done.sweeps} sweeps and the catalogue of {len(done.objects)} objects that it lacked."
+        f"of {done.delete_scans} sweeps and the catalogue of {len(done.objects)} objects that it "
+        "lacked."
     )
     click.echo(
         "What was read or found before pages were kept is not: a backfill and `deletes/…` bring it."

@@ -27,7 +27,7 @@ from rich.table import Table
 from intacct_dagster.client import AccessDenied, Intacct, IntacctError, Query, RequestRefused
 from intacct_dagster.company import company_of, key_folder, prove
 from intacct_dagster.config import ConfigError, Settings, load_settings
-from intacct_dagster.extraction.schema import Catalogue
+from intacct_dagster.extraction.schema import CompanySchema
 from intacct_dagster.locks import LockError
 from intacct_dagster.state import ApiUsage, StateError, open_state
 from intacct_dagster.warehouse import Warehouse, WarehouseError, WarehouseLocked
@@ -318,21 +318,21 @@ def _permissions(patient: Patient) -> Iterator[Finding]:
 
 
 def _fields(patient: Patient) -> Iterator[Finding]:
-    catalogue = Catalogue(patient.warehouse, patient.now)
+    schemas = CompanySchema(patient.warehouse, patient.now)
     client = patient.intacct.entity(patient.working[0])
     drifted = False
     for each in patient.settings.objects:
         try:
-            shape = catalogue.look(client, each)
+            schema = schemas.look(client, each)
         except IntacctError as error:
             yield _wrong("fields", error, object=each.name)
             continue
-        if isinstance(shape, list):
-            for amiss in shape:
+        if isinstance(schema, list):
+            for amiss in schema:
                 remedy = "Correct `objects` in intacct.yaml."
                 yield Finding("fields", Verdict.ERROR, amiss, remedy, object=each.name)
             continue
-        for what, paths in (("new", shape.new), ("vanished", shape.vanished)):
+        for what, paths in (("new", schema.new), ("vanished", schema.vanished)):
             if paths:
                 drifted = True
                 yield Finding(
@@ -342,8 +342,8 @@ def _fields(patient: Patient) -> Iterator[Finding]:
                     "The next run takes it over; look at what is built on these fields.",
                     object=each.name,
                 )
-        hidden = f", {len(shape.unreadable)} more that no query gives" if shape.unreadable else ""
-        seen = f"{len(shape.columns)} fields{hidden}, read by {shape.read_by.partition(':')[0]}"
+        hidden = f", {len(schema.unreadable)} more that no query gives" if schema.unreadable else ""
+        seen = f"{len(schema.columns)} fields{hidden}, read by {schema.read_by.partition(':')[0]}"
         yield Finding("fields", Verdict.OK, seen, object=each.name)
     if not drifted:
         yield Finding("drift", Verdict.OK, "no field came or went since objects were read last")

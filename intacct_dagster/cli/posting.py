@@ -18,7 +18,8 @@ from intacct_dagster.client import document_facts
 from intacct_dagster.company import company_in
 from intacct_dagster.config import ConfigError, Feed, Settings, load_settings
 from intacct_dagster.posting.amendments import changed_fields
-from intacct_dagster.posting.engine import PostingEngine, Sent
+from intacct_dagster.posting.engine import PostingEngine
+from intacct_dagster.posting.results import Sent
 from intacct_dagster.state import Approvals, open_state
 from intacct_dagster.state.ledger import Entry, ItemState, Ledger
 from intacct_dagster.warehouse import Partition, Warehouse

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from intacct_dagster.config import load_settings
 from intacct_dagster.warehouse import (
-    ReaderCopy,
+    Snapshot,
     Warehouse,
     WarehouseError,
     WarehouseUnreadable,
@@ -128,7 +128,7 @@ def _first_word(sql: str) -> str:
 
 def _source(warehouse: Warehouse) -> tuple[Warehouse, str]:
     """What is read, and what is said of it."""
-    copy = ReaderCopy(warehouse)
+    copy = Snapshot(warehouse)
     if copy.as_of is not None:
         return Warehouse(copy.path), f"as of {copy.as_of:%Y-%m-%d %H:%M:%S} UTC"
     if not warehouse.path.exists():

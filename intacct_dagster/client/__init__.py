@@ -1,4 +1,4 @@
-"""Speaks to Sage Intacct: sessions, queries, walks, models, batches; by REST wherever it can.
+"""Speaks to Sage Intacct: sessions, queries, pagination, models, batches; by REST wherever it can.
 
 Knows neither Dagster nor DuckDB. What is not named here is private.
 """
@@ -28,7 +28,7 @@ from intacct_dagster.client.auth.tokens import (
     TokenStore,
 )
 from intacct_dagster.client.batch import (
-    BatchAnswer,
+    BatchResponse,
     Created,
     Refused,
 )
@@ -50,10 +50,10 @@ from intacct_dagster.client.errors import (
     IntacctError,
     NotReached,
     OutcomeUnknown,
+    PaginationIncomplete,
     RequestRefused,
     ServerFailed,
     Throttled,
-    WalkIncomplete,
     WrongEntity,
 )
 from intacct_dagster.client.model import (
@@ -61,11 +61,16 @@ from intacct_dagster.client.model import (
     ObjectModel,
     Reference,
 )
-from intacct_dagster.client.pagination import (
+from intacct_dagster.client.pagination.paginate import (
+    OnProgress,
+    PaginationResult,
+)
+from intacct_dagster.client.pagination.proof import (
+    PaginationProof,
+)
+from intacct_dagster.client.pagination.window import (
     CHANGED,
-    Told,
-    WalkResult,
-    Window,
+    ChangeWindow,
 )
 from intacct_dagster.client.query import (
     LARGEST_PAGE,
@@ -80,7 +85,7 @@ from intacct_dagster.client.rejection_reasons import (
 from intacct_dagster.client.usage import (
     Usage,
 )
-from intacct_dagster.client.xml.gateway import (
+from intacct_dagster.client.xml.access import (
     XmlAccess,
     xml_access,
 )
@@ -108,7 +113,8 @@ __all__ = [
     "AnswerNotUnderstood",
     "AuthenticationRefused",
     "AuthorizationCode",
-    "BatchAnswer",
+    "BatchResponse",
+    "ChangeWindow",
     "ClientCredentials",
     "Consent",
     "Created",
@@ -123,7 +129,11 @@ __all__ = [
     "NotReached",
     "NotThisConsent",
     "ObjectModel",
+    "OnProgress",
     "OutcomeUnknown",
+    "PaginationIncomplete",
+    "PaginationProof",
+    "PaginationResult",
     "Query",
     "QueryPage",
     "Reference",
@@ -136,11 +146,7 @@ __all__ = [
     "StoredSession",
     "Throttled",
     "TokenStore",
-    "Told",
     "Usage",
-    "WalkIncomplete",
-    "WalkResult",
-    "Window",
     "WrongEntity",
     "XmlAccess",
     "address_flaw",

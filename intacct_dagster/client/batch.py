@@ -14,7 +14,7 @@ import msgspec
 
 from intacct_dagster.client.errors import About, ErrorDetail, OutcomeUnknown
 from intacct_dagster.client.responses import ApiError, error_of, read_error
-from intacct_dagster.client.transport import Answer
+from intacct_dagster.client.transport import Response
 
 #: The most records in one request (developer portal, bulk requests).
 LARGEST_BATCH: Final = 500
@@ -55,7 +55,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class BatchAnswer:
+class BatchResponse:
     """What became of a batch: one outcome for each item, in the order that was sent.
 
     `whole` means that Intacct refused the request in one piece: the reason stands at each position,
@@ -75,7 +75,7 @@ class BatchAnswer:
 
 
 def check_batch(body: bytes, count: int, idempotency_key: str) -> None:
-    """Raises ValueError for a batch that must not be sent: better here than half-way."""
+    """Raise ValueError for a batch that must not be sent: better here than half-way."""
     if not 1 <= count <= LARGEST_BATCH:
         raise ValueError(f"a batch has 1 to {LARGEST_BATCH} items, not {count}")
     if not 1 <= len(idempotency_key) <= LONGEST_KEY:
@@ -88,8 +88,8 @@ def check_batch(body: bytes, count: int, idempotency_key: str) -> None:
         raise ValueError(f"the body has {len(items)} items, not {count}")
 
 
-def read_batch_answer(answer: Answer, count: int, about: About) -> BatchAnswer:
-    """The outcomes in the answer to a batch of `count` items. 401 and 403 are not for this.
+def read_batch_response(answer: Response, count: int, about: About) -> BatchResponse:
+    """Return the outcomes in the answer to a batch of `count` items. 401 and 403 are not for this.
 
     Raises OutcomeUnknown if the answer does not account for every item without a contradiction.
     """
@@ -105,14 +105,14 @@ def read_batch_answer(answer: Answer, count: int, about: About) -> BatchAnswer:
             http_status=answer.status,
         ) from None
     replayed = "x-ia-idempotency-cached-date" in answer.headers
-    return BatchAnswer(answer.status, outcomes, whole, replayed)
+    return BatchResponse(answer.status, outcomes, whole, replayed)
 
 
 class _DoesNotAddUp(Exception):
     """An answer that contradicts itself or what was sent."""
 
 
-def _outcomes(answer: Answer, count: int) -> tuple[tuple[Created | Refused, ...], bool]:
+def _outcomes(answer: Response, count: int) -> tuple[tuple[Created | Refused, ...], bool]:
     if answer.status not in _BY_ITEM | _CERTAIN_REFUSALS:
         raise _DoesNotAddUp(_what_was_said(answer))
     document = _object(answer.body)
@@ -185,7 +185,7 @@ def _refused(position: int, error: ApiError) -> Refused:
     )
 
 
-def _what_was_said(answer: Answer) -> str:
+def _what_was_said(answer: Response) -> str:
     error = read_error(answer.body)
     return error.said if error else "it is not an answer to a batch"
 

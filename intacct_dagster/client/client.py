@@ -24,7 +24,7 @@ import msgspec
 from intacct_dagster.client.auth.oauth import AuthorizationCode, Consent, Grant, ask_consent
 from intacct_dagster.client.auth.session import RefreshWatch, Session, StoredSession, unwatched
 from intacct_dagster.client.auth.tokens import MemoryTokenStore, TokenStore
-from intacct_dagster.client.batch import BatchAnswer, check_batch, read_batch_answer
+from intacct_dagster.client.batch import BatchResponse, check_batch, read_batch_response
 from intacct_dagster.client.error_mapping import refusal, token_is_dead
 from intacct_dagster.client.errors import (
     About,
@@ -36,19 +36,24 @@ from intacct_dagster.client.errors import (
     WrongEntity,
 )
 from intacct_dagster.client.model import ObjectModel, object_names, read_model
-from intacct_dagster.client.pagination import CHANGED, Told, WalkResult, Window, discard, walk
+from intacct_dagster.client.pagination import (
+    CHANGED,
+    ChangeWindow,
+    OnProgress,
+    PageRequest,
+    PageSource,
+    PaginationResult,
+    discard,
+    paginate,
+)
 from intacct_dagster.client.priority_executor import PriorityExecutor
 from intacct_dagster.client.query import LARGEST_PAGE, Filter, Query, QueryPage, Scalar, read_page
 from intacct_dagster.client.rate_limit import RateLimiter, SharedSlots
 from intacct_dagster.client.responses import read_records, read_result
-from intacct_dagster.client.transport import Answer, Kind, Transport
+from intacct_dagster.client.transport import Kind, Response, Transport
 from intacct_dagster.client.usage import Meter, Usage
-from intacct_dagster.client.xml.gateway import (
-    LARGEST_XML_PAGE,
-    XmlAccess,
-    XmlGateway,
-    XmlSession,
-)
+from intacct_dagster.client.xml.access import XmlAccess, XmlSession
+from intacct_dagster.client.xml.gateway import LARGEST_XML_PAGE, XmlGateway
 from intacct_dagster.client.xml.objects import xml_object
 
 #: The most keys in one GET (developer portal, bulk requests).
@@ -88,7 +93,7 @@ class Intacct:
     `concurrency` is how many requests may be in flight at once, over all clients and threads;
     `slots` are those that all processes share, and are closed with this.
     `transport` takes the place of the network and `now` that of the clock (aware UTC); `watch` is
-    told of each step of a renewal. Objects that only the XML API has need `xml`.
+    called with each step of a renewal. Objects that only the XML API has need `xml`.
     """
 
     def __init__(
@@ -134,7 +139,7 @@ class Intacct:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections. Sessions stay valid in their store."""
+        """Close the connections. Sessions stay valid in their store."""
         self._executor.close()
         self._transport.close()
         if self._xml_transport is not None:
@@ -155,9 +160,9 @@ class Intacct:
         answer = self._transport.send(
             "GET", "/services/core/model", kind=Kind.READ, meter=self._meter, about=About()
         )
-        told = answer.headers.get("date")
+        sent_at = answer.headers.get("date")
         try:
-            return self._now() - parsedate_to_datetime(told) if told else None
+            return self._now() - parsedate_to_datetime(sent_at) if sent_at else None
         except ValueError:
             return None
 
@@ -167,24 +172,24 @@ class Intacct:
         return self._meter.usage
 
     def entity(self, entity: str) -> IntacctClient:
-        """A client that sees and writes one entity. Raises RequestRefused if it has no user.
+        """Return a client that sees and writes one entity. Raises RequestRefused if it has no user.
 
         Each call gives a client that counts its own usage; the session behind them is one.
         """
         return self._client(self._user(entity), entity)
 
     def top_level(self, user: str) -> IntacctClient:
-        """A client at the top level of the company, for a Sage user who may be there.
+        """Return a client at the top level of the company, for a Sage user who may be there.
 
         It sees what is private to entities as well.
         """
         return self._client(user, None)
 
     def ask_consent(self, entity: str) -> Consent:
-        """The page on which the user of an entity consents, for authorization_code.
+        """Return the page on which the user of an entity consents, for authorization_code.
 
         Raises AuthenticationRefused where that user has a session for another entity: a second
-        consent would end the first (told by integrators; not documented by Sage).
+        consent would end the first (reported by integrators; not documented by Sage).
         """
         if not isinstance(self._grant, AuthorizationCode):
             raise TypeError("client_credentials needs no consent")
@@ -227,13 +232,13 @@ class Intacct:
         )
 
     def ask_consent_of(self, user: str) -> Consent:
-        """The page on which a user consents at the top level, for authorization_code."""
+        """Return the page on which a user consents at the top level, for authorization_code."""
         if not isinstance(self._grant, AuthorizationCode):
             raise TypeError("client_credentials needs no consent")
         return ask_consent(self._transport.base_url, self._grant)
 
     def enter_top_level(self, user: str, consent: Consent, *, code: str, state: str) -> None:
-        """Ends such a consent: `top_level(user)` works from then on.
+        """End such a consent: `top_level(user)` works from then on.
 
         Raises AuthenticationRefused, also if `state` is not the one that was sent, or if somebody
         else consented; then nothing is kept.
@@ -265,9 +270,9 @@ class Intacct:
         return [self._session(user, entity).stored() for user, entity in known]
 
     def revoke(self, user: str, entity: str | None) -> bool:
-        """Ends a session at Intacct and forgets it; False if there was none.
+        """End a session at Intacct and forget it; False if there was none.
 
-        It ends all tokens of that user in the company (told by integrators).
+        It ends all tokens of that user in the company (reported by integrators).
         """
         return self._session(user, entity).revoke()
 
@@ -347,7 +352,7 @@ class IntacctClient:
         return self._meter.usage
 
     def query(self, query: Query) -> QueryPage:
-        """One page of a query."""
+        """Return one page of a query."""
         if (only_xml := xml_object(query.object)) is not None:
             return self._xml_gateway(query.object).query(only_xml, query)
         about = About(self.entity_id, query.object)
@@ -373,21 +378,21 @@ class IntacctClient:
         question is `start` and `pageSize`: so the size differs a little from one request to the
         next, and only an answer that tells both as they were asked is taken.
         """
-        told, smaller = "", 0
+        asked, smaller = "", 0
         for _ in range(_TRIES_OF_AN_ANSWER):
             size = self._next_size(query.size, query.object)
             page = self.query(replace(query, size=size))
             if page.start in (None, query.start):
                 if page.page_size == size:
                     return page
-                if 0 < page.page_size == smaller:  # told twice: pages are no larger here
+                if 0 < page.page_size == smaller:  # twice the same: pages are no larger here
                     self._largest_page = smaller
                 smaller = min(page.page_size, size - 1)
-            told = f"for {size:,} rows from {query.start:,} on, and answered with a page of "
-            told += f"{page.page_size:,} from {page.start or query.start:,} on"
+            asked = f"for {size:,} rows from {query.start:,} on, and answered with a page of "
+            asked += f"{page.page_size:,} from {page.start or query.start:,} on"
         about = About(self.entity_id, query.object)
         raise AnswerNotUnderstood(
-            f"{about} was asked {told}, after {_TRIES_OF_AN_ANSWER - 1} others like it.",
+            f"{about} was asked {asked}, after {_TRIES_OF_AN_ANSWER - 1} others like it.",
             remedy="Answers come to other questions than were asked: check any proxy in between. "
             "Nothing of them was used.",
             entity=about.entity,
@@ -403,55 +408,56 @@ class IntacctClient:
         return most - number % (min(_SPREAD, most // 8) + 1)
 
     def count(self, object: str, filters: Sequence[Filter] = ()) -> int:
-        """How many rows match all `filters`. Costs one transaction."""
+        """Return how many rows match all `filters`. Costs one transaction."""
         counted = Query(object, ("key",), filters, size=1, parameters=self._parameters())
         return self.ask(counted).total_count
 
-    def walk(
+    def paginate(
         self,
         object: str,
         fields: Sequence[str],
-        window: Window | None,
+        window: ChangeWindow | None,
         *,
         into: Path,
         page_size: int = LARGEST_PAGE,
         changed: str = CHANGED,
         filters: Sequence[Filter] = (),
-        told: Told | None = None,
-    ) -> WalkResult:
-        """Every row of `object` that changed in `window`, proven complete, as files under `into`.
+        on_progress: OnProgress | None = None,
+    ) -> PaginationResult:
+        """Read every row of `object` that changed in `window`, proven complete, into files.
 
         Without a window it is every row there is. `key`, `changed` (the path of the change time)
         and `entity.id` are read with it (without a window, `key`). All `filters` must hold for a
-        row as well. `told` hears, page by page, of the rows read and expected. `into` is the
-        caller's to delete; a walk that was interrupted goes on where it finds its own pages there.
-        Raises WalkIncomplete and WrongEntity besides, also where no row tells but the session is
-        not in the entity; then nothing is left in it.
+        row as well. `on_progress` is called after each page with the rows read and expected.
+        `into` is the caller's to delete; what was interrupted goes on where it finds its own pages
+        there. Raises PaginationIncomplete and WrongEntity besides, also where no row shows it but
+        the session is not in the entity; then nothing is left in it.
         """
         rank = self._executor.rank()
 
         def submit(query: Query) -> Future[QueryPage]:
             return self._executor.submit(rank, functools.partial(self.ask, query))
 
-        result = walk(
-            lambda query: submit(query).result(),
-            object,
-            fields,
-            window,
-            entity=self.entity_id,
+        # Twice what can be in flight: pages that come together are looked at one by one, and no
+        # thread is idle meanwhile.
+        ahead = 2 * self._executor.number if self._executor.number > 1 else 0
+        result = paginate(
+            PageSource(lambda query: submit(query).result(), submit, ahead),
+            PageRequest(
+                object,
+                fields,
+                window,
+                entity=self.entity_id,
+                page_size=page_size,
+                parameters=self._parameters(),
+                changed=changed,
+                filters=filters,
+            ),
             into=into,
-            page_size=page_size,
-            parameters=self._parameters(),
-            changed=changed,
-            filters=filters,
-            submit=submit,
-            # twice what can be in flight: pages that come together are looked at one by one, and
-            # no thread is idle meanwhile
-            ahead=2 * self._executor.number if self._executor.number > 1 else 0,
-            told=told,
+            on_progress=on_progress,
         )
         self._meter.add(Usage(rows=result.proof.distinct_keys))
-        if xml_object(object) is not None:  # each answer has told which entity it is of
+        if xml_object(object) is not None:  # each answer says which entity it is of
             return result
         if self.entity_id is not None and not result.proof.own_rows:
             try:
@@ -465,15 +471,15 @@ class IntacctClient:
 
     def read_periods(
         self, object: str, fields: Sequence[str], first: date, last: date, *, into: Path
-    ) -> WalkResult:
-        """Every row of an object of the XML API that is told by reporting period.
+    ) -> PaginationResult:
+        """Read every row of an object of the XML API that it gives by reporting period.
 
         Read are the budgetable periods that have a day from `first` to `last`: it answers for no
-        others (Sage's XML developer documentation, account balances). Raises like `walk`.
+        others (Sage's XML developer documentation, account balances). Raises like `paginate`.
         """
         only_xml = xml_object(object)
         if only_xml is None or not only_xml.by_period:
-            raise ValueError(f"{object} is not told by reporting period")
+            raise ValueError(f"{object} is not read by reporting period")
         between: tuple[Filter, ...] = (
             {"$lte": {"startDate": last.isoformat()}},
             {"$gte": {"endDate": first.isoformat()}},
@@ -482,7 +488,7 @@ class IntacctClient:
         return self._xml_gateway(object).read_periods(only_xml, periods, fields, into)
 
     def try_reading(self, object: str) -> None:
-        """Reads next to nothing of `object`, to see whether it may be. Costs a transaction or two.
+        """Read next to nothing of `object`, to see whether it may be. Costs a transaction or two.
 
         Raises what reading it would raise.
         """
@@ -495,7 +501,7 @@ class IntacctClient:
             gateway.try_reading(only_xml, period)
 
     def _periods(self, filters: Sequence[Filter], most: int) -> list[str]:
-        """Names of budgetable reporting periods, the first ones first."""
+        """Return names of budgetable reporting periods, the first ones first."""
         page = self.ask(
             Query(
                 _PERIODS,
@@ -536,13 +542,13 @@ class IntacctClient:
             self._prove_scope(object, fenced=True, at_once=True)
 
     def _prove_scope(self, object: str, *, fenced: bool, at_once: bool = False) -> None:
-        """That this session is in its entity, where the rows of a walk do not show it.
+        """That this session is in its entity, where the rows that were read do not show it.
 
         A session at the top level (a header that is ignored, a token of another scope) is shown
         only what the company shares, and a day of the entity looks empty. `includePrivate` tells
         them apart: it adds what is private to entities at the top level, and nothing within one
-        (Sage's OpenAPI, core-query). Where it adds nothing, nothing was hidden from the walk, or
-        the session is in an entity: in which one is told by any private row that it sees, be it of
+        (Sage's OpenAPI, core-query). Where it adds nothing, nothing was hidden before, or
+        the session is in an entity: in which one is shown by any private row that it sees, be it of
         another object. `at_once` asks also what may turn out not to matter, rather than wait.
         """
         if self._session.proven:
@@ -605,7 +611,7 @@ class IntacctClient:
         return next((str(row["entity.id"]) for row in page.rows if row.get("entity.id")), None)
 
     def existing(self, object: str, keys: Sequence[str]) -> set[str]:
-        """Those of at most 3,900 `keys` that `object` still has, as this session sees it."""
+        """Return those of at most 3,900 `keys` that `object` still has, as this session sees it."""
         if not keys:
             return set()
         page = self.ask(
@@ -632,7 +638,7 @@ class IntacctClient:
         self._session.access_token()
 
     def objects(self) -> list[str]:
-        """The names of all objects that the model service lists."""
+        """Return the names of all objects that the model service lists."""
         return object_names(self._model(About(self.entity_id), {}))
 
     def model(self, object: str) -> ObjectModel:
@@ -653,7 +659,7 @@ class IntacctClient:
         )
 
     def known_model(self, object: str) -> ObjectModel:
-        """The model as this session was told it first: one that it knows is not asked for again."""
+        """Return the model as this session learned it first; it is asked for once."""
         models = self._session.models
         if object not in models:
             models[object] = self.model(object)
@@ -669,7 +675,7 @@ class IntacctClient:
         return found
 
     def records(self, object: str, keys: Sequence[str]) -> dict[str, bytes]:
-        """At most 500 whole records by key, each as the exact bytes of its JSON object.
+        """Return at most 500 whole records by key, each as the exact bytes of its JSON object.
 
         Keys that Intacct does not know are not in the answer.
         """
@@ -690,8 +696,8 @@ class IntacctClient:
 
     def create_batch(
         self, object: str, body: bytes, count: int, idempotency_key: str, *, change: bool = False
-    ) -> BatchAnswer:
-        """Creates `count` records from `body`, a JSON array, and says by position what became.
+    ) -> BatchResponse:
+        """Create `count` records from `body`, a JSON array; return by position what became.
 
         With `change` they are changes of records that are there, each with the `key` of its record
         (developer portal, bulk requests: PATCH of a list goes to the address of the object).
@@ -712,7 +718,7 @@ class IntacctClient:
         )
         if answer.status in (401, 403) or token_is_dead(answer):
             raise refusal(answer, about, self._session.user)
-        outcomes = read_batch_answer(answer, count, about)
+        outcomes = read_batch_response(answer, count, about)
         if not outcomes.replayed:
             self._meter.add(Usage(transactions=outcomes.created))
         return outcomes
@@ -736,13 +742,13 @@ class IntacctClient:
         content: bytes | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Sends with the session's token; if that has died, once more with another.
+    ) -> Response:
+        """Send with the session's token; if that has died, once more with another.
 
         A dead token is found out at the door, before anything is done: also a write may go again.
         """
 
-        def send(token: str) -> Answer:
+        def send(token: str) -> Response:
             scope = {"Authorization": f"Bearer {token}"}
             if self.entity_id is not None:
                 scope[_ENTITY_HEADER] = self.entity_id
@@ -763,7 +769,7 @@ class IntacctClient:
             answer = send(self._session.renew(dead=token))
         return answer
 
-    def _accepted(self, answer: Answer, about: About) -> bytes:
+    def _accepted(self, answer: Response, about: About) -> bytes:
         if 200 <= answer.status < 300:
             return answer.body
         raise refusal(answer, about, self._session.user)

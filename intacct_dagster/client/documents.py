@@ -48,5 +48,5 @@ def _all() -> Mapping[str, DocumentFacts]:
 
 
 def document_facts(object: str) -> DocumentFacts:
-    """What is documented of an object; of one that is not in documents.yaml, nothing."""
+    """Return what is documented of an object; of one that is not in documents.yaml, nothing."""
     return _all().get(object, DocumentFacts())

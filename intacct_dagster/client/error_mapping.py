@@ -12,7 +12,7 @@ from intacct_dagster.client.errors import (
     RequestRefused,
 )
 from intacct_dagster.client.responses import ApiError, read_error
-from intacct_dagster.client.transport import Answer
+from intacct_dagster.client.transport import Response
 
 # Seen by client authors with 400 as well as 401; GW-0040 is the gateway's "Expired token".
 _DEAD_TOKEN_IDS = frozenset({"REST-1206", "REST-2102", "GW-0040"})
@@ -22,7 +22,7 @@ _DEAD_TOKEN_TEXT = re.compile(
 _ENTITY_TEXT = re.compile(r"\b(entity|entities|location)\b", re.IGNORECASE)
 
 
-def token_is_dead(answer: Answer) -> bool:
+def token_is_dead(answer: Response) -> bool:
     """Whether a new access token may help: any 401, or a 400 that says the token is not valid."""
     if answer.status == 401:
         return True
@@ -38,8 +38,8 @@ def token_is_dead(answer: Answer) -> bool:
     )
 
 
-def refusal(answer: Answer, about: About, user: str) -> IntacctError:
-    """The error for an answer that is not a 2xx. `user` is the Sage user of the session."""
+def refusal(answer: Response, about: About, user: str) -> IntacctError:
+    """Return the error for an answer that is not a 2xx. `user` is the Sage user of the session."""
     error = read_error(answer.body) or ApiError(
         None, f"HTTP {answer.status} without an explanation", None, None, None, ()
     )
@@ -58,7 +58,7 @@ def refusal(answer: Answer, about: About, user: str) -> IntacctError:
 
 
 def _explain(
-    answer: Answer, error: ApiError, about: About, user: str
+    answer: Response, error: ApiError, about: About, user: str
 ) -> tuple[type[IntacctError], str, str]:
     if token_is_dead(answer):
         return (
@@ -85,7 +85,7 @@ def _explain(
     )
 
 
-def _remedy(answer: Answer, error: ApiError) -> str:
+def _remedy(answer: Response, error: ApiError) -> str:
     said = error.said.lower()
     if "cannot be used in query" in said or ("field" in said and "does not exist" in said):
         return "Take the field out of `fields`, or correct its name; the model lists them all."

@@ -112,8 +112,8 @@ class AnswerNotUnderstood(IntacctError):
     """An answer that does not have the documented shape. Nothing of it was used."""
 
 
-class WalkIncomplete(IntacctError):
-    """A walk could not be proven complete within the attempts allowed. Nothing of it is kept."""
+class PaginationIncomplete(IntacctError):
+    """Rows could not be proven complete within the attempts allowed. Nothing of them is kept."""
 
 
 class WrongEntity(IntacctError):

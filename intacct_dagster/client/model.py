@@ -69,7 +69,7 @@ class ObjectModel:
 
 
 def read_model(result: object, name: str, about: About) -> ObjectModel:
-    """The model in an answer's `ia::result`. Raises AnswerNotUnderstood."""
+    """Return the model in an answer's `ia::result`. Raises AnswerNotUnderstood."""
     model = _mapping(result)
     if not model.get("fields"):
         raise AnswerNotUnderstood(
@@ -120,19 +120,19 @@ def _flatten(node: Mapping[str, object], prefix: str, depth: int) -> Iterator[Mo
             yield from _flatten(_mapping(group), f"{prefix}{name}.", depth + 1)
 
 
-def _field(path: str, told: Mapping[str, object]) -> ModelField:
-    enum = told.get("enum")
+def _field(path: str, described: Mapping[str, object]) -> ModelField:
+    enum = described.get("enum")
     values = cast("list[object]", enum) if isinstance(enum, list) else []
     return ModelField(
         path=path,
-        type=_text(told.get("type")) or "string",
-        format=_text(told.get("format")),
-        description=_text(told.get("description")),
+        type=_text(described.get("type")) or "string",
+        format=_text(described.get("format")),
+        description=_text(described.get("description")),
         enum=tuple(str(value) for value in values if value is not None) or None,
-        write_only=told.get("writeOnly") is True,
-        read_only=told.get("readOnly") is True,
-        nullable=told.get("nullable") is not False,
-        deprecated=told.get("deprecated") is True,
+        write_only=described.get("writeOnly") is True,
+        read_only=described.get("readOnly") is True,
+        nullable=described.get("nullable") is not False,
+        deprecated=described.get("deprecated") is True,
     )
 
 

@@ -52,7 +52,7 @@ class Query:
             raise ValueError(f"start {self.start} or size {self.size} is out of range")
 
     def body(self) -> bytes:
-        """The request body. Keys that are not needed are left out."""
+        """Return the request body. Keys that are not needed are left out."""
         wire: dict[str, object] = {
             "object": self.object,
             "fields": list(self.fields),
@@ -87,7 +87,7 @@ class QueryPage:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows as dicts, decoded anew at each call. JSON numbers with a fraction are Decimal.
+        """The rows as dicts, decoded at each call. JSON numbers with a fraction are Decimal.
 
         Raises AnswerNotUnderstood if they are not a list of objects.
         """
@@ -141,7 +141,7 @@ def _opened(body: bytes) -> _Envelope | None:
 
 
 def read_page(body: bytes, about: About) -> QueryPage:
-    """The page in an answer's body. Raises AnswerNotUnderstood."""
+    """Return the page in an answer's body. Raises AnswerNotUnderstood."""
     try:
         envelope = _opened(body) or _ENVELOPE.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

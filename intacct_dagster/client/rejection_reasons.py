@@ -22,7 +22,7 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownReason:
     """A refusal as Intacct words it; "{0}" stands for what the pattern's first group caught."""
 
     pattern: re.Pattern[str]
@@ -30,8 +30,8 @@ class _Known:
     what_to_do: str
 
 
-def _known(pattern: str, reason: str, what_to_do: str) -> _Known:
-    return _Known(re.compile(pattern, re.IGNORECASE), reason, what_to_do)
+def _known(pattern: str, reason: str, what_to_do: str) -> _KnownReason:
+    return _KnownReason(re.compile(pattern, re.IGNORECASE), reason, what_to_do)
 
 
 # The texts are from production integrations and live answers. They come as the refusal's message or
@@ -157,7 +157,7 @@ _SUPPORT_ID = re.compile(r"\s*\[Support ID: [^\]]*\]", re.IGNORECASE)
 
 
 def explain(refused: Refused) -> Reason:
-    """The reason for a refusal and its remedy; never empty."""
+    """Return the reason for a refusal and its remedy; never empty."""
     messages = [detail.message for detail in refused.details]
     messages.append(refused.message)
     for known in _CATALOGUE:

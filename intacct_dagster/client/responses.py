@@ -33,20 +33,20 @@ class ApiError:
         return "; ".join(dict.fromkeys(self.messages()))
 
     def messages(self) -> Iterator[str]:
-        """The wrapper's message, then each detail's."""
+        """Yield the wrapper's message, then each detail's."""
         yield self.message
         for detail in self.details:
             yield detail.message
 
     def error_ids(self) -> Iterator[str]:
-        """The wrapper's error id, then each detail's, as far as they have one."""
+        """Yield the wrapper's error id, then each detail's, as far as they have one."""
         for error_id in (self.error_id, *(detail.error_id for detail in self.details)):
             if error_id:
                 yield error_id
 
 
 def read_error(body: bytes) -> ApiError | None:
-    """The error that a body holds, or None if it is not JSON or holds none."""
+    """Return the error that a body holds, or None if it is not JSON or holds none."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -60,7 +60,7 @@ def read_error(body: bytes) -> ApiError | None:
 
 
 def error_of(value: object, fallback: str | None = None) -> ApiError:
-    """The error in an `ia::error` value: an object, an array of them, or a bare string."""
+    """Return the error in an `ia::error` value: an object, an array of them, or a bare string."""
     if isinstance(value, list):
         errors = [error_of(each) for each in cast("list[object]", value)] or [error_of({})]
         first, rest = errors[0], errors[1:]
@@ -95,7 +95,7 @@ def error_of(value: object, fallback: str | None = None) -> ApiError:
 
 
 def read_result(body: bytes, about: About) -> object:
-    """The `ia::result` of an answer that is not a query. Raises AnswerNotUnderstood."""
+    """Return the `ia::result` of an answer that is not a query. Raises AnswerNotUnderstood."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -117,13 +117,13 @@ class _Enclosed(msgspec.Struct):
     result: msgspec.Raw = msgspec.field(name="ia::result")
 
 
-class _Told(msgspec.Struct):
+class _RecordStatus(msgspec.Struct):
     key: str | None = None
     error: object = msgspec.field(name="ia::error", default=None)
 
 
 def read_records(body: bytes, about: About) -> dict[str, bytes]:
-    """The records in an answer to a GET by keys, by key, each as its exact bytes.
+    """Return the records in an answer to a GET by keys, by key, each as its exact bytes.
 
     Those that the answer has an error instead of are left out. Raises AnswerNotUnderstood.
     """
@@ -133,9 +133,9 @@ def read_records(body: bytes, about: About) -> dict[str, bytes]:
         many = result.lstrip().startswith(b"[")
         records = msgspec.json.decode(result, type=list[msgspec.Raw]) if many else [result]
         for record in records:
-            told = msgspec.json.decode(record, type=_Told)
-            if told.error is None and told.key:
-                found[told.key] = bytes(record)
+            status = msgspec.json.decode(record, type=_RecordStatus)
+            if status.error is None and status.key:
+                found[status.key] = bytes(record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AnswerNotUnderstood(
             f"The answer about {about} is not understood: {error}",
@@ -156,7 +156,7 @@ def _mapping(value: object) -> dict[str, object]:
 
 
 def _text(value: object) -> str | None:
-    """A non-empty string, or a number as one; None for everything else."""
+    """Return a non-empty string, or a number as one; None for everything else."""
     if isinstance(value, str):
         return value.strip() or None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

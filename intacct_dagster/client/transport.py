@@ -83,7 +83,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """An answer that is neither a throttle nor a server failure: 2xx, 3xx or 4xx."""
 
     status: int
@@ -142,7 +142,7 @@ class Transport:
         form: Mapping[str, str] | None = None,
         patience: float = READ_TIMEOUT,
         slot_wait: float | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Sends a request to `path` (e.g. "/services/core/query") and returns its answer.
 
         `patience` is how many seconds may pass without a byte of the answer, `slot_wait` how many
@@ -194,7 +194,7 @@ class Transport:
         else:
             self._limiter.answered(response.headers)
 
-    def _judge(self, response: httpx.Response, kind: Kind, about: About) -> Answer:
+    def _judge(self, response: httpx.Response, kind: Kind, about: About) -> Response:
         status = response.status_code
         if status == 429 or (status == 503 and kind is Kind.READ):
             wait = asked_to_wait(response.headers)
@@ -208,7 +208,7 @@ class Transport:
             )
         answered = status < 500 and status != 408
         if answered or (status == 501 and kind is Kind.READ):  # not implemented: no use in asking
-            return Answer(status, response.headers, response.content)
+            return Response(status, response.headers, response.content)
         if kind is Kind.WRITE:
             raise _unknown(f"answered HTTP {status}{_reason(response)}", about, status)
         raise ServerFailed(

@@ -8,9 +8,9 @@ import dagster as dg
 from intacct_dagster.client import (
     IntacctError,
     NotReached,
+    PaginationIncomplete,
     ServerFailed,
     Throttled,
-    WalkIncomplete,
 )
 from intacct_dagster.config import Settings
 from intacct_dagster.locks import LockError
@@ -51,7 +51,7 @@ def is_transient(error: Exception) -> bool:
     That is a failure of the network or of Intacct, or a warehouse that another process holds.
     """
     return isinstance(
-        error, NotReached | Throttled | ServerFailed | WalkIncomplete | WarehouseLocked
+        error, NotReached | Throttled | ServerFailed | PaginationIncomplete | WarehouseLocked
     )
 
 

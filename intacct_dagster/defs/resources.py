@@ -19,7 +19,7 @@ from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.state.locks import state_locks
 from intacct_dagster.warehouse import (
     Published,
-    ReaderCopy,
+    Snapshot,
     Warehouse,
     WarehouseError,
 )
@@ -182,7 +182,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         if self.reader_seconds is None or context.run is None:
             yield
             return
-        copy = ReaderCopy(self.warehouse)
+        copy = Snapshot(self.warehouse)
         with copy.working() as work:
             try:
                 yield

@@ -15,7 +15,7 @@ import dagster as dg
 
 from intacct_dagster.config import Settings, timetable
 from intacct_dagster.defs.partitions import partition_key
-from intacct_dagster.extraction.extract import ranges_of_days
+from intacct_dagster.extraction.days import ranges_of_days
 from intacct_dagster.warehouse import Partition, Warehouse
 from intacct_dagster.warehouse.raw.load import known_until
 

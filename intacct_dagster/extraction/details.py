@@ -13,45 +13,36 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
-
 from intacct_dagster.client import (
     CHANGED,
     KEYS_IN_A_GET,
     AnswerNotUnderstood,
     IntacctClient,
 )
-from intacct_dagster.extraction.schema import Shape
-from intacct_dagster.pages import page_bytes
+from intacct_dagster.extraction.keys import keys_on_page
+from intacct_dagster.extraction.schema import ObjectSchema
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import CompleteRows, join_records
 
 _PARTS_AT_ONCE = 8
 
 
-class _Keyed(msgspec.Struct):
-    key: str
-
-
-_KEYS = msgspec.json.Decoder(list[_Keyed])
-
-
 def complete_rows(
     client: IntacctClient,
     warehouse: Warehouse,
     object: str,
-    shape: Shape,
+    schema: ObjectSchema,
     pages: Sequence[Path],
-    paths: Sequence[str],
     *,
     into: Path,
 ) -> CompleteRows:
-    """The rows in `pages` (with the values at `paths`), with `shape.got` from their records.
+    """Return the rows in `pages` together with `schema.got` from their records.
 
-    Goes on where it was interrupted. Raises AnswerNotUnderstood where a key is not answered.
+    Records go into the folder `into`. Goes on where it was interrupted. Raises AnswerNotUnderstood
+    where a key is not answered.
     """
     into.mkdir(parents=True, exist_ok=True)
-    keys = list(dict.fromkeys(row.key for page in pages for row in _KEYS.decode(page_bytes(page))))
+    keys = list(dict.fromkeys(key for page in pages for key in keys_on_page(page)))
     parts = [keys[first : first + KEYS_IN_A_GET] for first in range(0, len(keys), KEYS_IN_A_GET)]
 
     def read(number: int) -> Path:
@@ -64,12 +55,20 @@ def complete_rows(
     return join_records(
         warehouse,
         pages=pages,
-        paths=paths,
+        paths=[*schema.query_paths, *_paths_of_document(schema)],
         records=files,
-        got=[column.path for column in shape.got],
-        changed=CHANGED if shape.dated else None,
+        got=schema.record_paths,
+        changed=CHANGED if schema.dated else None,
         into=into,
     )
+
+
+def _paths_of_document(schema: ObjectSchema) -> list[str]:
+    """Return where a line has the key of its document, and its change time if a query gives it."""
+    parent = schema.parent
+    if parent is None:
+        return []
+    return [parent.key, *([parent.changed] if parent.reached else [])]
 
 
 def _read(client: IntacctClient, object: str, keys: Sequence[str], file: Path) -> Path:

@@ -1,58 +1,47 @@
 """One object of one entity, over days, from Intacct into the warehouse. Dagster is not needed.
 
-Walk, fence, load: the walk writes pages to a spool and proves that they are complete; only then is
-the warehouse opened, and it is held only while the pages are loaded. The spool stays if the process
-ends, and the next one that wants the same goes on from its last whole page.
+Read, check, load: pages are read into a spool and proven complete; only then is the warehouse
+opened, and it is held only while the pages are loaded. The spool stays if the process ends, and the
+next one that wants the same goes on from its last whole page.
 """
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from datetime import time as time_of_day
+from functools import partial
 from pathlib import Path
 
 from intacct_dagster.client import (
     CHANGED,
-    AnswerNotUnderstood,
+    ChangeWindow,
     Intacct,
     IntacctClient,
+    OnProgress,
     RequestRefused,
-    Told,
     Usage,
-    WalkIncomplete,
-    Window,
-    WrongEntity,
 )
 from intacct_dagster.config import ObjectSettings, Reading
+from intacct_dagster.extraction import spool as spools
+from intacct_dagster.extraction.days import midnight, ranges_of_days
+from intacct_dagster.extraction.delete_scan import DeleteScanResult, confirm_missing, scan_keys
 from intacct_dagster.extraction.details import complete_rows
-from intacct_dagster.extraction.lines import read_lines
-from intacct_dagster.extraction.schema import Catalogue, Parent, Shape
-from intacct_dagster.locks import FileLocks
+from intacct_dagster.extraction.lines import LineReader
+from intacct_dagster.extraction.schema import CompanySchema, ObjectSchema
 from intacct_dagster.state import ApiUsage
-from intacct_dagster.warehouse import Column, LoadRefused, Warehouse
+from intacct_dagster.warehouse import Column, Warehouse
 from intacct_dagster.warehouse.raw import (
-    CompleteRows,
-    KeptPages,
-    LoadResult,
-    Parents,
+    DeleteScan,
+    LoadProof,
+    PageArchive,
     RawLoad,
-    Sweep,
-    WalkProof,
-    compare_keys,
-    store_sweep,
+    store_delete_scan,
 )
-from intacct_dagster.warehouse.raw.load import landed, load_raw
-
-_KEYS_IN_A_QUESTION = 500
-_SPOOL_KEPT = timedelta(days=2)
+from intacct_dagster.warehouse.raw.load import load_raw, loaded_by_runs
 
 
 @dataclass(frozen=True)
@@ -68,22 +57,20 @@ class Extracted:
     object: str
     entity: str
     rows_by_day: Mapping[date, int]
-    looked_back: int
     read_until: datetime | None
     distinct_keys: int
-    left: int
-    attempts: int
+    schema: ObjectSchema
     usage: Usage
-    seconds_walking: float
-    seconds_loading: float
-    shape: Shape
+    looked_back: int = 0
+    left: int = 0
+    attempts: int = 0
+    seconds_reading: float = 0.0
+    seconds_loading: float = 0.0
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of the raw table that were read."""
-        shape = self.shape
-        parent = (shape.parent.column,) if shape.parent is not None else ()
-        return (*shape.columns, *shape.got, *parent)
+        return self.schema.raw_columns
 
     @property
     def rows(self) -> int:
@@ -91,26 +78,12 @@ class Extracted:
         return sum(self.rows_by_day.values())
 
 
-@dataclass(frozen=True)
-class Swept:
-    """What a sweep found: of the `known` keys we had `deleted` are gone, and `revived` are back."""
-
-    object: str
-    entity: str
-    since: datetime | None
-    seen: int
-    known: int
-    deleted: int
-    revived: int
-    usage: Usage
-
-
 class Extractor:
     """Extracts objects of one company. Safe to use from several threads at once.
 
     `start_date` is the first partition: the day into which objects that take older rows also put
     what was last changed before it. `now` gives aware UTC times. What it costs is written to
-    `api_usage`, also where it fails; what it loads stays in `kept_pages`, for their time. What
+    `api_usage`, also where it fails; what it loads stays in `page_archive`, for its time. What
     `attempts` loaded, runs that this one goes on from, is not read again.
     """
 
@@ -125,7 +98,7 @@ class Extractor:
         page_size: int = 4000,
         reading: Reading | None = None,
         api_usage: ApiUsage | None = None,
-        kept_pages: KeptPages | None = None,
+        page_archive: PageArchive | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._intacct = intacct
@@ -136,22 +109,22 @@ class Extractor:
         self._page_size = page_size
         self._reading = reading if reading is not None else Reading()
         self._api_usage = api_usage
-        self._kept_pages = kept_pages
+        self._page_archive = page_archive
         self._now = now
-        self._catalogue = Catalogue(warehouse, now)
+        self._schemas = CompanySchema(warehouse, now)
         # Within this process loads take turns; between processes DuckDB's own lock sees to it.
         self._load_lock = threading.Lock()
 
     def prepare(self, objects: Sequence[ObjectSettings], entity: str) -> None:
-        """Learns what the objects offer, before any data is read.
+        """Learn what the objects offer, before any data is read.
 
         Raises RequestRefused with a line for every object and field that cannot be read.
         """
         client = self._intacct.entity(entity)
         with self._counted(client, "core/model"):
-            self._catalogue.learn(client, objects)
-        if self._kept_pages is not None:
-            self._kept_pages.prune()
+            self._schemas.learn(client, objects)
+        if self._page_archive is not None:
+            self._page_archive.prune()
 
     def extract(
         self,
@@ -159,117 +132,101 @@ class Extractor:
         entity: str,
         days: Iterable[date],
         *,
-        told: Told | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Extracted:
-        """Walks and loads `what` of `entity` for UTC days of `audit.modifiedDateTime`.
+        """Read and load `what` of `entity` for UTC days of `audit.modifiedDateTime`.
 
-        Adjacent days are one walk, with the days to look back to before them. Each day's partition
-        is replaced as a whole, also by nothing; a failure leaves the partitions of its range as
-        they were. `told` hears of the rows of a walk as they come, on this thread. Raises
-        IntacctError and WarehouseError.
+        Adjacent days are read as one, with the days to look back to before them. Each day's
+        partition is replaced as a whole, also by nothing; a failure leaves the partitions of its
+        range as they were. `on_progress` is called with the rows as they come, on this thread.
+        Raises IntacctError and WarehouseError.
         """
         client = self._intacct.entity(entity)
         asked = sorted(set(days))
         with self._counted(client, what.name):
-            shape = self._catalogue.learn(client, [what])[what.name]
-            by_days = shape.dated or shape.parent is not None
+            schema = self._schemas.learn(client, [what])[what.name]
+            by_days = schema.dated or schema.parent is not None
             read = self._with_look_back(asked) if by_days else asked
-            landed = self._landed(what.name, entity, asked)
-            done = (
-                [landed]
-                if landed is not None
+            earlier = self._loaded_earlier(what.name, entity, asked, schema)
+            ranges = (
+                [earlier]
+                if earlier is not None
                 else [
-                    self._extract_range(client, what, shape, each, told)
+                    self._extract_range(client, what, schema, each, on_progress)
                     for each in ranges_of_days(read)
                 ]
             )
-        rows = {day: count for each in done for day, count in each.rows_by_day.items()}
-        return Extracted(
-            object=what.name,
-            entity=entity,
-            rows_by_day={day: rows[day] for day in asked},
-            looked_back=sum(count for day, count in rows.items() if day not in asked),
-            read_until=next((each.read_until for each in reversed(done) if each.read_until), None),
-            distinct_keys=sum(each.distinct_keys for each in done),
-            left=sum(each.left for each in done),
-            attempts=max(each.attempts for each in done),
-            usage=client.usage,
-            seconds_walking=sum(each.seconds_walking for each in done),
-            seconds_loading=sum(each.seconds_loading for each in done),
-            shape=shape,
-        )
+        return _together(ranges, asked, client.usage)
 
-    def _landed(self, object: str, entity: str, days: Sequence[date]) -> _Range | None:
-        """What an attempt before this one loaded, if that was all of these days."""
+    def _loaded_earlier(
+        self, object: str, entity: str, days: Sequence[date], schema: ObjectSchema
+    ) -> Extracted | None:
+        """Return what an attempt before this one loaded, if that was all of these days."""
         if not self._attempts:
             return None
-        found = landed(self._warehouse, object, entity, self._attempts)
+        found = loaded_by_runs(self._warehouse, object, entity, self._attempts)
         if not found.rows_by_day.keys() >= set(days):
             return None
-        return _Range(
+        return Extracted(
+            object,
+            entity,
             rows_by_day={day: found.rows_by_day[day] for day in days},
             read_until=found.read_until,
             distinct_keys=found.distinct_keys,
-            left=0,
-            attempts=0,
-            seconds_walking=0.0,
-            seconds_loading=0.0,
+            schema=schema,
+            usage=Usage(),
         )
 
-    def sweep(self, what: ObjectSettings, entity: str) -> Swept:
-        """Reads the keys that Intacct has, and notes which of ours are gone and which are back.
+    def delete_scan(self, what: ObjectSettings, entity: str) -> DeleteScanResult:
+        """Read the keys that Intacct has, and note which of ours are gone and which are back.
 
-        A key that did not show is asked for by name before it is held to be deleted: it may only
-        have changed while the sweep was on. Raises IntacctError and WarehouseError.
+        Raises IntacctError and WarehouseError.
         """
         client = self._intacct.entity(entity)
         began = self._now()
-        since = self._swept_since(began)
+        since = self._scanned_since(began)
         with self._counted(client, what.name):
-            shape = self._catalogue.learn(client, [what])[what.name]
-            if shape.by_period:
+            schema = self._schemas.learn(client, [what])[what.name]
+            if schema.by_period:
                 raise RequestRefused(
-                    f"{what.name} is not swept for deletes: each reading of it is whole, so what "
+                    f"{what.name} takes no delete scan: each reading of it is whole, so what "
                     "is gone is not in the current view.",
                     entity=entity,
                     object=what.name,
                     remedy="Leave it out of the selection.",
                 )
-            window = Window(since, self._settled(began)) if shape.dated else None
-            with self._spool("sweep", what.name, entity, str(window)) as spool:
-                walked = client.walk(
-                    what.name, shape.fence, window, into=spool, page_size=self._page_size
-                )
-                found = compare_keys(
+            window = ChangeWindow(since, self._settled(began)) if schema.dated else None
+            with self._spool("sweep", what.name, entity, str(window)) as folder:
+                proof, found = scan_keys(
+                    client,
                     self._warehouse,
                     what.name,
-                    entity,
-                    walked.files,
-                    since if shape.dated else None,
+                    schema,
+                    window,
+                    into=folder,
+                    page_size=self._page_size,
                 )
-            deleted: list[str] = []
-            for first in range(0, len(found.missing), _KEYS_IN_A_QUESTION):
-                part = found.missing[first : first + _KEYS_IN_A_QUESTION]
-                there = client.existing(what.name, part)
-                deleted += [key for key in part if key not in there]
-            if deleted or found.returned:
-                sweep = Sweep(
-                    what.name, entity, tuple(deleted), found.returned, began, self._run_id
+            gone = confirm_missing(client, what.name, found.missing)
+            if gone or found.returned:
+                self._store(
+                    DeleteScan(what.name, entity, tuple(gone), found.returned, began, self._run_id)
                 )
-                with self._load_lock:
-                    store_sweep(self._warehouse, sweep)
-                if self._kept_pages is not None:
-                    self._kept_pages.keep_sweep(sweep)
-        return Swept(
+        return DeleteScanResult(
             object=what.name,
             entity=entity,
-            since=since if shape.dated else None,
-            seen=walked.proof.distinct_keys,
+            since=since if schema.dated else None,
+            seen=proof.distinct_keys,
             known=found.known,
-            deleted=len(deleted),
+            deleted=len(gone),
             revived=len(found.returned),
             usage=client.usage,
         )
+
+    def _store(self, scan: DeleteScan) -> None:
+        with self._load_lock:
+            store_delete_scan(self._warehouse, scan)
+        if self._page_archive is not None:
+            self._page_archive.keep_delete_scan(scan)
 
     def _with_look_back(self, days: Sequence[date]) -> list[date]:
         wanted = set(days)
@@ -280,153 +237,127 @@ class Extractor:
         return sorted(wanted)
 
     def _settled(self, now: datetime) -> datetime:
-        """What changed before then shows by now."""
+        """Return up to when what changed shows by now."""
         settled = now - timedelta(seconds=self._reading.settle_seconds)
         return settled.replace(microsecond=0)
 
-    def _swept_since(self, now: datetime) -> datetime | None:
+    def _scanned_since(self, now: datetime) -> datetime | None:
         months = self._reading.sweep_months
         if months is None:
             return None
-        return _midnight((now - timedelta(days=31 * months)).date())
+        return midnight((now - timedelta(days=31 * months)).date())
 
     def _extract_range(
         self,
         client: IntacctClient,
         what: ObjectSettings,
-        shape: Shape,
+        schema: ObjectSchema,
         days: Sequence[date],
-        told: Told | None,
-    ) -> _Range:
+        on_progress: OnProgress | None,
+    ) -> Extracted:
         entity = client.entity_id or ""
-        window, read_until = self._window(what, shape, entity, days)
-        snapshot = not shape.dated and shape.parent is None
-        takes_older = not snapshot and what.takes_older and days[0] <= self._start_date
+        window, read_until = self._window(what, schema, entity, days)
         started = time.monotonic()
-        paths = [column.path for column in (*shape.columns, *shape.got)]
-        with self._spool("days", what.name, entity, f"{window} {days[-1]} {paths}") as spool:
-            began = self._began(spool)
-            pages = self._read(client, what, shape, window, spool / "pages", told)
-            walking = time.monotonic() - started
-            load = RawLoad(
+        paths = [*schema.query_paths, *schema.record_paths]
+        with self._spool("days", what.name, entity, f"{window} {days[-1]} {paths}") as folder:
+            began = spools.began(folder, self._now)
+            load_of = partial(
+                RawLoad,
                 object=what.name,
-                columns=pages.columns,
+                columns=schema.raw_columns,
                 entity=entity,
                 days=days,
-                files=pages.files,
                 run_id=self._run_id,
                 extracted_at=began,
-                takes_older=takes_older,
-                proof=pages.proof,
+                takes_older=window is not None and self._takes_older(what, days),
                 read_until=read_until,
-                snapshot=snapshot,
-                dated_by=pages.dated_by,
-                parents=pages.parents,
+                snapshot=window is None,
             )
-            loaded = self._load(load)
-        return _Range(
-            rows_by_day=loaded.rows_by_day,
+            load = self._read(load_of, client, what, schema, window, folder / "pages", on_progress)
+            seconds_reading = time.monotonic() - started
+            rows_by_day, seconds_loading = self._load(load)
+        return Extracted(
+            what.name,
+            entity,
+            rows_by_day=rows_by_day,
             read_until=read_until,
-            distinct_keys=pages.proof.distinct_keys,
-            left=pages.left,
-            attempts=pages.attempts,
-            seconds_walking=walking,
-            seconds_loading=loaded.seconds_locked,
+            distinct_keys=load.proof.distinct_keys,
+            schema=schema,
+            usage=client.usage,
+            left=load.left,
+            attempts=load.proof.attempts,
+            seconds_reading=seconds_reading,
+            seconds_loading=seconds_loading,
         )
 
     def _read(
         self,
+        load_of: Callable[..., RawLoad],
         client: IntacctClient,
         what: ObjectSettings,
-        shape: Shape,
-        window: Window | None,
+        schema: ObjectSchema,
+        window: ChangeWindow | None,
         into: Path,
-        told: Told | None,
-    ) -> _Pages:
-        paths = [column.path for column in shape.columns]
-        if shape.parent is None or window is None:
-            if shape.by_period:
-                today = self._now().date()
-                walked = client.read_periods(what.name, paths, self._start_date, today, into=into)
-            else:
-                walked = client.walk(
-                    what.name, paths, window, into=into, page_size=self._page_size, told=told
-                )
-            proof = walked.proof
-            files, keys, left = walked.files, proof.distinct_keys, 0
-            if shape.got:
-                rows = self._complete(client, what, shape, files, into)
-                files, keys, left = (rows.file,), rows.keys, proof.distinct_keys - rows.keys
-            return _Pages(
-                files,
-                (*shape.columns, *shape.got),
-                WalkProof(keys, proof.total_count, proof.requests),
-                proof.attempts,
-                left=left,
+        on_progress: OnProgress | None,
+    ) -> RawLoad:
+        """Read and prove the rows of a range of days; `load_of` makes the load of them."""
+        parent = schema.parent
+        if parent is not None and window is not None:
+            reader = LineReader(client, self._warehouse, into=into, page_size=self._page_size)
+            lines, proof = reader.read(what.name, schema, parent, window, on_progress)
+            return load_of(
+                files=(lines.file,),
+                proof=proof,
+                left=lines.left,
+                dated_by=parent.changed,
+                parents=lines.parents,
             )
-        parent, went = shape.parent, 0
-
-        def complete(pages: Sequence[Path]) -> Sequence[Path]:
-            nonlocal went
-            if not shape.got:
-                return pages
-            rows = self._complete(client, what, shape, pages, into, parent)
-            went = rows.left
-            return [rows.file]
-
-        lines = read_lines(
-            client,
-            self._warehouse,
-            what.name,
-            paths,
-            parent,
-            window,
-            into=into,
-            page_size=self._page_size,
-            complete=complete,
-            completed=[column.path for column in shape.got],
-            told=told,
+        paths = schema.query_paths
+        if schema.by_period:
+            today = self._now().date()
+            read = client.read_periods(what.name, paths, self._start_date, today, into=into)
+        else:
+            read = client.paginate(
+                what.name,
+                paths,
+                window,
+                into=into,
+                page_size=self._page_size,
+                on_progress=on_progress,
+            )
+        keys, total = read.proof.distinct_keys, read.proof.total_count
+        proof = LoadProof(keys, total, read.proof.requests, read.proof.attempts)
+        if not schema.got:
+            return load_of(files=read.files, proof=proof, dated_by=CHANGED)
+        rows = complete_rows(
+            client, self._warehouse, what.name, schema, read.files, into=into / "records"
         )
-        keys = lines.joined.keys
-        return _Pages(
-            (lines.joined.file,),
-            (*shape.columns, *shape.got, parent.column),
-            WalkProof(keys, keys, lines.requests),
-            lines.attempts,
-            left=lines.joined.left + went,
-            dated_by=parent.changed,
-            parents=lines.joined.parents,
+        return load_of(
+            files=(rows.file,),
+            proof=replace(proof, distinct_keys=rows.keys),
+            left=keys - rows.keys,
+            dated_by=CHANGED,
         )
 
-    def _complete(
-        self,
-        client: IntacctClient,
-        what: ObjectSettings,
-        shape: Shape,
-        pages: Sequence[Path],
-        into: Path,
-        parent: Parent | None = None,
-    ) -> CompleteRows:
-        paths = [column.path for column in shape.columns]
-        if parent is not None:
-            paths += [parent.key, *([parent.changed] if parent.reached else [])]
-        return complete_rows(
-            client, self._warehouse, what.name, shape, pages, paths, into=into / "records"
-        )
-
-    def _load(self, load: RawLoad) -> LoadResult:
+    def _load(self, load: RawLoad) -> tuple[Mapping[date, int], float]:
         keeping: AbstractContextManager[None] = nullcontext()
-        if self._kept_pages is not None:
-            keeping = self._kept_pages.keeping(load, self._catalogue.fields(load.object))
+        if self._page_archive is not None:
+            keeping = self._page_archive.keeping(load, self._schemas.fields(load.object))
         with keeping, self._load_lock:
             return load_raw(self._warehouse, load)
 
+    def _takes_older(self, what: ObjectSettings, days: Sequence[date]) -> bool:
+        return what.takes_older and days[0] <= self._start_date
+
     def _window(
-        self, what: ObjectSettings, shape: Shape, entity: str, days: Sequence[date]
-    ) -> tuple[Window | None, datetime | None]:
-        """The change times of the days, up to what has settled, and that bound if it cuts a day."""
+        self, what: ObjectSettings, schema: ObjectSchema, entity: str, days: Sequence[date]
+    ) -> tuple[ChangeWindow | None, datetime | None]:
+        """Return the change times of the days, up to what has settled.
+
+        Also that bound, if it cuts a day. The window is None for an object that is read whole.
+        """
         settled = self._settled(self._now())
-        since, end = _midnight(days[0]), _midnight(days[-1] + timedelta(days=1))
+        since, end = midnight(days[0]), midnight(days[-1] + timedelta(days=1))
         if since >= settled:
             raise RequestRefused(
                 f"{what.name} of entity {entity}: nothing of {days[0]} can be read before "
@@ -435,43 +366,14 @@ class Extractor:
                 object=what.name,
                 remedy="Run it again after that: changes are read when they have settled.",
             )
-        if not shape.dated and shape.parent is None:
+        if not schema.dated and schema.parent is None:
             return None, None
-        older = what.takes_older and days[0] <= self._start_date
-        window = Window(None if older else since, min(end, settled))
+        older = self._takes_older(what, days)
+        window = ChangeWindow(None if older else since, min(end, settled))
         return window, settled if settled < end else None
 
-    @contextmanager
-    def _spool(self, *names: str) -> Iterator[Path]:
-        """A folder for pages, which outlives an interruption: the same names find it again.
-
-        It lies beside the warehouse: the same disk, which is known to have room for the data. It is
-        emptied when the block ends well, or with rows that cannot be used.
-        """
-        spools = self._warehouse.path.parent / ".spool"
-        spools.mkdir(parents=True, exist_ok=True)
-        _forget_old(spools)
-        name = hashlib.sha256("\0".join(names).encode()).hexdigest()[:24]
-        folder = spools / name
-        with FileLocks(spools).if_free(name) as ours:
-            if not ours:  # another process reads the very same: do not touch its pages
-                folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=spools))
-            folder.mkdir(exist_ok=True)
-            try:
-                yield folder
-            except (LoadRefused, WrongEntity, WalkIncomplete, AnswerNotUnderstood):
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _began(self, spool: Path) -> datetime:
-        """When the walk in this spool began, also if that was before an interruption."""
-        file = spool / "began"
-        with suppress(OSError, ValueError):
-            return datetime.fromisoformat(file.read_text(encoding="utf-8"))
-        now = self._now()
-        file.write_text(now.isoformat(), encoding="utf-8")
-        return now
+    def _spool(self, *names: str) -> AbstractContextManager[Path]:
+        return spools.spool(self._warehouse.path, *names)
 
     @contextmanager
     def _counted(self, client: IntacctClient, object: str) -> Iterator[None]:
@@ -489,51 +391,18 @@ class Extractor:
                 )
 
 
-@dataclass(frozen=True)
-class _Pages:
-    """What was read of a range of days, before it is loaded."""
-
-    files: Sequence[Path]
-    columns: tuple[Column, ...]
-    proof: WalkProof
-    attempts: int
-    left: int = 0
-    dated_by: str = CHANGED
-    parents: Parents | None = None
-
-
-@dataclass(frozen=True)
-class _Range:
-    rows_by_day: Mapping[date, int]
-    read_until: datetime | None
-    distinct_keys: int
-    left: int
-    attempts: int
-    seconds_walking: float
-    seconds_loading: float
-
-
-def _forget_old(spools: Path) -> None:
-    """Deletes what was interrupted so long ago that nobody will go on with it."""
-    now = datetime.now(UTC)  # the clock of the disk, whatever the extractor's is
-    for folder in spools.iterdir():
-        with suppress(OSError):
-            age = now - datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-            if age > _SPOOL_KEPT:
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.unlink(missing_ok=True)
-
-
-def ranges_of_days(days: Iterable[date]) -> list[list[date]]:
-    """Days in order, those that touch together: each inner list is one walk."""
-    ranges: list[list[date]] = []
-    for day in sorted(set(days)):
-        if ranges and day - ranges[-1][-1] == timedelta(days=1):
-            ranges[-1].append(day)
-        else:
-            ranges.append([day])
-    return ranges
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time_of_day(), tzinfo=UTC)
+def _together(ranges: Sequence[Extracted], asked: Sequence[date], usage: Usage) -> Extracted:
+    """Return what the extractions of several ranges of days did, as one; it cost `usage`."""
+    rows = {day: count for each in ranges for day, count in each.rows_by_day.items()}
+    return replace(
+        ranges[-1],
+        rows_by_day={day: rows[day] for day in asked},
+        looked_back=sum(count for day, count in rows.items() if day not in asked),
+        read_until=next((each.read_until for each in reversed(ranges) if each.read_until), None),
+        distinct_keys=sum(each.distinct_keys for each in ranges),
+        left=sum(each.left for each in ranges),
+        attempts=max(each.attempts for each in ranges),
+        usage=usage,
+        seconds_reading=sum(each.seconds_reading for each in ranges),
+        seconds_loading=sum(each.seconds_loading for each in ranges),
+    )

@@ -1,26 +1,30 @@
 """Lines of documents, read by the change times of the documents that they belong to.
 
-Two ways, because nobody says whether a query reaches through a reference: where it does, one walk
-of the lines, by the change time of their document; where it does not, a walk of the documents and
-then their lines, by the documents' keys, 500 at a time. Either way the documents are walked once
-more when the lines are there: only lines of documents that held still meanwhile are loaded, so that
-what is stored of a document is all of one version.
+Two ways, because nobody says whether a query reaches through a reference: where it does, one
+pagination of the lines, by the change time of their document; where it does not, a pagination of
+the documents and then their lines, by the documents' keys, 500 at a time. Either way the documents
+are read once more when the lines are there: only lines of documents that did not change meanwhile
+are loaded, so that what is stored of a document is all of one version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
-from intacct_dagster.client import CHANGED, IntacctClient, Told, WalkResult, Window
-from intacct_dagster.extraction.schema import Parent
-from intacct_dagster.pages import page_bytes
+from intacct_dagster.client import (
+    ChangeWindow,
+    IntacctClient,
+    OnProgress,
+    PaginationResult,
+)
+from intacct_dagster.extraction.details import complete_rows
+from intacct_dagster.extraction.keys import keys_on_page
+from intacct_dagster.extraction.schema import ObjectSchema, Parent
 from intacct_dagster.warehouse import Warehouse
-from intacct_dagster.warehouse.raw import LinesOfDocuments, join_lines
+from intacct_dagster.warehouse.raw import LinesOfDocuments, LoadProof, join_lines
 
 #: Keys of documents in one query for their lines. Sage documents no limit; of a GET it is 500.
 KEYS_IN_A_QUERY = 500
@@ -28,107 +32,109 @@ KEYS_IN_A_QUERY = 500
 _BLOCKS_AT_ONCE = 8
 
 
-@dataclass(frozen=True)
-class LinesRead:
-    """Lines that were read and proven: what can be loaded, and what it took."""
+class LineReader:
+    """Read lines of documents of one entity into files under `into`, `page_size` rows at a time.
 
-    joined: LinesOfDocuments
-    requests: int
-    attempts: int
-
-
-class _Keyed(msgspec.Struct):
-    key: str
-
-
-_KEYS = msgspec.json.Decoder(list[_Keyed])
-
-
-def read_lines(
-    client: IntacctClient,
-    warehouse: Warehouse,
-    object: str,
-    paths: Sequence[str],
-    parent: Parent,
-    window: Window,
-    *,
-    into: Path,
-    page_size: int,
-    complete: Callable[[Sequence[Path]], Sequence[Path]],
-    completed: Sequence[str],
-    told: Told | None = None,
-) -> LinesRead:
-    """The lines `object` of the documents that changed in `window`, with the fields `paths`.
-
-    `complete` is given their pages, and gives pages that have the fields `completed` as well.
-    `told` hears of the rows read, where that is one walk. Goes on where it was interrupted, if it
-    finds its own pages `into`. Raises what walks raise.
+    Goes on where it was interrupted, if it finds its own pages `into`.
     """
-    before: WalkResult | None = None
-    if parent.reached:
-        walks = [
-            client.walk(
-                object,
-                [*paths, parent.key],
-                window,
-                into=into / "lines",
-                page_size=page_size,
-                changed=parent.changed,
-                told=told,
+
+    def __init__(
+        self, client: IntacctClient, warehouse: Warehouse, *, into: Path, page_size: int
+    ) -> None:
+        self._client = client
+        self._warehouse = warehouse
+        self._into = into
+        self._page_size = page_size
+
+    def read(
+        self,
+        object: str,
+        schema: ObjectSchema,
+        parent: Parent,
+        window: ChangeWindow,
+        on_progress: OnProgress | None = None,
+    ) -> tuple[LinesOfDocuments, LoadProof]:
+        """Read the lines `object` of the documents that changed in `window`.
+
+        `on_progress` is called where that is one pagination. Raises what pagination raises.
+
+        Returns:
+            The lines that can be loaded, and the proof that they are complete.
+        """
+        asked = [*schema.query_paths, parent.key]
+        before: PaginationResult | None = None
+        if parent.reached:
+            read = [self._of_window(object, asked, parent, window, on_progress)]
+        else:
+            before = self._documents(parent, window, "documents")
+            read = self._by_keys(object, asked, parent, before)
+        pages: Sequence[Path] = [file for each in read for file in each.files]
+        left = 0
+        if schema.got:
+            rows = complete_rows(
+                self._client, self._warehouse, object, schema, pages, into=self._into / "records"
             )
-        ]
-    else:
-        before = client.walk(
-            parent.object, (), window, into=into / "documents", page_size=page_size
+            pages, left = [rows.file], rows.left
+        after = self._documents(parent, window, "documents-again")
+        joined = join_lines(
+            self._warehouse,
+            pages=pages,
+            paths=[*schema.query_paths, *schema.record_paths],
+            before=before.files if before is not None else None,
+            after=after.files,
+            parent_key=parent.key,
+            dated_by=parent.changed,
+            into=self._into / "joined",
         )
-        walks = _by_keys(client, object, paths, parent, before, into=into, page_size=page_size)
-    pages = complete([file for each in walks for file in each.files])
-    after = client.walk(
-        parent.object, (), window, into=into / "documents-again", page_size=page_size
-    )
-    joined = join_lines(
-        warehouse,
-        pages=pages,
-        paths=[*paths, *completed],
-        before=before.files if before is not None else None,
-        after=after.files,
-        parent_key=parent.key,
-        changed=CHANGED,
-        dated_by=parent.changed,
-        into=into / "joined",
-    )
-    all_walks = [*walks, after, *([before] if before is not None else [])]
-    return LinesRead(
-        joined,
-        requests=sum(each.proof.requests for each in all_walks),
-        attempts=max(each.proof.attempts for each in all_walks),
-    )
+        proofs = [each.proof for each in (*read, after, *([before] if before is not None else []))]
+        proof = LoadProof(
+            joined.keys,
+            joined.keys,
+            requests=sum(each.requests for each in proofs),
+            attempts=max(each.attempts for each in proofs),
+        )
+        return replace(joined, left=joined.left + left), proof
 
-
-def _by_keys(
-    client: IntacctClient,
-    object: str,
-    paths: Sequence[str],
-    parent: Parent,
-    documents: WalkResult,
-    *,
-    into: Path,
-    page_size: int,
-) -> list[WalkResult]:
-    keys = sorted({row.key for file in documents.files for row in _KEYS.decode(page_bytes(file))})
-    blocks = [
-        keys[first : first + KEYS_IN_A_QUERY] for first in range(0, len(keys), KEYS_IN_A_QUERY)
-    ]
-
-    def read(number: int) -> WalkResult:
-        return client.walk(
+    def _of_window(
+        self,
+        object: str,
+        fields: Sequence[str],
+        parent: Parent,
+        window: ChangeWindow,
+        on_progress: OnProgress | None,
+    ) -> PaginationResult:
+        return self._client.paginate(
             object,
-            [*paths, parent.key],
-            None,
-            into=into / f"block-{number:06}",
-            page_size=page_size,
-            filters=({"$in": {parent.key: blocks[number]}},),
+            fields,
+            window,
+            into=self._into / "lines",
+            page_size=self._page_size,
+            changed=parent.changed,
+            on_progress=on_progress,
         )
 
-    with ThreadPoolExecutor(max_workers=_BLOCKS_AT_ONCE) as pool:
-        return list(pool.map(read, range(len(blocks))))
+    def _documents(self, parent: Parent, window: ChangeWindow, folder: str) -> PaginationResult:
+        return self._client.paginate(
+            parent.object, (), window, into=self._into / folder, page_size=self._page_size
+        )
+
+    def _by_keys(
+        self, object: str, fields: Sequence[str], parent: Parent, documents: PaginationResult
+    ) -> list[PaginationResult]:
+        keys = sorted({key for file in documents.files for key in keys_on_page(file)})
+        blocks = [
+            keys[first : first + KEYS_IN_A_QUERY] for first in range(0, len(keys), KEYS_IN_A_QUERY)
+        ]
+
+        def read(number: int) -> PaginationResult:
+            return self._client.paginate(
+                object,
+                fields,
+                None,
+                into=self._into / f"block-{number:06}",
+                page_size=self._page_size,
+                filters=({"$in": {parent.key: blocks[number]}},),
+            )
+
+        with ThreadPoolExecutor(max_workers=_BLOCKS_AT_ONCE) as pool:
+            return list(pool.map(read, range(len(blocks))))

@@ -26,9 +26,9 @@ from intacct_dagster.client import (
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster.warehouse import Column, Warehouse, column_for
 from intacct_dagster.warehouse.raw import (
-    CatalogueField,
-    read_catalogue,
-    store_catalogue,
+    SchemaField,
+    read_schemas,
+    store_schemas,
 )
 
 KEY = "key"
@@ -69,13 +69,13 @@ class Parent:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ObjectSchema:
     """How an object is read: the columns, and what it is read by.
 
     `dated`: by change times of its own; with a `parent`, by those of the document that its rows
     are lines of; else it is read whole. `columns` come from queries, `got` from whole records.
 
-    `by_period`: it is told by reporting period, and read whole.
+    `by_period`: it is given by reporting period, and read whole.
 
     `new` and `vanished` are fields that came and went since it was read last; the column of a
     vanished one stays in the table, and is null in what is read from now on. `unreadable` are
@@ -105,42 +105,61 @@ class Shape:
         return f"lines: by {self.parent.key}, of each {self.parent.object} that changed"
 
     @property
+    def query_paths(self) -> list[str]:
+        """The paths that queries ask for."""
+        return [column.path for column in self.columns]
+
+    @property
+    def record_paths(self) -> list[str]:
+        """The paths whose values whole records fill."""
+        return [column.path for column in self.got]
+
+    @property
+    def raw_columns(self) -> tuple[Column, ...]:
+        """The columns of the raw table that are read, the change time of a document included."""
+        parent = (self.parent.column,) if self.parent is not None else ()
+        return (*self.columns, *self.got, *parent)
+
+    @property
     def fence(self) -> tuple[str, ...]:
         """What is read to tell rows apart and whose they are."""
         return tuple(c.path for c in self.columns if c.path in (KEY, ENTITY))
 
 
-class Catalogue:
-    """The shapes of a company's objects. Thread-safe; asks for each object once."""
+class CompanySchema:
+    """The schemas of a company's objects. Thread-safe; asks for each object once."""
 
     def __init__(self, warehouse: Warehouse, now: Callable[[], datetime]) -> None:
         self._warehouse = warehouse
         self._now = now
-        self._shapes: dict[str, Shape] = {}
-        self._known: dict[str, list[CatalogueField]] = {}
+        self._schemas: dict[str, ObjectSchema] = {}
+        self._known: dict[str, list[SchemaField]] = {}
         self._lock = threading.Lock()
 
     def learn(
         self, client: IntacctClient, objects: Sequence[ObjectSettings]
-    ) -> Mapping[str, Shape]:
-        """The shapes of these objects. Raises RequestRefused, with a line for each thing amiss."""
+    ) -> Mapping[str, ObjectSchema]:
+        """Return the schemas of these objects.
+
+        Raises RequestRefused, with a line for each thing that is wrong.
+        """
         with self._lock:
-            wanted = [each for each in objects if each.name not in self._shapes]
+            wanted = [each for each in objects if each.name not in self._schemas]
             if wanted:
                 self._learn(client, wanted)
-            return {each.name: self._shapes[each.name] for each in objects}
+            return {each.name: self._schemas[each.name] for each in objects}
 
-    def fields(self, object: str) -> Sequence[CatalogueField]:
-        """What was learnt of the fields of an object, as the warehouse keeps it."""
+    def fields(self, object: str) -> Sequence[SchemaField]:
+        """Return what was learnt of the fields of an object, as the warehouse keeps it."""
         with self._lock:
             return self._known[object]
 
     def _learn(self, client: IntacctClient, objects: Sequence[ObjectSettings]) -> None:
-        held = read_catalogue(self._warehouse)
+        held = read_schemas(self._warehouse)
         problems: list[str] = []
-        learnt: dict[str, Shape] = {}
-        all_: dict[str, list[CatalogueField]] = {}
-        changed: dict[str, list[CatalogueField]] = {}
+        learnt: dict[str, ObjectSchema] = {}
+        all_: dict[str, list[SchemaField]] = {}
+        changed: dict[str, list[SchemaField]] = {}
         for each in objects:
             known = held.get(each.name, {})
             found = self._examine(client, each, known)
@@ -156,18 +175,18 @@ class Catalogue:
                 "\n".join(problems),
                 remedy="Correct `objects` in intacct.yaml; nothing was read.",
             )
-        store_catalogue(self._warehouse, changed)
-        self._shapes |= learnt
+        store_schemas(self._warehouse, changed)
+        self._schemas |= learnt
         self._known |= all_
 
-    def look(self, client: IntacctClient, what: ObjectSettings) -> Shape | list[str]:
-        """How an object would be read, or all that is amiss with it. Nothing is kept."""
-        found = self._examine(client, what, read_catalogue(self._warehouse).get(what.name, {}))
+    def look(self, client: IntacctClient, what: ObjectSettings) -> ObjectSchema | list[str]:
+        """Return how an object would be read, or all that is amiss with it. Nothing is kept."""
+        found = self._examine(client, what, read_schemas(self._warehouse).get(what.name, {}))
         return found if isinstance(found, list) else found[0]
 
     def _examine(
-        self, client: IntacctClient, each: ObjectSettings, known: Mapping[str, CatalogueField]
-    ) -> tuple[Shape, list[CatalogueField]] | list[str]:
+        self, client: IntacctClient, each: ObjectSettings, known: Mapping[str, SchemaField]
+    ) -> tuple[ObjectSchema, list[SchemaField]] | list[str]:
         try:
             model = client.model(each.name)
         except RequestRefused as error:
@@ -189,15 +208,15 @@ class Catalogue:
             amiss += not_there
         if amiss:
             return amiss
-        shape = _shape(each, model, known, refused, parent, got)
-        return shape, self._fields(model, known, refused)
+        schema = _schema_of(each, model, known, refused, parent, got)
+        return schema, self._fields(model, known, refused)
 
     def _refused(
         self,
         client: IntacctClient,
         what: ObjectSettings,
         model: ObjectModel,
-        known: Mapping[str, CatalogueField],
+        known: Mapping[str, SchemaField],
     ) -> set[str]:
         """Fields of the model that a query refuses: as known, or learnt by asking for all."""
         offered = {field.path for field in model.fields}
@@ -225,12 +244,12 @@ class Catalogue:
     def _fields(
         self,
         model: ObjectModel,
-        known: Mapping[str, CatalogueField],
+        known: Mapping[str, SchemaField],
         refused: set[str],
-    ) -> list[CatalogueField]:
+    ) -> list[SchemaField]:
         now = self._now()
         fields = {
-            field.path: CatalogueField(
+            field.path: SchemaField(
                 path=field.path,
                 column_name=column.name,
                 column_type=column.type,
@@ -248,11 +267,15 @@ class Catalogue:
 
 
 def _not_offered(what: ObjectSettings, model: ObjectModel) -> list[str]:
-    """What is configured or needed, and not there, with what may have been meant."""
+    """Return what is configured or needed, and not there, with what may have been meant."""
     offered = [field.path for field in model.fields]
-    amiss = [] if KEY in offered else [f"{what.name} has no key, so its rows cannot be told apart"]
+    amiss = (
+        [] if KEY in offered else [f"{what.name} has no key, so its rows cannot be distinguished"]
+    )
     if CHANGED in offered and ENTITY not in offered:
-        amiss.append(f"{what.name} has no {ENTITY}, so its rows cannot be told from others'")
+        amiss.append(
+            f"{what.name} has no {ENTITY}, so its rows cannot be distinguished from others'"
+        )
     for path in what.fields or ():
         if path not in offered:
             near = difflib.get_close_matches(path, offered, n=3)
@@ -347,13 +370,13 @@ def _reaches(client: IntacctClient, what: ObjectSettings, reference: Reference) 
 
 
 def _other_types(
-    what: ObjectSettings, model: ObjectModel, known: Mapping[str, CatalogueField]
+    what: ObjectSettings, model: ObjectModel, known: Mapping[str, SchemaField]
 ) -> list[str]:
     chosen = set(what.fields) | {KEY, CHANGED, ENTITY} if what.fields is not None else None
     return [
         f"{what.name}: {field.path} was {known[field.path].column_type} and is now "
         f"{column.type}; drop raw.{_table(what.name)} and its rows in meta.catalogue, "
-        "and materialize it anew, or leave the field out"
+        "and materialize it again, or leave the field out"
         for field in model.fields
         for column in [_column(field)]
         if (chosen is None or field.path in chosen)
@@ -366,19 +389,19 @@ def _table(object: str) -> str:
     return re.sub(r"[^0-9a-z]+", "_", object.lower())
 
 
-def _shape(
+def _schema_of(
     what: ObjectSettings,
     model: ObjectModel,
-    known: Mapping[str, CatalogueField],
+    known: Mapping[str, SchemaField],
     refused: set[str],
     parent: Parent | None,
     got: tuple[Column, ...],
-) -> Shape:
+) -> ObjectSchema:
     offered = {field.path for field in model.fields}
     needed = {KEY, CHANGED, ENTITY} | ({parent.key} if parent is not None else set())
     wanted = None if what.fields is None else set(what.fields) | needed
     elsewhere = {column.path for column in got} | refused
-    return Shape(
+    return ObjectSchema(
         columns=tuple(
             _column(field)
             for field in model.fields

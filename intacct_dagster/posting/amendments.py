@@ -13,8 +13,16 @@ from typing import Any
 
 import msgspec
 
-from intacct_dagster.client import CHANGED, KEYS_IN_A_GET, IntacctClient, document_facts
-from intacct_dagster.posting.verification import agrees
+from intacct_dagster.client import (
+    CHANGED,
+    KEYS_IN_A_GET,
+    BatchResponse,
+    Created,
+    IntacctClient,
+    document_facts,
+)
+from intacct_dagster.posting.agreement import agrees
+from intacct_dagster.state.ledger import Chunk
 
 _STATE = "state"
 
@@ -66,7 +74,7 @@ def changes_of(
 
 
 def changed_fields(body: bytes) -> str:
-    """Which fields of a record a change is of, without their values: `dueDate, lines`."""
+    """Return which fields of a record a change is of, without their values: `dueDate, lines`."""
     return ", ".join(name for name in msgspec.json.decode(body) if name != "key")
 
 
@@ -115,7 +123,7 @@ def _change(object: str, changed: Changed, record: Mapping[str, Any] | None) -> 
 def _fields(
     before: Mapping[str, Any], after: Mapping[str, Any], held: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The fields that are otherwise; null for one that is no longer there."""
+    """Return the fields that are otherwise; null for one that is no longer there."""
     body: dict[str, Any] = {}
     for name in dict.fromkeys((*after, *before)):
         old, new = before.get(name), after.get(name)
@@ -134,7 +142,7 @@ def _fields(
 
 
 def _emptied(group: Mapping[str, Any]) -> dict[str, Any]:
-    """A reference that names nothing, or a group of fields that are empty."""
+    """Return a reference that names nothing, or a group of fields that are empty."""
     return {
         name: _emptied(value) if isinstance(value, dict) else None for name, value in group.items()
     }
@@ -178,3 +186,17 @@ def _lines(
 
 def _same_line(sent: dict[str, Any], held: Mapping[str, Any]) -> bool:
     return agrees(msgspec.json.encode(sent), held)
+
+
+def key_of_change(change: bytes) -> object:
+    """Return the key of the record that a change is of."""
+    return msgspec.json.decode(change, type=dict[str, Any]).get("key")
+
+
+def stray_key(chunk: Chunk, answer: BatchResponse) -> str | None:
+    """Return a key in the answer to changes that is not the one that was sent at its place."""
+    sent = [each.get("key") for each in msgspec.json.decode(chunk.body, type=list[dict[str, Any]])]
+    for each in answer.outcomes:
+        if isinstance(each, Created) and each.key != sent[each.position]:
+            return each.key
+    return None

@@ -7,38 +7,30 @@ and finds out what became of a request that was never answered.
 from __future__ import annotations
 
 import itertools
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from intacct_dagster.client import (
-    LARGEST_PAGE,
     AccessDenied,
     AuthenticationRefused,
-    BatchAnswer,
+    BatchResponse,
     Created,
     IntacctClient,
     IntacctError,
     NotReached,
     OutcomeUnknown,
-    Query,
     RequestRefused,
-    Scalar,
     Throttled,
-    Window,
     explain,
 )
-from intacct_dagster.pages import page_bytes
-from intacct_dagster.posting.verification import agrees
+from intacct_dagster.posting.agreement import agrees
+from intacct_dagster.posting.amendments import key_of_change, stray_key
+from intacct_dagster.posting.lookup import DocumentLookup, Found
+from intacct_dagster.posting.results import Done, Planned, PostingTarget, Sent
+from intacct_dagster.posting.steps import Step, Watch, unwatched
 from intacct_dagster.state.ledger import (
     Accepted,
     Chunk,
@@ -58,15 +50,11 @@ REPLAY_WITHIN = timedelta(hours=47)
 READ_BACK_AFTER = timedelta(minutes=30)
 
 #: How often the parts of one chunk may be halved to find the document that fails it. Enough for
-#: three single documents among 500; if there are more, what is not told apart is refused together.
+#: three single documents among 500; if there are more, what is not singled out is refused together.
 MOST_SPLITS = 30
 
 #: Answers about the address that was asked, not about what was sent to it.
 _NO_SUCH_PLACE = (404, 405)
-
-#: A record may show later than its change time says. What shows later still, the copy's look-back
-#: finds, and reconciliation tells as a duplicate.
-LATE_BY = timedelta(days=1)
 
 #: Chunks that are planned and not yet answered, for each thread that sends: enough that none is
 #: idle while more are planned, so few that a posting of any size takes the same memory.
@@ -74,97 +62,6 @@ _MOST_AHEAD = 3
 
 #: Chunks that are written at once: while they are, no answer can be.
 _PLANNED_AT_ONCE = 2
-
-#: Source ids in one query for them; no limit of Intacct's is known.
-IDS_IN_A_QUERY = 200
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What became of one chunk. The three counts add up to its items, or all are 0 if not sent.
-
-    `first_key` is Intacct's first key of those that were created, as it sorts among keys as long.
-    """
-
-    chunk_id: str
-    items: int
-    posted: int = 0
-    refused: int = 0
-    uncertain: int = 0
-    note: str = ""
-    first_key: str | None = None
-
-
-@dataclass(frozen=True)
-class Planned:
-    """Chunks to send, and source ids (with Intacct's keys) that were found there already."""
-
-    chunks: Sequence[Chunk]
-    already_there: Mapping[str, Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Done:
-    """What became of all chunks of a posting, and source ids (with Intacct's keys) that were not
-    posted because they were there already."""
-
-    sent: tuple[Sent, ...]
-    already_there: Mapping[str, Sequence[str]]
-
-
-class Step(StrEnum):
-    """Every step of posting that lasts (a commit) or leaves this process (a request).
-
-    The process may die before and after each; a test kills it there and looks what came of it.
-    """
-
-    SCOPE = "prove that the session is in its entity"
-    LOOK = "ask Intacct for the source ids before planning"
-    PLAN = "write the plan"
-    CLAIM = "claim a chunk for sending"
-    SEND = "send a chunk"
-    RECORD = "record the answer"
-    DOUBT = "record that there was no answer"
-    GIVE_BACK = "record that the request never arrived"
-    SPLIT = "halve a chunk"
-    PUT_BACK = "record that nothing was created"
-    ASK_MODEL = "ask whether the object supports idempotence"
-    CLAIM_REPLAY = "note that the same bytes go out again"
-    REPLAY = "send the same bytes again"
-    READ_BACK = "ask Intacct for the source ids of a chunk"
-    SETTLE = "settle a chunk by what Intacct holds"
-    COMPARE = "ask Intacct for the documents that a chunk changes"
-
-
-#: The (key, id) of Intacct's records that carry a source id, by source id.
-Found = dict[str, list[tuple[str, str | None]]]
-
-#: Told of each step, before it ("before") and once it is done ("after").
-Watch = Callable[[Step, str], None]
-
-
-def _unwatched(step: Step, moment: str) -> None:
-    pass
-
-
-def _note(found: Found, row: Mapping[str, Any], match_on: str) -> None:
-    name = row.get("id")
-    found.setdefault(str(row[match_on]), []).append(
-        (str(row["key"]), None if name is None else str(name))
-    )
-
-
-def _key_of(change: bytes) -> object:
-    return msgspec.json.decode(change, type=dict[str, Any]).get("key")
-
-
-def _stray(chunk: Chunk, answer: BatchAnswer) -> str | None:
-    """A key in the answer to changes that is not the one that was sent at its place."""
-    sent = [each.get("key") for each in msgspec.json.decode(chunk.body, type=list[dict[str, Any]])]
-    for each in answer.outcomes:
-        if isinstance(each, Created) and each.key != sent[each.position]:
-            return each.key
-    return None
 
 
 def _parts(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -188,7 +85,7 @@ class PostingEngine:
     """Plans and sends the documents of one entity.
 
     At most `in_flight` of its requests are under way at once. `now` gives aware UTC times; `watch`
-    is told of every step.
+    is called with every step.
     """
 
     def __init__(
@@ -198,7 +95,7 @@ class PostingEngine:
         *,
         in_flight: int = 1,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        watch: Watch = _unwatched,
+        watch: Watch = unwatched,
     ) -> None:
         if client.entity_id is None:
             raise ValueError("documents are posted to an entity, not to the top level")
@@ -209,12 +106,11 @@ class PostingEngine:
         self._slots = threading.BoundedSemaphore(in_flight)
         self._now = now
         self._watch = watch
+        self._lookup = DocumentLookup(client, self._slots, in_flight, now)
 
     def plan(
         self,
-        feed: str,
-        object: str,
-        match_on: str,
+        target: PostingTarget,
         items: Sequence[Item],
         *,
         run_id: str,
@@ -222,7 +118,7 @@ class PostingEngine:
         chunk_bytes: int = 4_000_000,
         known_until: datetime | None = None,
     ) -> Planned:
-        """Writes down what is to be posted, after a last look whether Intacct has it by now.
+        """Write down what is to be posted, after a last look whether Intacct has it by now.
 
         Reconciliation judged by a copy that is hours old: of what changed until `known_until`
         (None: nobody says). What somebody entered since is left out of the plan: the next
@@ -230,15 +126,15 @@ class PostingEngine:
         a session that is not in its entity; nothing is planned then.
         """
         with self._step(Step.SCOPE):
-            self._client.prove_scope(object)
-        with self._ledger.lock(object, self._entity):
+            self._client.prove_scope(target.object)
+        with self._ledger.lock(target.object, self._entity):
             with self._step(Step.LOOK):
-                there = self._look(object, match_on, len(items), known_until)(items)
+                there = self._look(target, len(items), known_until)(items)
             with self._step(Step.PLAN):
                 chunks = self._ledger.plan(
-                    object,
+                    target.object,
                     self._entity,
-                    feed,
+                    target.feed,
                     [item for item in items if item.source_id not in there],
                     run_id=run_id,
                     chunk_size=chunk_size,
@@ -251,12 +147,13 @@ class PostingEngine:
     def send(
         self,
         *chunk_ids: str,
-        told: Callable[[Sent], None] = lambda sent: None,
+        on_sent: Callable[[Sent], None] = lambda sent: None,
     ) -> list[Sent]:
-        """Sends ready chunks of one object, and records the fate of their items.
+        """Send ready chunks of one object, and record the outcome of each item.
 
-        `told` hears of each when it is recorded, in no certain order; the answer is in the order of
-        the chunks. A chunk that another run sent meanwhile is reported as that run left it.
+        `on_sent` is called with each when it is recorded, in no certain order; what is returned is
+        in the order of the chunks. A chunk that another run sent meanwhile is reported as that run
+        left it.
 
         Raises WrongEntity before anything is sent in a session that is not in its entity. Raises
         NotReached, Throttled, AuthenticationRefused or AccessDenied if a request certainly did
@@ -271,13 +168,11 @@ class PostingEngine:
         with self._step(Step.SCOPE):
             self._client.prove_scope(target)
         with self._ledger.lock(target, self._entity):
-            return self._send_all(chunk_ids, told)
+            return self._send_all(chunk_ids, on_sent)
 
     def post(
         self,
-        feed: str,
-        object: str,
-        match_on: str,
+        target: PostingTarget,
         items: Iterable[Item],
         *,
         documents: int,
@@ -285,9 +180,9 @@ class PostingEngine:
         chunk_size: int,
         chunk_bytes: int = 4_000_000,
         known_until: datetime | None = None,
-        told: Callable[[Sent], None] = lambda sent: None,
+        on_sent: Callable[[Sent], None] = lambda sent: None,
     ) -> Done:
-        """Plans and sends at once: what is on disk goes out while more of it is planned.
+        """Plan and send at once: what is on disk goes out while more of it is planned.
 
         `items` come by (day, source id), each once, and are about as many as `documents` says; only
         some of them are in memory at a time, and the first is asked for when the session is proven.
@@ -297,12 +192,12 @@ class PostingEngine:
 
         def prove() -> None:
             with self._step(Step.SCOPE):
-                self._client.prove_scope(object)
+                self._client.prove_scope(target.object)
 
         def planned() -> Iterator[str]:
             with ThreadPoolExecutor(1) as meanwhile:
                 proven = meanwhile.submit(prove)
-                look = self._look(object, match_on, documents, known_until)
+                look = self._look(target, documents, known_until)
             proven.result()
             for part in _parts(items, chunk_size * _PLANNED_AT_ONCE):
                 with self._step(Step.LOOK):
@@ -310,9 +205,9 @@ class PostingEngine:
                 there.update({name: [key for key, _ in each] for name, each in found.items()})
                 with self._step(Step.PLAN):
                     chunks = self._ledger.plan(
-                        object,
+                        target.object,
                         self._entity,
-                        feed,
+                        target.feed,
                         [item for item in part if item.source_id not in found],
                         run_id=run_id,
                         chunk_size=chunk_size,
@@ -320,10 +215,17 @@ class PostingEngine:
                     )
                 yield from (chunk.chunk_id for chunk in chunks)
 
-        with self._ledger.lock(object, self._entity):
-            return Done(tuple(self._send_all(planned(), told)), there)
+        with self._ledger.lock(target.object, self._entity):
+            return Done(tuple(self._send_all(planned(), on_sent)), there)
 
-    def _send_all(self, chunk_ids: Iterable[str], told: Callable[[Sent], None]) -> list[Sent]:
+    def _look(
+        self, target: PostingTarget, documents: int, known_until: datetime | None
+    ) -> Callable[[Sequence[Item]], Found]:
+        if self._ledger.holds_amendments:
+            return lambda items: self._lookup.moved(target.object, items)
+        return self._lookup.since(target.object, target.match_on, documents, known_until)
+
+    def _send_all(self, chunk_ids: Iterable[str], on_sent: Callable[[Sent], None]) -> list[Sent]:
         stop = threading.Event()
 
         def one(chunk_id: str) -> Sent | None:
@@ -344,7 +246,7 @@ class PostingEngine:
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 for each in done:
                     if each.exception() is None and (sent := each.result()) is not None:
-                        told(sent)
+                        on_sent(sent)
 
         # More threads than requests: they write in the ledger while the others wait for Intacct.
         size = 2 * self._in_flight if self._in_flight > 1 else 1
@@ -387,7 +289,7 @@ class PostingEngine:
     def settle(
         self, object: str, match_on: str, *, chosen: Mapping[str, str] | None = None
     ) -> list[Sent]:
-        """Finds out what became of every chunk of `object` that was sent and never answered.
+        """Find out what became of every chunk of `object` that was sent and never answered.
 
         Within Sage's 48 hours by the same bytes with the same key, afterwards by asking Intacct
         for the source ids (`match_on` is the field that keeps them). What cannot be proven yet
@@ -410,9 +312,9 @@ class PostingEngine:
             ]
 
     def _as_left(self, chunk: Chunk) -> Sent:
-        """A chunk that may not be sent from here: what the ledger knows of it."""
+        """Return a chunk that may not be sent from here: what the ledger knows of it."""
         if self._ledger.chunk(chunk.chunk_id).state is ChunkState.SUPERSEDED:
-            return Sent(chunk.chunk_id, chunk.size, note="not sent: it was planned anew")
+            return Sent(chunk.chunk_id, chunk.size, note="not sent: it was planned again")
         fates = self._ledger.outcome_counts(chunk.chunk_id)
         return Sent(
             chunk.chunk_id,
@@ -453,7 +355,7 @@ class PostingEngine:
         except IntacctError as error:
             return self._still_uncertain(chunk, f"Intacct cannot be asked: {error}")
 
-    def _create(self, chunk: Chunk) -> BatchAnswer:
+    def _create(self, chunk: Chunk) -> BatchResponse:
         with self._slots:
             return self._client.create_batch(
                 chunk.object,
@@ -463,8 +365,8 @@ class PostingEngine:
                 change=chunk.amends,
             )
 
-    def _record(self, chunk: Chunk, answer: BatchAnswer, splits: _Tries) -> Sent:
-        if chunk.amends and (stray := _stray(chunk, answer)):
+    def _record(self, chunk: Chunk, answer: BatchResponse, splits: _Tries) -> Sent:
+        if chunk.amends and (stray := stray_key(chunk, answer)):
             note = f"the answer is about {stray}, which was not sent at its place"
             if chunk.state is not ChunkState.UNCERTAIN:
                 with self._step(Step.DOUBT):
@@ -532,7 +434,9 @@ class PostingEngine:
 
     def _read_back(self, chunk: Chunk, match_on: str, chosen: Mapping[str, str]) -> Sent:
         with self._step(Step.READ_BACK):
-            found = self._find(chunk.object, match_on, self._ledger.source_ids(chunk.chunk_id))
+            found = self._lookup.find(
+                chunk.object, match_on, self._ledger.source_ids(chunk.chunk_id)
+            )
         for source_id, key in chosen.items():
             if right := [each for each in found.get(source_id, ()) if each[0] == key]:
                 found[source_id] = right
@@ -553,16 +457,16 @@ class PostingEngine:
             chunk.chunk_id,
             chunk.size,
             posted=len(found),
-            note=f"read back: {chunk.size - len(found)} were never created and are planned anew",
+            note=f"read back: {chunk.size - len(found)} were never created and are planned again",
         )
 
     def _compare(self, chunk: Chunk) -> Sent:
-        """Settles changes by what Intacct holds: what is not as it was to be is changed anew.
+        """Settle changes by what Intacct holds: what is not as it was to be is changed again.
 
         A change that was made once more is made for the record as it is, so nothing is done twice.
         """
         items = self._ledger.sent(chunk.chunk_id)
-        keys = {item.source_id: str(_key_of(item.payload)) for item in items}
+        keys = {item.source_id: str(key_of_change(item.payload)) for item in items}
         with self._step(Step.COMPARE):
             records = self._client.get(chunk.object, keys.values())
         made = {
@@ -579,99 +483,8 @@ class PostingEngine:
             chunk.chunk_id,
             chunk.size,
             posted=len(made),
-            note=f"compared: {chunk.size - len(made)} were not changed and are planned anew",
+            note=f"compared: {chunk.size - len(made)} were not changed and are planned again",
         )
-
-    def _look(
-        self, object: str, match_on: str, documents: int, known_until: datetime | None
-    ) -> Callable[[Sequence[Item]], Found]:
-        """Tells which source ids came into Intacct since the copy, the cheaper of two ways.
-
-        By asking for the ids, or, where little changed since, by reading what changed, once. Of
-        changes it tells those whose record is no longer as it was when the change was made.
-        """
-
-        def ask(items: Sequence[Item]) -> Found:
-            return self._find(object, match_on, [item.source_id for item in items])
-
-        if self._ledger.holds_amendments:
-            return lambda items: self._moved(object, items)
-        questions = -(-documents // IDS_IN_A_QUERY)
-        if known_until is None or questions <= 2:
-            return ask
-        since = (known_until - LATE_BY).astimezone(UTC).replace(microsecond=0)
-        changed = self._client.count(
-            object, ({"$gte": {"audit.modifiedDateTime": f"{since:%Y-%m-%dT%H:%M:%SZ}"}},)
-        )
-        if not changed:
-            return lambda items: Found()
-        if 1 + changed // LARGEST_PAGE >= questions:
-            return ask
-        # Up to tomorrow by our clock: whatever Intacct's clock says, that is all there is.
-        window = Window(since, self._now().replace(microsecond=0) + timedelta(days=1))
-        found = Found()
-        with tempfile.TemporaryDirectory(prefix="intacct-look-") as folder:
-            walked = self._client.walk(object, ("id", match_on), window, into=Path(folder))
-            rows = {
-                str(row["key"]): row
-                for file in walked.files
-                for row in msgspec.json.decode(page_bytes(file), type=list[dict[str, Any]])
-            }
-        for row in rows.values():
-            if row.get(match_on) is not None:
-                _note(found, row, match_on)
-        return lambda items: {
-            item.source_id: found[item.source_id] for item in items if item.source_id in found
-        }
-
-    def _moved(self, object: str, items: Sequence[Item]) -> Found:
-        """Changes whose record is gone, or changed since the change was made: made anew, they may
-        be others."""
-        changed = "audit.modifiedDateTime"
-
-        def ask(part: Sequence[Item]) -> Sequence[Mapping[str, Any]]:
-            keys: list[Scalar] = [item.key for item in part]
-            query = Query(object, ("key", changed), ({"$in": {"key": keys}},), size=LARGEST_PAGE)
-            with self._slots:
-                return self._client.query(query).rows
-
-        parts = [items[n : n + IDS_IN_A_QUERY] for n in range(0, len(items), IDS_IN_A_QUERY)]
-        with ThreadPoolExecutor(self._in_flight) as threads:
-            now = {
-                str(row["key"]): row.get(changed)
-                for rows in threads.map(ask, parts)
-                for row in rows
-            }
-        return {
-            item.source_id: [(str(item.key), None)]
-            for item in items
-            if item.as_of is None or now.get(str(item.key)) != item.as_of
-        }
-
-    def _find(self, object: str, match_on: str, source_ids: Sequence[str]) -> Found:
-        """Intacct's records that carry these source ids."""
-
-        def ask(part: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-            query = Query(
-                object=object,
-                fields=tuple(dict.fromkeys(("key", "id", match_on))),
-                filters=({"$in": {match_on: list(part)}},),
-                order_by=({"key": "asc"},),
-                size=LARGEST_PAGE,
-            )
-            with self._slots:
-                return self._client.query(query).rows
-
-        parts = [
-            source_ids[start : start + IDS_IN_A_QUERY]
-            for start in range(0, len(source_ids), IDS_IN_A_QUERY)
-        ]
-        found = Found()
-        with ThreadPoolExecutor(self._in_flight) as threads:
-            for rows in threads.map(ask, parts):
-                for row in rows:
-                    _note(found, row, match_on)
-        return found
 
     @contextmanager
     def _step(self, step: Step) -> Iterator[None]:

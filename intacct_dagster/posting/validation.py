@@ -1,6 +1,6 @@
-"""The gates before posting: what must hold of a document before Intacct is asked to take it.
+"""Validation rules: what must hold of a document before Intacct is asked to take it.
 
-A document that fails a gate is held: it is not sent, and a person is told why. The gates ask
+A document that fails a rule is held: it is not sent, and a person learns why. The rules ask
 Intacct itself (its model, its master data, the entity's open periods), as the session of the
 entity sees them, because a copy may be hours old. Dagster is not needed.
 """
@@ -62,8 +62,8 @@ _DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?")
 _DEEPEST = 8
 
 
-class Gate(StrEnum):
-    """The gates, in the order in which a person mends what they find."""
+class ValidationRule(StrEnum):
+    """The rules, in the order in which a person corrects what they find."""
 
     PAYLOAD = "payload_valid"
     BALANCED = "debits_equal_credits"
@@ -88,13 +88,13 @@ class Held:
     """Why a document is not sent. One document may be held for several reasons."""
 
     source_id: str
-    gate: Gate
+    gate: ValidationRule
     field: str
     reason: str
     what_to_do: str
 
 
-class Finding(NamedTuple):
+class ValidationFinding(NamedTuple):
     """What is wrong with a document at a field of its payload, and what a person does about it."""
 
     field: str
@@ -103,7 +103,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Twin:
+class PossibleDuplicate:
     """A record of Intacct that no feed claims and that looks like this document."""
 
     source_id: str
@@ -119,7 +119,7 @@ class Known(NamedTuple):
 
 
 def known_by(object: str, payload: bytes) -> Known | None:
-    """The party and date of a document, for `find_twins`; None where an object has none."""
+    """Return the party and date of a document, which tell possible duplicates; or None."""
     facts = document_facts(object)
     if facts.party is None or not facts.dated:
         return None
@@ -139,11 +139,11 @@ class _Read(NamedTuple):
     leaves: tuple[tuple[str, str, str, Any], ...]
 
 
-class Gates:
-    """The gates of one entity for documents of one object.
+class Validator:
+    """The validation rules of one entity for documents of one object.
 
     First `look` asks Intacct about all of the documents, then each can be judged: they are gone
-    through twice, and never held together. `not_judged` are gates that could not judge, with why.
+    through twice, and never held together. `not_judged` are rules that could not judge, with why.
     `in_flight` requests are under way at once. Its requests are the client's to count.
     """
 
@@ -161,10 +161,10 @@ class Gates:
         self._opened: date | None = None
         self._currency: str | None = None
         self._wrong: Mapping[tuple[str, str], str] = {}
-        self.not_judged: dict[Gate, str] = {}
+        self.not_judged: dict[ValidationRule, str] = {}
 
     def look(self, documents: Iterable[Candidate]) -> None:
-        """Asks Intacct whatever has to be known to judge these documents; nothing if there is none.
+        """Ask Intacct whatever has to be known to judge these documents; nothing if there is none.
 
         Raises IntacctError if Intacct cannot be asked at all; what it does not show to this user is
         `not_judged`.
@@ -178,33 +178,34 @@ class Gates:
             self._read(each.payload) for each in itertools.chain([first], left)
         )
 
-    def judge(self, document: Candidate, twin: Twin | None = None) -> list[Held]:
-        """Puts a document through every gate: why it is held, by gate; nothing if it passes.
+    def judge(self, document: Candidate, duplicate: PossibleDuplicate | None = None) -> list[Held]:
+        """Check a document against every rule: why it is held, by rule; nothing if it passes.
 
-        It is one of those that were looked at. `twin` is a record of the copy that looks like it.
+        It is one of those that were looked at. `duplicate` is a record of Intacct that looks like
+        it.
         """
         read = self._read(document.payload)
         entered = []
-        if twin is not None:
+        if duplicate is not None:
             entered = [
-                Finding(
+                ValidationFinding(
                     self._facts.party or "",
-                    f"{twin.why}: key {twin.intacct_key}",
-                    f"If it is the same document, put {twin.source_id} into that record, so that "
-                    "it is found; if not, post it with `intacct-dagster posting allow`.",
+                    f"{duplicate.why}: key {duplicate.intacct_key}",
+                    f"If it is the same document, put {duplicate.source_id} into that record, so "
+                    "that it is found; if not, post it with `intacct-dagster posting allow`.",
                 )
             ]
-        findings: dict[Gate, Iterable[Finding]] = {
-            Gate.PAYLOAD: self._invalid(read),
-            Gate.BALANCED: self._unbalanced(read.payload),
-            Gate.PERIOD: self._closed(read.payload),
-            Gate.REFERENCES: self._unusable(read),
-            Gate.NEW: entered,
-            Gate.PRECISION: self._imprecise(read),
+        findings: dict[ValidationRule, Iterable[ValidationFinding]] = {
+            ValidationRule.PAYLOAD: self._invalid(read),
+            ValidationRule.BALANCED: self._unbalanced(read.payload),
+            ValidationRule.PERIOD: self._closed(read.payload),
+            ValidationRule.REFERENCES: self._unusable(read),
+            ValidationRule.NEW: entered,
+            ValidationRule.PRECISION: self._imprecise(read),
         }
         return [
-            Held(document.source_id, gate, each.field, each.reason, each.what_to_do)
-            for gate, found in findings.items()
+            Held(document.source_id, rule, each.field, each.reason, each.what_to_do)
+            for rule, found in findings.items()
             for each in found
         ]
 
@@ -231,11 +232,13 @@ class Gates:
         except (AccessDenied, RequestRefused) as error:
             rows, why = [], f"{why}: {error.what}"
         if len(rows) != 1:
-            self.not_judged[Gate.PERIOD] = why
+            self.not_judged[ValidationRule.PERIOD] = why
             return None, None
         opened = rows[0].get("openBooksStartDate")
         if not opened:
-            self.not_judged[Gate.PERIOD] = f"Intacct does not say from when {self._entity} is open"
+            self.not_judged[ValidationRule.PERIOD] = (
+                f"Intacct does not say from when {self._entity} is open"
+            )
         currency = rows[0].get("baseCurrency.id")
         return (
             date.fromisoformat(str(opened)) if opened else None,
@@ -259,7 +262,7 @@ class Gates:
                 questions, threads.map(lambda each: self._statuses(*each), questions), strict=True
             ):
                 if isinstance(found, str):
-                    self.not_judged[Gate.REFERENCES] = found
+                    self.not_judged[ValidationRule.REFERENCES] = found
                     continue
                 for name in part:
                     status = found.get(name, "")
@@ -311,17 +314,17 @@ class Gates:
         else:
             yield owner, shown, path, node
 
-    def _invalid(self, document: _Read) -> Iterator[Finding]:
+    def _invalid(self, document: _Read) -> Iterator[ValidationFinding]:
         payload = document.payload
         for owner, path, plain, value in document.leaves:
             model = self._model(owner)
             if known := self._fields[owner].get(plain):
                 if wrong := _wrong(known, value, self._facts.most.get(path)):
-                    yield Finding(path, f"{path} {wrong}", "Correct it in the source.")
+                    yield ValidationFinding(path, f"{path} {wrong}", "Correct it in the source.")
             elif plain not in model.lists and not any(
                 plain.startswith(f"{name}.") for name in self._references_of[owner]
             ):
-                yield Finding(
+                yield ValidationFinding(
                     path,
                     f"{owner} has no field {plain}",
                     "Correct `payload` of the feed in intacct.yaml.",
@@ -329,18 +332,18 @@ class Gates:
         empty = "Give it in the source, or a constant for it in `payload` of the feed."
         for path in self._facts.required:
             if not _has(payload, path):
-                yield Finding(path, f"{path} is required and is empty", empty)
+                yield ValidationFinding(path, f"{path} is required and is empty", empty)
         for group in self._facts.one_of:
             if not any(_has(payload, path) for path in group):
-                yield Finding(group[0], f"one of {', '.join(group)} is required", empty)
+                yield ValidationFinding(group[0], f"one of {', '.join(group)} is required", empty)
         for path, least in self._facts.least_items.items():
             held = _at(payload, path)
             if isinstance(held, list) and len(held) < least:
-                yield Finding(
+                yield ValidationFinding(
                     path, f"{path} has {len(held)} of at least {least}", "Correct the source."
                 )
 
-    def _unbalanced(self, payload: Mapping[str, Any]) -> Iterator[Finding]:
+    def _unbalanced(self, payload: Mapping[str, Any]) -> Iterator[ValidationFinding]:
         facts = self._facts.balanced
         lines = _at(payload, facts.list) if facts else None
         if facts is None or not isinstance(lines, list):
@@ -349,48 +352,51 @@ class Gates:
         for line in lines:
             amount, side = _decimal(line.get(facts.amount)), line.get(facts.side, "debit")
             if amount is None or side not in ("debit", "credit"):
-                return  # the payload is invalid, which another gate says
+                return  # the payload is invalid, which another rule says
             currency = str(_first(line, _CURRENCY) or _first(payload, _CURRENCY) or "")
             both = sums.setdefault(currency, [Decimal(), Decimal()])
             both[side == "credit"] += amount
         for currency, (debit, credit) in sums.items():
             if debit != credit:
-                told = f" {currency}" if currency else ""
-                yield Finding(
+                suffix = f" {currency}" if currency else ""
+                yield ValidationFinding(
                     facts.list,
-                    f"debits are {debit:,}{told} and credits {credit:,}{told} in {self._entity}",
-                    f"Correct the entry in the source: it is {abs(debit - credit):,}{told} off.",
+                    f"debits are {debit:,}{suffix} and credits {credit:,}{suffix} in "
+                    f"{self._entity}",
+                    f"Correct the entry in the source: it is {abs(debit - credit):,}{suffix} off.",
                 )
 
-    def _closed(self, payload: Mapping[str, Any]) -> Iterator[Finding]:
+    def _closed(self, payload: Mapping[str, Any]) -> Iterator[ValidationFinding]:
         opened = self._opened
         for path in self._facts.dated:
             value = _at(payload, path)
             if not isinstance(value, str) or not _DATE.fullmatch(value):
                 continue
             if opened is not None and value < opened.isoformat():
-                yield Finding(
+                yield ValidationFinding(
                     path,
                     f"the books of {self._entity} are closed before {opened}",
                     f"Open the period of {value} in Intacct, or date the document in an open one.",
                 )
             return
 
-    def _unusable(self, document: _Read) -> Iterator[Finding]:
+    def _unusable(self, document: _Read) -> Iterator[ValidationFinding]:
         wrong = self._wrong
-        told: set[tuple[str, str]] = set()
+        reported: set[tuple[str, str]] = set()
         for path, target, name in self._references(document):
-            if (target, name) in wrong and (target, name) not in told:
-                told.add((target, name))
+            if (target, name) in wrong and (target, name) not in reported:
+                reported.add((target, name))
                 what = MASTER_DATA[target]
-                mend = f"Enter {what} {name} in Intacct, or make it active for {self._entity} there"
-                yield Finding(
+                remedy = (
+                    f"Enter {what} {name} in Intacct, or make it active for {self._entity} there"
+                )
+                yield ValidationFinding(
                     path,
                     f"{what} {name} {wrong[target, name]} for entity {self._entity}",
-                    f"{mend}; or correct the id in the source.",
+                    f"{remedy}; or correct the id in the source.",
                 )
 
-    def _imprecise(self, document: _Read) -> Iterator[Finding]:
+    def _imprecise(self, document: _Read) -> Iterator[ValidationFinding]:
         currency = str(_first(document.payload, _CURRENCY) or self._currency or "")
         if not currency:
             return
@@ -398,7 +404,7 @@ class Gates:
         for _, path, _, value in document.leaves:
             amount = _decimal(value) if path.lower().endswith("amount") else None
             if amount is not None and -int(amount.normalize().as_tuple().exponent) > most:
-                yield Finding(
+                yield ValidationFinding(
                     path,
                     f"{path} is {value}, and {currency} has {most or 'no'} decimals",
                     "Round it in the source: here nobody may decide which way.",
@@ -421,7 +427,7 @@ def _first(payload: Mapping[str, Any], paths: Sequence[str]) -> Any:
 
 
 def _has(payload: Any, path: str) -> bool:
-    """Whether a path leads to a value; with [], in each item of a list that is not empty."""
+    """Return whether a path leads to a value; with [], in each item of a list that is not empty."""
     head, found, rest = path.partition("[].")
     value = _at(payload, head)
     if not found:
@@ -439,7 +445,7 @@ def _decimal(value: Any) -> Decimal | None:
 
 
 def _wrong(known: ModelField, value: Any, most: int | None) -> str | None:
-    """What is wrong with a value by the model of its field; None if nothing is."""
+    """Return what is wrong with a value by the model of its field; None if nothing is."""
     if known.read_only and not known.path.endswith((".id", ".key")):
         return "cannot be set: Intacct computes it"
     if value is None:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from types import TracebackType
 from typing import Any
 
@@ -27,6 +26,12 @@ from intacct_dagster.client import (
     Query,
     RequestRefused,
 )
+from intacct_dagster.posting.agreement import (
+    PROGRESS_FIELDS,
+    FieldDifference,
+    compare_fields,
+    same,
+)
 from intacct_dagster.state.ledger import Ledger, Posted
 
 #: Groups of documents that are read at the same time; what is in flight at once is bounded
@@ -37,31 +42,19 @@ _KEY = "key"
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A field that Intacct holds otherwise than it was sent; an empty `field` is the record."""
-
-    entity: str
-    source_id: str
-    intacct_key: str
-    field: str
-    sent: str
-    found: str
-
-
-@dataclass(frozen=True)
 class ReadBack:
     """`compared` documents were read; `not_shown` of their fields Intacct does not give back."""
 
     compared: int
     not_shown: int
-    differences: tuple[Difference, ...]
+    differences: tuple[FieldDifference, ...]
 
 
-class Reader:
+class PostedReader:
     """Reads the posted documents of an object back, and compares each field sent.
 
     Documents that agree are noted in the ledger and not read again; a difference comes again until
-    it is mended. At most `in_flight` requests are under way at once.
+    it is corrected. At most `in_flight` requests are under way at once.
     """
 
     def __init__(
@@ -79,7 +72,7 @@ class Reader:
         self._pages_help = True
 
     def read_back(self) -> ReadBack:
-        """Reads every document that was posted and not yet compared.
+        """Read every document that was posted and not yet compared.
 
         Raises IntacctError; what was read until then is noted.
         """
@@ -103,28 +96,28 @@ class Reader:
         )
 
     def alongside(self) -> Alongside:
-        """Reads back what is being posted; see there."""
+        """Read back what is being posted; see there."""
         return Alongside(self)
 
     def read(self, chunk_ids: Sequence[str], requests: ThreadPoolExecutor) -> ReadBack:
-        """Reads the documents of these chunks, whose number is that of a page at most."""
+        """Read the documents of these chunks, whose number is that of a page at most."""
         posted = self._ledger.posted(chunk_ids)
         agreed: dict[str, int] = {}  # by source id: the fields that are not shown
         for run in _runs(posted):
-            rows = _Rows(run)
+            rows = _FlatRows(run)
             if (questions := self._questions(rows)) is not None:
                 try:
                     agreed |= self._by_query(rows, questions, requests)
                 except (RequestRefused, AccessDenied):
                     self._pages_help = False
         left = [each for each in posted if each.source_id not in agreed]
-        differences: list[Difference] = []
+        differences: list[FieldDifference] = []
         agreeing = [each for each in posted if each.source_id in agreed]
         not_shown = sum(agreed.values())
         parts = [left[n : n + KEYS_IN_A_GET] for n in range(0, len(left), KEYS_IN_A_GET)]
         for part, found in zip(parts, requests.map(self._get, parts), strict=True):
             for each in part:
-                fields = list(_compare(each, found.get(each.intacct_key), self._entity))
+                fields = list(compare_fields(each, found.get(each.intacct_key), self._entity))
                 wrong = [one for one in fields if one is not None]
                 not_shown += len(fields) - len(wrong)
                 differences += wrong
@@ -138,7 +131,7 @@ class Reader:
 
     # -- by query -----------------------------------------------------------------------------
 
-    def _questions(self, sent: _Rows) -> list[_Question] | None:
+    def _questions(self, sent: _FlatRows) -> list[_Question] | None:
         """What to ask for these documents, the document first; None where records are cheaper."""
         number = len(sent.posted)
         pages = sum(-(-len(rows) // LARGEST_PAGE) for _, rows in sent.of.values())
@@ -170,7 +163,7 @@ class Reader:
             return self._models[object]
 
     def _by_query(
-        self, sent: _Rows, questions: Sequence[_Question], requests: ThreadPoolExecutor
+        self, sent: _FlatRows, questions: Sequence[_Question], requests: ThreadPoolExecutor
     ) -> dict[str, int]:
         """The source ids of the documents that pages show to agree, and what they do not show."""
         between = (sent.posted[0].intacct_key, sent.posted[-1].intacct_key)
@@ -225,11 +218,11 @@ class Reader:
 class Alongside:
     """Reads back what was posted while more is being posted, whenever there is enough for a page.
 
-    What is left, or could not be read, `Reader.read_back` reads. Use it in a `with`, which ends
-    when all is read that was begun.
+    What is left, or could not be read, `PostedReader.read_back` reads. Use it in a `with`, which
+    ends when all is read that was begun.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: PostedReader) -> None:
         self._reader = reader
         self._threads = ThreadPoolExecutor(_GROUPS_AT_ONCE)
         self._requests = ThreadPoolExecutor(reader.in_flight)
@@ -251,7 +244,7 @@ class Alongside:
         self._requests.shutdown()
         for each in self._begun:
             failed = None if each.cancelled() else each.exception()
-            # what Intacct would not say now is asked again, and told then
+            # what Intacct would not say now is asked again, and reported then
             if failed is not None and error is None and not isinstance(failed, IntacctError):
                 raise failed
 
@@ -296,12 +289,12 @@ class _Question:
 _Flat = dict[str, Any]
 
 
-class _Rows:
+class _FlatRows:
     """What was sent, as the flat rows of which pages consist: the documents, and their lists.
 
     `posted` are in the order of their keys. `of` has the rows of each list, and how many of them
     each document has; those of the documents themselves are under an empty name. `flat` says
-    whether all can be told so at all, and `texts` that every value is a text.
+    whether all can be compared so at all, and `texts` that every value is a text.
 
     There are no objects of documents or lists: tens of thousands of them, alive for as long as an
     answer takes, would have Python look through all of its objects for garbage again and again.
@@ -318,7 +311,7 @@ class _Rows:
             self._add("", document, place)
 
     def documents(self, path: str) -> Iterator[list[_Flat]]:
-        """The rows of a list (or of the documents themselves), document by document."""
+        """Yield the rows of a list (or of the documents themselves), document by document."""
         numbers, rows = self.of[path]
         first = 0
         for number in numbers:
@@ -334,7 +327,7 @@ class _Rows:
         rows.append(row)
 
     def _flatten(self, prefix: str, group: _Flat, row: _Flat, place: int | None) -> None:
-        """Puts the fields of a group into a row. Of a document (which has a place) lists may be
+        """Put the fields of a group into a row. Of a document (which has a place) lists may be
         part, not of a line."""
         for name, value in group.items():
             path = prefix + name
@@ -350,14 +343,14 @@ class _Rows:
                     else:
                         self.flat = False
                     self._add(path, line, place or 0)
-            elif place is None or path not in _PROGRESS:
+            elif place is None or path not in PROGRESS_FIELDS:
                 row[path] = value
                 if type(value) is not str:
                     self.texts = False
 
 
 def _runs(posted: Sequence[Posted]) -> list[list[Posted]]:
-    """The documents by keys of one length, in their order.
+    """Return the documents by keys of one length, in their order.
 
     Whether Intacct compares keys as numbers or as texts is documented nowhere: with digits only and
     of one length that is the same.
@@ -373,7 +366,7 @@ def _runs(posted: Sequence[Posted]) -> list[list[Posted]]:
 
 
 def _by_owner(rows: list[_Flat], by: str, keys: Sequence[str]) -> Iterator[list[_Flat]]:
-    """The rows of each of these keys, which are in order; each of them once."""
+    """Yield the rows of each of these keys, which are in order; each of them once."""
     owners = sorted((str(row.get(by)), place) for place, row in enumerate(rows))
     last, at = len(owners), 0
     for key in keys:
@@ -395,7 +388,7 @@ def _asked(model: ObjectModel, wanted: set[str]) -> tuple[tuple[str, ...], froze
 
 
 def _owner(lines: ObjectModel, document: str) -> str | None:
-    """Where a line has the key of its document; None if its model does not say."""
+    """Return where a line has the key of its document; None if its model does not say."""
     owners = [each for each in lines.references if each.is_owner and each.object == document]
     key = f"{owners[0].path}.{_KEY}" if len(owners) == 1 else None
     return key if key in {each.path for each in lines.fields} else None
@@ -404,7 +397,7 @@ def _owner(lines: ObjectModel, document: str) -> str | None:
 def _all_there(
     sent: Sequence[_Flat], held: Sequence[_Flat], not_shown: frozenset[str], *, texts: bool
 ) -> bool:
-    """Whether these rows are what was sent, in whichever order; no order is documented."""
+    """Return whether these rows are what was sent, in whichever order; no order is documented."""
     if len(sent) != len(held):
         return False
     # mostly Intacct gives back the very texts that it was sent (and 1 is no True, though equal)
@@ -423,93 +416,6 @@ def _all_there(
 
 def _row_agrees(sent: _Flat, held: Mapping[str, Any], not_shown: frozenset[str]) -> bool:
     return all(
-        name in not_shown or (name in held and _same(value, held[name]))
+        name in not_shown or (name in held and same(value, held[name]))
         for name, value in sent.items()
     )
-
-
-def agrees(document: bytes, record: Mapping[str, Any] | None) -> bool:
-    """Whether a whole record is as this document was, or would be, sent."""
-    sent = Posted("", "", document, "")
-    return not any(each is not None for each in _compare(sent, record, ""))
-
-
-# -- by whole records -----------------------------------------------------------------------------
-
-
-def _compare(
-    posted: Posted, record: Mapping[str, Any] | None, entity: str
-) -> Iterator[Difference | None]:
-    """The fields that differ; None for one that cannot be compared."""
-    source_id, key = posted.source_id, posted.intacct_key
-    if record is None:
-        yield Difference(entity, source_id, key, "", "a record", "no record")
-        return
-    for field, sent, held in _leaves(msgspec.json.decode(posted.payload), record, ""):
-        if held is _NOT_SHOWN:
-            yield None
-        elif not _same(sent, held):
-            yield Difference(entity, source_id, key, field, str(sent), str(held))
-
-
-_NOT_SHOWN = object()
-
-
-#: How far a document has come, not what it says: a draft is posted, a submitted payment confirmed.
-_PROGRESS = frozenset({"state", "action"})
-
-
-def _leaves(sent: Any, held: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(sent, dict):
-        for name, value in sent.items():
-            if not path and name in _PROGRESS:
-                continue
-            # a group that is null is empty; a field that is not there may be write-only
-            absent = None if held is None else _NOT_SHOWN
-            inner = held.get(name, absent) if isinstance(held, Mapping) else absent
-            yield from _leaves(value, inner, f"{path}.{name}" if path else name)
-    elif isinstance(sent, list):
-        if not isinstance(held, list):
-            yield path, f"{len(sent)} lines", held
-        elif len(held) != len(sent):
-            yield path, f"{len(sent)} lines", f"{len(held)} lines"
-        else:
-            for position, (one, other) in enumerate(zip(sent, _in_order(sent, held), strict=True)):
-                yield from _leaves(one, other, f"{path}[{position}]")
-    else:
-        yield path, sent, held
-
-
-def _in_order(sent: list[Any], held: list[Any]) -> list[Any]:
-    """What Intacct holds, in the order in which it was sent where all of that is there.
-
-    No order of lines is documented, so one that Intacct changed is no difference.
-    """
-    if all(map(_agree, sent, held)):
-        return held
-    left, found = list(held), []
-    for one in sent:
-        place = next((n for n, other in enumerate(left) if _agree(one, other)), None)
-        if place is None:
-            return held
-        found.append(left.pop(place))
-    return found
-
-
-def _agree(sent: Any, held: Any) -> bool:
-    return all(
-        found is _NOT_SHOWN or _same(one, found) for _, one, found in _leaves(sent, held, "-")
-    )
-
-
-def _same(sent: Any, held: Any) -> bool:
-    if isinstance(sent, bool) or isinstance(held, bool):
-        # some flags are texts, "true" and "false" (fact: Sage's OpenAPI)
-        return str(sent).lower() == str(held).lower()
-    if sent == held or str(sent) == str(held):
-        return True
-    try:
-        # "12.5" and "12.50" are one amount. Null is none.
-        return Decimal(str(sent)) == Decimal(str(held))
-    except InvalidOperation:
-        return False

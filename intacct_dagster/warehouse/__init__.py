@@ -9,9 +9,9 @@ from intacct_dagster.warehouse.database import (
 )
 from intacct_dagster.warehouse.errors import (
     FeedError,
-    KeptPagesUnreadable,
     LoadRefused,
     NotMaterialized,
+    PageArchiveUnreadable,
     ReconciliationRefused,
     SchemaChanged,
     WarehouseError,
@@ -23,8 +23,8 @@ from intacct_dagster.warehouse.partitions import (
 )
 from intacct_dagster.warehouse.snapshot import (
     Published,
-    ReaderCopy,
-    reader_path,
+    Snapshot,
+    snapshot_path,
 )
 from intacct_dagster.warehouse.tables import (
     TableColumn,
@@ -39,14 +39,14 @@ from intacct_dagster.warehouse.types import (
 __all__ = [
     "Column",
     "FeedError",
-    "KeptPagesUnreadable",
     "LoadRefused",
     "NotMaterialized",
+    "PageArchiveUnreadable",
     "Partition",
     "Published",
-    "ReaderCopy",
     "ReconciliationRefused",
     "SchemaChanged",
+    "Snapshot",
     "TableColumn",
     "Warehouse",
     "WarehouseError",
@@ -55,5 +55,5 @@ __all__ = [
     "column_for",
     "column_name",
     "column_type",
-    "reader_path",
+    "snapshot_path",
 ]

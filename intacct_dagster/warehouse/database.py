@@ -1,8 +1,8 @@
 """The DuckDB file that many processes share: held shortly, waited for with a bound, always let go.
 
 One process at a time may hold a DuckDB file for writing, and while it does no other may even
-read it. So nobody keeps it: work is prepared on a `Workbench` (an in-memory database that locks
-nothing), and the file is attached for the moment in which rows move from one to the other.
+read it. So nobody keeps it: work is prepared in a `StagingSession` (an in-memory database that
+locks nothing), and the file is attached for the moment in which rows move from one to the other.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CATALOG = "warehouse"
 _ROWS_IN_A_GROUP = 61_440
 
 # What DuckDB 1.3 and later read. It has a better way to store repeating texts than the format that
-# DuckDB writes unless told otherwise, which every version reads: 1.95 s instead of 2.4 for 2
+# DuckDB writes by default, which every version reads: 1.95 s instead of 2.4 for 2
 # million rows of 20 columns. A file of an older format is written on in this one.
 _STORAGE = "v1.3.0"
 _NEWER_STORAGE = "storage version of an existing database cannot be lowered"
@@ -77,7 +77,7 @@ class _Holder:
 
 
 def _share(descriptor: int) -> _Holder | None:
-    """Takes the lock that DuckDB takes to read: others may read too, and nobody may write."""
+    """Take the lock that DuckDB takes to read: others may read too, and nobody may write."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
@@ -95,10 +95,10 @@ def _turn(path: Path) -> _Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Workbench:
+class StagingSession:
     """An in-memory database and a scratch folder: what is prepared here locks nothing.
 
-    `attached` brings the file in as the catalog `warehouse`; the tables of the bench itself are
+    `attached` brings the file in as the catalog `warehouse`; the tables of the staging itself are
     in `memory.main`. Belongs to one thread.
     """
 
@@ -136,7 +136,7 @@ class Warehouse:
     """A DuckDB file at `path`, made when it is first written.
 
     `lock_timeout` is how many seconds a caller waits while somebody else holds the file.
-    `memory_limit` bounds what one workbench keeps in memory before it spills to disk (DuckDB's
+    `memory_limit` bounds what one staging keeps in memory before it spills to disk (DuckDB's
     notation, e.g. "1GB"); None leaves DuckDB's own bound. `clock` and `sleep` are seconds of a
     monotonic clock and the pause; tests pass their own.
     """
@@ -160,7 +160,7 @@ class Warehouse:
         return f"{type(self).__name__}({str(self.path)!r})"
 
     @contextmanager
-    def workbench(self) -> Iterator[Workbench]:
+    def staging(self) -> Iterator[StagingSession]:
         """A fresh in-memory database (time zone UTC) and scratch folder, both gone afterwards."""
         with tempfile.TemporaryDirectory(prefix="intacct_dagster_") as scratch:
             connection = duckdb.connect(":memory:")
@@ -171,7 +171,7 @@ class Warehouse:
                 connection.execute(f"SET temp_directory = {literal(scratch + '/spill')}")
                 if self._memory_limit is not None:
                     connection.execute(f"SET memory_limit = {literal(self._memory_limit)}")
-                yield Workbench(connection, Path(scratch), self)
+                yield StagingSession(connection, Path(scratch), self)
             finally:
                 # Without this the file would stay locked for as long as a traceback lives that
                 # refers to the connection.
@@ -185,7 +185,7 @@ class Warehouse:
         other, unless all of them read only. Raises WarehouseLocked after `lock_timeout` seconds,
         WarehouseUnreadable when there is no file to read or it is no DuckDB file.
         """
-        with self.workbench() as bench, bench.attached(read_only=read_only) as connection:
+        with self.staging() as staging, staging.attached(read_only=read_only) as connection:
             connection.execute(f"USE {CATALOG}")
             yield connection
 
@@ -202,7 +202,7 @@ class Warehouse:
         with self.connect(read_only=True) as connection:
             try:
                 columns = connection.execute(f"DESCRIBE {sql}", list(params)).fetchall()
-            except duckdb.ParserException:  # no query: SHOW, PRAGMA, or a mistake that is told next
+            except duckdb.ParserException:  # SHOW, PRAGMA, or a mistake that is reported next
                 return connection.execute(sql, list(params)).df()
             amounts = [str(row[0]) for row in columns if str(row[1]).startswith("DECIMAL")]
             if not amounts:
@@ -313,11 +313,11 @@ class Warehouse:
                         raise
                     connection.execute(f"{attach} ({writing})")
             except duckdb.Error as error:  # its class differs between DuckDB 1 and 2
-                told = str(error)
-                in_this_process = _HELD_IN_THIS_PROCESS in told
-                if not in_this_process and not _HELD.search(told):
+                message = str(error)
+                in_this_process = _HELD_IN_THIS_PROCESS in message
+                if not in_this_process and not _HELD.search(message):
                     raise self._unreadable(error, read_only=read_only) from error
-                found = _HOLDER.search(told)
+                found = _HOLDER.search(message)
                 program = found["program"] if found else None
                 return _Holder(
                     int(found["pid"]) if found else None,
@@ -329,7 +329,7 @@ class Warehouse:
         self._when_free(take)
 
     def _when_free(self, take: Callable[[], _Holder | None]) -> None:
-        """Calls `take` until it says that nobody holds the file. Raises WarehouseLocked."""
+        """Call `take` until it says that nobody holds the file. Raises WarehouseLocked."""
         started = self._clock()
         pause = _FIRST_PAUSE
         while (holder := take()) is not None:
@@ -347,7 +347,7 @@ class Warehouse:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _settle(self) -> None:
-        """Brings into the file what a process that died left in the write-ahead log beside it."""
+        """Bring into the file what a process that died left in the write-ahead log beside it."""
         connection = duckdb.connect(":memory:")
         try:
             self._attach(connection, read_only=False)
@@ -368,8 +368,8 @@ class Warehouse:
                 f"There is no warehouse at {self.path} yet.\n"
                 "Materialize an asset first, or correct `warehouse:` in intacct.yaml."
             )
-        told = str(error).splitlines()[0]
+        message = str(error).splitlines()[0]
         return WarehouseUnreadable(
-            f"The warehouse {self.path} cannot be opened: {told}\n"
+            f"The warehouse {self.path} cannot be opened: {message}\n"
             "Correct `warehouse:` in intacct.yaml, or move that file away and materialize again."
         )

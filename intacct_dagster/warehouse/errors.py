@@ -80,8 +80,8 @@ class LoadRefused(WarehouseError):
         super().__init__(f"{object} of {entity} was not loaded: {reason}.\n{remedy}")
 
 
-class KeptPagesUnreadable(WarehouseError):
-    """A file of kept pages is damaged or was changed; nothing of its load was done."""
+class PageArchiveUnreadable(WarehouseError):
+    """A file of the page archive is damaged or was changed; nothing of its load was done."""
 
     def __init__(self, file: Path, reason: str) -> None:
         self.file = file

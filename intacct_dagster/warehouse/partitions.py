@@ -8,7 +8,7 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse.database import CATALOG, Warehouse, Workbench
+from intacct_dagster.warehouse.database import CATALOG, StagingSession, Warehouse
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
 from intacct_dagster.warehouse.sql import identifier
 from intacct_dagster.warehouse.tables import (
@@ -52,19 +52,19 @@ def replace_rows(
     partitions: Collection[Partition],
     records: Iterable[Sequence[object]],
     *,
-    filled: Callable[[Workbench], None] = lambda bench: None,
+    filled: Callable[[StagingSession], None] = lambda staging: None,
 ) -> None:
-    """Replaces these partitions of `<schema>.<feed>` with the records, in one transaction.
+    """Replace these partitions of `<schema>.<feed>` with the records, in one transaction.
 
     The records are in the order of `columns`, of which `_entity` and `_day` are the partition.
     `filled` may change them, in `memory.main.fresh`, when all have come. Raises FeedError if the
     table has other columns.
     """
-    with file.workbench() as bench:
-        stage_partitions(bench.connection, partitions)
-        stage_records(bench.connection, "fresh", columns, records, bench.scratch)
-        filled(bench)
-        with bench.transaction() as connection:
+    with file.staging() as staging:
+        stage_partitions(staging.connection, partitions)
+        stage_records(staging.connection, "fresh", columns, records, staging.scratch)
+        filled(staging)
+        with staging.transaction() as connection:
             try:
                 ensure_table(connection, CATALOG, schema, feed, columns, about)
             except SchemaChanged as error:
@@ -83,13 +83,13 @@ def rows_of(
     *,
     where: str = "true",
 ) -> list[tuple[Any, ...]]:
-    """The rows of these partitions of `<schema>.<feed>`, by (entity, day, source id).
+    """Return the rows of these partitions of `<schema>.<feed>`, by (entity, day, source id).
 
     Empty where there is no table with these columns yet. `where` is SQL.
     """
-    with file.workbench() as bench:
-        stage_partitions(bench.connection, partitions)
-        with bench.attached(read_only=True) as connection:
+    with file.staging() as staging:
+        stage_partitions(staging.connection, partitions)
+        with staging.attached(read_only=True) as connection:
             there = {each.name for each in existing_columns(connection, CATALOG, schema, feed)}
             if not there >= set(columns):
                 return []

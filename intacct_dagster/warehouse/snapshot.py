@@ -1,4 +1,4 @@
-"""The readers' copy: what analysts open, so that they and the pipeline never wait for each other.
+"""The snapshot that analysts open, so that they and the pipeline never wait for each other.
 
 An open connection of a person would hold the warehouse, and every run would wait for it (DuckDB:
 one process writes, or many read). So people are given a file of their own,
@@ -39,7 +39,7 @@ _NANOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A copy that was put in place: its size in bytes, and the seconds it took.
+    """A snapshot that was put in place: its size in bytes, and the seconds it took.
 
     `as_of` is when the warehouse was written last; `seconds_held` is how long nobody could write.
     """
@@ -51,13 +51,13 @@ class Published:
     seconds_held: float
 
 
-def reader_path(warehouse: Path) -> Path:
-    """Where the readers' copy of a warehouse lies: `warehouse.reader.duckdb` beside it."""
+def snapshot_path(warehouse: Path) -> Path:
+    """Return where the snapshot of a warehouse lies: `warehouse.reader.duckdb` beside it."""
     return warehouse.with_name(f"{warehouse.stem}.reader{warehouse.suffix}")
 
 
-class ReaderCopy:
-    """The readers' copy of a warehouse.
+class Snapshot:
+    """The published snapshot of a warehouse.
 
     It is made by whoever works in the warehouse, when they leave it: see `working`. `wall` is the
     clock on the wall, in seconds, and `sleep` the pause; tests pass their own.
@@ -73,7 +73,7 @@ class ReaderCopy:
         self._file = file
         self._wall = wall
         self._sleep = sleep
-        self.path = reader_path(file.path)
+        self.path = snapshot_path(file.path)
         self._folder = file.path.with_name(f".{file.path.stem}.reader")
         self._locks = FileLocks(self._folder)
 
@@ -87,14 +87,14 @@ class ReaderCopy:
         return datetime.fromtimestamp(written / _NANOSECONDS, UTC)
 
     @contextmanager
-    def working(self) -> Iterator[Work]:
+    def working(self) -> Iterator[WarehouseWork]:
         """For the length of this block others know that somebody works in the warehouse."""
         # Waited for: who asks whether they are alone keeps it to themselves for an instant.
         with self._locks.shared(_WORKING, wait_seconds=_INSTANT_SECONDS) as lock:
-            yield Work(self._locks, lock)
+            yield WarehouseWork(self._locks, lock)
 
     def publish(self, *, unless_within: float = 0.0) -> Published | None:
-        """Puts a copy of the warehouse as it is now in place. None if there is nothing to do.
+        """Put a copy of the warehouse as it is now in place. None if there is nothing to do.
 
         That is where the copy is of this very state, or was put there less than `unless_within`
         seconds ago. Raises WarehouseLocked, WarehouseError; then the copy is as it was.
@@ -140,8 +140,8 @@ class ReaderCopy:
         return same or self._wall() - copy.st_ctime < within
 
     def _sign(self, fresh: Path, written: int) -> None:
-        """Opens the copy once, before anybody else can: that it is whole, and of when it is."""
-        # As the warehouse is opened: with groups of another size DuckDB would store all rows anew.
+        """Open the copy once, before anybody else can: that it is whole, and of when it is."""
+        # As the warehouse is opened: with groups of another size DuckDB would store all rows again.
         with Warehouse(fresh).connect() as connection:
             connection.execute("CREATE SCHEMA IF NOT EXISTS meta")
             connection.execute(
@@ -175,7 +175,7 @@ class ReaderCopy:
             yield
 
 
-class Work:
+class WarehouseWork:
     """Somebody's work in the warehouse."""
 
     def __init__(self, locks: FileLocks, lock: FileLock) -> None:
@@ -183,9 +183,9 @@ class Work:
         self._lock = lock
 
     def done(self) -> bool:
-        """Ends the work. Whether nobody else is at work, so that nobody will see to the copy later.
+        """End the work. Whether nobody else is at work, so that nobody will see to the copy later.
 
-        Of several who end at the same time, one is told so, after the others have ended.
+        Of several who end at the same time, one gets true, after the others have ended.
         """
         self._lock.release()
         with self._locks.if_free(_WORKING) as alone:

@@ -18,7 +18,7 @@ def identifier(*parts: str) -> str:
 
 
 def literal(text: str | None) -> str:
-    """A text as an SQL literal; None as NULL."""
+    """Return a text as an SQL literal; None as NULL."""
     return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
 
@@ -28,7 +28,7 @@ def cast(text: str, type: str) -> str:
 
 
 def try_cast(text: str, type: str) -> str:
-    """An expression for a text as a DuckDB type, null where it is none of that type."""
+    """Return an expression for a text as a DuckDB type, null where it is none of that type."""
     return _cast("TRY_CAST", text, type)
 
 
@@ -44,7 +44,7 @@ def _cast(how: str, text: str, type: str) -> str:
 
 
 def readable_amount(amount: str) -> str:
-    """An expression that shows an amount as a person writes it: 12.5000000000 -> 12.50."""
+    """Return an expression that shows an amount as a person writes it: 12.5000000000 -> 12.50."""
     return f"regexp_replace(CAST({amount} AS VARCHAR), '(\\.[0-9][0-9][0-9]*?)0+$', '\\1')"
 
 

@@ -31,7 +31,7 @@ class TableColumn:
 def existing_columns(
     connection: DuckDBPyConnection, catalog: str, schema: str, table: str
 ) -> tuple[TableColumn, ...]:
-    """The columns of a table or view, in order; empty when there is no such table."""
+    """Return the columns of a table or view, in order; empty when there is no such table."""
     rows = connection.execute(
         "SELECT column_name, data_type, comment FROM duckdb_columns()"
         " WHERE database_name = ? AND schema_name = ? AND table_name = ? ORDER BY column_index",

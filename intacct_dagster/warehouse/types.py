@@ -54,7 +54,7 @@ def column_name(path: str) -> str:
 
 
 def column_type(type: str, format: str | None = None) -> str:
-    """The DuckDB type of a field, from what Intacct's model says of it (`type`, `format`).
+    """Return the DuckDB type of a field, from what Intacct's model says of it (`type`, `format`).
 
     Fact (model service, recorded live 2026-03): amounts are `string` with a format
     `decimal-precision-N`; dates and moments are `string` with `date` and `date-time`.
@@ -76,12 +76,12 @@ def column_type(type: str, format: str | None = None) -> str:
 def column_for(
     path: str, type: str, format: str | None = None, comment: str | None = None
 ) -> Column:
-    """A field of Intacct's model as a column: analyst's name, DuckDB type, description."""
+    """Return a field of Intacct's model as a column: analyst's name, DuckDB type, description."""
     return Column(column_name(path), path, column_type(type, format), comment)
 
 
 def read_columns(columns: Sequence[Column], *, exact: bool = True) -> str:
-    """The `columns` argument of `read_json`: what each key is read as, before it is typed.
+    """Return the `columns` argument of `read_json`: what each key is read as, before it is typed.
 
     `exact` is what `typed` and `flaw` take; without it it is what `plain` takes.
     """
@@ -98,7 +98,7 @@ def no_rows(columns: Sequence[Column]) -> str:
 
 
 def _read_as(column: Column) -> str:
-    # As JSON a string keeps its quotes, so that "12.50" and 12.50 can be told apart.
+    # As JSON a string keeps its quotes, so that "12.50" and 12.50 stay distinct.
     return "JSON" if _is_number(column) or column.type == "JSON" else "VARCHAR"
 
 
@@ -107,25 +107,25 @@ def _is_number(column: Column) -> bool:
 
 
 def _text(column: Column) -> str:
-    wire = identifier(column.path)
-    text = f"trim({wire}, '\"')" if _is_number(column) else wire
+    sent = identifier(column.path)
+    text = f"trim({sent}, '\"')" if _is_number(column) else sent
     return f"nullif({text}, '')"
 
 
 def typed(column: Column) -> str:
-    """The column's value, or null where the text is none of its type (see `flaw`)."""
+    """Return the column's value, or null where the text is none of its type (see `flaw`)."""
     if column.type in {"VARCHAR", "JSON"}:
         return identifier(column.path)
     return try_cast(_text(column), column.type)
 
 
 def flaw(column: Column) -> str | None:
-    """A condition: the wire's value would not arrive as it is. None if every value may come."""
-    wire, text, value = identifier(column.path), _text(column), typed(column)
+    """A condition: the JSON value would not arrive as it is. None if every value may come."""
+    sent, text, value = identifier(column.path), _text(column), typed(column)
     unread = f"({text} IS NOT NULL AND {value} IS NULL)"
     decimal = _DECIMAL.fullmatch(column.type)
     if decimal is not None:
-        return f"({unread} OR {_loses_digits(wire, value, int(decimal[2]))})"
+        return f"({unread} OR {_loses_digits(sent, value, int(decimal[2]))})"
     if column.type == "BIGINT":
         # DuckDB would round: 5.0 may come, 5.7 may not
         broken = f"regexp_matches({text}, '[.eE]') AND TRY_CAST({text} AS {AMOUNT}) <> {value}"
@@ -141,7 +141,7 @@ def flaw(column: Column) -> str | None:
 
 
 def strict(column: Column) -> str:
-    """The value of `typed`; a value that would not arrive as it is stops the statement."""
+    """Return the value of `typed`; a value that would not arrive as it is stops the statement."""
     condition = flaw(column)
     if condition is None:
         return typed(column)
@@ -154,40 +154,40 @@ def plain(column: Column) -> str:
     A number is plain if it has at most 15 digits, no exponent and nothing to be rounded away: so it
     does not matter whether it came as a string or as a JSON number.
     """
-    wire = identifier(column.path)
+    sent = identifier(column.path)
     decimal = _DECIMAL.fullmatch(column.type)
     if decimal is not None and int(decimal[2]) < NARROW:
-        narrow = f"TRY_CAST({wire} AS DECIMAL({min(NARROW, int(decimal[1]))},{decimal[2]}))"
-        short = f"strlen({wire}) <= {_EXACT_DIGITS + 1}"
+        narrow = f"TRY_CAST({sent} AS DECIMAL({min(NARROW, int(decimal[1]))},{decimal[2]}))"
+        short = f"strlen({sent}) <= {_EXACT_DIGITS + 1}"
         digits = f"-?[0-9]+([.][0-9]{{0,{decimal[2]}}}0*)?"
         return (
-            f"CASE WHEN CAST({narrow} AS VARCHAR) = {wire} AND {short}"
+            f"CASE WHEN CAST({narrow} AS VARCHAR) = {sent} AND {short}"
             f" THEN CAST({narrow} AS {column.type})"
-            f" WHEN nullif({wire}, '') IS NULL THEN NULL"
-            f" WHEN {short} AND regexp_full_match({wire}, '{digits}')"
-            f" THEN CAST({wire} AS {column.type}) ELSE {_stop(column)} END"
+            f" WHEN nullif({sent}, '') IS NULL THEN NULL"
+            f" WHEN {short} AND regexp_full_match({sent}, '{digits}')"
+            f" THEN CAST({sent} AS {column.type}) ELSE {_stop(column)} END"
         )
     if column.type == "BIGINT":
-        whole = f"TRY_CAST({wire} AS BIGINT)"
+        whole = f"TRY_CAST({sent} AS BIGINT)"
         return (
-            f"CASE WHEN CAST({whole} AS VARCHAR) = {wire} THEN {whole}"
-            f" WHEN nullif({wire}, '') IS NULL THEN NULL ELSE {_stop(column)} END"
+            f"CASE WHEN CAST({whole} AS VARCHAR) = {sent} THEN {whole}"
+            f" WHEN nullif({sent}, '') IS NULL THEN NULL ELSE {_stop(column)} END"
         )
     if column.type == "BOOLEAN":
         return (
-            f"CASE {wire} WHEN 'true' THEN true WHEN 'false' THEN false"
-            f" ELSE CASE WHEN nullif({wire}, '') IS NOT NULL THEN {_stop(column)} END END"
+            f"CASE {sent} WHEN 'true' THEN true WHEN 'false' THEN false"
+            f" ELSE CASE WHEN nullif({sent}, '') IS NOT NULL THEN {_stop(column)} END END"
         )
     length = {"DATE": "= 10", TIME: ">= 19"}.get(column.type)
     if length is not None:
         return (
-            f"CASE WHEN strlen({wire}) {length} THEN CAST({wire} AS {column.type})"
-            f" WHEN nullif({wire}, '') IS NOT NULL THEN {_stop(column)} END"
+            f"CASE WHEN strlen({sent}) {length} THEN CAST({sent} AS {column.type})"
+            f" WHEN nullif({sent}, '') IS NOT NULL THEN {_stop(column)} END"
         )
     return (
-        wire
+        sent
         if column.type in {"VARCHAR", "JSON"}
-        else f"CASE WHEN {wire} IS NOT NULL THEN {_stop(column)} END"
+        else f"CASE WHEN {sent} IS NOT NULL THEN {_stop(column)} END"
     )
 
 
@@ -195,17 +195,17 @@ def _stop(column: Column) -> str:
     return f"error({literal(column.path)})"
 
 
-def _loses_digits(wire: str, value: str, scale: int) -> str:
+def _loses_digits(sent: str, value: str, scale: int) -> str:
     # Short texts cannot have too many digits: nearly all amounts end here.
     # A JSON string: no digit other than 0 beyond the scale, and no exponent.
     # A JSON number with a fraction: see the head of this file.
-    digits = f"length(trim(regexp_replace({wire}, '[eE].*$|[^0-9]', '', 'g'), '0'))"
+    digits = f"length(trim(regexp_replace({sent}, '[eE].*$|[^0-9]', '', 'g'), '0'))"
     whole = f"length(CAST(trunc(abs({value})) AS VARCHAR))"
     return (
-        f"(CASE WHEN length({wire}) <= {scale + 2} AND strpos(lower({wire}), 'e') = 0 THEN false"
-        f""" WHEN {wire} LIKE '"%'"""
-        f" THEN regexp_matches({wire}, '\\.[0-9]{{{scale}}}0*[1-9]|[eE_xX]')"
-        f" WHEN NOT regexp_matches({wire}, '[.eE]') THEN false"
+        f"(CASE WHEN length({sent}) <= {scale + 2} AND strpos(lower({sent}), 'e') = 0 THEN false"
+        f""" WHEN {sent} LIKE '"%'"""
+        f" THEN regexp_matches({sent}, '\\.[0-9]{{{scale}}}0*[1-9]|[eE_xX]')"
+        f" WHEN NOT regexp_matches({sent}, '[.eE]') THEN false"
         f" WHEN {digits} > {_EXACT_DIGITS} THEN {whole} + {scale} > {_EXACT_DIGITS}"
-        f" ELSE CAST({value} AS DOUBLE) <> CAST({wire} AS DOUBLE) END)"
+        f" ELSE CAST({value} AS DOUBLE) <> CAST({sent} AS DOUBLE) END)"
     )

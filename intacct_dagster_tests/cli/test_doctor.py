@@ -17,7 +17,7 @@ from intacct_dagster.cli.app import main
 from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.state import ApiUsage, open_state
 from intacct_dagster.warehouse import Warehouse
-from intacct_dagster.warehouse.raw import read_catalogue
+from intacct_dagster.warehouse.raw import read_schemas
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.consent import write_project
 from intacct_sandbox import RunningSandbox, serve
@@ -174,7 +174,7 @@ def test_a_field_that_came_and_one_that_went_are_drift(practice: Practice) -> No
     warehouse = Warehouse(practice.folder / "data/warehouse.duckdb")
     assert CliRunner().invoke(main, ["doctor"]).exit_code == 0
     learn(practice)
-    fields = list(read_catalogue(warehouse)[CUSTOMER].values())
+    fields = list(read_schemas(warehouse)[CUSTOMER].values())
     with warehouse.connect() as connection:
         connection.execute(
             "UPDATE meta.catalogue SET path = 'gone' WHERE object = ? AND path = 'totalDue'",
@@ -189,15 +189,15 @@ def test_a_field_that_came_and_one_that_went_are_drift(practice: Practice) -> No
 
 
 def learn(practice: Practice) -> None:
-    """Has the catalogue know what the sandbox offers, as after a run."""
+    """Have the warehouse know what the sandbox offers, as after a run."""
     from intacct_dagster.company import company_of
     from intacct_dagster.config import load_settings
-    from intacct_dagster.extraction.schema import Catalogue
+    from intacct_dagster.extraction.schema import CompanySchema
 
     settings = load_settings()
     with company_of(settings) as intacct:
-        catalogue = Catalogue(Warehouse(settings.warehouse), lambda: datetime.now(UTC))
-        catalogue.learn(intacct.entity("E110"), settings.objects)
+        schemas = CompanySchema(Warehouse(settings.warehouse), lambda: datetime.now(UTC))
+        schemas.learn(intacct.entity("E110"), settings.objects)
 
 
 def test_more_requests_at_once_than_intacct_allows(practice: Practice) -> None:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from intacct_dagster.cli.app import main
-from intacct_dagster.warehouse import ReaderCopy, Warehouse
+from intacct_dagster.warehouse import Snapshot, Warehouse
 from intacct_dagster_tests.code_location import PROJECT
 
 INVOICES = """
@@ -52,7 +52,7 @@ def ask(statement: str, *options: str, given: str | None = None) -> Result:
 def test_a_table_shows_amounts_as_people_write_them_and_of_when_they_are(
     warehouse: Warehouse,
 ) -> None:
-    copy = ReaderCopy(warehouse)
+    copy = Snapshot(warehouse)
     copy.publish()
     answer = ask("SELECT * FROM intacct.invoice ORDER BY number")
     assert answer.exit_code == 0
@@ -63,7 +63,7 @@ def test_a_table_shows_amounts_as_people_write_them_and_of_when_they_are(
 
 
 def test_csv_and_json_have_every_digit_and_all_rows(warehouse: Warehouse) -> None:
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     question = "SELECT number, amount, day FROM intacct.invoice ORDER BY ALL DESC"
     expected: list[dict[str, str | None]] = [
         {"number": "INV-1", "amount": "1234567.5000000000", "day": "2026-10-13"},
@@ -76,7 +76,7 @@ def test_csv_and_json_have_every_digit_and_all_rows(warehouse: Warehouse) -> Non
 
 
 def test_a_long_table_is_cut_and_says_so(warehouse: Warehouse) -> None:
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     answer = ask("SELECT * FROM range(2500)", "--rows", "3")
     assert "… and 2,497 rows more: --rows 0 shows all of them" in answer.stdout
     assert "2,500 rows" in answer.stderr
@@ -84,7 +84,7 @@ def test_a_long_table_is_cut_and_says_so(warehouse: Warehouse) -> None:
 
 
 def test_it_reads_the_copy_and_not_the_warehouse(warehouse: Warehouse) -> None:
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     with warehouse.connect() as connection:  # a run at work
         connection.execute("DELETE FROM intacct.invoice")
         answer = ask("SELECT count(*) AS invoices FROM intacct.invoice", "--csv")
@@ -113,7 +113,7 @@ def test_without_a_copy_it_reads_the_warehouse_and_says_what_that_means(
 def test_what_duckdb_refuses_is_told_without_a_traceback(
     warehouse: Warehouse, statement: str, told: str
 ) -> None:
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     answer = ask(statement)
     assert told.lower() in answer.stderr.lower()
     assert answer.exit_code == 1
@@ -147,7 +147,7 @@ def test_everything_that_reads_the_snapshot_works_without_external_access(
 ) -> None:
     with warehouse.connect() as connection:
         connection.execute(MACROS)
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     answer = ask("-", "--json", given=statement)
     assert answer.exit_code == 0, answer.stderr
     assert json.loads(answer.stdout)
@@ -199,7 +199,7 @@ REFUSED = (
 def test_a_statement_that_does_anything_but_read_is_refused(
     warehouse: Warehouse, statement: str, said: str
 ) -> None:
-    copy = ReaderCopy(warehouse)
+    copy = Snapshot(warehouse)
     copy.publish()
     folder = warehouse.path.parent
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
@@ -238,7 +238,7 @@ def test_a_query_reads_no_file_no_secret_and_nothing_of_the_process(
 ) -> None:
     monkeypatch.setenv("SECRET", "value-of-a-secret")
     monkeypatch.setenv("HOME", str(tmp_path))
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     (tmp_path / "secret.txt").write_text("value-of-a-secret\n")
     (tmp_path / "secret.csv").write_text("value-of-a-secret\n")
     (tmp_path / ".duckdb/stored_secrets").mkdir(parents=True)
@@ -255,7 +255,7 @@ def secret_frame() -> pd.DataFrame:
 
 
 def test_a_statement_may_come_from_standard_input(warehouse: Warehouse) -> None:
-    ReaderCopy(warehouse).publish()
+    Snapshot(warehouse).publish()
     assert ask("-", "--csv", given="SELECT 1 AS one;\n").stdout == "one\n1\n"
 
 

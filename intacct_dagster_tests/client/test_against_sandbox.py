@@ -16,6 +16,7 @@ from intacct_dagster.client import (
     AccessDenied,
     AuthenticationRefused,
     AuthorizationCode,
+    ChangeWindow,
     ClientCredentials,
     Created,
     Grant,
@@ -26,7 +27,6 @@ from intacct_dagster.client import (
     Query,
     Refused,
     RequestRefused,
-    Window,
     WrongEntity,
     explain,
 )
@@ -77,13 +77,15 @@ def intacct(sandbox: RunningSandbox) -> Iterator[Intacct]:
         yield connected
 
 
-def rows_of(client: IntacctClient, object: str, window: Window, into: Path) -> list[dict[str, Any]]:
-    """The rows of a walk, each key once, as the loader is told to take them."""
-    walked = client.walk(object, ["id"], window, into=into, page_size=500)
+def rows_of(
+    client: IntacctClient, object: str, window: ChangeWindow, into: Path
+) -> list[dict[str, Any]]:
+    """The rows of a pagination, each key once, as the loader takes them."""
+    result = client.paginate(object, ["id"], window, into=into, page_size=500)
     rows: dict[str, dict[str, Any]] = {}
-    for file in walked.files:
+    for file in result.files:
         rows |= {row["key"]: row for row in json.loads(page_bytes(file))}
-    assert len(rows) == walked.proof.distinct_keys == walked.proof.total_count
+    assert len(rows) == result.proof.distinct_keys == result.proof.total_count
     return list(rows.values())
 
 
@@ -115,23 +117,23 @@ def references(client: IntacctClient, *wanted: str) -> list[str]:
 
 
 @pytest.mark.parametrize("object", OBJECTS)
-def test_every_field_of_every_object_can_be_read_in_one_proven_walk(
+def test_every_field_of_every_object_can_be_read_in_one_proven_pagination(
     intacct: Intacct, object: str, tmp_path: Path
 ) -> None:
     client = intacct.entity("E110")
     model = client.model(object)
     fields = [field.path for field in model.fields]
-    walked = client.walk(object, fields, Window(None, END), into=tmp_path)
-    assert walked.proof.total_count > 0
-    assert walked.proof.attempts == 1
-    first = json.loads(page_bytes(walked.files[0]))[0]
+    result = client.paginate(object, fields, ChangeWindow(None, END), into=tmp_path)
+    assert result.proof.total_count > 0
+    assert result.proof.attempts == 1
+    first = json.loads(page_bytes(result.files[0]))[0]
     assert set(fields) <= set(first)
 
 
 def test_entities_see_their_own_and_the_top_level_sees_all(
     intacct: Intacct, tmp_path: Path
 ) -> None:
-    window = Window(None, END)
+    window = ChangeWindow(None, END)
     own = {
         entity: rows_of(intacct.entity(entity), INVOICE, window, tmp_path / entity)
         for entity in USERS
@@ -146,11 +148,11 @@ def test_entities_see_their_own_and_the_top_level_sees_all(
 
 def test_adjacent_windows_add_up_to_the_whole(intacct: Intacct, tmp_path: Path) -> None:
     client = intacct.entity("E120")
-    whole = rows_of(client, INVOICE, Window(None, END), tmp_path / "whole")
+    whole = rows_of(client, INVOICE, ChangeWindow(None, END), tmp_path / "whole")
     start = END - timedelta(days=40)
-    parts = rows_of(client, INVOICE, Window(None, start), tmp_path / "before")
+    parts = rows_of(client, INVOICE, ChangeWindow(None, start), tmp_path / "before")
     while start < END:
-        window = Window(start, start + timedelta(days=8))
+        window = ChangeWindow(start, start + timedelta(days=8))
         parts += rows_of(client, INVOICE, window, tmp_path / start.date().isoformat())
         start = window.until
     assert sorted(row["key"] for row in parts) == sorted(row["key"] for row in whole)
@@ -234,7 +236,7 @@ def test_a_consent_in_the_browser_becomes_a_session_of_the_entity(
     grant = AuthorizationCode(CLIENT_ID, CLIENT_SECRET, "http://localhost:9/callback")
     with company(sandbox, grant) as intacct:
         consent(intacct, "E110", "usa")
-        rows = rows_of(intacct.entity("E110"), INVOICE, Window(None, END), tmp_path)
+        rows = rows_of(intacct.entity("E110"), INVOICE, ChangeWindow(None, END), tmp_path)
         assert {row["entity.id"] for row in rows} == {"E110"}
 
 
@@ -298,7 +300,7 @@ def test_a_session_at_the_top_level_is_told_from_an_empty_day(
         ) as intacct,
         pytest.raises(WrongEntity) as caught,
     ):
-        intacct.entity("E110").walk(object, ["id"], Window(None, END), into=tmp_path)
+        intacct.entity("E110").paginate(object, ["id"], ChangeWindow(None, END), into=tmp_path)
     message = str(caught.value)
     assert "at the top level of the company" in message
     assert "X-IA-API-Param-Entity" in message
@@ -312,7 +314,7 @@ def test_a_header_that_is_dropped_does_no_harm_where_the_token_is_of_the_entity(
     with Intacct(
         COMPANY, sandbox.base_url, grant, {"E110": "top"}, transport=TopLevel(token=False)
     ) as intacct:
-        rows = rows_of(intacct.entity("E110"), INVOICE, Window(None, END), tmp_path)
+        rows = rows_of(intacct.entity("E110"), INVOICE, ChangeWindow(None, END), tmp_path)
     assert {row["entity.id"] for row in rows} == {"E110"}
 
 
@@ -321,11 +323,11 @@ def test_the_scope_is_proven_once_where_the_rows_do_not_show_it(
 ) -> None:
     client = intacct.entity("E110")
     shared = "company-config/department"
-    first = client.walk(shared, ["id"], Window(None, END), into=tmp_path / "1")
+    first = client.paginate(shared, ["id"], ChangeWindow(None, END), into=tmp_path / "1")
     assert not first.proof.own_rows
-    client.walk(INVOICE, ["id"], Window(None, END), into=tmp_path / "2")
+    client.paginate(INVOICE, ["id"], ChangeWindow(None, END), into=tmp_path / "2")
     before = client.usage.requests
-    again = client.walk(shared, ["id"], Window(None, END), into=tmp_path / "3")
+    again = client.paginate(shared, ["id"], ChangeWindow(None, END), into=tmp_path / "3")
     assert client.usage.requests - before == again.proof.requests
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from intacct_dagster.client import (
     AccessDenied,
     AuthenticationRefused,
-    BatchAnswer,
+    BatchResponse,
     ClientCredentials,
     Created,
     Intacct,
@@ -22,9 +22,9 @@ from intacct_dagster.client import (
     Refused,
     Throttled,
 )
-from intacct_dagster.client.batch import read_batch_answer
+from intacct_dagster.client.batch import read_batch_response
 from intacct_dagster.client.errors import About
-from intacct_dagster.client.transport import Answer
+from intacct_dagster.client.transport import Response
 from intacct_dagster_tests.client.intacct_wire import (
     BASE_URL,
     Wire,
@@ -72,7 +72,7 @@ def body(items: list[Any], **meta: int | None) -> dict[str, Any]:
     }
 
 
-def create(answer: httpx.Response, count: int) -> BatchAnswer:
+def create(answer: httpx.Response, count: int) -> BatchResponse:
     wire = Wire(answer)
     grant = ClientCredentials("app.sage.com", "secret")
     with Intacct("demo", BASE_URL, grant, {"E110": "usa"}, transport=wire) as intacct:
@@ -244,9 +244,9 @@ def test_a_malformed_batch_is_not_sent(sent: bytes, count: int, key: str) -> Non
     assert wire.requests == []
 
 
-def read(status: int, answer: object, count: int) -> BatchAnswer:
+def read(status: int, answer: object, count: int) -> BatchResponse:
     content = json.dumps(answer).encode()
-    return read_batch_answer(Answer(status, httpx.Headers(), content), count, About("E110"))
+    return read_batch_response(Response(status, httpx.Headers(), content), count, About("E110"))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from intacct_dagster.client.errors import About, NotReached, OutcomeUnknown, ServerFailed
-from intacct_dagster.client.transport import Answer, Kind, Transport
+from intacct_dagster.client.transport import Kind, Response, Transport
 from intacct_dagster.client.usage import Meter
 
 BODY = bytes(range(256)) * 9000  # 2.3 MB
@@ -111,7 +111,7 @@ def transport(address: str) -> Iterator[Transport]:
     transport.close()
 
 
-def get(transport: Transport, path: str, **more: Any) -> Answer:
+def get(transport: Transport, path: str, **more: Any) -> Response:
     return transport.send("GET", path, kind=Kind.READ, meter=Meter(), about=About(), **more)
 
 

@@ -1,4 +1,4 @@
-"""The walk against a small world whose rows change between any two pages."""
+"""Pagination against a small world whose rows change between any two pages."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 
 from intacct_dagster.client import (
     AnswerNotUnderstood,
+    ChangeWindow,
+    PaginationIncomplete,
+    PaginationResult,
     Query,
     QueryPage,
-    WalkIncomplete,
-    WalkResult,
-    Window,
     WrongEntity,
 )
-from intacct_dagster.client.pagination import walk
+from intacct_dagster.client.pagination import PageRequest, PageSource, paginate
 from intacct_dagster.pages import page_bytes
 from intacct_dagster_tests.extraction.extraction_worlds import Shuffled
 
@@ -121,24 +121,25 @@ def read(
     entity: str | None = "E110",
     ahead: int = 0,
     chance: random.Random | None = None,
-) -> WalkResult:
+) -> PaginationResult:
     lanes = Shuffled(ahead, chance or random.Random(1))
-    return walk(
-        world,
-        INVOICE,
-        ["totalDue"],
-        Window(since, UNTIL),
-        entity=entity,
+    return paginate(
+        PageSource(
+            world,
+            submit=lambda query: lanes.submit(0, functools.partial(world, query)),
+            ahead=ahead,
+            clock=itertools.count().__next__,
+        ),
+        request(ChangeWindow(since, UNTIL), size, entity),
         into=into,
-        page_size=size,
-        parameters={},
-        submit=lambda query: lanes.submit(0, functools.partial(world, query)),
-        ahead=ahead,
-        clock=itertools.count().__next__,
     )
 
 
-def keys_in(result: WalkResult) -> set[str]:
+def request(window: ChangeWindow | None, size: int, entity: str | None = "E110") -> PageRequest:
+    return PageRequest(INVOICE, ["totalDue"], window, entity=entity, page_size=size, parameters={})
+
+
+def keys_in(result: PaginationResult) -> set[str]:
     rows: list[dict[str, Any]] = []
     for file in result.files:
         rows += json.loads(page_bytes(file))
@@ -203,7 +204,7 @@ def test_the_file_holds_the_exact_bytes_of_the_rows(tmp_path: Path) -> None:
     assert page_bytes(result.files[0]) == exact
 
 
-def test_what_the_walk_needs_is_read_with_what_was_asked_for(tmp_path: Path) -> None:
+def test_what_the_pagination_needs_is_read_with_what_was_asked_for(tmp_path: Path) -> None:
     world = World({})
     read(world, tmp_path)
     assert world.asked[0].fields == ("key", "audit.modifiedDateTime", "entity.id", "totalDue")
@@ -274,7 +275,7 @@ def test_rows_that_keep_coming_in_behind_us_end_in_a_clear_error(tmp_path: Path)
         world.rows.pop(f"{599 - number:04}")
 
     world.before_each = late
-    with pytest.raises(WalkIncomplete) as caught:
+    with pytest.raises(PaginationIncomplete) as caught:
         read(world, tmp_path, size=100)
     message = str(caught.value)
     assert "accounts-receivable/invoice of entity E110" in message
@@ -307,7 +308,7 @@ def test_a_row_that_a_page_hides_is_noticed_though_others_leave(
             world.rows["000"] = world.rows["070"] = LATER
 
     world.before_each, world.after_each = touch, hide
-    with pytest.raises(WalkIncomplete):
+    with pytest.raises(PaginationIncomplete):
         read(world, tmp_path)
 
 
@@ -333,7 +334,7 @@ def test_a_row_that_a_page_hides_is_noticed_though_its_neighbour_leaves_before_t
             world.rows["013"] = LATER
 
     world.before_each, world.after_each = leave, hide
-    with pytest.raises(WalkIncomplete, match="key 014"):
+    with pytest.raises(PaginationIncomplete, match="key 014"):
         read(world, tmp_path)
 
 
@@ -352,7 +353,7 @@ def test_a_row_hidden_on_the_last_page_is_noticed_though_another_leaves(tmp_path
             world.rows["026"] = LATER
 
     world.before_each, world.after_each = leave, hide
-    with pytest.raises(WalkIncomplete, match="key 025"):
+    with pytest.raises(PaginationIncomplete, match="key 025"):
         read(world, tmp_path)
 
 
@@ -361,7 +362,7 @@ class Killed(Exception):
 
 
 def interrupted(into: Path, world: World, *, at: int) -> None:
-    """Begins a walk that ends when it has asked for `at` pages, before the next is answered."""
+    """Begin a pagination that ends when it has asked for `at` pages."""
 
     def kill(number: int) -> None:
         if number == at:
@@ -375,7 +376,7 @@ def interrupted(into: Path, world: World, *, at: int) -> None:
 
 @pytest.mark.parametrize("at", range(1, 9))
 @pytest.mark.parametrize("seconds", [1, 7, 95])
-def test_an_interrupted_walk_goes_on_from_its_last_whole_page(
+def test_an_interrupted_pagination_goes_on_from_its_last_whole_page(
     tmp_path: Path, at: int, seconds: int
 ) -> None:
     world = World({f"{n:03}": second(n * seconds // 95) for n in range(95)})
@@ -394,9 +395,9 @@ def test_a_line_that_was_not_written_to_its_end_is_not_gone_on_from(tmp_path: Pa
     undisturbed = read(world, tmp_path / "undisturbed", size=12).proof
     world.asked.clear()
     interrupted(tmp_path, world, at=4)
-    (told,) = tmp_path.glob("progress.*")
-    *_, last = told.read_bytes().splitlines()
-    with told.open("ab") as file:
+    (journal,) = tmp_path.glob("progress.*")
+    *_, last = journal.read_bytes().splitlines()
+    with journal.open("ab") as file:
         file.write(last[: len(last) // 2])
     world.asked.clear()
     result = read(world, tmp_path, size=12)
@@ -406,17 +407,21 @@ def test_a_line_that_was_not_written_to_its_end_is_not_gone_on_from(tmp_path: Pa
 
 
 @pytest.mark.parametrize("damage", [b"", b"[", b"\x28\xb5\x2f\xfd nothing like it"])
-def test_what_an_interrupted_walk_left_damaged_is_read_again(tmp_path: Path, damage: bytes) -> None:
+def test_what_an_interrupted_pagination_left_damaged_is_read_again(
+    tmp_path: Path, damage: bytes
+) -> None:
     world = World({f"{n:03}": second(n) for n in range(95)})
     interrupted(tmp_path, world, at=4)
-    for page in tmp_path.glob("walk-1/*"):
+    for page in tmp_path.glob("attempt-1/*"):
         page.write_bytes(damage)
     result = read(world, tmp_path, size=12)
     assert keys_in(result) == set(world.rows)
     assert result.proof.attempts == 2
 
 
-def test_a_walk_of_something_else_does_not_go_on_from_an_interrupted_one(tmp_path: Path) -> None:
+def test_a_pagination_of_something_else_does_not_go_on_from_an_interrupted_one(
+    tmp_path: Path,
+) -> None:
     world = World({f"{n:03}": second(n) for n in range(95)})
 
     interrupted(tmp_path, world, at=3)
@@ -435,9 +440,7 @@ def test_an_object_without_change_times_is_read_whole_by_key(tmp_path: Path, num
                 del world.rows[key]
 
     world.before_each = delete
-    result = walk(
-        world, INVOICE, ["totalDue"], None, entity="E110", into=tmp_path, page_size=7, parameters={}
-    )
+    result = paginate(PageSource(world), request(None, 7), into=tmp_path)
     assert keys_in(result) >= set(world.rows)
     assert all(
         query.order_by == ({"key": "asc"},) and query.filters == ()
@@ -468,7 +471,7 @@ def test_rows_leaving_a_second_that_is_paged_by_offset_do_not_hide_others(tmp_pa
     world.before_each = touch
     result = read(world, tmp_path, size=10)
     assert keys_in(result) == {f"{n:03}" for n in range(50)}
-    assert result.proof.attempts == 1  # the second is begun again, not the walk
+    assert result.proof.attempts == 1  # the second is begun again, not the pagination
 
 
 def test_a_second_by_offset_continues_at_the_same_bound_with_one_row_of_overlap(
@@ -490,7 +493,7 @@ def test_without_a_beginning_rows_without_a_change_time_are_read_as_well(tmp_pat
     assert result.proof.distinct_keys == result.proof.total_count == 51
 
 
-def test_a_row_of_another_entity_ends_the_walk_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_row_of_another_entity_ends_the_pagination_and_leaves_nothing(tmp_path: Path) -> None:
     rows: dict[str, datetime | None] = {f"{n:03}": second(n) for n in range(30)}
     world = World(rows, entity={"001": "E110", "025": "E120"})
     with pytest.raises(WrongEntity) as caught:
@@ -510,13 +513,13 @@ def test_an_ignored_order_is_noticed(tmp_path: Path) -> None:
         {"key": str(n), "audit.modifiedDateTime": wire(second(9 - n)), "entity.id": None}
         for n in range(5)
     ]
-    with pytest.raises(WalkIncomplete, match="out of the order or the bounds"):
+    with pytest.raises(PaginationIncomplete, match="out of the order or the bounds"):
         read(lambda _: page_of(rows, 5, 10, None), tmp_path)
 
 
 def test_an_ignored_upper_bound_is_noticed(tmp_path: Path) -> None:
     rows = [{"key": "1", "audit.modifiedDateTime": wire(UNTIL), "entity.id": None}]
-    with pytest.raises(WalkIncomplete, match="out of the order or the bounds"):
+    with pytest.raises(PaginationIncomplete, match="out of the order or the bounds"):
         read(lambda _: page_of(rows, 1, 10, None), tmp_path)
 
 
@@ -531,7 +534,7 @@ def test_a_page_that_repeats_for_ever_ends_in_a_clear_error(tmp_path: Path) -> N
         asked.append(query)
         return page_of(rows, 1000, 10, 11)
 
-    with pytest.raises(WalkIncomplete, match="pages brought only 10 rows"):
+    with pytest.raises(PaginationIncomplete, match="pages brought only 10 rows"):
         read(same_again, tmp_path)
     assert len(asked) < 100
 
@@ -552,7 +555,7 @@ def test_pages_that_never_end_are_stopped(tmp_path: Path) -> None:
         ]
         return page_of(rows, 30, 10, query.start + 10)
 
-    with pytest.raises(WalkIncomplete, match="rows came where Intacct counted 30"):
+    with pytest.raises(PaginationIncomplete, match="rows came where Intacct counted 30"):
         read(endless, tmp_path)
     assert len(asked) < 100
 
@@ -560,7 +563,7 @@ def test_pages_that_never_end_are_stopped(tmp_path: Path) -> None:
 def test_a_last_page_that_names_a_next_one_is_not_trusted(tmp_path: Path) -> None:
     world = World({str(n): second(n) for n in range(5)})
     world.after_each = lambda page, query: QueryPage(page.raw, page.total_count, 10, 21)
-    with pytest.raises(WalkIncomplete, match="names a next one"):
+    with pytest.raises(PaginationIncomplete, match="names a next one"):
         read(world, tmp_path)
 
 
@@ -570,7 +573,7 @@ def test_a_total_count_that_lies_is_not_trusted(tmp_path: Path, lie: int) -> Non
     world.after_each = lambda page, query: QueryPage(
         page.raw, page.total_count + lie, page.page_size, page.next
     )
-    with pytest.raises(WalkIncomplete):
+    with pytest.raises(PaginationIncomplete):
         read(world, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -583,7 +586,7 @@ def test_a_page_cut_short_is_not_taken_for_the_last(tmp_path: Path) -> None:
         return page_of(rows, page.total_count, page.page_size, None)
 
     world.after_each = cut
-    with pytest.raises(WalkIncomplete, match="7 rows"):
+    with pytest.raises(PaginationIncomplete, match="7 rows"):
         read(world, tmp_path)
 
 
@@ -611,7 +614,7 @@ def test_a_server_with_smaller_pages_than_asked_for_is_read_whole(tmp_path: Path
     ],
     ids=["null key", "empty key", "no zone", "no time", "no entity", "no object"],
 )
-def test_rows_of_another_shape_end_the_walk(tmp_path: Path, row: Any) -> None:
+def test_rows_of_another_shape_end_the_pagination(tmp_path: Path, row: Any) -> None:
     with pytest.raises(AnswerNotUnderstood, match=r"Page 1 of accounts-receivable/invoice"):
         read(lambda _: page_of([row], 1, 10, None), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -628,7 +631,7 @@ def test_rows_of_another_shape_end_the_walk(tmp_path: Path, row: Any) -> None:
 )
 def test_windows_that_mean_nothing_are_refused(since: datetime, until: datetime) -> None:
     with pytest.raises(ValueError):
-        Window(since, until)
+        ChangeWindow(since, until)
 
 
 @pytest.mark.parametrize("ahead", [1, 6])
@@ -656,18 +659,10 @@ def test_what_is_asked_for_at_once_is_as_much_as_was_allowed(tmp_path: Path) -> 
         waiting.append(len(lanes._waiting) + 1)
         return lanes.submit(0, functools.partial(world, query))
 
-    walk(
-        world,
-        INVOICE,
-        ["totalDue"],
-        Window(SINCE, UNTIL),
-        entity="E110",
+    paginate(
+        PageSource(world, submit, ahead=4, clock=itertools.count().__next__),
+        request(ChangeWindow(SINCE, UNTIL), 100),
         into=tmp_path,
-        page_size=100,
-        parameters={},
-        submit=submit,
-        ahead=4,
-        clock=itertools.count().__next__,
     )
     assert max(waiting) == 4
 
@@ -691,7 +686,7 @@ def test_rows_that_leave_while_pages_are_read_ahead_hide_no_others(
 
 
 @pytest.mark.parametrize("at", range(1, 19, 3))
-def test_a_walk_that_reads_ahead_goes_on_after_it_was_killed(tmp_path: Path, at: int) -> None:
+def test_a_pagination_that_reads_ahead_goes_on_after_it_was_killed(tmp_path: Path, at: int) -> None:
     world = World({f"{n:04}": second(n) for n in range(1500)})
 
     def kill(number: int) -> None:
@@ -725,7 +720,7 @@ def test_a_row_that_is_hidden_by_a_page_read_ahead_is_noticed_though_others_leav
             world.rows["0000"] = world.rows["1200"] = LATER
 
     world.before_each, world.after_each = touch, hide
-    with pytest.raises(WalkIncomplete):
+    with pytest.raises(PaginationIncomplete):
         read(world, tmp_path, size=100, ahead=5)
 
 
@@ -789,7 +784,7 @@ def test_no_row_that_holds_still_is_ever_missing(
                 ahead=ahead,
                 chance=chance,
             )
-        except WalkIncomplete:
+        except PaginationIncomplete:
             assert left  # only a window in motion may fail
             return
         assert keys_in(result) >= set(rows) - left

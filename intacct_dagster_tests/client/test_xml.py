@@ -15,14 +15,14 @@ import pytest
 from intacct_dagster.client import (
     AnswerNotUnderstood,
     AuthenticationRefused,
+    ChangeWindow,
     ClientCredentials,
     Intacct,
     IntacctClient,
+    PaginationIncomplete,
+    PaginationResult,
     Query,
     RequestRefused,
-    WalkIncomplete,
-    WalkResult,
-    Window,
     WrongEntity,
     xml_access,
     xml_object,
@@ -44,7 +44,7 @@ DETAIL = "xml/gl-detail"
 BALANCE = "xml/gl-account-balance"
 LINE = "general-ledger/journal-entry-line"
 ENTRY = "general-ledger/journal-entry"
-WINDOW = Window(None, datetime(2026, 10, 13, 12, tzinfo=UTC))
+WINDOW = ChangeWindow(None, datetime(2026, 10, 13, 12, tzinfo=UTC))
 AMOUNTS = ("key", "audit.modifiedDateTime", "glAccount.id", "debitAmount", "creditAmount")
 
 
@@ -83,24 +83,24 @@ def at(sandbox: RunningSandbox) -> Iterator[Callable[..., IntacctClient]]:
     sandbox.books.faults.replace([])
 
 
-def rows_of(walked: WalkResult) -> list[dict[str, Any]]:
-    return [row for file in walked.files for row in json.loads(page_bytes(file))]
+def rows_of(result: PaginationResult) -> list[dict[str, Any]]:
+    return [row for file in result.files for row in json.loads(page_bytes(file))]
 
 
 def detail_rows(client: IntacctClient, into: Path, **given: Any) -> list[dict[str, Any]]:
-    return rows_of(client.walk(DETAIL, AMOUNTS, WINDOW, into=into, **given))
+    return rows_of(client.paginate(DETAIL, AMOUNTS, WINDOW, into=into, **given))
 
 
-def test_gl_detail_is_walked_by_change_time_and_agrees_with_the_journal_entry_lines(
+def test_gl_detail_is_read_by_change_time_and_agrees_with_the_journal_entry_lines(
     at: Callable[..., IntacctClient], tmp_path: Path
 ) -> None:
     client = at()
-    walked = client.walk(DETAIL, AMOUNTS, WINDOW, into=tmp_path / "xml", page_size=500)
-    rows = rows_of(walked)
-    assert walked.proof.total_count == walked.proof.distinct_keys == len(rows)
-    assert walked.proof.pages > 5
+    result = client.paginate(DETAIL, AMOUNTS, WINDOW, into=tmp_path / "xml", page_size=500)
+    rows = rows_of(result)
+    assert result.proof.total_count == result.proof.distinct_keys == len(rows)
+    assert result.proof.pages > 5
     fields = ("key", "audit.modifiedDateTime", "glAccount.id", "txnType", "baseAmount")
-    lines = rows_of(client.walk(LINE, fields, WINDOW, into=tmp_path / "rest"))
+    lines = rows_of(client.paginate(LINE, fields, WINDOW, into=tmp_path / "rest"))
     told = {
         row["key"]: (
             row["audit.modifiedDateTime"],
@@ -162,13 +162,13 @@ def test_balances_of_the_periods_add_up_to_the_journal_entry_lines(
     client = at()
     fields = [each.path for each in client.model(BALANCE).fields]
     first, last = date(2026, 8, 15), date(2026, 10, 13)
-    walked = client.read_periods(BALANCE, fields, first, last, into=tmp_path / "xml")
-    rows = rows_of(walked)
-    assert walked.proof.distinct_keys == len(rows) == len({row["key"] for row in rows})
+    result = client.read_periods(BALANCE, fields, first, last, into=tmp_path / "xml")
+    rows = rows_of(result)
+    assert result.proof.distinct_keys == len(rows) == len({row["key"] for row in rows})
     assert {row["period.id"] for row in rows} == {"August 2026", "September 2026", "October 2026"}
-    everything = Window(None, datetime(2026, 10, 14, tzinfo=UTC))
+    everything = ChangeWindow(None, datetime(2026, 10, 14, tzinfo=UTC))
     asked = ("entryDate", "glAccount.id", "txnType", "baseAmount")
-    lines = rows_of(client.walk(LINE, asked, everything, into=tmp_path / "rest"))
+    lines = rows_of(client.paginate(LINE, asked, everything, into=tmp_path / "rest"))
     at_the_end: dict[str, Decimal] = {}
     for line in lines:
         if line["entryDate"] <= "2026-09-30":
@@ -194,7 +194,7 @@ def test_a_period_that_does_not_add_up_is_read_again_and_then_refused(
 
     client = at(transport=Spoiled(without_a_row))
     day = date(2026, 9, 1)
-    with pytest.raises(WalkIncomplete, match=r"September 2026 1,000 rows|were left of"):
+    with pytest.raises(PaginationIncomplete, match=r"September 2026 1,000 rows|were left of"):
         client.read_periods(BALANCE, ["book.id"], day, day, into=tmp_path)
     assert list(tmp_path.rglob("*.json")) == []
 
@@ -263,14 +263,14 @@ def test_an_answer_to_another_request_is_refused(at: Callable[..., IntacctClient
 def test_change_times_are_read_and_asked_in_the_time_zone_of_the_users(
     sandbox: RunningSandbox, at: Callable[..., IntacctClient], tmp_path: Path
 ) -> None:
-    window = Window(
+    window = ChangeWindow(
         datetime(2026, 9, 1, 10, tzinfo=UTC),
         datetime(2026, 9, 2, 10, tzinfo=UTC),
     )
 
     def read(client: IntacctClient, name: str) -> list[tuple[str, str]]:
-        walked = client.walk(DETAIL, ("key",), window, into=tmp_path / name)
-        return [(row["key"], row["audit.modifiedDateTime"]) for row in rows_of(walked)]
+        result = client.paginate(DETAIL, ("key",), window, into=tmp_path / name)
+        return [(row["key"], row["audit.modifiedDateTime"]) for row in rows_of(result)]
 
     in_utc = read(at(), "utc")
     sandbox.books.behaviours.choose({"xml_time_zone": "pacific"})

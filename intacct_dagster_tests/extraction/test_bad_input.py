@@ -12,7 +12,7 @@ import httpx
 import pytest
 import stamina
 
-from intacct_dagster.client import AnswerNotUnderstood, IntacctError, WalkIncomplete
+from intacct_dagster.client import AnswerNotUnderstood, IntacctError, PaginationIncomplete
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
@@ -32,7 +32,7 @@ def _no_waiting() -> Iterator[None]:
 
 
 class Altered(httpx.BaseTransport):
-    """A company whose answers are altered from some page of the walk on."""
+    """A company whose answers are altered from some page of the pagination on."""
 
     def __init__(self, company: Company) -> None:
         self.company = company
@@ -42,7 +42,7 @@ class Altered(httpx.BaseTransport):
         answer = self.company.handle_request(request)
         if not request.url.path.endswith("/query") or answer.status_code != 200:
             return answer
-        if len(json.loads(request.content)["fields"]) < 4:  # no page of the walk
+        if len(json.loads(request.content)["fields"]) < 4:  # no page of the pagination
             return answer
         told = json.loads(answer.content)
         keys = [row["key"] for row in told["ia::result"]]
@@ -104,30 +104,30 @@ BAD: dict[str, tuple[Alter, type[Exception], list[str]]] = {
     ),
     "a page that repeats": (
         first_page_again(),
-        WalkIncomplete,
+        PaginationIncomplete,
         [OF, r"page \d+ has key 2a with change time", "out of the order or the bounds"],
     ),
     "a next that never ends": (
         never_ending(),
-        WalkIncomplete,
+        PaginationIncomplete,
         [OF, r"\d+ pages brought only|rows came where Intacct counted|page \d+ has"],
     ),
     "a next behind the last page": (
         lambda answer, page: {**answer, "ia::meta": {**answer["ia::meta"], "next": 9_999}},
-        WalkIncomplete,
+        PaginationIncomplete,
         [OF, r"page \d+ is the last by its count, but names a next one"],
     ),
     "a totalCount too high": (
         of_meta(totalCount=4711),
-        WalkIncomplete,
+        PaginationIncomplete,
         [OF, r"page \d+ has \d+ rows where, by its own count, 4,7\d\d are left"],
     ),
     "a totalCount too low": (
         of_meta(totalCount=1),
-        WalkIncomplete,
+        PaginationIncomplete,
         [OF, r"page \d+ has \d+ rows where, by its own count, 1 are left"],
     ),
-    "a negative totalCount": (of_meta(totalCount=-1), WalkIncomplete, [OF, r"page \d+ has"]),
+    "a negative totalCount": (of_meta(totalCount=-1), PaginationIncomplete, [OF, r"page \d+ has"]),
     "a change time that is none": (
         of_row(**{"audit.modifiedDateTime": "2026-13-45T00:00:00Z"}),
         AnswerNotUnderstood,

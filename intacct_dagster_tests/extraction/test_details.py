@@ -136,7 +136,7 @@ def test_lines_that_are_read_through_their_document_have_such_fields_too(
 ) -> None:
     with desk(tmp_path, reach) as at:
         done = at.extract(wanted("memo", "dimensions", name=LINE), [LAST_DAY])
-        assert done.shape.read_by.startswith("lines:")
+        assert done.schema.read_by.startswith("lines:")
         rows = at.rows(f"SELECT key, memo, dimensions FROM {LINES}")
         assert len(rows) == done.rows > 50
         books = at.caller.books.tables[LINE].rows

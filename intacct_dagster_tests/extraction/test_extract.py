@@ -221,12 +221,12 @@ def test_what_no_query_gives_is_learnt_once_and_left_out(tmp_path: Path) -> None
     company.not_in_queries = {"x", "z"}
     desk = Desk(company, tmp_path)
     first = desk.extractor.extract(ObjectSettings(name=INVOICE), "E110", days(2, 2))
-    assert first.shape.unreadable == ("x", "z")
+    assert first.schema.unreadable == ("x", "z")
     assert first.rows == 2
     company.asked.clear()
     again = desk.extractor.extract(ObjectSettings(name=INVOICE), "E110", days(2, 2))
-    assert again.shape.unreadable == ("x", "z")
-    assert len(company.asked) == 1  # the page of the walk, and no question about fields
+    assert again.schema.unreadable == ("x", "z")
+    assert len(company.asked) == 1  # the page of the pagination, and no question about fields
 
 
 def test_fields_that_come_and_go_are_told_and_their_columns_stay(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_fields_that_come_and_go_are_told_and_their_columns_stay(tmp_path: Path)
     company.models[INVOICE]["fields"]["fresh"] = {"type": "string", **_BARE}
     company.rows[INVOICE].append(row("9", "2026-10-03T00:00:00Z", fresh="f", total="1.00"))
     done = desk.extractor.extract(what, "E110", days(3, 3))
-    assert (done.shape.new, done.shape.vanished) == (("fresh",), ("old",))
+    assert (done.schema.new, done.schema.vanished) == (("fresh",), ("old",))
     desk.reading = Reading(look_back_days=0)
     desk.extractor.extract(what, "E110", days(3, 3))
     frame = desk.warehouse.frame("SELECT key, old, fresh FROM raw.accounts_receivable_invoice")
@@ -263,7 +263,7 @@ def test_a_field_of_another_type_is_refused_before_anything_is_read(tmp_path: Pa
     assert desk.keys() == ["2a", "2b"]
 
 
-def test_adjacent_days_are_one_walk_and_the_day_before_is_read_again(tmp_path: Path) -> None:
+def test_adjacent_days_are_one_pagination_and_the_day_before_is_read_again(tmp_path: Path) -> None:
     company = invoices(1, 2, 3, 4)
     desk = Desk(company, tmp_path)
     done = desk.extractor.extract(ObjectSettings(name=INVOICE), "E110", days(2, 4))
@@ -343,16 +343,16 @@ def test_a_sweep_finds_what_was_deleted_and_what_came_back(tmp_path: Path) -> No
         company.rows[INVOICE].remove(each)
     # changed after the sweep's upper bound: it does not show, and is there all the same
     company.rows[INVOICE][0]["audit.modifiedDateTime"] = "2026-10-05T10:09:59Z"
-    swept = desk.extractor.sweep(what, "E110")
+    swept = desk.extractor.delete_scan(what, "E110")
     assert (swept.known, swept.seen, swept.deleted, swept.revived) == (4, 1, 2, 0)
     assert refresh_current(desk.warehouse, INVOICE).rows == 2
     assert desk.keys("intacct.accounts_receivable_invoice") == ["2b", "3a"]
     assert desk.keys() == ["2a", "2b", "3a", "3b"]  # what was read stays
-    again = desk.extractor.sweep(what, "E110")
+    again = desk.extractor.delete_scan(what, "E110")
     assert (again.deleted, again.revived) == (0, 0)
     company.rows[INVOICE].append(gone[0])
     desk.now += timedelta(minutes=10)
-    back = desk.extractor.sweep(what, "E110")
+    back = desk.extractor.delete_scan(what, "E110")
     assert (back.deleted, back.revived) == (0, 1)
     assert desk.keys("intacct.accounts_receivable_invoice") == ["2a", "2b", "3a"]
 
@@ -364,7 +364,7 @@ def test_a_deleted_record_that_is_read_again_is_there_again(tmp_path: Path) -> N
     desk.extractor.extract(what, "E110", days(2, 2))
     gone = company.rows[INVOICE].pop()
     desk.now += timedelta(minutes=10)
-    assert desk.extractor.sweep(what, "E110").deleted == 1
+    assert desk.extractor.delete_scan(what, "E110").deleted == 1
     company.rows[INVOICE].append({**gone, "audit.modifiedDateTime": "2026-10-05T10:11:00Z"})
     desk.now += timedelta(minutes=10)
     desk.extractor.extract(what, "E110", days(5, 5))
@@ -380,7 +380,7 @@ def test_a_sweep_of_some_months_leaves_older_records_alone(tmp_path: Path) -> No
     desk.extractor.extract(what, "E110", days(1, 4))
     company.rows[INVOICE].clear()
     desk.now += timedelta(minutes=10)
-    assert desk.extractor.sweep(what, "E110").deleted == 2
+    assert desk.extractor.delete_scan(what, "E110").deleted == 2
     refresh_current(desk.warehouse, INVOICE)
     assert desk.keys("intacct.accounts_receivable_invoice") == ["old"]
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import stamina
 
-from intacct_dagster.client.pagination import _Attempt
+from intacct_dagster.client.pagination.attempt import Attempt
+from intacct_dagster.client.pagination.page_reader import PageReader
+from intacct_dagster.client.pagination.seen import SeenRows
 from intacct_dagster_tests.extraction.extraction_worlds import SETTLE, Outcome, World, extract_world
 
 #: How many worlds are tried; `make soak` asks for more.
@@ -24,7 +26,7 @@ DAYS = [date(2026, 10, 1) + timedelta(n) for n in range(5)]
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # As if every answer took long: as many pages are read ahead as there are lanes.
-    monkeypatch.setattr("intacct_dagster.client.pagination._SECONDS_A_PAGE", 1e-9)
+    monkeypatch.setattr("intacct_dagster.client.pagination.prefetch._SECONDS_A_PAGE", 1e-9)
     with stamina.set_testing(True, attempts=4):
         yield
 
@@ -71,9 +73,9 @@ def _red(tmp_path: Path, *, settle: int = SETTLE, worlds: int = 100) -> int | No
 def test_without_the_proof_a_world_goes_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_Attempt, "_proven", lambda self, beginnings: self._at.distinct)
-    monkeypatch.setattr(_Attempt, "_look_again", lambda self, segment: None)
-    monkeypatch.setattr(_Attempt, "_check_length", lambda self, page, rows, start: None)
+    monkeypatch.setattr(Attempt, "_proven", lambda self: self._progress.distinct)
+    monkeypatch.setattr(Attempt, "_recheck", lambda self, segment: None)
+    monkeypatch.setattr(PageReader, "_check_length", lambda self, page, rows, start: None)
     assert _red(tmp_path) is not None
 
 
@@ -82,23 +84,23 @@ def test_with_offset_paging_a_world_goes_wrong(
 ) -> None:
     def by_offset(self: Any) -> None:
         while True:
-            page, rows = self._page(self._window.since, self._at.start)
+            page, rows = self._reader.read(self._request.window.since, self._progress.start)
             self._keep(page, rows)
-            self._at.start += len(rows)
-            if self._at.start > page.total_count:
+            self._progress.start += len(rows)
+            if self._progress.start > page.total_count:
                 return
 
-    monkeypatch.setattr(_Attempt, "_read_on", by_offset)
-    monkeypatch.setattr(_Attempt, "_proven", lambda self, beginnings: self._at.distinct)
+    monkeypatch.setattr(Attempt, "_read_on", by_offset)
+    monkeypatch.setattr(Attempt, "_proven", lambda self: self._progress.distinct)
     assert _red(tmp_path) is not None
 
 
 def test_taking_pages_read_ahead_as_they_come_a_world_goes_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_Attempt, "_follows", lambda self, rows: bool(rows))
-    monkeypatch.setattr(_Attempt, "_proven", lambda self, beginnings: self._at.distinct)
-    monkeypatch.setattr(_Attempt, "_look_again", lambda self, segment: None)
+    monkeypatch.setattr(SeenRows, "leads_to", lambda self, rows: bool(rows))
+    monkeypatch.setattr(Attempt, "_proven", lambda self: self._progress.distinct)
+    monkeypatch.setattr(Attempt, "_recheck", lambda self, segment: None)
     assert _red(tmp_path) is not None
 
 

@@ -17,7 +17,7 @@ from intacct_dagster.client import ClientCredentials, Intacct, RequestRefused
 from intacct_dagster.config import ConfigError, ObjectSettings, Reading, read_settings
 from intacct_dagster.extraction.extract import Extracted, Extractor
 from intacct_dagster.warehouse import LoadRefused, Warehouse, column_name
-from intacct_dagster.warehouse.raw import KeptPages, rebuild, table_name
+from intacct_dagster.warehouse.raw import PageArchive, rebuild, table_name
 from intacct_dagster.warehouse.raw.current import refresh_current
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.sandbox.caller import INVOICE, Caller, calling, invoice, invoice_line
@@ -85,7 +85,7 @@ class Desk:
             run_id="run",
             page_size=300,
             reading=Reading(settle_seconds=0, look_back_days=0),
-            kept_pages=KeptPages(self.pages, timedelta(days=30)),
+            page_archive=PageArchive(self.pages, timedelta(days=30)),
             now=lambda: now or self.now,
         ).extract(settings, "E110", days)
 
@@ -134,7 +134,7 @@ def test_every_line_of_the_documents_that_changed_is_read_on_their_day(
     assert done.rows == len(stored) == len(there) > documents.rows > 0
     assert set(stored) == there
     assert done.left == 0
-    assert done.shape.read_by == (
+    assert done.schema.read_by == (
         f"lines: by {reference}.key, of each {document} that changed"
         if reach == "rejected"
         else f"lines: by {reference}.audit.modifiedDateTime"
@@ -208,13 +208,13 @@ def test_lines_are_rebuilt_from_kept_pages(tmp_path: Path) -> None:
 def test_lines_with_change_times_are_read_by_them_unless_told_otherwise(tmp_path: Path) -> None:
     with desk(tmp_path, audit="present") as at:
         own = at.extract(LINE, [LAST_DAY])
-        assert own.shape.read_by == "changes: by audit.modifiedDateTime"
+        assert own.schema.read_by == "changes: by audit.modifiedDateTime"
     with desk(tmp_path / "told", audit="present") as at:
         told = at.extract(ObjectSettings(name=LINE, read_by="lines"), [LAST_DAY])
-        assert told.shape.read_by == f"lines: by invoice.key, of each {INVOICE} that changed"
+        assert told.schema.read_by == f"lines: by invoice.key, of each {INVOICE} that changed"
     with desk(tmp_path / "whole") as at:
         whole = at.extract(ObjectSettings(name=LINE, read_by="snapshot"), [LAST_DAY])
-        assert whole.shape.read_by.startswith("snapshot")
+        assert whole.schema.read_by.startswith("snapshot")
         assert whole.rows > told.rows
 
 

@@ -17,7 +17,7 @@ from intacct_dagster.client import (
     WrongEntity,
 )
 from intacct_dagster.config import ObjectSettings
-from intacct_dagster.warehouse.raw import kept_loads
+from intacct_dagster.warehouse.raw import archived_loads
 from intacct_dagster_tests.extraction.test_lines import LINE, Desk, desk
 from intacct_dagster_tests.sandbox.caller import CUSTOMER, INVOICE
 from intacct_sandbox import LAST_DAY
@@ -94,7 +94,7 @@ def test_a_session_that_is_not_in_the_entity_stores_nothing(
         assert "X-IA-API-Param-Entity" in remedy
         raw = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'raw'"
         assert at.rows(raw) == [(0,)]
-        assert kept_loads(at.pages) == []
+        assert archived_loads(at.pages) == []
         assert not any((tmp_path / ".spool").glob("*/*"))
 
 

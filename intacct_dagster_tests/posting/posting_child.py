@@ -15,7 +15,8 @@ from multiprocessing.synchronize import Event
 import stamina
 
 from intacct_dagster.client import IntacctError
-from intacct_dagster.posting.engine import REPLAY_WITHIN, Step
+from intacct_dagster.posting.engine import REPLAY_WITHIN
+from intacct_dagster.posting.steps import Step
 from intacct_dagster.state.ledger import Item
 from intacct_dagster_tests.posting.posting_world import NOBODY, POISON, World, once_each
 

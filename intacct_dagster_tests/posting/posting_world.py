@@ -10,9 +10,11 @@ from typing import Any
 import httpx
 
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctClient, IntacctError, Query
+from intacct_dagster.posting.agreement import agrees
 from intacct_dagster.posting.amendments import Change, Changed, changes_of
-from intacct_dagster.posting.engine import READ_BACK_AFTER, PostingEngine, Watch
-from intacct_dagster.posting.verification import agrees
+from intacct_dagster.posting.engine import READ_BACK_AFTER, PostingEngine
+from intacct_dagster.posting.results import PostingTarget
+from intacct_dagster.posting.steps import Watch
 from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import (
     Chunk,
@@ -24,6 +26,7 @@ from intacct_dagster.state.ledger import (
 from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 
 INVOICE = "accounts-receivable/invoice"
+TARGET = PostingTarget("sales", INVOICE, "referenceNumber")
 DAY = date(2026, 10, 13)
 POISON = "POISON"
 NOBODY = "no such customer"
@@ -223,9 +226,7 @@ class World:
 
     def plan(self, *items: Item, size: int = 500) -> list[Chunk]:
         """The engine's plan for these items."""
-        planned = self.engine.plan(
-            "sales", INVOICE, "referenceNumber", items, run_id="run", chunk_size=size
-        )
+        planned = self.engine.plan(TARGET, items, run_id="run", chunk_size=size)
         return list(planned.chunks)
 
     def chunk(self, *items: Item) -> Chunk:
@@ -241,9 +242,7 @@ class World:
         """A whole run, as Dagster has it; what certainly did not happen ends it."""
         self.settle()
         self.engine.post(
-            "sales",
-            INVOICE,
-            "referenceNumber",
+            TARGET,
             sorted(items, key=lambda item: item.source_id),
             documents=len(items),
             run_id="run",
@@ -287,9 +286,7 @@ class World:
         )
         changes = [each for each in made if isinstance(each, Change)]
         self.changes.post(
-            "sales",
-            INVOICE,
-            "referenceNumber",
+            TARGET,
             [
                 Item(
                     each.source_id,

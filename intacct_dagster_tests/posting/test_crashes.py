@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from intacct_dagster.posting.engine import PostingEngine, Step
+from intacct_dagster.posting.engine import PostingEngine
+from intacct_dagster.posting.steps import Step
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster_tests.posting import posting_child
-from intacct_dagster_tests.posting.posting_world import INVOICE, World
+from intacct_dagster_tests.posting.posting_world import INVOICE, TARGET, World
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
 from intacct_sandbox import COMPANY, RunningSandbox, serve
 
@@ -137,7 +138,7 @@ def test_of_two_processes_with_one_plan_one_posts_and_the_other_finds_it_done(
     engine = PostingEngine(world.intacct.entity("E110"), ledger, now=world.clock)
     good, _ = posting_child.documents(world, "calm")
     assert engine.settle(INVOICE, "referenceNumber") == [], "nothing was left in doubt"
-    planned = engine.plan("sales", INVOICE, "referenceNumber", good, run_id="other", chunk_size=2)
+    planned = engine.plan(TARGET, good, run_id="other", chunk_size=2)
     engine.send(*(chunk.chunk_id for chunk in planned.chunks))
     child.join(60)
 

@@ -20,16 +20,16 @@ from intacct_dagster.client import (
     WrongEntity,
 )
 from intacct_dagster.posting.engine import (
-    IDS_IN_A_QUERY,
     MOST_SPLITS,
     READ_BACK_AFTER,
     REPLAY_WITHIN,
     PostingEngine,
-    Sent,
 )
+from intacct_dagster.posting.lookup import IDS_IN_A_QUERY
+from intacct_dagster.posting.results import Sent
 from intacct_dagster.state.ledger import Item, ItemState, Ledger
 from intacct_dagster_tests.extraction.test_strangers import Strange
-from intacct_dagster_tests.posting.posting_world import INVOICE, NOBODY, World, once_each
+from intacct_dagster_tests.posting.posting_world import INVOICE, NOBODY, TARGET, World, once_each
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
 from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
 
@@ -109,9 +109,7 @@ def test_what_came_into_intacct_since_reconciliation_is_not_planned(world: World
     engine = PostingEngine(world.intacct.entity("E110"), ledger, now=world.clock)
 
     planned = engine.plan(
-        "sales",
-        INVOICE,
-        "referenceNumber",
+        TARGET,
         [world.item("S1"), world.item("S2")],
         run_id="run",
         chunk_size=500,
@@ -273,7 +271,7 @@ def test_several_chunks_are_under_way_at_once_and_never_more_than_were_allowed(
     world.weather.storm = storm
     heard: list[Sent] = []
     engine = PostingEngine(world.intacct.entity("E110"), world.ledger, in_flight=3, now=world.clock)
-    sent = engine.send(*(chunk.chunk_id for chunk in chunks), told=heard.append)
+    sent = engine.send(*(chunk.chunk_id for chunk in chunks), on_sent=heard.append)
 
     assert [each.chunk_id for each in sent] == [chunk.chunk_id for chunk in chunks]
     assert sum(each.posted for each in sent) == 24
@@ -306,9 +304,7 @@ def test_many_documents_are_looked_for_among_what_changed_since_the_copy(world: 
     items = [world.item(f"S{number}") for number in range(3 * IDS_IN_A_QUERY)]
 
     planned = engine.plan(
-        "sales",
-        INVOICE,
-        "referenceNumber",
+        TARGET,
         items,
         run_id="run",
         chunk_size=500,
@@ -335,9 +331,7 @@ def test_a_session_that_is_not_in_its_entity_posts_nothing(world: World, scope: 
     with pytest.raises(WrongEntity):
         engine.send(chunk.chunk_id)
     with pytest.raises(WrongEntity):
-        engine.plan(
-            "sales", INVOICE, "referenceNumber", [world.item("S2")], run_id="run", chunk_size=500
-        )
+        engine.plan(TARGET, [world.item("S2")], run_id="run", chunk_size=500)
     elsewhere.close()
     assert world.weather.writes == []
     assert world.states() == {"S1": ItemState.PLANNED}
@@ -382,9 +376,7 @@ def test_a_posting_of_any_length_has_the_same_few_documents_in_memory(world: Wor
 
     engine = PostingEngine(world.intacct.entity("E110"), world.ledger, in_flight=2, now=world.clock)
     done = engine.post(
-        "sales",
-        INVOICE,
-        "referenceNumber",
+        TARGET,
         documents(),
         documents=300,
         run_id="run",
@@ -399,9 +391,7 @@ def test_what_is_in_intacct_by_now_is_told_and_not_posted(world: World, tmp_path
     world.post([world.item("S1")])
     other = World(world.base_url, f"sqlite:///{tmp_path}/other.db", clock=world.clock)
     done = other.engine.post(
-        "sales",
-        INVOICE,
-        "referenceNumber",
+        TARGET,
         [world.item("S1"), world.item("S2")],
         documents=2,
         run_id="run",
@@ -423,9 +413,7 @@ def test_documents_that_cannot_be_read_end_a_posting_that_goes_on_next_time(worl
 
     with pytest.raises(RuntimeError, match="gone"):
         world.engine.post(
-            "sales",
-            INVOICE,
-            "referenceNumber",
+            TARGET,
             breaks(),
             documents=6,
             run_id="run",

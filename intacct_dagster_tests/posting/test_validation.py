@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctClient, Query
-from intacct_dagster.posting.validation import Candidate, Gate, Gates, Held, Twin
+from intacct_dagster.posting.validation import (
+    Candidate,
+    Held,
+    PossibleDuplicate,
+    ValidationRule,
+    Validator,
+)
 from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY, serve
 
 INVOICE = "accounts-receivable/invoice"
@@ -74,18 +80,18 @@ def entry(*lines: tuple[str, str]) -> dict[str, Any]:
 
 
 def held(client: IntacctClient, document: dict[str, Any], target: str = INVOICE) -> list[Held]:
-    found, not_judged = judged(Gates(client, target), json.dumps(document).encode())
+    found, not_judged = judged(Validator(client, target), json.dumps(document).encode())
     assert not_judged == {}
     return found
 
 
 def judged(
-    gates: Gates, payload: bytes, twin: Twin | None = None
-) -> tuple[list[Held], Mapping[Gate, str]]:
+    gates: Validator, payload: bytes, duplicate: PossibleDuplicate | None = None
+) -> tuple[list[Held], Mapping[ValidationRule, str]]:
     """Why a document is held, and which gates could not judge."""
     candidate = Candidate("S1", LAST_DAY, payload)
     gates.look([candidate])
-    return gates.judge(candidate, twin), gates.not_judged
+    return gates.judge(candidate, duplicate), gates.not_judged
 
 
 def test_a_good_document_passes_every_gate(usa: IntacctClient, customers: dict[str, str]) -> None:
@@ -115,13 +121,13 @@ def test_a_payload_that_the_model_does_not_allow_is_held(
     reason: str,
 ) -> None:
     found = held(usa, invoice(customers["active"], **changes))
-    assert {each.gate for each in found} == {Gate.PAYLOAD}
+    assert {each.gate for each in found} == {ValidationRule.PAYLOAD}
     assert any(each.field == field and reason in each.reason for each in found), found
 
 
 def test_an_entry_that_does_not_balance_is_held_to_the_cent(usa: IntacctClient) -> None:
     (one,) = held(usa, entry(("debit", "0.10"), ("debit", "0.20"), ("credit", "0.31")), ENTRY)
-    assert (one.gate, one.field) == (Gate.BALANCED, "lines")
+    assert (one.gate, one.field) == (ValidationRule.BALANCED, "lines")
     assert "debits are 0.30 and credits 0.31 in E110" in one.reason
     assert held(usa, entry(("debit", "0.10"), ("debit", "0.20"), ("credit", "0.30")), ENTRY) == []
 
@@ -132,7 +138,7 @@ def test_a_date_in_a_closed_period_is_held_in_the_entity_that_closed_it(
     document = invoice(customers["active"], invoiceDate="2026-09-30")
     assert held(usa, document) == []
     found = held(company.entity("E130"), document)
-    closed = [each for each in found if each.gate is Gate.PERIOD]
+    closed = [each for each in found if each.gate is ValidationRule.PERIOD]
     assert [each.reason for each in closed] == ["the books of E130 are closed before 2026-10-01"]
     assert "Open the period of 2026-09-30" in closed[0].what_to_do
 
@@ -141,7 +147,7 @@ def test_master_data_that_is_not_there_or_not_active_is_named(
     usa: IntacctClient, customers: dict[str, str]
 ) -> None:
     (one,) = held(usa, invoice("NOBODY"))
-    assert (one.gate, one.field) == (Gate.REFERENCES, "customer.id")
+    assert (one.gate, one.field) == (ValidationRule.REFERENCES, "customer.id")
     assert one.reason == "customer NOBODY does not exist for entity E110"
     (one,) = held(usa, invoice(customers["inactive"]))
     assert one.reason == f"customer {customers['inactive']} is inactive for entity E110"
@@ -162,11 +168,11 @@ def test_amounts_have_no_more_decimals_than_their_currency(
     document["lines"][0]["txnAmount"] = "12.505"
     (one,) = held(usa, document)
     assert (one.gate, one.reason) == (
-        Gate.PRECISION,
+        ValidationRule.PRECISION,
         "lines[0].txnAmount is 12.505, and USD has 2 decimals",
     )
     yen = invoice(customers["active"], currency={"txnCurrency": "JPY"})
-    assert [each.gate for each in held(usa, yen)] == [Gate.PRECISION]
+    assert [each.gate for each in held(usa, yen)] == [ValidationRule.PRECISION]
     dinar = invoice(customers["active"], currency={"txnCurrency": "KWD"})
     dinar["lines"][0]["txnAmount"] = "12.505"
     assert held(usa, dinar) == []
@@ -176,9 +182,11 @@ def test_a_document_that_looks_entered_by_hand_is_held_until_a_person_says_other
     usa: IntacctClient, customers: dict[str, str]
 ) -> None:
     body = json.dumps(invoice(customers["active"])).encode()
-    twin = Twin("S1", "4711", "a record of the same party, amount and date is there")
-    (one,), _ = judged(Gates(usa, INVOICE), body, twin)
-    assert (one.gate, one.source_id) == (Gate.NEW, "S1")
+    duplicate = PossibleDuplicate(
+        "S1", "4711", "a record of the same party, amount and date is there"
+    )
+    (one,), _ = judged(Validator(usa, INVOICE), body, duplicate)
+    assert (one.gate, one.source_id) == (ValidationRule.NEW, "S1")
     assert "key 4711" in one.reason
     assert "posting allow" in one.what_to_do
 
@@ -200,10 +208,10 @@ def test_a_gate_that_cannot_look_says_so_and_holds_nothing(customers: dict[str, 
     with serve() as sandbox, Intacct(COMPANY, sandbox.base_url, grant, USERS) as company:
         blind: Any = Blind(company.entity("E110"))
         body = json.dumps(invoice("NOBODY")).encode()
-        found, not_judged = judged(Gates(blind, INVOICE), body)
+        found, not_judged = judged(Validator(blind, INVOICE), body)
     assert found == []
-    assert set(not_judged) == {Gate.PERIOD, Gate.REFERENCES}
-    assert "does not show entity E110" in not_judged[Gate.PERIOD]
+    assert set(not_judged) == {ValidationRule.PERIOD, ValidationRule.REFERENCES}
+    assert "does not show entity E110" in not_judged[ValidationRule.PERIOD]
 
 
 def test_many_documents_cost_a_question_for_200_ids_and_not_one_each(
@@ -211,7 +219,7 @@ def test_many_documents_cost_a_question_for_200_ids_and_not_one_each(
 ) -> None:
     client = company.entity("E110")
     body = json.dumps(invoice(customers["active"])).encode()
-    gates = Gates(client, INVOICE)
+    gates = Validator(client, INVOICE)
     candidates = [Candidate(f"S{number}", LAST_DAY, body) for number in range(1000)]
     gates.look(candidates)
     assert [each for one in candidates for each in gates.judge(one)] == []

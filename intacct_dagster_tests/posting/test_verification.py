@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from intacct_dagster.posting.verification import Difference, Reader, _compare
+from intacct_dagster.posting.agreement import FieldDifference, compare_fields
+from intacct_dagster.posting.verification import PostedReader
 from intacct_dagster.state.ledger import Posted
 from intacct_dagster_tests.posting.posting_world import INVOICE, World
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
@@ -26,8 +27,8 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         world.close()
 
 
-def compared(world: World) -> tuple[int, tuple[Difference, ...]]:
-    done = Reader(world.intacct.entity("E110"), world.ledger, INVOICE).read_back()
+def compared(world: World) -> tuple[int, tuple[FieldDifference, ...]]:
+    done = PostedReader(world.intacct.entity("E110"), world.ledger, INVOICE).read_back()
     assert done.not_shown == 0
     return done.compared, done.differences
 
@@ -112,7 +113,7 @@ def test_many_documents_are_read_by_pages(by_pages: World) -> None:
     client = by_pages.intacct.entity("E110")
     before = client.usage
 
-    done = Reader(client, by_pages.ledger, INVOICE).read_back()
+    done = PostedReader(client, by_pages.ledger, INVOICE).read_back()
 
     assert (done.compared, done.not_shown, done.differences) == (6, 0, ())
     spent = client.usage - before
@@ -160,7 +161,9 @@ def test_what_was_posted_is_read_back_while_more_is_being_posted(by_pages: World
     posted = by_pages.ledger.posted([first])
     by_hand(by_pages, "DELETE", posted[0].source_id)
 
-    with Reader(by_pages.intacct.entity("E110"), by_pages.ledger, INVOICE).alongside() as proof:
+    with PostedReader(
+        by_pages.intacct.entity("E110"), by_pages.ledger, INVOICE
+    ).alongside() as proof:
         proof.posted("of the future", 4_000, "9" * 20)
         proof.posted("and later", 4_000, "99" * 20)
         proof.posted(first, 3, posted[0].intacct_key)
@@ -175,7 +178,7 @@ def difference(sent: object, held: object) -> list[tuple[str, str, str]]:
     """(field, sent, found) of what differs between a payload and a record."""
     document = Posted("S1", "7", json.dumps(sent).encode(), "chunk")
     record = {"key": "7", **held}  # type: ignore[dict-item]
-    found = (each for each in _compare(document, record, "E110") if each is not None)
+    found = (each for each in compare_fields(document, record, "E110") if each is not None)
     return [(each.field, each.sent, each.found) for each in found]
 
 

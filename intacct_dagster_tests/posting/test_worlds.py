@@ -18,8 +18,10 @@ import httpx
 import msgspec
 import pytest
 
-from intacct_dagster.client import BatchAnswer, IntacctError, OutcomeUnknown
-from intacct_dagster.posting.engine import PostingEngine, Sent, Step, _Tries
+from intacct_dagster.client import BatchResponse, IntacctError, OutcomeUnknown
+from intacct_dagster.posting.engine import PostingEngine, _Tries
+from intacct_dagster.posting.results import Sent
+from intacct_dagster.posting.steps import Step
 from intacct_dagster.state.ledger import Chunk, Item
 from intacct_dagster_tests.posting.posting_world import NOBODY, Clock, Storm, Weather, World
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
@@ -213,7 +215,7 @@ class TakesChangesForMade(PostingEngine):
 class RetriesTheUnknown(PostingEngine):
     """A mutant: a timeout or a 5xx counts as "it did not happen"."""
 
-    def _create(self, chunk: Chunk) -> BatchAnswer:
+    def _create(self, chunk: Chunk) -> BatchResponse:
         try:
             return super()._create(chunk)
         except OutcomeUnknown:
@@ -224,14 +226,14 @@ class RetriesTheUnknown(PostingEngine):
 class OtherPositions(PostingEngine):
     """A mutant: results are matched by something else than their position."""
 
-    def _create(self, chunk: Chunk) -> BatchAnswer:
+    def _create(self, chunk: Chunk) -> BatchResponse:
         answer = super()._create(chunk)
         last = len(answer.outcomes) - 1
         turned = tuple(
             msgspec.structs.replace(outcome, position=last - outcome.position)
             for outcome in answer.outcomes
         )
-        return BatchAnswer(answer.http_status, turned, answer.whole, answer.replayed)
+        return BatchResponse(answer.http_status, turned, answer.whole, answer.replayed)
 
 
 class WritesAfterSending(PostingEngine):

@@ -33,7 +33,7 @@ with Warehouse(sys.argv[1]).connect(read_only=len(sys.argv) > 2):
 DIE_WHILE_WRITING = """
 import sys, os, signal
 from intacct_dagster.warehouse import Warehouse
-with Warehouse(sys.argv[1]).workbench() as bench, bench.transaction() as connection:
+with Warehouse(sys.argv[1]).staging() as staging, staging.transaction() as connection:
     connection.execute("DELETE FROM warehouse.main.numbers")
     connection.execute("INSERT INTO warehouse.main.numbers VALUES (99)")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -136,7 +136,7 @@ def test_an_error_inside_the_block_writes_nothing_and_lets_the_file_go(tmp_path:
     warehouse = with_numbers(path)
 
     def fail_half_way() -> None:
-        with warehouse.workbench() as bench, bench.transaction() as connection:
+        with warehouse.staging() as staging, staging.transaction() as connection:
             connection.execute("DELETE FROM warehouse.main.numbers")
             raise ZeroDivisionError
 

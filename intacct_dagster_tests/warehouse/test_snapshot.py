@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from intacct_dagster.warehouse import (
-    ReaderCopy,
+    Snapshot,
     Warehouse,
     WarehouseError,
     WarehouseLocked,
@@ -92,9 +92,9 @@ def warehouse(tmp_path: Path) -> Warehouse:
 
 def load(warehouse: Warehouse, entity: str, version: int) -> None:
     """Replaces all days of an entity, as a run does."""
-    with warehouse.workbench() as bench:
-        stage_partitions(bench.connection, [(entity, day) for day in DAYS])
-        with bench.transaction() as connection:
+    with warehouse.staging() as staging:
+        stage_partitions(staging.connection, [(entity, day) for day in DAYS])
+        with staging.transaction() as connection:
             delete_partitions(connection, "warehouse.raw.t")
             connection.execute(
                 "INSERT INTO warehouse.raw.t SELECT entity, day, ? FROM memory.main.partitions,"
@@ -103,7 +103,7 @@ def load(warehouse: Warehouse, entity: str, version: int) -> None:
             )
 
 
-def ask(copy: ReaderCopy, sql: str) -> list[tuple[Any, ...]]:
+def ask(copy: Snapshot, sql: str) -> list[tuple[Any, ...]]:
     with duckdb.connect(str(copy.path), read_only=True) as connection:
         return connection.execute(sql).fetchall()
 
@@ -137,7 +137,7 @@ def test_the_copy_stores_no_row_anew(tmp_path: Path) -> None:
                 "INSERT INTO t SELECT range, hash(range)::VARCHAR FROM range($1, $1 + 20_000)",
                 [number * 20_000],
             )
-    copy = ReaderCopy(warehouse)
+    copy = Snapshot(warehouse)
     copy.publish()
 
     def places(file: Path) -> list[Any]:
@@ -157,7 +157,7 @@ def test_an_analyst_who_asks_all_the_time_sees_whole_partitions_and_delays_nobod
         load(warehouse, entity, 0)
     # Who had to wait for anybody would fail at once.
     impatient = Warehouse(warehouse.path, lock_timeout=0)
-    copy = ReaderCopy(impatient)
+    copy = Snapshot(impatient)
     assert copy.publish() is not None
     with (
         an_analyst_at_work(copy.path, "keeps") as keeper,
@@ -182,7 +182,7 @@ def test_comments_views_and_macros_are_in_the_copy_and_it_says_of_when_it_is(
     warehouse: Warehouse,
 ) -> None:
     load(warehouse, "E110", 1)
-    copy = ReaderCopy(warehouse, wall=datetime(2026, 10, 13, 18, tzinfo=UTC).timestamp)
+    copy = Snapshot(warehouse, wall=datetime(2026, 10, 13, 18, tzinfo=UTC).timestamp)
     assert copy.as_of is None
     done = copy.publish()
     assert done is not None
@@ -203,12 +203,12 @@ def test_comments_views_and_macros_are_in_the_copy_and_it_says_of_when_it_is(
 
 
 def test_nothing_is_copied_that_was_copied_already_or_a_moment_ago(warehouse: Warehouse) -> None:
-    copy = ReaderCopy(warehouse)
+    copy = Snapshot(warehouse)
     assert copy.publish() is not None
     assert copy.publish() is None
     load(warehouse, "E110", 1)
     assert copy.publish(unless_within=3600) is None
-    later = ReaderCopy(warehouse, wall=lambda: copy.path.stat().st_ctime + 3601)
+    later = Snapshot(warehouse, wall=lambda: copy.path.stat().st_ctime + 3601)
     assert later.publish(unless_within=3600) is not None
     assert ask(copy, "SELECT count(*) FROM raw.t") == [(ROWS * len(DAYS),)]
 
@@ -236,21 +236,21 @@ def test_a_copy_waits_for_who_writes_and_fails_with_words(warehouse: Warehouse) 
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         with pytest.raises(WarehouseLocked):
-            ReaderCopy(Warehouse(warehouse.path, lock_timeout=0)).publish()
+            Snapshot(Warehouse(warehouse.path, lock_timeout=0)).publish()
         waits: list[float] = []
 
         def let_go(seconds: float) -> None:
             waits.append(seconds)
             process.communicate("go\n", timeout=60)
 
-        assert ReaderCopy(Warehouse(warehouse.path, sleep=let_go)).publish() is not None
+        assert Snapshot(Warehouse(warehouse.path, sleep=let_go)).publish() is not None
         assert len(waits) == 1
 
 
 def test_what_a_process_that_was_killed_had_committed_is_in_the_copy(warehouse: Warehouse) -> None:
     python(DIE_AFTER_A_COMMIT, str(warehouse.path))
     assert warehouse.path.with_name("warehouse.duckdb.wal").stat().st_size > 0
-    copy = ReaderCopy(warehouse)
+    copy = Snapshot(warehouse)
     assert copy.publish() is not None
     assert ask(copy, "SELECT count(*) FROM raw.t WHERE _entity = 'E900'") == [(7,)]
 
@@ -258,7 +258,7 @@ def test_what_a_process_that_was_killed_had_committed_is_in_the_copy(warehouse: 
 def test_a_copy_that_cannot_be_made_leaves_the_old_one(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = ReaderCopy(warehouse)
+    copy = Snapshot(warehouse)
     copy.publish()
     load(warehouse, "E110", 1)
 
@@ -274,7 +274,7 @@ def test_a_copy_that_cannot_be_made_leaves_the_old_one(
 
 
 def test_of_those_at_work_the_last_to_end_sees_to_the_copy(warehouse: Warehouse) -> None:
-    copy = ReaderCopy(warehouse)
+    copy = Snapshot(warehouse)
     with copy.working() as one, copy.working() as other:
         assert not one.done()
         with copy.working() as third:
@@ -283,4 +283,4 @@ def test_of_those_at_work_the_last_to_end_sees_to_the_copy(warehouse: Warehouse)
 
 
 def test_there_is_nothing_to_copy_before_the_first_load(tmp_path: Path) -> None:
-    assert ReaderCopy(Warehouse(tmp_path / "none.duckdb")).publish() is None
+    assert Snapshot(Warehouse(tmp_path / "none.duckdb")).publish() is None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from intacct_dagster.warehouse import Column, Warehouse, column_for
 from intacct_dagster.warehouse.feeds import FeedSpec
-from intacct_dagster.warehouse.raw import LoadResult, RawLoad, WalkProof
+from intacct_dagster.warehouse.raw import LoadProof, RawLoad
 from intacct_dagster.warehouse.raw.current import refresh_current
 from intacct_dagster.warehouse.raw.load import load_raw
 
@@ -96,7 +96,7 @@ def load_of(
         run_id=run_id,
         extracted_at=READ_AT,
         takes_older=takes_older,
-        proof=WalkProof(distinct_keys=counted, total_count=counted, requests=1),
+        proof=LoadProof(distinct_keys=counted, total_count=counted, requests=1),
     )
 
 
@@ -107,11 +107,10 @@ def load_invoices(
     *,
     entity: str = "E110",
     days: Sequence[date] = (DAY,),
-) -> LoadResult:
+) -> None:
     """Load the rows and show them in `intacct.accounts_receivable_invoice`."""
-    result = load_raw(warehouse, load_of(folder, rows, entity=entity, days=days))
+    load_raw(warehouse, load_of(folder, rows, entity=entity, days=days))
     refresh_current(warehouse, INVOICE)
-    return result
 
 
 def line(

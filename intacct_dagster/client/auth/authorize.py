@@ -28,7 +28,7 @@ class NotThisConsent(Exception):
 
 
 def code_from(url: str, consent: Consent) -> str:
-    """The authorization code in an address that the browser was sent back to.
+    """Return the authorization code in an address that the browser was sent back to.
 
     Raises NotThisConsent, and AuthenticationRefused where the person or Intacct said no.
     """
@@ -140,7 +140,7 @@ class _Callback(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
-        # The address bar holds the code: no page that is opened from here is told of it.
+        # The address bar holds the code: no page that is opened from here learns it.
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()

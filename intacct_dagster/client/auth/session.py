@@ -37,8 +37,8 @@ from intacct_dagster.client.responses import ApiError, read_error
 from intacct_dagster.client.transport import (
     TOKEN_SLOT_WAIT,
     TOKEN_TIMEOUT,
-    Answer,
     Kind,
+    Response,
     Transport,
 )
 from intacct_dagster.client.usage import Meter
@@ -71,7 +71,7 @@ class RefreshStep(StrEnum):
     GIVE_BACK = "let the next one renew"
 
 
-#: Told of each step, before it ("before") and once it is done ("after").
+#: Called with each step, before it ("before") and once it is done ("after").
 RefreshWatch = Callable[[RefreshStep, str], None]
 
 
@@ -84,7 +84,7 @@ class StoredSession:
     """What is known of a session without asking Intacct. `entity` is None at the top level.
 
     `state`: "alive" (its access token counts until `until`), "due" (it is renewed by whoever needs
-    it next), "ended" (Intacct said `why`; only a person mends it), or "missing".
+    it next), "ended" (Intacct said `why`; only a person can correct it), or "missing".
     """
 
     user: str
@@ -133,12 +133,12 @@ class Session:
         self.proven = False
         #: whether it was looked for in other objects, which need not be done for each
         self.asked_whose = False
-        #: what this session was told of objects, by name
+        #: what this session learned of objects, by name
         self.models: dict[str, ObjectModel] = {}
         self._renewing = threading.Lock()
 
     def access_token(self) -> str:
-        """An access token that does not end within the next minutes."""
+        """Return an access token that does not end within the next minutes."""
         token = self._token
         if token is not None and token.is_fresh(self._now(), self._jitter):
             return token.access_token
@@ -216,9 +216,9 @@ class Session:
         )
 
     def revoke(self) -> bool:
-        """Ends it at Intacct and forgets it; False if there was none.
+        """End it at Intacct and forget it; False if there was none.
 
-        Revoking one token ends all tokens of that user in the company (told by integrators, who
+        Revoking one token ends all tokens of that user in the company (reported by integrators, who
         quote Sage's page on revoking).
         """
         with self._renewing, self._store_errors_named(), self._store.lock(self._name):
@@ -240,7 +240,7 @@ class Session:
             return token is not None
 
     def exchange_code(self, consent: Consent, *, code: str, state: str) -> None:
-        """Ends a consent: swaps the code that the browser brought for a stored session.
+        """End a consent: swap the code that the browser brought for a stored session.
 
         Raises AuthenticationRefused also if `state` is not the one that was sent.
         """
@@ -248,7 +248,7 @@ class Session:
         self.keep(token)
 
     def swap_code(self, consent: Consent, *, code: str, state: str) -> tuple[Token, str | None]:
-        """The token for a code, and the id of the user who consented; nothing is kept yet.
+        """Return the token for a code, and the id of the user who consented; nothing is kept yet.
 
         The id is None where Intacct does not tell. Raises like `exchange_code`.
         """
@@ -258,7 +258,7 @@ class Session:
         if not hmac.compare_digest(consent.state.encode(), state.encode()):
             raise AuthenticationRefused(
                 f"The consent for user {self.user} came back with another state than was sent.",
-                remedy="Somebody may have tampered with it: begin the authorization anew.",
+                remedy="Somebody may have tampered with it: authorize it again.",
                 entity=self.entity,
             )
         token = self._request(
@@ -275,13 +275,13 @@ class Session:
         if token.refresh_token is None:
             raise AuthenticationRefused(
                 f"Sage Intacct gave no refresh token for user {self.user}.",
-                remedy="The scope offline_access must be granted: begin the authorization anew.",
+                remedy="The scope offline_access must be granted: authorize it again.",
                 entity=self.entity,
             )
         return token, self._who_has(token)
 
     def keep(self, token: Token) -> None:
-        """Keeps a token that a consent of this session's user brought."""
+        """Keep a token that a consent of this session's user brought."""
         if self.entity is not None:
             # A code brings a token of the user's default place. Only a refresh binds it to an
             # entity, so this one counts as over and its refresh token is used first.
@@ -291,7 +291,7 @@ class Session:
         self._token = None
 
     def _who_has(self, token: Token) -> str | None:
-        """The user whose token it is; None where Intacct does not tell.
+        """Return the user whose token it is; None where Intacct does not tell.
 
         Clients of others ask `/oauth2/introspect` and read `user_id` (observed); Sage's public
         pages do not have it, so an answer of any other kind is no error.
@@ -306,10 +306,10 @@ class Session:
                 },
                 Kind.READ,
             )
-            told = msgspec.json.decode(answer.body, type=_Introspected)
+            answered = msgspec.json.decode(answer.body, type=_Introspected)
         except (IntacctError, msgspec.DecodeError, UnicodeDecodeError):
             return None
-        return told.user_id if answer.status == 200 and told.active else None
+        return answered.user_id if answer.status == 200 and answered.active else None
 
     def _ask_for_token(self, stored: Token | None) -> Token:
         with self._step(RefreshStep.ASK):
@@ -377,7 +377,7 @@ class Session:
             refresh_token=given.refresh_token,
         )
 
-    def _post(self, path: str, form: Mapping[str, str], kind: Kind) -> Answer:
+    def _post(self, path: str, form: Mapping[str, str], kind: Kind) -> Response:
         try:
             return self._transport.send(
                 "POST",
@@ -417,7 +417,7 @@ class Session:
             f"{self._command}, and consent once more as that user."
         )
 
-    def _refusal(self, answer: Answer) -> IntacctError:
+    def _refusal(self, answer: Response) -> IntacctError:
         error = read_error(answer.body) or ApiError(
             None, f"HTTP {answer.status} without an explanation", None, None, None, ()
         )

@@ -18,16 +18,16 @@ class TokenStore(Protocol):
     """Keeps tokens by name. The bytes are JSON and secret: a store encrypts them at rest."""
 
     def get(self, name: str) -> bytes | None:
-        """What was last put under `name`, or None."""
+        """Return what was last put under `name`, or None."""
 
     def put(self, name: str, value: bytes) -> None:
-        """Keeps `value`; it must be durable when this returns."""
+        """Keep `value`; it must be durable when this returns."""
 
     def names(self) -> list[str]:
-        """The names under which something is kept."""
+        """Return the names under which something is kept."""
 
     def delete(self, name: str) -> None:
-        """Forgets what is kept under `name`, if anything is."""
+        """Forget what is kept under `name`, if anything is."""
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """The sole right to renew `name`, over all threads and processes that use the store."""
@@ -42,22 +42,22 @@ class MemoryTokenStore:
         self._guard = threading.Lock()
 
     def get(self, name: str) -> bytes | None:
-        """What was last put under `name`, or None."""
+        """Return what was last put under `name`, or None."""
         with self._guard:
             return self._values.get(name)
 
     def put(self, name: str, value: bytes) -> None:
-        """Keeps `value` until this process ends."""
+        """Keep `value` until this process ends."""
         with self._guard:
             self._values[name] = value
 
     def names(self) -> list[str]:
-        """The names under which something is kept."""
+        """Return the names under which something is kept."""
         with self._guard:
             return sorted(self._values)
 
     def delete(self, name: str) -> None:
-        """Forgets what is kept under `name`, if anything is."""
+        """Forget what is kept under `name`, if anything is."""
         with self._guard:
             self._values.pop(name, None)
 
@@ -88,7 +88,7 @@ class Token(msgspec.Struct, frozen=True):
         return f"Token(expires_at={self.expires_at.isoformat()})"
 
     def is_fresh(self, now: datetime, jitter: timedelta) -> bool:
-        """Whether it may be used: it does not end within the margin and `jitter`.
+        """Return whether it may be used: it does not end within the margin and `jitter`.
 
         A token that lives for less than half an hour is used for five sixths of its life.
         """
@@ -96,12 +96,12 @@ class Token(msgspec.Struct, frozen=True):
         return self.ended is None and now < self.expires_at - margin
 
     def to_json(self) -> bytes:
-        """The bytes that a store keeps. They are secret."""
+        """Return the bytes that a store keeps. They are secret."""
         return msgspec.json.encode(self)
 
 
 def token_from_json(value: bytes | None) -> Token | None:
-    """The token that a store kept; None if there is none or it cannot be read any more."""
+    """Return the token that a store kept; None if there is none or it cannot be read any more."""
     if value is None:
         return None
     try:

@@ -19,10 +19,8 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
@@ -39,17 +37,31 @@ from intacct_dagster.client.errors import (
     IntacctError,
     RequestRefused,
     Throttled,
-    WalkIncomplete,
     WrongEntity,
 )
-from intacct_dagster.client.pagination import ATTEMPTS, Proof, WalkResult, discard
-from intacct_dagster.client.query import Filter, Query, QueryPage, Scalar
+from intacct_dagster.client.pagination import (
+    ATTEMPTS,
+    PaginationProof,
+    PaginationResult,
+    attempt_folder,
+    discard,
+    not_proven_complete,
+    page_file,
+)
+from intacct_dagster.client.query import Query, QueryPage
 from intacct_dagster.client.responses import read_result
-from intacct_dagster.client.transport import Answer, Kind, Transport
+from intacct_dagster.client.transport import Kind, Response, Transport
 from intacct_dagster.client.usage import Meter, Usage
+from intacct_dagster.client.xml.access import XmlAccess, XmlSession
+from intacct_dagster.client.xml.functions import (
+    TIME_FORMAT,
+    period_function,
+    query_function,
+    read_more_function,
+)
 from intacct_dagster.client.xml.objects import ENTITY, FieldType, XmlObject
 from intacct_dagster.client.xml.response import NotXml, XmlAnswer, XmlError, read_answer
-from intacct_dagster.pages import PAGE, write_page
+from intacct_dagster.pages import write_page
 
 #: The most rows of one answer to `query`, and to `readByQuery`.
 LARGEST_XML_PAGE: Final = 2000
@@ -58,67 +70,8 @@ _LARGEST_READ: Final = 1000
 #: The most reporting periods of one reading: fifty years of months.
 _MOST_PERIODS: Final = 600
 
-#: A session is renewed so long before it ends.
-_MARGIN = timedelta(minutes=5)
-
-_OPERATORS: Mapping[str, str] = {
-    "$eq": "equalto",
-    "$ne": "notequalto",
-    "$lt": "lessthan",
-    "$lte": "lessthanorequalto",
-    "$gt": "greaterthan",
-    "$gte": "greaterthanorequalto",
-    "$in": "in",
-    "$notIn": "notin",
-}
-_TIME: Final = "%m/%d/%Y %H:%M:%S"
 _SUPPORT_ID = re.compile(r"\[Support ID: ([^\]]*)\]")
 _DENIED: Final = "PL04000005"
-
-
-@dataclass(frozen=True)
-class XmlAccess:
-    """Who asks the gateway: the Web Services sender, at `url`.
-
-    `offset` is how far the times that the gateway writes are ahead of UTC: as the preferences of
-    the Sage users have it.
-    """
-
-    sender_id: str
-    sender_password: str = field(repr=False)
-    url: str
-    offset: timedelta = timedelta()
-
-
-def xml_access(
-    base_url: str, sender_id: str, sender_password: str, url: str | None, utc_offset: str
-) -> XmlAccess:
-    """Access as it is configured: `utc_offset` is like "-08:00".
-
-    Without a `url` it is that of the API root's host: https://api.intacct.com/ia/xml/xmlgw.phtml.
-    """
-    lies_at = re.sub(r"/ia/api/v1/?$", "", base_url) + "/ia/xml/xmlgw.phtml"
-    offset = datetime.strptime(utc_offset, "%z").utcoffset()
-    return XmlAccess(sender_id, sender_password, url or lies_at, offset or timedelta())
-
-
-class XmlSession:
-    """The XML session of one Sage user in one entity. Thread-safe; kept in memory alone."""
-
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now = now
-        self._lock = threading.Lock()
-        self._id = ""
-        self._ends: datetime | None = None
-
-    def id(self, open_one: Callable[[], tuple[str, timedelta]], dead: str | None) -> str:
-        """Its id, other than `dead`; `open_one` gives one and how long it lives."""
-        with self._lock:
-            if self._ends is None or self._now() >= self._ends or self._id == dead:
-                asked_at = self._now()
-                self._id, lives = open_one()
-                self._ends = asked_at + max(lives - _MARGIN, lives / 2)
-            return self._id
 
 
 class XmlGateway:
@@ -151,7 +104,7 @@ class XmlGateway:
         self._session.id(self._open, None)
 
     def query(self, what: XmlObject, query: Query) -> QueryPage:
-        """One page, as the query service would give it."""
+        """Return one page, as the query service would give it."""
         about = About(self._entity, what.name)
         if what.by_period:
             raise RequestRefused(
@@ -162,21 +115,13 @@ class XmlGateway:
             )
         if query.filter_expression is not None:
             raise ValueError("the XML gateway is asked for what fits all filters")
-        known = {ENTITY}
-        asked = [what.by_path[path].xml for path in query.fields if path in what.by_path]
-        strange = [path for path in query.fields if path not in what.by_path.keys() | known]
+        strange = [path for path in query.fields if path not in what.by_path.keys() | {ENTITY}]
         if strange:
             raise RequestRefused(
                 f"{what.name} has no field {strange[0]}.", entity=self._entity, object=what.name
             )
         size = min(query.size, LARGEST_XML_PAGE)
-        function = (
-            f"<query><object>{what.xml}</object>"
-            f"<select>{_each('field', asked or ['RECORDNO'])}</select>"
-            f"{self._filter(what, query.filters)}{_order(what, query.order_by)}"
-            f"{_options(query.parameters)}"
-            f"<pagesize>{size}</pagesize><offset>{query.start - 1}</offset></query>"
-        )
+        function = query_function(what, query, size, self._access.offset)
         answer = self._call(function, about, what)
         total, offset = self._count(answer, "totalcount", about), query.start - 1
         if "offset" in answer.data and self._count(answer, "offset", about) != offset:
@@ -196,12 +141,12 @@ class XmlGateway:
 
     def read_periods(
         self, what: XmlObject, periods: Sequence[str], fields: Sequence[str], into: Path
-    ) -> WalkResult:
-        """All rows of reporting periods, by name, as files under `into`.
+    ) -> PaginationResult:
+        """Return all rows of reporting periods, by name, as files under `into`.
 
         The only documented way is `readByQuery` for one period and `readMore` until nothing is
         left. What proves a period: as many rows came as the first answer had counted, and no two
-        have the same key. Raises WalkIncomplete after some tries, and nothing is left then.
+        have the same key. Raises PaginationIncomplete after some tries, and nothing is left then.
         """
         about = About(self._entity, what.name)
         if len(periods) > _MOST_PERIODS:
@@ -215,7 +160,7 @@ class XmlGateway:
         reason = ""
         for attempt in range(1, ATTEMPTS + 1):
             discard(into)
-            folder = into / f"walk-{attempt}"
+            folder = attempt_folder(into, attempt)
             folder.mkdir(parents=True)
             files: list[Path] = []
             keys: set[str] = set()
@@ -227,19 +172,20 @@ class XmlGateway:
                 continue
             requests = self._meter.usage.requests - before
             self._meter.add(Usage(rows=len(keys)))
-            proof = Proof(len(keys), len(keys), len(files), requests, attempt, own_rows=bool(keys))
-            return WalkResult(tuple(files), proof)
+            proof = PaginationProof(
+                len(keys), len(keys), len(files), requests, attempt, own_rows=bool(keys)
+            )
+            return PaginationResult(tuple(files), proof)
         discard(into)
-        raise WalkIncomplete(
+        raise not_proven_complete(
+            about,
             f"{about} was read {ATTEMPTS} times and never proven complete: {reason}.",
-            remedy="Balances may be changing while they are read: run it again.",
-            entity=self._entity,
-            object=what.name,
+            "Balances may be changing while they are read: run it again.",
         )
 
     def try_reading(self, what: XmlObject, period: str) -> None:
-        """Asks for one row of a period, and keeps nothing."""
-        self._call(_period_function(what, period, 1), About(self._entity, what.name), what)
+        """Ask for one row of a period, and keep nothing."""
+        self._call(period_function(what, period, 1), About(self._entity, what.name), what)
         self._meter.add(Usage(pages=1, transactions=1))
 
     def _read_period(
@@ -251,7 +197,7 @@ class XmlGateway:
         folder: Path,
         about: About,
     ) -> list[Path]:
-        function = _period_function(what, period, _LARGEST_READ)
+        function = period_function(what, period, _LARGEST_READ)
         files: list[Path] = []
         total, came = 0, 0
         for page in itertools.count():
@@ -272,8 +218,7 @@ class XmlGateway:
                 rows.append({**self._flat(what, row, fields, about), "key": key})
             came += len(rows)
             if rows:
-                number = sum(1 for _ in folder.iterdir()) + 1
-                file = folder / f"{number:06}{PAGE}"
+                file = page_file(folder, sum(1 for _ in folder.iterdir()) + 1)
                 write_page(file, (msgspec.json.encode(rows),))
                 files.append(file)
             left = self._count(answer, "numremaining", about)
@@ -283,40 +228,8 @@ class XmlGateway:
                 )
             if not left:
                 return files
-            result = answer.data.get("resultId", "")
-            function = f"<readMore><resultId>{escape(result)}</resultId></readMore>"
+            function = read_more_function(answer.data.get("resultId", ""))
         raise AssertionError("unreachable: a page without rows ends it")
-
-    # --- what is written -------------------------------------------------------------------
-
-    def _filter(self, what: XmlObject, filters: Sequence[Filter]) -> str:
-        parts = [self._condition(what, each) for each in filters]
-        if not parts:
-            return ""
-        joined = "".join(parts)
-        return f"<filter>{joined if len(parts) == 1 else f'<and>{joined}</and>'}</filter>"
-
-    def _condition(self, what: XmlObject, given: Filter) -> str:
-        ((operator, operand),) = given.items()
-        ((path, value),) = operand.items()
-        told = what.by_path[path]
-        name = f"<field>{told.xml}</field>"
-        if value is None:
-            empty = {"$eq": "isnull", "$ne": "isnotnull"}[operator]
-            return f"<{empty}>{name}</{empty}>"
-        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        written = _each("value", [self._written(told.type, each) for each in values])
-        return f"<{_OPERATORS[operator]}>{name}{written}</{_OPERATORS[operator]}>"
-
-    def _written(self, type: FieldType, value: Scalar) -> str:
-        if type == "time":
-            moment = datetime.fromisoformat(str(value)).astimezone(UTC) + self._access.offset
-            return moment.strftime(_TIME)
-        if type == "date":
-            return date.fromisoformat(str(value)).strftime("%m/%d/%Y")
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        return str(value)
 
     # --- what is read ----------------------------------------------------------------------
 
@@ -325,9 +238,9 @@ class XmlGateway:
     ) -> dict[str, object]:
         flat: dict[str, object] = {}
         for path in fields:
-            told = what.by_path.get(path)
-            if told is not None:
-                flat[path] = self._value(told.type, row.get(told.xml), told.xml, about)
+            field = what.by_path.get(path)
+            if field is not None:
+                flat[path] = self._value(field.type, row.get(field.xml), field.xml, about)
             elif path == ENTITY:
                 flat[path] = self._entity
         return flat
@@ -340,7 +253,7 @@ class XmlGateway:
                 case "date":
                     return datetime.strptime(text[:10], "%m/%d/%Y").date().isoformat()  # noqa: DTZ007
                 case "time":
-                    moment = datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+                    moment = datetime.strptime(text, TIME_FORMAT).replace(tzinfo=UTC)
                     return f"{moment - self._access.offset:%Y-%m-%dT%H:%M:%SZ}"
                 case "integer":
                     return int(text)
@@ -365,9 +278,9 @@ class XmlGateway:
             return int(text)
         raise self._not_understood(f"does not tell {name} as a number ({text[:40]!r})", about)
 
-    def _not_understood(self, told: str, about: About, remedy: str = "") -> AnswerNotUnderstood:
+    def _not_understood(self, what: str, about: About, remedy: str = "") -> AnswerNotUnderstood:
         return AnswerNotUnderstood(
-            f"The XML gateway's answer of {about} {told}.",
+            f"The XML gateway's answer of {about} {what}.",
             remedy=remedy or "Nothing of it was used.",
             entity=about.entity,
             object=about.object,
@@ -402,9 +315,8 @@ class XmlGateway:
     def _open(self) -> tuple[str, timedelta]:
         """A session in the entity, from the one that REST gives. Two requests, every six hours."""
         about = About(self._entity)
-        told = read_result(self._open_rest(), about)
         try:
-            given = msgspec.convert(told, _Opened)
+            given = msgspec.convert(read_result(self._open_rest(), about), _Opened)
         except msgspec.ValidationError as error:
             raise AnswerNotUnderstood(
                 f"REST gave no session id for the XML API: {error}", entity=self._entity
@@ -448,7 +360,7 @@ class XmlGateway:
             raise self._not_understood("is the answer to another request", about)
         return read
 
-    def _read(self, answer: Answer, about: About) -> XmlAnswer:
+    def _read(self, answer: Response, about: About) -> XmlAnswer:
         try:
             return read_answer(answer.body)
         except NotXml as error:
@@ -459,7 +371,7 @@ class XmlGateway:
             ) from None
 
     def _judge(self, answer: XmlAnswer, about: About, what: XmlObject | None) -> None:
-        """Raises the error that an answer tells of, if it does."""
+        """Raise the error that an answer tells of, if it does."""
         if (answer.control, answer.session, answer.function) == ("success",) * 3:
             return
         error = next(iter(answer.errors), XmlError("", "", "no explanation", ""))
@@ -507,35 +419,8 @@ class _PeriodMoved(Exception):
 
 
 def _details(errors: Iterable[XmlError], what: XmlObject | None) -> Iterable[ErrorDetail]:
-    """The errors, with the path of the field that each names, if it names one."""
+    """Yield the errors, with the path of the field that each names, if it names one."""
     for error in errors:
         words = re.findall(r"[A-Z0-9_]+", error.said)
         named = [what.by_xml[word].path for word in words if what and word in what.by_xml]
         yield ErrorDetail(None, error.said, error.number or None, named[0] if named else None)
-
-
-def _period_function(what: XmlObject, period: str, size: int) -> str:
-    named = period.replace("\\", "\\\\").replace("'", "\\'")
-    return (
-        f"<readByQuery><object>{what.xml}</object><fields>*</fields>"
-        f"<query>PERIOD = '{escape(named)}'</query><pagesize>{size}</pagesize></readByQuery>"
-    )
-
-
-def _each(name: str, texts: Iterable[str]) -> str:
-    return "".join(f"<{name}>{escape(text)}</{name}>" for text in texts)
-
-
-def _order(what: XmlObject, order: Sequence[Mapping[str, str]]) -> str:
-    parts = [
-        f"<order><field>{what.by_path[path].xml}</field>"
-        f"<{'descending' if way == 'desc' else 'ascending'}/></order>"
-        for each in order
-        for path, way in each.items()
-    ]
-    return f"<orderby>{''.join(parts)}</orderby>" if parts else ""
-
-
-def _options(parameters: Mapping[str, Scalar]) -> str:
-    private = parameters.get("includePrivate") is True
-    return "<options><showprivate>true</showprivate></options>" if private else ""

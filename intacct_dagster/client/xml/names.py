@@ -32,7 +32,7 @@ def rest_name(xml: str) -> str | None:
 
 
 def only_in_xml(xml: str) -> bool:
-    """Whether an XML object is known to have no equal in REST."""
+    """Return whether an XML object is known to have no equal in REST."""
     return any(xml in of_module for of_module in _names().only_xml.values())
 
 
@@ -42,7 +42,7 @@ def instead_of(xml: str) -> str | None:
 
 
 def xml_name(rest: str) -> str | None:
-    """The XML object that is the same as a REST one, if that is known."""
+    """Return the XML object that is the same as a REST one, if that is known."""
     return next((xml for xml, name in _names().objects.items() if name == rest), None)
 
 
@@ -52,5 +52,5 @@ def rest_path(xml: str, offered: Collection[str]) -> str | None:
 
 
 def known_names() -> frozenset[str]:
-    """All XML objects that are known by name."""
+    """Return all XML objects that are known by name."""
     return frozenset(_names().objects).union(*_names().only_xml.values())

@@ -43,7 +43,7 @@ class XmlField:
     type: FieldType
 
 
-class _Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     xml: str
     read: Literal["query", "by_period"]
     about: str
@@ -111,24 +111,24 @@ class XmlObject:
 
 @cache
 def xml_objects() -> Mapping[str, XmlObject]:
-    """All of them, by name."""
+    """Return all of them, by name."""
     text = files(__package__).joinpath("objects.yaml").read_text(encoding="utf-8")
-    told = msgspec.convert(yaml.safe_load(text), dict[str, _Told])
+    facts = msgspec.convert(yaml.safe_load(text), dict[str, _Facts])
     return {
         name: XmlObject(
             name, each.xml, each.about, each.read == "by_period", each.identified_by, _fields(each)
         )
-        for name, each in told.items()
+        for name, each in facts.items()
     }
 
 
-def _fields(told: _Told) -> tuple[XmlField, ...]:
-    split = ((xml, *text.split()) for xml, text in told.fields.items())
+def _fields(facts: _Facts) -> tuple[XmlField, ...]:
+    split = ((xml, *text.split()) for xml, text in facts.fields.items())
     return tuple(XmlField(xml, path, cast(FieldType, kind)) for xml, path, kind in split)
 
 
 def xml_object(name: str) -> XmlObject | None:
-    """The object of this name, or None if it is a REST object's.
+    """Return the object of this name, or None if it is a REST object's.
 
     Raises RequestRefused for a name that begins like one of these and is none.
     """

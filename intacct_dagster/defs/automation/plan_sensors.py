@@ -42,14 +42,14 @@ from intacct_dagster.warehouse import Partition
 from intacct_dagster.warehouse.reconciliation import (
     SHOWN_HASH,
     PlannedDocument,
-    due_plans,
+    plan_backlog,
     plan_hash,
     plan_hashes,
     planned_documents,
     uncertain_partitions,
     unposted_plans,
 )
-from intacct_dagster.warehouse.reconciliation.backlog import DuePlan
+from intacct_dagster.warehouse.reconciliation.backlog import BacklogPlan
 
 _SECONDS = 60
 
@@ -84,7 +84,7 @@ def renewal_sensor(
 
 def _renew_plans(tick: TickContext, name: str, feed: Feed) -> TickResult:
     settings = tick.settings
-    found = due_plans(
+    found = plan_backlog(
         warehouse_of(settings),
         name,
         feed.object,
@@ -110,7 +110,7 @@ def _renew_plans(tick: TickContext, name: str, feed: Feed) -> TickResult:
 
 
 def _plan_request(
-    tick: TickContext, name: str, wanted: Range, due: Mapping[Partition, DuePlan]
+    tick: TickContext, name: str, wanted: Range, due: Mapping[Partition, BacklogPlan]
 ) -> dg.RunRequest:
     causes = [plan for partition, plan in due.items() if partition in wanted]
     since = max(plan.since for plan in causes)

@@ -8,7 +8,7 @@ from pathlib import PurePath
 import dagster as dg
 
 from intacct_dagster.defs.tables import table_of
-from intacct_dagster.posting.verification import Difference
+from intacct_dagster.posting.agreement import FieldDifference
 from intacct_dagster.state.ledger import ItemState, LastAmendment
 from intacct_dagster.warehouse.reconciliation import Outcome, Outcomes
 
@@ -96,7 +96,7 @@ def result_by_partition(
     return result(key, check, together)
 
 
-Judge = Callable[[Outcomes, Sequence[Difference]], CheckResult]
+Judge = Callable[[Outcomes, Sequence[FieldDifference]], CheckResult]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class PostingCheck:
     judge: Judge
 
 
-def _accounted_for(outcomes: Outcomes, differences: Sequence[Difference]) -> CheckResult:
+def _accounted_for(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> CheckResult:
     unsent = outcomes.documents - sum(map(outcomes.count, _KNOWN))
     aside = sum(count for count, _ in outcomes.aside.values())
     lost = unsent - aside
@@ -141,7 +141,7 @@ def _accounted_for(outcomes: Outcomes, differences: Sequence[Difference]) -> Che
     )
 
 
-def _none_refused(outcomes: Outcomes, differences: Sequence[Difference]) -> CheckResult:
+def _none_refused(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> CheckResult:
     refused = outcomes.count(ItemState.REJECTED)
     rows = (_refusal(each) for each in outcomes.shown if each.state == ItemState.REJECTED)
     return CheckResult(
@@ -159,7 +159,7 @@ def _none_refused(outcomes: Outcomes, differences: Sequence[Difference]) -> Chec
     )
 
 
-def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[Difference]) -> CheckResult:
+def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> CheckResult:
     unsure = outcomes.count(ItemState.UNCERTAIN)
     rows = (_place(each) for each in outcomes.shown if each.state == ItemState.UNCERTAIN)
     return CheckResult(
@@ -176,7 +176,7 @@ def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[Difference]) ->
     )
 
 
-def _read_back_agrees(outcomes: Outcomes, differences: Sequence[Difference]) -> CheckResult:
+def _read_back_agrees(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> CheckResult:
     posted, unread = outcomes.count(ItemState.POSTED), outcomes.not_read_back
     if differences:
         text = (
@@ -203,7 +203,7 @@ def _read_back_agrees(outcomes: Outcomes, differences: Sequence[Difference]) -> 
     )
 
 
-def _control_total(outcomes: Outcomes, differences: Sequence[Difference]) -> CheckResult:
+def _control_total(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> CheckResult:
     by_state = {state: outcomes.states.get(state, (0, Decimal()))[1] for state in _KNOWN}
     aside = sum((amount for _, amount in outcomes.aside.values()), Decimal())
     difference = outcomes.amount - sum(by_state.values(), Decimal()) - aside

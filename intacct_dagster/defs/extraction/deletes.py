@@ -10,7 +10,7 @@ from intacct_dagster.defs.extraction.raw import extractor_of, raw_key
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import spent
-from intacct_dagster.extraction.extract import Swept
+from intacct_dagster.extraction.delete_scan import DeleteScanResult
 from intacct_dagster.warehouse.raw import table_name, tombstones
 
 GROUP = "deletes"
@@ -64,13 +64,13 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
 
-        def sweep_one(what: ObjectSettings, entity: str) -> Swept:
+        def scan_one(what: ObjectSettings, entity: str) -> DeleteScanResult:
             with warehouse.reading(settings.company, entity, context.log.info):
-                return extractor.sweep(what, entity)
+                return extractor.delete_scan(what, entity)
 
         done = {
             key: [
-                as_dagster_failure(settings, sweep_one, each, entity)
+                as_dagster_failure(settings, scan_one, each, entity)
                 for entity in context.partition_keys
             ]
             for key, each in objects.items()
@@ -93,7 +93,7 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
     return sweep
 
 
-def _metadata(done: list[Swept]) -> dict[str, dg.MetadataValue]:
+def _metadata(done: list[DeleteScanResult]) -> dict[str, dg.MetadataValue]:
     usage = sum((each.usage for each in done), Usage())
     return {
         "keys_in_intacct": dg.MetadataValue.int(sum(each.seen for each in done)),

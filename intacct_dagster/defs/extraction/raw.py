@@ -26,7 +26,7 @@ from intacct_dagster.extraction.extract import Extracted, Extractor
 from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import WarehouseError
-from intacct_dagster.warehouse.raw import RAW_COLUMNS, KeptPages, table_name
+from intacct_dagster.warehouse.raw import RAW_COLUMNS, PageArchive, table_name
 
 GROUP = "raw"
 SAGE_INTACCT = dg.AssetKey("sage_intacct")
@@ -100,7 +100,7 @@ def extractor_of(
         attempts: The ids of earlier runs that this one resumes: what they loaded is not read again.
     """
     days = settings.keep_pages
-    kept = KeptPages(settings.pages, timedelta(days=days)) if days is not None else None
+    archive = PageArchive(settings.pages, timedelta(days=days)) if days is not None else None
     return Extractor(
         intacct.intacct,
         warehouse.warehouse,
@@ -110,7 +110,7 @@ def extractor_of(
         page_size=settings.limits.page_size,
         reading=settings.reading,
         api_usage=warehouse.api_usage(settings.company),
-        kept_pages=kept,
+        page_archive=archive,
     )
 
 
@@ -168,12 +168,12 @@ class _Landed:
     def _unusual(self) -> dict[str, dg.MetadataValue]:
         """Return metadata of what happens rarely and a reader should know."""
         open_until = [each.read_until for each in self.done if each.read_until is not None]
-        shape = self.done[-1].shape
+        schema = self.done[-1].schema
         left = sum(each.left for each in self.done)
         fields = {
-            "fields_new": shape.new,
-            "fields_vanished": shape.vanished,
-            "fields_no_query_gives": shape.unreadable,
+            "fields_new": schema.new,
+            "fields_vanished": schema.vanished,
+            "fields_no_query_gives": schema.unreadable,
         }
         return {
             **(
@@ -226,10 +226,10 @@ class _Landed:
             "partitions": dg.MetadataValue.int(sum(len(rows) for rows in self.rows.values())),
             **spent(self._usage),
             "cost_of_a_partition": dg.MetadataValue.text(self._shared),
-            "read_by": dg.MetadataValue.text(self.done[-1].shape.read_by),
+            "read_by": dg.MetadataValue.text(self.done[-1].schema.read_by),
             "rows_looked_back": dg.MetadataValue.int(sum(e.looked_back for e in self.done)),
             "seconds_reading": dg.MetadataValue.float(
-                round(sum(each.seconds_walking for each in self.done), 3)
+                round(sum(each.seconds_reading for each in self.done), 3)
             ),
             "seconds_warehouse_held": dg.MetadataValue.float(
                 round(sum(each.seconds_loading for each in self.done), 3)
@@ -298,7 +298,7 @@ def _extract_entity(run: _ExtractionRun, entity: str, days: list[date], progress
         names = {key: f"{entity} {each.name}" for key, each in run.objects.items()}
         futures = {
             key: pool.submit(
-                run.extractor.extract, each, entity, days, told=progress.of(names[key])
+                run.extractor.extract, each, entity, days, on_progress=progress.of(names[key])
             )
             for key, each in run.objects.items()
         }
@@ -340,7 +340,7 @@ def _share(done: Extracted, day: date) -> float:
 def _describe(done: Extracted, days: Sequence[date]) -> str:
     return (
         f"{done.entity} {done.object}: {done.rows:,} rows of {len(days)} days in "
-        f"{done.usage.requests} requests, {done.seconds_walking:.2f} s to read, "
+        f"{done.usage.requests} requests, {done.seconds_reading:.2f} s to read, "
         f"{done.seconds_loading:.2f} s to load"
     )
 

@@ -26,9 +26,9 @@ from intacct_dagster.defs.posting.send import (
     posting_session,
 )
 from intacct_dagster.defs.tables import SHOWN_ROWS
+from intacct_dagster.posting.agreement import FieldDifference
 from intacct_dagster.posting.amendments import changed_fields
-from intacct_dagster.posting.engine import Sent
-from intacct_dagster.posting.verification import Difference
+from intacct_dagster.posting.results import Sent
 from intacct_dagster.state.ledger import (
     Entry,
     ItemState,
@@ -37,9 +37,9 @@ from intacct_dagster.state.ledger import (
 )
 from intacct_dagster.warehouse import Partition
 from intacct_dagster.warehouse.reconciliation import (
-    Leave,
     Outcomes,
-    Proof,
+    PostingPermission,
+    ReadBackProof,
     replace_changes,
     replace_outcomes,
 )
@@ -59,7 +59,7 @@ class Collected:
     """
 
     outcomes: Mapping[Partition, Outcomes]
-    differences: Mapping[tuple[str, str], Sequence[Difference]] = field(default_factory=dict)
+    differences: Mapping[tuple[str, str], Sequence[FieldDifference]] = field(default_factory=dict)
 
     def metadata(self) -> dict[dg.MultiPartitionKey, dict[str, int]]:
         """Return the counts of each partition."""
@@ -91,15 +91,17 @@ def collect_outcomes(run: FeedRun, posted_to: Collection[str]) -> Collected:
     for entity, asked in for_each(lambda each: _resolve(run, each), posted_to, run.in_flight):
         for sent in asked:
             run.log.warning(f"{entity}: asked what became of a chunk: {describe(sent)}")
-    differences: dict[tuple[str, str], list[Difference]] = {}
+    differences: dict[tuple[str, str], list[FieldDifference]] = {}
     with ThreadPoolExecutor(1) as meanwhile:
         reading = meanwhile.submit(
             for_each, lambda each: _read_back(run, each), run.days, run.in_flight
         )
 
-        def proof() -> Proof:
+        def proof() -> ReadBackProof:
             differences.update(_differences(run, reading))
-            return Proof(run.ledger.unread(run.feed.object, run.days, run.name), differences.keys())
+            return ReadBackProof(
+                run.ledger.unread(run.feed.object, run.days, run.name), differences.keys()
+            )
 
         outcomes = replace_outcomes(
             run.warehouse,
@@ -126,9 +128,9 @@ def _resolve(run: FeedRun, entity: str) -> list[Sent]:
     return asked
 
 
-def _read_back(run: FeedRun, entity: str) -> list[Difference] | str:
+def _read_back(run: FeedRun, entity: str) -> list[FieldDifference] | str:
     """Return what differs from what was sent, or the message why it could not be read back."""
-    different: list[Difference] = []
+    different: list[FieldDifference] = []
     for action in actions_of(run.feed):
         with posting_session(run, entity, action) as (_, reader):
             try:
@@ -140,10 +142,10 @@ def _read_back(run: FeedRun, entity: str) -> list[Difference] | str:
 
 
 def _differences(
-    run: FeedRun, reading: Future[list[tuple[str, list[Difference] | str]]]
-) -> dict[tuple[str, str], list[Difference]]:
+    run: FeedRun, reading: Future[list[tuple[str, list[FieldDifference] | str]]]
+) -> dict[tuple[str, str], list[FieldDifference]]:
     """Wait until everything is read back; return the differences by (entity, source id)."""
-    found: dict[tuple[str, str], list[Difference]] = {}
+    found: dict[tuple[str, str], list[FieldDifference]] = {}
     for entity, differences in reading.result():
         if isinstance(differences, str):
             run.log.warning(f"{entity}: not read back: {differences}")
@@ -153,11 +155,11 @@ def _differences(
     return found
 
 
-def _not_to_be_sent(run: FeedRun) -> Leave:
+def _not_to_be_sent(run: FeedRun) -> PostingPermission:
     """Return which documents were not to be sent, with the reasons."""
     approved = approved_plans(run)
     dry_run = "would be posted: a dry run, posting.enabled is false"
-    return Leave(
+    return PostingPermission(
         "held by a gate, see the checks of the plan",
         None if run.settings.posting.enabled else dry_run,
         None if approved is None else "to be posted when a person has approved the plan",
@@ -203,7 +205,7 @@ def check_postings(
         yield _check_changes(context, key, run, collected.outcomes.keys())
 
 
-def _differences_of(collected: Collected, outcomes: Outcomes) -> list[Difference]:
+def _differences_of(collected: Collected, outcomes: Outcomes) -> list[FieldDifference]:
     return [each for document in outcomes.differing for each in collected.differences[document]]
 
 

@@ -18,7 +18,14 @@ from intacct_dagster.defs.posting.reconcile import reconciled_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation, table_rows
 from intacct_dagster.posting.amendments import Change, Changed, NotChanged, changes_of
-from intacct_dagster.posting.validation import Candidate, Gate, Gates, Held, Twin, known_by
+from intacct_dagster.posting.validation import (
+    Candidate,
+    Held,
+    PossibleDuplicate,
+    ValidationRule,
+    Validator,
+    known_by,
+)
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.warehouse import Partition, Warehouse
 from intacct_dagster.warehouse.feeds import payload_hash
@@ -29,7 +36,7 @@ from intacct_dagster.warehouse.reconciliation import (
     PlanHash,
     PlannedDocument,
     documents,
-    find_twins,
+    find_possible_duplicates,
     replace_plan,
 )
 
@@ -43,16 +50,17 @@ PLANNED = ("missing", "uncertain")
 CHANGED = "changed"
 
 _PROMISES = {
-    Gate.PAYLOAD: "Every document is what Intacct's model asks for: required fields, types, "
-    "allowed values, lengths.",
-    Gate.BALANCED: "Debits equal credits in each entry and currency, to the cent.",
-    Gate.PERIOD: "The books of the entity are open on the day of each document.",
-    Gate.REFERENCES: "Accounts, customers, vendors, departments, locations and employees that are "
-    "named exist and are active in the entity.",
-    Gate.NEW: "No record of the same party, amount and date, or with the document's id in another "
-    "field, is in Intacct already.",
-    Gate.PRECISION: "No amount has more decimals than its currency.",
-    Gate.CHANGE: "What changed in the source after it was posted may be changed in Intacct.",
+    ValidationRule.PAYLOAD: "Every document is what Intacct's model asks for: required fields, "
+    "types, allowed values, lengths.",
+    ValidationRule.BALANCED: "Debits equal credits in each entry and currency, to the cent.",
+    ValidationRule.PERIOD: "The books of the entity are open on the day of each document.",
+    ValidationRule.REFERENCES: "Accounts, customers, vendors, departments, locations and "
+    "employees that are named exist and are active in the entity.",
+    ValidationRule.NEW: "No record of the same party, amount and date, or with the document's id "
+    "in another field, is in Intacct already.",
+    ValidationRule.PRECISION: "No amount has more decimals than its currency.",
+    ValidationRule.CHANGE: "What changed in the source after it was posted may be changed in "
+    "Intacct.",
 }
 
 
@@ -65,7 +73,11 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
     """Build the asset that validates what reconciliation found missing. It sends nothing."""
     key = plan_key(name)
     partitions = entity_days(settings)
-    gates = [gate for gate in Gate if feed.on_change == "patch" or gate is not Gate.CHANGE]
+    gates = [
+        gate
+        for gate in ValidationRule
+        if feed.on_change == "patch" or gate is not ValidationRule.CHANGE
+    ]
 
     @dg.asset(
         key=key,
@@ -152,7 +164,7 @@ def _make_plan(run: FeedRun) -> _MadePlan:
 
 
 def _validate(
-    run: FeedRun, found: Documents, twins: Mapping[str, Twin]
+    run: FeedRun, found: Documents, twins: Mapping[str, PossibleDuplicate]
 ) -> Iterator[ValidatedDocument]:
     """Yield the documents, entity by entity, with the rules that hold them."""
     asked = for_each(lambda entity: _ask(run, entity, found), sorted(run.days), run.in_flight)
@@ -162,7 +174,13 @@ def _validate(
             change = changes.get(document.source_id)
             if isinstance(change, NotChanged):
                 held.append(
-                    Held(document.source_id, Gate.CHANGE, "", change.reason, change.what_to_do)
+                    Held(
+                        document.source_id,
+                        ValidationRule.CHANGE,
+                        "",
+                        change.reason,
+                        change.what_to_do,
+                    )
                 )
                 change = None
             planned = _planned(document, held, change)
@@ -171,14 +189,14 @@ def _validate(
 
 def _ask(
     run: FeedRun, entity: str, found: Documents
-) -> tuple[Gates, dict[str, Change | NotChanged]]:
+) -> tuple[Validator, dict[str, Change | NotChanged]]:
     """Ask Intacct what validation needs to know about an entity's documents.
 
     Returns:
         The rules with what Intacct answered, and the possible changes by source id.
     """
     with run.client(entity) as client:
-        gates = Gates(client, run.feed.object, in_flight=run.in_flight)
+        gates = Validator(client, run.feed.object, in_flight=run.in_flight)
         gates.look(map(_candidate, found.of(entity)))
         documents_changed = list(found.of(entity, CHANGED))
         posted = _changed(run.ledger, run.name, run.feed, entity, documents_changed)
@@ -190,7 +208,9 @@ def _candidate(document: Document) -> Candidate:
     return Candidate(document.source_id, document.day, document.payload)
 
 
-def _twins(warehouse: Warehouse, feed: Feed, documents: Iterable[Document]) -> dict[str, Twin]:
+def _twins(
+    warehouse: Warehouse, feed: Feed, documents: Iterable[Document]
+) -> dict[str, PossibleDuplicate]:
     facts = document_facts(feed.object)
     if facts.party is None:
         return {}
@@ -199,7 +219,7 @@ def _twins(warehouse: Warehouse, feed: Feed, documents: Iterable[Document]) -> d
         for each in documents
         if (known := known_by(feed.object, each.payload)) is not None
     )
-    found = find_twins(
+    found = find_possible_duplicates(
         warehouse,
         feed.object,
         feed.match_on,
@@ -209,7 +229,7 @@ def _twins(warehouse: Warehouse, feed: Feed, documents: Iterable[Document]) -> d
         dated=facts.dated[-1],
         numbers=facts.numbers,
     )
-    return {source_id: Twin(source_id, key, why) for source_id, key, why in found}
+    return {source_id: PossibleDuplicate(source_id, key, why) for source_id, key, why in found}
 
 
 def _changed(

@@ -11,7 +11,7 @@ import msgspec
 
 from intacct_dagster.defs.checks.results import CheckResult, severity
 from intacct_dagster.defs.tables import SHOWN_ROWS, table_of
-from intacct_dagster.posting.validation import Gate, Held
+from intacct_dagster.posting.validation import Held, ValidationRule
 from intacct_dagster.warehouse.reconciliation import SHOWN_HASH, Document, PlannedDocument
 
 _HELD = {
@@ -49,7 +49,7 @@ class ValidatedDocument:
     source: Document
     planned: PlannedDocument
     held: Sequence[Held]
-    not_judged: Mapping[Gate, str]
+    not_judged: Mapping[ValidationRule, str]
 
 
 @dataclass
@@ -74,8 +74,8 @@ class PlanSummary:
         self.totals: dict[tuple[str, str], tuple[int, Decimal]] = {}
         self.created: list[Mapping[str, object]] = []
         self.changed: list[Mapping[str, object]] = []
-        self.by_rule = {gate: HeldByRule() for gate in Gate}
-        self.not_judged: dict[str, Mapping[Gate, str]] = {}
+        self.by_rule = {gate: HeldByRule() for gate in ValidationRule}
+        self.not_judged: dict[str, Mapping[ValidationRule, str]] = {}
 
     def add(self, document: ValidatedDocument) -> None:
         """Count one more document, and keep it as a sample while there is room."""
@@ -145,7 +145,7 @@ class PlanSummary:
             "documents_to_create": table_of(self.created, _CREATED),
         }
 
-    def check(self, gate: Gate) -> CheckResult:
+    def check(self, gate: ValidationRule) -> CheckResult:
         """Return the result of the check of one validation rule."""
         rule = self.by_rule[gate]
         not_judged = sorted({why[gate] for why in self.not_judged.values() if gate in why})

@@ -15,8 +15,9 @@ from intacct_dagster.defs.posting.entities import for_each
 from intacct_dagster.defs.posting.feed_run import FeedRun
 from intacct_dagster.defs.posting.plan import CHANGED, PLANNED
 from intacct_dagster.defs.tables import table_of
-from intacct_dagster.posting.engine import Done, PostingEngine, Sent
-from intacct_dagster.posting.verification import Reader
+from intacct_dagster.posting.engine import PostingEngine
+from intacct_dagster.posting.results import Done, PostingTarget, Sent
+from intacct_dagster.posting.verification import PostedReader
 from intacct_dagster.state.ledger import Item
 from intacct_dagster.warehouse.raw.load import known_until
 from intacct_dagster.warehouse.reconciliation import (
@@ -78,13 +79,13 @@ def approve_plan(run: FeedRun, approved: str) -> None:
 @contextmanager
 def posting_session(
     run: FeedRun, entity: str, action: str
-) -> Iterator[tuple[PostingEngine, Reader]]:
+) -> Iterator[tuple[PostingEngine, PostedReader]]:
     """Open the engine that posts to an entity, and the reader that reads back what was posted."""
     with run.client(entity) as client:
         ledger = run.ledger.amendments if action == "change" else run.ledger
         yield (
             PostingEngine(client, ledger, in_flight=run.in_flight),
-            Reader(client, ledger, run.feed.object, in_flight=run.in_flight),
+            PostedReader(client, ledger, run.feed.object, in_flight=run.in_flight),
         )
 
 
@@ -160,16 +161,14 @@ def _send(run: FeedRun, batch: _EntityBatch, prepared: Callable[[], ToPost]) -> 
         for each in engine.settle(feed.object, feed.match_on):
             run.log.warning(f"{batch.entity}: left unanswered by an earlier run: {describe(each)}")
         return engine.post(
-            run.name,
-            feed.object,
-            feed.match_on,
+            PostingTarget(run.name, feed.object, feed.match_on),
             items(),
             documents=batch.documents,
             run_id=run.run_id,
             chunk_size=limits.chunk_size,
             chunk_bytes=limits.chunk_bytes,
             known_until=batch.known_until,
-            told=on_sent,
+            on_sent=on_sent,
         )
 
 

@@ -7,14 +7,14 @@ import dagster as dg
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.resources import READER, WarehouseResource, published
-from intacct_dagster.warehouse import ReaderCopy, reader_path
+from intacct_dagster.warehouse import Snapshot, snapshot_path
 
 GROUP = "analysts"
 
 
 def reader_asset(settings: Settings, shows: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     """Build the asset that makes the copy now; `shows` are the assets that it contains."""
-    path = reader_path(settings.warehouse)
+    path = snapshot_path(settings.warehouse)
 
     @dg.asset(
         key=READER,
@@ -28,7 +28,7 @@ def reader_asset(settings: Settings, shows: Sequence[dg.AssetKey]) -> dg.AssetsD
         ),
     )
     def warehouse_reader(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
-        copy = ReaderCopy(warehouse.warehouse)
+        copy = Snapshot(warehouse.warehouse)
         done = as_dagster_failure(settings, copy.publish)
         if done is not None:
             return dg.MaterializeResult(metadata=published(done))

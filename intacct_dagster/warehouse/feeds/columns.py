@@ -30,7 +30,7 @@ def feed_columns(spec: FeedSpec) -> tuple[TableColumn, ...]:
 def reconciled_sources(spec: FeedSpec) -> Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """What the columns of `reconciled.<name>` are made of: columns of `feed.<name>`, and columns of
     the current view of the feed's object in Intacct."""
-    payload = tuple(dict.fromkeys(column for column, _ in columns_of(spec.form)))
+    payload = tuple(dict.fromkeys(column for column, _ in columns_of(spec.template)))
     compared = tuple(spec.compare.values())
     there = ("key", *(column_name(path) for path in (spec.match_on, *spec.compare)))
     judged = ((spec.source_id, "_occurrence", "_invalid", *compared), there)
@@ -54,9 +54,9 @@ def reconciled_sources(spec: FeedSpec) -> Mapping[str, tuple[tuple[str, ...], tu
 
 
 def _about(spec: FeedSpec, column: str) -> str:
-    told = "; ".join(_uses(spec, column)) or "as the source has it"
+    uses = "; ".join(_uses(spec, column)) or "as the source has it"
     same = "the same on all lines" if column in spec.header_columns else "of the line"
-    return f"{told[0].upper()}{told[1:]} ({same})"
+    return f"{uses[0].upper()}{uses[1:]} ({same})"
 
 
 def _uses(spec: FeedSpec, column: str) -> Iterator[str]:
@@ -79,6 +79,6 @@ def _uses(spec: FeedSpec, column: str) -> Iterator[str]:
     compared = [path for path, name in spec.compare.items() if name == column]
     if compared:
         yield f"compared with Intacct's {', '.join(compared)}"
-    sent = dict.fromkeys(path for path, name in fields_of(spec.form) if name == column)
+    sent = dict.fromkeys(path for path, name in fields_of(spec.template) if name == column)
     if sent:
         yield f"sent as {', '.join(sent)}"

@@ -41,7 +41,7 @@ class ExpressionRefused(ValueError):
 
 
 def expression_type(expression: str, columns: Mapping[str, str]) -> str:
-    """The DuckDB type of an expression over `columns`, given with their DuckDB types.
+    """Return the DuckDB type of an expression over `columns`, given with their DuckDB types.
 
     Raises ExpressionRefused for a syntax error, an unknown column, and all that is not a scalar
     expression over the columns.
@@ -99,7 +99,7 @@ def _tree(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, expression: str) -> dict[str, Any]:
-    """The expression's syntax tree, if it is one expression and nothing besides."""
+    """Return the expression's syntax tree, if it is one expression and nothing besides."""
     if not expression.strip():
         raise ExpressionRefused("it is empty")
     try:
@@ -117,7 +117,7 @@ def _parse(connection: duckdb.DuckDBPyConnection, expression: str) -> dict[str, 
 
 
 def _taken_out(tree: dict[str, Any]) -> list[dict[str, Any] | None]:
-    """Takes the selected values out of a statement's tree; [None] where it is not just one."""
+    """Take the selected values out of a statement's tree; [None] where it is not just one."""
     found: list[dict[str, Any]] = []
     for statement in tree["statements"]:
         found += statement["node"].pop("select_list", [])
@@ -175,7 +175,7 @@ def _nodes(node: Any) -> Iterator[dict[str, Any]]:
 
 @cache
 def _functions() -> frozenset[str]:
-    """The names of DuckDB's functions whose value depends on their arguments alone."""
+    """Return the names of DuckDB's functions whose value depends on their arguments alone."""
     with duckdb.connect(":memory:") as connection:
         rows = connection.execute(
             "SELECT function_name FROM duckdb_functions() GROUP BY function_name"
@@ -191,7 +191,7 @@ def _parse_error(tree: Mapping[str, Any]) -> str:
 
 
 def _told(error: Exception) -> str:
-    """The first line of DuckDB's words, without the kind of error."""
+    """Return the first line of DuckDB's words, without the kind of error."""
     first = str(error).splitlines()[0]
     kind, _, rest = first.partition(": ")
     return rest if kind.endswith("Error") and rest else first

@@ -59,7 +59,7 @@ def find_files(spec: FeedSpec, folder: Path) -> list[Path]:
 
 
 def read_file(spec: FeedSpec, path: Path) -> Iterator[Record]:
-    """The records of one CSV file, the broken ones among them; blank lines are skipped.
+    """Yield the records of one CSV file, the broken ones among them; blank lines are skipped.
 
     Raises FileUnusable if it cannot be read or changes meanwhile: what was read of it so far must
     not be used then, since a document may continue in what was not read.
@@ -69,7 +69,7 @@ def read_file(spec: FeedSpec, path: Path) -> Iterator[Record]:
             with path.open(
                 encoding=_encoding(path, spec.csv.encoding), errors="surrogateescape", newline=""
             ) as stream:
-                yield from _Reader(spec, stream).records()
+                yield from _CsvReader(spec, stream).records()
         except UnicodeError:
             raise FileUnusable(f"it is not {spec.csv.encoding}: say its `encoding`") from None
 
@@ -92,7 +92,7 @@ def unchanged(path: Path) -> Iterator[None]:
 
 
 def _encoding(path: Path, configured: str) -> str:
-    """The encoding that a byte order mark tells, else the configured one."""
+    """Return the encoding that a byte order mark tells, else the configured one."""
     with path.open("rb") as stream:
         start = stream.read(4)
     for mark, encoding in _MARKS:
@@ -106,7 +106,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-class _Lines:
+class _FileLines:
     """Physical lines with a way back: what a broken record swallowed is given out again."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -115,7 +115,7 @@ class _Lines:
         self.taken: list[str] = []
         self.first = 1
 
-    def __iter__(self) -> _Lines:
+    def __iter__(self) -> _FileLines:
         return self
 
     def __next__(self) -> str:
@@ -147,12 +147,12 @@ class _Lines:
         return began, taken[0] if len(taken) == 1 else "".join(taken)
 
 
-class _Reader:
+class _CsvReader:
     def __init__(self, spec: FeedSpec, stream: TextIO) -> None:
         self._form = spec.csv
         self._columns = spec.source_columns
         self._source_id = spec.source_id
-        self._lines = _Lines(stream)
+        self._lines = _FileLines(stream)
         self._places: tuple[int, ...] = ()
         self._id_place: int | None = None
         self._width = 0
@@ -204,32 +204,32 @@ class _Reader:
                 line, raw, f"too {few} columns", f"{len(cells)} columns, not {self._width}", cells
             )
         if not raw.isascii() and _NO_TEXT.search(raw):
-            told = f"the line is not {self._form.encoding.upper()}"
-            return self._refused(line, raw, "encoding", told, cells)
+            reason = f"the line is not {self._form.encoding.upper()}"
+            return self._refused(line, raw, "encoding", reason, cells)
         if "\0" in raw:
             return self._refused(line, raw, "encoding", "the line holds a NUL character", cells)
         if raw[-1] not in _LINE_ENDS and self._form.last_line == "closed":
-            told = (
+            reason = (
                 "the last line has no line end and may be half-written; `last_line: open` takes it"
             )
             # the last cell may be cut: it tells no id
-            return self._refused(line, raw, "half-written", told, cells[:-1], moved=False)
+            return self._refused(line, raw, "half-written", reason, cells[:-1], moved=False)
         if len(raw) > LONGEST_LINE:
-            told = f"a record of more than {LONGEST_LINE:,} characters"
-            return self._refused(line, raw, "too long", told, cells)
+            reason = f"a record of more than {LONGEST_LINE:,} characters"
+            return self._refused(line, raw, "too long", reason, cells)
         return Record(
             line,
             raw[:_RAW_KEPT].rstrip(_LINE_ENDS),
             tuple([cells[place].strip() for place in self._places]),
         )
 
-    def _broken(self, told: str) -> Record:
+    def _broken(self, reason: str) -> Record:
         """Only the first physical line is given up: the others are read again, each for itself."""
         line, raw = self._lines.record_ends(keep=1)
         cells = [
             cell.strip().strip('"') for cell in raw.rstrip(_LINE_ENDS).split(self._form.separator)
         ]
-        return self._refused(line, raw, "quoting", told, cells)
+        return self._refused(line, raw, "quoting", reason, cells)
 
     def _refused(
         self,

@@ -79,7 +79,7 @@ class FeedFolder:
         return found
 
     def fetch(self) -> tuple[FeedSpec, Path]:
-        """The spec and the folder to read the files by; brings copies up to date first."""
+        """Return the spec and the folder to read the files by; bring copies up to date first."""
         if not self.is_elsewhere:
             self._is_there()
             return self.spec, self.folder
@@ -114,7 +114,7 @@ class FeedFolder:
         return found
 
     def _is_there(self) -> None:
-        """A folder whose disk is not mounted is no folder from which all files vanished."""
+        """Raise FileNotFoundError for a folder that is missing, as when its disk is not mounted."""
         for pattern in self.spec.files:
             with self._reaching(pattern):
                 if not (self.folder / _before_wildcards(pattern)).is_dir():
@@ -179,12 +179,12 @@ class FeedFolder:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown: without the user and the password in it."""
+    """Return a URL as it may be shown: without the user and the password in it."""
     return re.sub(r"://[^/]*@", "://…@", url)
 
 
 def _before_wildcards(pattern: str) -> str:
-    """The folder that a pattern begins with."""
+    """Return the folder that a pattern begins with."""
     return re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
 
 

@@ -1,4 +1,4 @@
-"""The form of a payload: where each of its values comes from, as `payload:` of a feed says it.
+"""The payload template: where each of its values comes from, as `payload:` of a feed says it.
 
 customer.id: customer_id              a column of the line; dots make groups
 currency.txnCurrency: {value: USD}    the same for every document
@@ -76,7 +76,7 @@ class PayloadReader:
     expression: Expression
 
     def read(self, payload: Mapping[str, object]) -> Fields:
-        """The form of a payload."""
+        """Return the template of a payload."""
         return self._fields(payload, ("payload",))
 
     def _fields(self, given: Mapping[str, object], at: Place) -> Fields:
@@ -144,7 +144,7 @@ class PayloadReader:
 
 
 def columns_of(node: Node, *, each_line: bool = False) -> Iterator[tuple[str, bool]]:
-    """The columns that a form uses, in order, each with whether it is of a line (of an EachLine)
+    """Return the columns of a template in order, each with whether it is of a line (of an EachLine)
     rather than of the document as a whole."""
     match node:
         case FromColumn(column):
@@ -162,7 +162,7 @@ def columns_of(node: Node, *, each_line: bool = False) -> Iterator[tuple[str, bo
 
 
 def fields_of(node: Node, path: str = "") -> Iterator[tuple[str, str]]:
-    """Where the columns go: (Intacct's field, the column that it has the value of)."""
+    """Yield where the columns go: (Intacct's field, the column that it has the value of)."""
     match node:
         case FromColumn(column):
             yield path, column
@@ -177,7 +177,7 @@ def fields_of(node: Node, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def repeats(node: Node) -> bool:
-    """Whether a form has an item for each line of a document somewhere."""
+    """Return whether a template has an item for each line of a document somewhere."""
     match node:
         case EachLine():
             return True
@@ -189,7 +189,7 @@ def repeats(node: Node) -> bool:
 
 
 def path_of(at: Place) -> str:
-    """A place as a person writes it: payload.lines[0].memo."""
+    """Return a place as a person writes it: payload.lines[0].memo."""
     return "".join(
         f"[{step}]" if isinstance(step, int) else f".{step}" if index else step
         for index, step in enumerate(at)
@@ -197,6 +197,6 @@ def path_of(at: Place) -> str:
 
 
 def _is_form(value: Mapping[str, object]) -> bool:
-    """Whether a mapping is one of the forms rather than the fields of an item."""
+    """Return whether a mapping is one of a template's forms rather than the fields of an item."""
     keys = value.keys()
     return keys == {"value"} or ("sql" in keys and keys <= {"sql", "type"}) or "each" in keys

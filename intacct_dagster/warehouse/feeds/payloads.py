@@ -27,15 +27,15 @@ Line = Mapping[str, object]
 
 
 def payload(spec: FeedSpec, lines: Sequence[Line]) -> bytes:
-    """The JSON object of a document: keys in the order of the mapping, amounts as "12.50".
+    """Return the JSON object of a document: keys in the order of the mapping, amounts as "12.50".
 
     What is empty is left out, and so is a group with nothing in it.
     """
-    return _json.encode(_object(spec, spec.form, lines))
+    return _json.encode(_object(spec, spec.template, lines))
 
 
 def payload_hash(payload: bytes) -> str:
-    """The fingerprint of a payload: SHA-256 in hexadecimal."""
+    """Return the fingerprint of a payload: SHA-256 in hexadecimal."""
     return hashlib.sha256(payload).hexdigest()
 
 
@@ -59,15 +59,15 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, str]]:
         yield path, value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _object(spec: FeedSpec, form: Fields, lines: Sequence[Line]) -> dict[str, object]:
+def _object(spec: FeedSpec, template: Fields, lines: Sequence[Line]) -> dict[str, object]:
     document: dict[str, object] = {}
-    for path, node in form.fields.items():
+    for path, node in template.fields.items():
         _put(document, path, _built(spec, node, lines))
     return document
 
 
 def _built(spec: FeedSpec, node: Node, lines: Sequence[Line]) -> object:
-    """What a part of the form is for these lines: those of the document, or one of them."""
+    """Return a part of the payload for these lines: those of the document, or one of them."""
     match node:
         case FromColumn(column):
             return _value(lines[0][column], as_number=spec.kind(column) == "number")
@@ -92,7 +92,7 @@ def _put(document: dict[str, object], path: str, value: object) -> None:
     *groups, last = path.split(".")
     place = document
     for group in groups:
-        # a form has no field inside another one: what is there is a group
+        # a template has no field inside another one: what is there is a group
         place = cast("dict[str, object]", place.setdefault(group, {}))
     place[last] = value
 
@@ -115,7 +115,7 @@ def amount_text(amount: Decimal) -> str:
 
 
 def _number_text(number: Decimal) -> str:
-    """An exact JSON number: 7.5000 -> 7.5, 8.0 -> 8."""
+    """Return an exact JSON number: 7.5000 -> 7.5, 8.0 -> 8."""
     whole, _, fraction = f"{number:f}".partition(".")
     fraction = fraction.rstrip("0")
     return f"{whole}.{fraction}" if fraction else whole

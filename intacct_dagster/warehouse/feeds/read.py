@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from intacct_dagster.warehouse.database import CATALOG, Warehouse, Workbench
+from intacct_dagster.warehouse.database import CATALOG, StagingSession, Warehouse
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
 from intacct_dagster.warehouse.feeds.columns import feed_columns
 from intacct_dagster.warehouse.feeds.records import stage_feed_records
@@ -90,13 +90,13 @@ def read_feed(
     is there as a whole, and none of its lines is used. Raises FeedError if the feed's query fails
     or its columns changed their type; nothing is written then.
     """
-    with file.workbench() as bench:
-        files = _stage(bench, spec, set(entities), folder)
-        stage_partitions(bench.connection, partitions)
+    with file.staging() as staging:
+        files = _stage(staging, spec, set(entities), folder)
+        stage_partitions(staging.connection, partitions)
         values = {"run_id": run_id, "read_at": read_at or datetime.now(UTC)}
-        with bench.transaction() as connection:
+        with staging.transaction() as connection:
             table = identifier(CATALOG, FEED, spec.name)
-            _ensure_tables(bench, spec)
+            _ensure_tables(staging, spec)
             delete_partitions(connection, table)
             connection.execute(
                 statement(
@@ -120,7 +120,7 @@ def read_feed(
                 ),
                 {**values, "feed": spec.name},
             )
-        return _result(bench, spec, partitions, files)
+        return _result(staging, spec, partitions, files)
 
 
 def partitions_of_files(
@@ -131,16 +131,16 @@ def partitions_of_files(
     names: Collection[str],
     gone: Collection[str] = (),
 ) -> set[Partition]:
-    """The partitions that would come out otherwise if these files were read anew.
+    """Return the partitions that would come out otherwise if these files were read again.
 
     Those of their good lines as they are now, and those of every document that they have lines of,
     or had when they, or files that are `gone`, were read last: files may contradict each other.
     `entities` are all configured ones. Raises FeedError.
     """
-    with file.workbench() as bench:
-        connection = bench.connection
+    with file.staging() as staging:
+        connection = staging.connection
         if names:
-            _stage(bench, spec, set(entities), folder, set(names))
+            _stage(staging, spec, set(entities), folder, set(names))
             connection.execute(
                 "CREATE TABLE memory.main.documents AS SELECT DISTINCT _source_id AS source_id"
                 " FROM memory.main.checked WHERE _source_id IS NOT NULL"
@@ -156,7 +156,7 @@ def partitions_of_files(
             found = set()
         if not file.path.exists():
             return found
-        with bench.attached(read_only=True):
+        with staging.attached(read_only=True):
             if existing_columns(connection, CATALOG, FEED, spec.name):
                 table = identifier(CATALOG, FEED, spec.name)
                 document = f"CAST({identifier(spec.source_id)} AS VARCHAR)"
@@ -188,7 +188,7 @@ def quarantined_lines(file: Warehouse, feed: str, *, limit: int) -> list[dict[st
 
 
 def _stage(
-    bench: Workbench,
+    staging: StagingSession,
     spec: FeedSpec,
     entities: set[str],
     folder: Path,
@@ -198,10 +198,17 @@ def _stage(
 
     Lines lie in files of the scratch folder, so that a feed of any size fits into memory.
     """
-    files = stage_feed_records(bench, spec, folder, only)
-    source_id, names = identifier(spec.source_id), [identifier(column) for column in spec.columns]
+    files = stage_feed_records(staging, spec, folder, only)
+    _stage_checked(staging, spec, entities)
+    _stage_lines(staging, spec)
+    _stage_sources(staging, spec)
+    return files
+
+
+def _stage_checked(staging: StagingSession, spec: FeedSpec, entities: set[str]) -> None:
+    """Stage the typed records, each with what is wrong with it."""
     checks = list(_checks(spec, entities))
-    bench.stage(
+    staging.stage(
         "checked",
         statement(
             __name__,
@@ -215,18 +222,22 @@ def _stage(
             tried="".join(f", {_tried(spec, column)}" for column in spec.expressions),
             computed="".join(f", {_computed(column)}" for column in spec.expressions),
             source_id=_cell(spec.source_id),
-            columns=", ".join(names),
+            columns=", ".join(map(identifier, spec.columns)),
             kinds=f"CASE {' '.join(f'WHEN {c} THEN {literal(k)}' for c, k, _ in checks)} END",
             reasons=", ".join(f"CASE WHEN {c} THEN {reason} END" for c, _, reason in checks),
         ),
     )
+
+
+def _stage_lines(staging: StagingSession, spec: FeedSpec) -> None:
+    """Stage the good records as lines of documents, numbered by occurrence."""
     by = [spec.source_id, *([] if spec.line_id is None else [spec.line_id])]
-    bench.stage(
+    staging.stage(
         "lines",
         statement(
             __name__,
             "occurrences",
-            columns=", ".join(names),
+            columns=", ".join(map(identifier, spec.columns)),
             by=", ".join(map(identifier, by)),
             again="count(*) > 1"
             if spec.line_id is not None or spec.one_line_each
@@ -234,18 +245,23 @@ def _stage(
             occurrence=_occurrence(spec),
         ),
     )
-    bench.stage(
+
+
+def _stage_sources(staging: StagingSession, spec: FeedSpec) -> None:
+    """Stage what is wrong with documents as a whole."""
+    source_id = identifier(spec.source_id)
+    staging.stage(
         "occurrences",
         statement(
             __name__,
             "documents",
             source_id=source_id,
-            content=", ".join(names),
+            content=", ".join(map(identifier, spec.columns)),
             conflicts=", ".join(_conflict(column) for column in spec.header_columns),
             totals=", ".join(_total_flaw(*pair) for pair in spec.total.items()) or "NULL",
         ),
     )
-    bench.connection.execute(
+    staging.connection.execute(
         statement(
             __name__,
             "sources",
@@ -254,7 +270,6 @@ def _stage(
             spans_files="false" if spec.line_id is None else "true",
         )
     )
-    return files
 
 
 def _typed(spec: FeedSpec, column: str) -> str:
@@ -292,7 +307,7 @@ def _local_amount(form: CsvForm) -> str:
 
 
 def _tried(spec: FeedSpec, column: str) -> str:
-    """An expression's value in a struct; null where it cannot be computed."""
+    """Return an expression's value in a struct; null where it cannot be computed."""
     sql = spec.expressions[column].sql
     # the line end closes a comment that the expression may end with
     return f"TRY(struct_pack(v := CAST(({sql}\n) AS {spec.sql_type(column)}))) AS {_try(column)}"
@@ -318,8 +333,8 @@ def _checks(spec: FeedSpec, entities: set[str]) -> Iterator[tuple[str, str, str]
         yield f"{_cell(column)} = ''{there}", "empty", literal(f"{column} is empty")
     for column in spec.columns:
         if column in spec.expressions:
-            told = f"{column}: {spec.expressions[column].sql} cannot be computed"
-            yield f"{_try(column)} IS NULL", "bad expression", literal(told)
+            reason = f"{column}: {spec.expressions[column].sql} cannot be computed"
+            yield f"{_try(column)} IS NULL", "bad expression", literal(reason)
         elif spec.kind(column) in _FLAWS:
             kind, reason = _FLAWS[spec.kind(column)]
             yield (
@@ -377,31 +392,34 @@ def _total_flaw(header: str, line: str) -> str:
     )
 
 
-def _ensure_tables(bench: Workbench, spec: FeedSpec) -> None:
+def _ensure_tables(staging: StagingSession, spec: FeedSpec) -> None:
     columns = feed_columns(spec)
     about = f"Feed {spec.name}. A row is a line of a document, typed, as its source had it."
     quarantine = "A row is a record of a feed's file that could not be used, and why."
     try:
-        ensure_table(bench.connection, CATALOG, FEED, spec.name, columns, about)
-        ensure_table(bench.connection, CATALOG, FEED, "quarantine", _QUARANTINE, quarantine)
+        ensure_table(staging.connection, CATALOG, FEED, spec.name, columns, about)
+        ensure_table(staging.connection, CATALOG, FEED, "quarantine", _QUARANTINE, quarantine)
     except SchemaChanged as error:
         raise FeedError(spec.name, error.reason, error.remedy) from error
 
 
 def _result(
-    bench: Workbench, spec: FeedSpec, partitions: Collection[Partition], files: Mapping[str, int]
+    staging: StagingSession,
+    spec: FeedSpec,
+    partitions: Collection[Partition],
+    files: Mapping[str, int],
 ) -> FeedResult:
     rows = dict.fromkeys(sorted(partitions), 0)
     elsewhere: dict[Partition, int] = {}
-    counted = bench.connection.execute(
+    counted = staging.connection.execute(
         f"SELECT {identifier(spec.entity)}, {identifier(spec.date)}, count(*)"
         " FROM memory.main.lines GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     for entity, day, count in counted:
         (rows if (entity, day) in rows else elsewhere)[entity, day] = count
-    quarantined = bench.connection.execute(
+    quarantined = staging.connection.execute(
         "SELECT _kind, count(*) FROM memory.main.checked WHERE _kind IS NOT NULL"
         " GROUP BY ALL ORDER BY ALL"
     ).fetchall()
-    invalid = bench.connection.execute("SELECT count(*) FROM memory.main.sources").fetchall()
+    invalid = staging.connection.execute("SELECT count(*) FROM memory.main.sources").fetchall()
     return FeedResult(rows, elsewhere, files, dict(quarantined), invalid[0][0])

@@ -16,7 +16,7 @@ import duckdb
 import msgspec
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse.database import CATALOG, Workbench
+from intacct_dagster.warehouse.database import CATALOG, StagingSession
 from intacct_dagster.warehouse.errors import FeedError
 from intacct_dagster.warehouse.feeds.expression import tables_of
 from intacct_dagster.warehouse.feeds.files import (
@@ -48,14 +48,14 @@ _ABOUT = {
 
 
 def stage_feed_records(
-    bench: Workbench, spec: FeedSpec, folder: Path, only: Collection[str] | None = None
+    staging: StagingSession, spec: FeedSpec, folder: Path, only: Collection[str] | None = None
 ) -> dict[str, int]:
     """Make the view `memory.main.records` of all records of a feed; how many each file has.
 
     `only` names the files that are read, relative to the folder; None: all of them.
     Cells are texts, "" where there is nothing. Raises FeedError if the feed's query fails.
     """
-    stage = _Stage(bench, spec)
+    stage = _Stage(staging, spec)
     if spec.query is not None:
         stage.query(spec.query, folder)
     else:
@@ -71,7 +71,7 @@ def stage_feed_records(
 class _Stage:
     """Where records are put down: texts as lines of JSON, what DuckDB read as Parquet."""
 
-    bench: Workbench
+    staging: StagingSession
     spec: FeedSpec
     files: dict[str, int] = field(default_factory=dict)
     _unusable: list[int] = field(default_factory=list)
@@ -81,11 +81,11 @@ class _Stage:
         self._columns = self.spec.source_columns
         self._nothing = ("",) * len(self._columns)
         self._encoder = msgspec.json.Encoder()
-        self._spool = self.bench.scratch / "records.ndjson"
+        self._spool = self.staging.scratch / "records.ndjson"
         self._out = self._spool.open("wb")
 
     def file(self, order: int, path: Path, name: str) -> None:
-        """The records of a file; where nothing of it can be used, one that says so."""
+        """Return the records of a file; where nothing of it can be used, one that says so."""
         self.files[name] = 0
         try:
             if path.suffix.lower() == ".parquet":
@@ -126,12 +126,12 @@ class _Stage:
             self.files[name] = self._put([self._flawed(name, order, 1, "header", str(flaw))])
 
     def query(self, sql: str, folder: Path) -> None:
-        """The rows of the feed's query. Raises FeedError if it fails or lacks a column."""
-        connection = self.bench.connection
+        """Return the rows of the feed's query. Raises FeedError if it fails or lacks a column."""
+        connection = self.staging.connection
         try:
             with ExitStack() as stack:
                 if _reads_warehouse(self.spec, sql):
-                    stack.enter_context(self.bench.attached(read_only=True))
+                    stack.enter_context(self.staging.attached(read_only=True))
                     connection.execute(f"USE {CATALOG}")
                 connection.execute(f"SET file_search_path = {literal(str(folder))}")
                 for name, where in self.spec.attach.items():
@@ -150,7 +150,7 @@ class _Stage:
 
     def _take(self, source: str, line: str, order: int, name: str) -> None:
         """Put down what DuckDB can read, each value as the text that a file would have."""
-        connection = self.bench.connection
+        connection = self.staging.connection
         described = connection.execute(f"DESCRIBE SELECT * FROM {source} AS source").fetchall()
         types = {column: str(type_) for column, type_, *_ in described}
         flaw = header_flaw(self._columns, [column for column, *_ in described])
@@ -176,7 +176,7 @@ class _Stage:
                 for column in self._columns
             ),
         ]
-        path = self.bench.scratch / f"records_{order}.parquet"
+        path = self.staging.scratch / f"records_{order}.parquet"
         [(count,)] = connection.execute(
             f"COPY (SELECT {', '.join(picked)} FROM {source} AS source)"
             f" TO {literal(str(path))} (FORMAT parquet)"
@@ -214,7 +214,7 @@ class _Stage:
             listed = ", ".join(literal(str(path)) for path in self._parquet)
             parts.append(f"SELECT * FROM read_parquet([{listed}])")
         left_out = ", ".join(str(order) for order in self._unusable) or "NULL"
-        self.bench.connection.execute(
+        self.staging.connection.execute(
             "CREATE VIEW memory.main.records AS"
             f" SELECT * FROM ({' UNION ALL BY NAME '.join(parts)})"
             f" WHERE _kind = 'file' OR coalesce(_file_order NOT IN ({left_out}), true)"
@@ -245,7 +245,7 @@ def _reads_warehouse(spec: FeedSpec, sql: str) -> bool:
 
 
 def _located(where: str, folder: Path) -> str:
-    """A database's place as ATTACH takes it: a path is relative to the feed's folder."""
+    """Return a database's place as ATTACH takes it: a path is relative to the feed's folder."""
     return where if re.match(r"[a-z_]{2,}:", where) else str(folder / where)
 
 

@@ -42,7 +42,7 @@ unread AS (
 ),
 
 flaws AS (
-    -- a row is a flaw of a document; of several the first in this order is told
+    -- a row is a flaw of a document; of several the first in this order is reported
     SELECT
         1 AS place,
         _source_id AS source_id,

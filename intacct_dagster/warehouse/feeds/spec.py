@@ -82,8 +82,8 @@ class FeedSpec:
     - `source_id`: the column with the document's id in the source system. An id belongs to the
       feed, not to an entity: two documents with one id are a conflict wherever they are.
     - `line_id`: the column that numbers a document's lines; with it a document that comes twice is
-      told from one with two equal lines. Without it each file's lines of an id are one occurrence,
-      or each line, where the payload has nothing that is repeated for each line.
+      distinguished from one with two equal lines. Without it each file's lines of an id are one
+      occurrence, or each line, where the payload has nothing that is repeated for each line.
     - `entity`, `date`: the columns that say the partition.
     - `types`: columns that are not text. `date` and the columns of `total` need not be named.
       `computed`: columns that are in no file. An expression may use columns that are named
@@ -120,7 +120,7 @@ class FeedSpec:
     amount: str | None = None
     changes: bool = False
     #: the payload as it is built, and the computed columns that it brings along
-    form: Fields = field(init=False, repr=False, compare=False)
+    template: Fields = field(init=False, repr=False, compare=False)
     expressions: Mapping[str, Computed] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -138,16 +138,16 @@ class FeedSpec:
         def note(at: Place, sql: str, type_: str | None, condition: bool) -> str:
             column = path_of(at)
             if type_ is not None and type_ not in get_args(Kind):
-                told = f"{type_} is no type"
-                raise self._refusal((*at, "type"), told, f"Use {', '.join(get_args(Kind))}.")
+                problem = f"{type_} is no type"
+                raise self._refusal((*at, "type"), problem, f"Use {', '.join(get_args(Kind))}.")
             expressions[column] = Computed(sql, cast("Kind | None", type_))
             places[column] = at if condition else (*at, "sql")
             if condition:
                 conditions.add(column)
             return column
 
-        form = PayloadReader(self._refusal, note).read(self.payload)
-        object.__setattr__(self, "form", form)
+        template = PayloadReader(self._refusal, note).read(self.payload)
+        object.__setattr__(self, "template", template)
         object.__setattr__(self, "expressions", expressions)
         self._check_names()
         for column, at in places.items():
@@ -165,7 +165,7 @@ class FeedSpec:
             self.source_id,
             self.entity,
             self.date,
-            *(column for column, each_line in columns_of(self.form) if not each_line),
+            *(column for column, each_line in columns_of(self.template) if not each_line),
             *self.total,
             *self.compare.values(),
             *([] if self.amount is None else [self.amount]),
@@ -177,7 +177,7 @@ class FeedSpec:
         """Columns that may differ from line to line."""
         used = [
             *([] if self.line_id is None else [self.line_id]),
-            *(column for column, each_line in columns_of(self.form) if each_line),
+            *(column for column, each_line in columns_of(self.template) if each_line),
             *self.total.values(),
             *self.types,
             *self.computed,
@@ -198,7 +198,7 @@ class FeedSpec:
     @property
     def one_line_each(self) -> bool:
         """Whether a line is a document: nothing numbers lines or is repeated for each of them."""
-        return self.line_id is None and not self.total and not repeats(self.form)
+        return self.line_id is None and not self.total and not repeats(self.template)
 
     @property
     def amount_column(self) -> str | None:
@@ -207,7 +207,7 @@ class FeedSpec:
         return self.amount or next(iter(self.total), None) or next(decimals, None)
 
     def kind(self, column: str) -> Kind:
-        """What a column holds: as `types` says, else by its use, else text."""
+        """Return what a column holds: as `types` says, else by its use, else text."""
         computed = self.expressions.get(column)
         if computed is not None:
             return computed.type or "text"
@@ -218,7 +218,7 @@ class FeedSpec:
         return "decimal" if column in {*self.total, *self.total.values()} else "text"
 
     def sql_type(self, column: str) -> str:
-        """The DuckDB type of a column in `feed.<name>`."""
+        """Return the DuckDB type of a column in `feed.<name>`."""
         return _SQL_TYPES[self.kind(column)]
 
     # -- what a definition must hold ----------------------------------------------------------
@@ -236,8 +236,8 @@ class FeedSpec:
                 raise self._refusal(
                     ("attach", name), f"{name!r} cannot name a database", "Use a-z, 0-9 and _."
                 )
-        for key, told, remedy in _csv_flaws(self.csv):
-            raise self._refusal(("csv", key), told, remedy)
+        for key, problem, remedy in _csv_flaws(self.csv):
+            raise self._refusal(("csv", key), problem, remedy)
 
     def _check_names(self) -> None:
         folded: dict[str, str] = {}
@@ -305,7 +305,7 @@ class FeedSpec:
 
 
 def constant(value: str) -> Computed:
-    """A column that has the same text on every line."""
+    """Return a column that has the same text on every line."""
     return Computed(literal(value), "text")
 
 

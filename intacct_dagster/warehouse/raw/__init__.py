@@ -13,9 +13,10 @@ from intacct_dagster.warehouse.raw.data_quality import (
 )
 from intacct_dagster.warehouse.raw.deletes import (
     TOMBSTONE_COLUMNS,
-    Sweep,
+    DeleteScan,
+    KeyComparison,
     compare_keys,
-    store_sweep,
+    store_delete_scan,
     tombstones,
 )
 from intacct_dagster.warehouse.raw.details import (
@@ -24,57 +25,58 @@ from intacct_dagster.warehouse.raw.details import (
 )
 from intacct_dagster.warehouse.raw.lines import (
     LinesOfDocuments,
-    Parents,
     join_lines,
 )
 from intacct_dagster.warehouse.raw.load import (
     RAW_COLUMNS,
-    LoadResult,
-    RawLoad,
-    WalkProof,
+)
+from intacct_dagster.warehouse.raw.names import (
     table_name,
 )
 from intacct_dagster.warehouse.raw.page_archive import (
-    KeptPages,
-    kept_loads,
-    kept_sweeps,
+    PageArchive,
+    archived_delete_scans,
+    archived_loads,
     rebuild,
 )
+from intacct_dagster.warehouse.raw.raw_load import (
+    LoadProof,
+    RawLoad,
+)
 from intacct_dagster.warehouse.raw.schema import (
-    CatalogueField,
-    read_catalogue,
-    store_catalogue,
+    SchemaField,
+    read_schemas,
+    store_schemas,
 )
 
 __all__ = [
     "RAW_COLUMNS",
     "TOMBSTONE_COLUMNS",
-    "CatalogueField",
     "CompleteRows",
+    "DeleteScan",
     "FieldChange",
     "Freshness",
-    "KeptPages",
+    "KeyComparison",
     "LinesOfDocuments",
-    "LoadResult",
+    "LoadProof",
     "NotAsLoaded",
-    "Parents",
+    "PageArchive",
     "RawLoad",
-    "Sweep",
+    "SchemaField",
     "Unusual",
-    "WalkProof",
+    "archived_delete_scans",
+    "archived_loads",
     "compare_keys",
     "field_changes",
     "freshness",
     "join_lines",
     "join_records",
-    "kept_loads",
-    "kept_sweeps",
     "not_as_loaded",
-    "read_catalogue",
+    "read_schemas",
     "rebuild",
     "sample_rows",
-    "store_catalogue",
-    "store_sweep",
+    "store_delete_scan",
+    "store_schemas",
     "table_name",
     "tombstones",
     "unusual_days",

@@ -10,13 +10,7 @@ from duckdb import DuckDBPyConnection
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
 from intacct_dagster.warehouse.errors import NotMaterialized
 from intacct_dagster.warehouse.raw.deletes import ensure_tombstones
-from intacct_dagster.warehouse.raw.load import (
-    CHANGED,
-    KEY,
-    META,
-    RAW,
-    table_name,
-)
+from intacct_dagster.warehouse.raw.names import CHANGED, KEY, META, RAW, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import TableColumn, existing_columns
 from intacct_dagster.warehouse.types import column_name
@@ -36,15 +30,15 @@ class CurrentView:
 def refresh_current(file: Warehouse, object: str) -> CurrentView:
     """Make `intacct.<object>` show the latest version per key, with every column of the raw table.
 
-    What a sweep found deleted is left out; of an object without change times, only what the last
-    reading of each entity brought is in.
+    What a delete scan found deleted is left out; of an object without change times, only what the
+    last reading of each entity brought is in.
 
     A record that several entities share (its `entity_id` is null) is one row; `_entity` then is
     the entity whose session read it last. Raises NotMaterialized when nothing was loaded yet.
     """
     table = table_name(object)
     view = identifier(CATALOG, INTACCT, table)
-    with file.workbench() as bench, bench.transaction() as connection:
+    with file.staging() as staging, staging.transaction() as connection:
         columns = existing_columns(connection, CATALOG, RAW, table)
         if not columns:
             raise NotMaterialized(
@@ -70,7 +64,7 @@ def refresh_current(file: Warehouse, object: str) -> CurrentView:
         )
         about = (
             f"{object}: the latest version of each record that Intacct still has, as far as was "
-            "read and swept. A row is a record, by its key."
+            "read and scanned for deletes. A row is a record, by its key."
         )
         connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
         for column in columns:
@@ -129,7 +123,7 @@ def sample_rows(
 
 
 def _dated_by(connection: DuckDBPyConnection, object: str) -> list[str]:
-    """The columns that may tell how late a version of a record is, the likeliest first."""
+    """Return the columns that may tell how late a version of a record is, the likeliest first."""
     if "dated_by" not in {c.name for c in existing_columns(connection, CATALOG, META, "raw_loads")}:
         return [column_name(CHANGED)]
     last = connection.execute(

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
-from intacct_dagster.warehouse.raw.load import META, RAW, table_name
+from intacct_dagster.warehouse.raw.names import META, RAW, table_name
 from intacct_dagster.warehouse.sql import identifier, statement
 from intacct_dagster.warehouse.tables import existing_columns
 
@@ -124,7 +124,7 @@ def freshness(
 
 
 def field_changes(file: Warehouse, objects: Collection[str]) -> list[FieldChange]:
-    """Fields that came or went after their object was read first; the latest first."""
+    """Return fields that came or went after their object was read first; the latest first."""
     with file.connect(read_only=True) as connection:
         if not existing_columns(connection, CATALOG, META, "catalogue"):
             return []

@@ -1,4 +1,4 @@
--- A row is a key that the sweep calls in question: one that we show and it did not see, or one that
+-- A row is a key that the scan calls in question: one that we show and it did not see, or one that
 -- it saw and we hold to be deleted.
 WITH ours AS (
     SELECT
@@ -21,15 +21,15 @@ buried AS (
 
 SELECT
     ours.key,
-    swept.key IS NOT NULL AS seen
+    scanned.key IS NOT NULL AS seen
 FROM ours
 LEFT JOIN buried ON ours.key = buried.key
-LEFT JOIN memory.main.swept AS swept ON ours.key = swept.key
+LEFT JOIN memory.main.scanned AS scanned ON ours.key = scanned.key
 WHERE
     CASE
-        WHEN buried.found_at > ours.extracted_at THEN swept.key IS NOT NULL
+        WHEN buried.found_at > ours.extracted_at THEN scanned.key IS NOT NULL
         ELSE
-            swept.key IS NULL
+            scanned.key IS NULL
             AND ($since::TIMESTAMPTZ IS NULL OR ours.changed >= $since::TIMESTAMPTZ)
     END
 ORDER BY ours.key

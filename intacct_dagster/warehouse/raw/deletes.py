@@ -1,4 +1,4 @@
-"""Tombstones: records that Intacct no longer has. No query shows a delete; a sweep finds it."""
+"""Tombstones: records that Intacct no longer has. No query shows a delete; a delete scan does."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse import types as wire
+from intacct_dagster.warehouse import types
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
 from intacct_dagster.warehouse.errors import NotMaterialized
-from intacct_dagster.warehouse.raw.load import (
-    CHANGED,
-    KEY,
-    META,
-    RAW,
-    table_name,
-)
+from intacct_dagster.warehouse.raw.names import CHANGED, KEY, META, RAW, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import (
     TIME,
@@ -33,15 +27,17 @@ TOMBSTONE_COLUMNS = (
     TableColumn("object", "VARCHAR", "The REST object, e.g. accounts-receivable/invoice"),
     TableColumn("entity", "VARCHAR", "The entity whose session no longer sees the record"),
     TableColumn("key", "VARCHAR", "Intacct's key of the record"),
-    TableColumn("found_at", TIME, "When the sweep began that missed it; later reads count again"),
-    TableColumn("run_id", "VARCHAR", "The run of that sweep"),
-    TableColumn("revived_at", TIME, "When a sweep saw the key again; null while it is gone"),
+    TableColumn(
+        "found_at", TIME, "When the delete scan began that missed it; later reads count again"
+    ),
+    TableColumn("run_id", "VARCHAR", "The run of that delete scan"),
+    TableColumn("revived_at", TIME, "When a delete scan saw the key again; null while it is gone"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class SweepFindings:
-    """What a sweep's keys say of ours: `missing` we have and it did not see; `known` we have.
+class KeyComparison:
+    """Our keys against those that a delete scan saw: `missing` it did not see; `known` we have.
 
     `returned` have a tombstone, and were seen.
     """
@@ -52,7 +48,7 @@ class SweepFindings:
 
 
 def ensure_tombstones(connection: DuckDBPyConnection) -> None:
-    """Makes `meta.tombstones` where it is missing. Meant for a transaction that is open."""
+    """Make `meta.tombstones` where it is missing. Meant for a transaction that is open."""
     ensure_table(
         connection,
         CATALOG,
@@ -65,46 +61,48 @@ def ensure_tombstones(connection: DuckDBPyConnection) -> None:
 
 def compare_keys(
     file: Warehouse, object: str, entity: str, pages: Sequence[Path], since: datetime | None
-) -> SweepFindings:
-    """Our keys of an entity against those in the pages of a sweep of what changed since `since`.
+) -> KeyComparison:
+    """Compare our keys of an entity with those in the pages of a delete scan since `since`.
 
     Only records whose latest change we know of is at or after `since` (None: all) can be missed.
     Raises NotMaterialized when nothing was loaded yet.
     """
     table = table_name(object)
-    swept = (
+    scanned = (
         f"read_json([{', '.join(literal(str(page)) for page in pages)}], format = 'array',"
         " records = true, columns = {key: 'VARCHAR'})"
         if pages
         else "(SELECT CAST(NULL AS VARCHAR) AS key WHERE false)"
     )
-    with file.workbench() as bench:
-        connection = bench.connection
-        connection.execute(f"CREATE TABLE memory.main.swept AS SELECT DISTINCT key FROM {swept}")
-        with bench.attached(read_only=True):
+    with file.staging() as staging:
+        connection = staging.connection
+        connection.execute(
+            f"CREATE TABLE memory.main.scanned AS SELECT DISTINCT key FROM {scanned}"
+        )
+        with staging.attached(read_only=True):
             columns = {c.name for c in existing_columns(connection, CATALOG, RAW, table)}
             if not columns:
                 raise NotMaterialized(
                     f"There is no raw.{table} yet.\n"
                     f"Materialize {object} for an entity and a day first."
                 )
-            changed = wire.column_name(CHANGED)
+            changed = types.column_name(CHANGED)
             sql = statement(
                 __name__,
                 "delete_scan",
                 raw=identifier(CATALOG, RAW, table),
-                key=identifier(wire.column_name(KEY)),
+                key=identifier(types.column_name(KEY)),
                 changed=identifier(changed) if changed in columns else "CAST(NULL AS TIMESTAMPTZ)",
                 tombstones=_alive_tombstones(connection),
             )
             values = {"object": object, "entity": entity, "since": since}
             rows = connection.execute(sql, values).fetchall()
             known = connection.execute(
-                f"SELECT count(DISTINCT {identifier(wire.column_name(KEY))})"
+                f"SELECT count(DISTINCT {identifier(types.column_name(KEY))})"
                 f" FROM {identifier(CATALOG, RAW, table)} WHERE _entity = ?",
                 [entity],
             ).fetchall()[0][0]
-    return SweepFindings(
+    return KeyComparison(
         known=known,
         missing=tuple(key for key, seen in rows if not seen),
         returned=tuple(key for key, seen in rows if seen),
@@ -120,8 +118,8 @@ def _alive_tombstones(connection: DuckDBPyConnection) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
-    """What a sweep of an object and entity found out, as it is stored.
+class DeleteScan:
+    """What a delete scan of an object and entity found out, as it is stored.
 
     Keys that are gone, those that are back, and when it began (aware).
     """
@@ -134,18 +132,16 @@ class Sweep:
     run_id: str
 
 
-def store_sweep(file: Warehouse, sweep: Sweep) -> None:
-    """Writes tombstones for deleted keys and ends those of keys that returned, in one go.
+def store_delete_scan(file: Warehouse, scan: DeleteScan) -> None:
+    """Write tombstones for deleted keys and end those of keys that returned, in one go.
 
-    The same sweep may be stored again: what it found is there once.
+    The same scan may be stored again: what it found is there once.
     """
-    found_at = sweep.found_at.isoformat()
-    records = [
-        (sweep.object, sweep.entity, key, found_at, sweep.run_id, None) for key in sweep.deleted
-    ]
-    with file.workbench() as bench:
-        stage_records(bench.connection, "buried", TOMBSTONE_COLUMNS, records, bench.scratch)
-        with bench.transaction() as connection:
+    found_at = scan.found_at.isoformat()
+    records = [(scan.object, scan.entity, key, found_at, scan.run_id, None) for key in scan.deleted]
+    with file.staging() as staging:
+        stage_records(staging.connection, "buried", TOMBSTONE_COLUMNS, records, staging.scratch)
+        with staging.transaction() as connection:
             ensure_tombstones(connection)
             connection.execute(
                 "UPDATE warehouse.meta.tombstones SET revived_at = $at"
@@ -153,10 +149,10 @@ def store_sweep(file: Warehouse, sweep: Sweep) -> None:
                 " AND found_at < $at"
                 " AND key IN (SELECT unnest($keys::VARCHAR[]))",
                 {
-                    "at": sweep.found_at,
-                    "object": sweep.object,
-                    "entity": sweep.entity,
-                    "keys": list(sweep.returned),
+                    "at": scan.found_at,
+                    "object": scan.object,
+                    "entity": scan.entity,
+                    "keys": list(scan.returned),
                 },
             )
             connection.execute(
@@ -167,7 +163,7 @@ def store_sweep(file: Warehouse, sweep: Sweep) -> None:
 
 
 def tombstones(file: Warehouse) -> Mapping[tuple[str, str], int]:
-    """How many records are gone, by (object, entity), as all sweeps so far found."""
+    """Return how many records are gone, by (object, entity), as all delete scans found."""
     with file.connect(read_only=True) as connection:
         if not existing_columns(connection, CATALOG, META, TOMBSTONES):
             return {}

@@ -67,12 +67,12 @@ def join_records(
         ),
     )
     complete = into / "complete.json"
-    with file.workbench() as bench:
-        bench.connection.execute(
+    with file.staging() as staging:
+        staging.connection.execute(
             f"COPY ({sql}) TO {literal(str(complete))} (FORMAT json, ARRAY true)"
         )
-        read = count_keys(bench.connection, rows)
-        keys = count_keys(bench.connection, rows_of([complete], {"key": "JSON"}))
+        read = count_keys(staging.connection, rows)
+        keys = count_keys(staging.connection, rows_of([complete], {"key": "JSON"}))
     return CompleteRows(complete, keys, read - keys)
 
 

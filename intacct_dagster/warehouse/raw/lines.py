@@ -14,6 +14,7 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.database import Warehouse
+from intacct_dagster.warehouse.raw.names import CHANGED, KEY
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 
 _LARGEST_ROW = 4 * 1024 * 1024
@@ -51,29 +52,27 @@ def join_lines(
     before: Sequence[Path] | None,
     after: Sequence[Path],
     parent_key: str,
-    changed: str,
     dated_by: str,
     into: Path,
 ) -> LinesOfDocuments:
-    """The lines in `pages` (with the values at `paths`) of documents that held still.
+    """Return the lines in `pages` (with the values at `paths`) of documents that did not change.
 
     `after` are pages of the documents, read when the lines had been, `before` those read earlier;
-    where that is None the lines tell the change time themselves, at the path `dated_by`, which all
-    lines have afterwards. `changed` is its path in the documents' pages. Nothing is read from the
-    warehouse.
+    where that is None the lines have the change time themselves, at the path `dated_by`, which all
+    lines have afterwards. Nothing is read from the warehouse.
     """
     into.mkdir(parents=True, exist_ok=True)
-    documents = {"key": "VARCHAR", changed: "VARCHAR"}
-    with file.workbench() as bench:
-        connection = bench.connection
-        told = rows_of(after, documents)
+    documents = {KEY: "VARCHAR", CHANGED: "VARCHAR"}
+    with file.staging() as staging:
+        connection = staging.connection
+        unchanged = rows_of(after, documents)
         connection.execute(
             statement(
                 __name__,
                 "lines_parents",
-                changed=changed.replace('"', '""'),
-                after=told,
-                before=told if before is None else rows_of(before, documents),
+                changed=CHANGED.replace('"', '""'),
+                after=unchanged,
+                before=unchanged if before is None else rows_of(before, documents),
             )
         )
         columns = [path for path in dict.fromkeys(("key", parent_key, *paths)) if path != dated_by]
@@ -105,7 +104,7 @@ def clear_documents(
     entity: str,
     extracted_at: datetime,
 ) -> tuple[list[date], str | None]:
-    """Deletes an entity's lines of these documents from the table `raw`, on whatever day they lie.
+    """Delete an entity's lines of these documents from the table `raw`, on whatever day they lie.
 
     `column` (quoted) has a document's key. Gives the days, and the key of a document whose lines
     were read after `extracted_at`, if there was one.
@@ -134,7 +133,7 @@ def rows_of(pages: Sequence[Path], columns: dict[str, str]) -> str:
 
 
 def count_keys(connection: DuckDBPyConnection, lines: str) -> int:
-    """How many different keys a relation has, whose `key` is JSON."""
+    """Return how many different keys a relation has, whose `key` is JSON."""
     return int(
         connection.execute(
             f"SELECT count(DISTINCT json_extract_string(key, '$')) FROM {lines}"

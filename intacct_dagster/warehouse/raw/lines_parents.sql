@@ -1,5 +1,5 @@
 -- A row is a document that held still while its lines were read: with its change time, as it was
--- told before (where that was asked) and after. One that changed meanwhile has left the window, and
+-- read before (where that was asked) and after. One that changed meanwhile has left the window, and
 -- its lines belong to a later day.
 CREATE TABLE memory.main.parents AS
 SELECT after.key, after.changed

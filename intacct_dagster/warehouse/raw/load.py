@@ -7,15 +7,17 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
 
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse import types as wire
+from intacct_dagster.warehouse import types
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
-from intacct_dagster.warehouse.errors import LoadRefused, SchemaChanged
-from intacct_dagster.warehouse.raw.lines import Parents, clear_documents
+from intacct_dagster.warehouse.errors import SchemaChanged
+from intacct_dagster.warehouse.raw.lines import clear_documents
+from intacct_dagster.warehouse.raw.load_flaws import refuse_flaws
+from intacct_dagster.warehouse.raw.names import ENTITY, KEY, META, RAW, table_name
+from intacct_dagster.warehouse.raw.raw_load import RawLoad
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import (
     TIME,
@@ -24,30 +26,20 @@ from intacct_dagster.warehouse.tables import (
     ensure_table,
     existing_columns,
 )
-from intacct_dagster.warehouse.types import Column
-
-RAW = "raw"
-META = "meta"
-KEY = "key"
-CHANGED = "audit.modifiedDateTime"
-ENTITY = "entity.id"
 
 # What one load keeps in memory depends on the width of its rows and not on how many there are: each
 # thread fills a group of rows. More threads than two would rather wait for the disk.
 _THREADS = 2
 _MEGABYTES = 56
 _MEGABYTES_A_COLUMN = 4
-_LARGEST_ROW = 1024 * 1024  # bytes of JSON; DuckDB's read buffer grows with it
-_KEYS_AT_ONCE = 2_000_000  # told apart in one go; more than fit into memory go to the disk
-
-_BETWEEN = "\x1f"  # stands between a column's name and the value that is amiss
+_KEYS_AT_ONCE = 2_000_000  # compared in one go; more than fit into memory go to the disk
 
 #: What every raw table has besides the fields of its object.
 RAW_COLUMNS = (
     TableColumn("_entity", "VARCHAR", "The entity whose session read this row: half the partition"),
     TableColumn("_day", "DATE", "The UTC day of the row's last change: the partition's other half"),
     TableColumn("_run_id", "VARCHAR", "The run that loaded this row"),
-    TableColumn("_extracted_at", TIME, "When the walk that brought this row began"),
+    TableColumn("_extracted_at", TIME, "When reading began that brought this row"),
 )
 _LOADS = (
     TableColumn("object", "VARCHAR", "The REST object, e.g. accounts-receivable/invoice"),
@@ -57,69 +49,19 @@ _LOADS = (
     TableColumn("run_id", "VARCHAR"),
     TableColumn("extracted_at", TIME),
     TableColumn("takes_older", "BOOLEAN", "This day also holds all rows changed before it"),
-    TableColumn("walk_days", "BIGINT", "How many days the walk served that this row came from"),
-    TableColumn("distinct_keys", "BIGINT", "Keys that the walk saw, all its days together"),
-    TableColumn("total_count", "BIGINT", "Rows that Intacct said it holds for the walk's window"),
-    TableColumn("requests", "BIGINT", "Requests of the walk, all its days together"),
+    TableColumn("walk_days", "BIGINT", "How many days were read together with this one"),
+    TableColumn("distinct_keys", "BIGINT", "Keys that were read, all those days together"),
+    TableColumn("total_count", "BIGINT", "Rows that Intacct counted in those days"),
+    TableColumn("requests", "BIGINT", "Requests that it took, all those days together"),
     TableColumn("read_until", TIME, "Changes from then on were not read: the day was not over"),
     TableColumn("snapshot", "BOOLEAN", "The object has no change times: all of it, as it was then"),
     TableColumn("dated_by", "VARCHAR", "The field whose day is the partition; null in a snapshot"),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class WalkProof:
-    """What the walk proved, `distinct_keys` seen = `total_count` told by Intacct, and its cost."""
-
-    distinct_keys: int
-    total_count: int
-    requests: int
-
-
-@dataclass(frozen=True, slots=True)
-class RawLoad:
-    """One walk's pages, and the partitions they fill.
-
-    `files` each hold one JSON array of flat rows; none, or `[]`, is a walk without rows, and clears
-    the days. `columns` name at least the paths `key`, `audit.modifiedDateTime` and `entity.id`.
-    `days` are all the days the walk covered; with `takes_older` the first of them also takes rows
-    changed before it, or never. `extracted_at` and `read_until` are aware; the latter is given
-    where the walk ended before the last day did. A `snapshot` is of an object without change times:
-    its rows, all there are, belong to the last of the days, and it need not have `entity.id`.
-    `dated_by` is the path of the change time that days are of; of lines, whose documents `parents`
-    names, it is that of the document, and they need not have `entity.id` either.
-    """
-
-    object: str
-    columns: Sequence[Column]
-    entity: str
-    days: Sequence[date]
-    files: Sequence[Path]
-    run_id: str
-    extracted_at: datetime
-    takes_older: bool
-    proof: WalkProof
-    read_until: datetime | None = None
-    snapshot: bool = False
-    dated_by: str = CHANGED
-    parents: Parents | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoadResult:
-    """What a load stored: rows of every day it was asked for, and the seconds the file was held."""
-
-    rows_by_day: Mapping[date, int]
-    rows: int
-    seconds_locked: float
-
-
-def table_name(object: str) -> str:
-    """`accounts-receivable/invoice` -> `accounts_receivable_invoice`, in `raw` and in `intacct`."""
-    return wire.column_name(object)
-
-
-def load_raw(file: Warehouse, load: RawLoad, *, again: bool = False) -> LoadResult:
+def load_raw(
+    file: Warehouse, load: RawLoad, *, again: bool = False
+) -> tuple[dict[date, int], float]:
     """Replace the load's (entity, day) partitions with its rows, in one transaction.
 
     `again` says that it was done before, and that all later loads are done again after it.
@@ -128,34 +70,39 @@ def load_raw(file: Warehouse, load: RawLoad, *, again: bool = False) -> LoadResu
     would not arrive as it is; what has arrived is proven before it is committed. Raises
     LoadRefused, naming column and key where there is one, SchemaChanged when a column has another
     type than in the table, WarehouseLocked; then the partitions are as they were.
+
+    Returns:
+        The rows of every day that was asked for, and the seconds the file was held.
     """
     _check_request(load)
     try:
         try:
             return _load(file, load, again=again, exact=False)
-        except (_Amiss, duckdb.OutOfMemoryException):
-            # Values that are not written plainly, or rows wider than most: slower, and just as well
+        except (_Flawed, duckdb.OutOfMemoryException):
+            # Values in an unusual notation, or rows wider than most: slower, and just as well
             return _load(file, load, again=again, exact=True)
-    except _Amiss as amiss:
+    except _Flawed as flawed:
         # Out of the transaction, with the file let go: what stopped it is looked for in the pages.
-        _refuse_flaws(file, load)
-        raise amiss.error from None
+        refuse_flaws(file, load)
+        raise flawed.error from None
 
 
-def _load(file: Warehouse, load: RawLoad, *, again: bool, exact: bool) -> LoadResult:
+def _load(
+    file: Warehouse, load: RawLoad, *, again: bool, exact: bool
+) -> tuple[dict[date, int], float]:
     table = table_name(load.object)
     columns = (*(TableColumn(c.name, c.type, c.comment) for c in load.columns), *RAW_COLUMNS)
-    with file.workbench() as bench:
-        bench.connection.execute(
+    with file.staging() as staging:
+        staging.connection.execute(
             f"SET memory_limit = '{_megabytes(load, exact=exact)}MB';"
             f" SET threads = {1 if exact else _THREADS}; SET preserve_insertion_order = false"
         )
-        with bench.transaction() as connection:
+        with staging.transaction() as connection:
             started = time.perf_counter()
             try:
                 check_types(connection, CATALOG, RAW, table, columns)
             except SchemaChanged as error:
-                raise _refused(load, error.reason, error.remedy) from error
+                raise load.refused(error.reason, error.remedy) from error
             ensure_table(connection, CATALOG, RAW, table, columns, _about(load.object))
             ensure_table(
                 connection,
@@ -163,21 +110,21 @@ def _load(file: Warehouse, load: RawLoad, *, again: bool, exact: bool) -> LoadRe
                 META,
                 "raw_loads",
                 _LOADS,
-                "One row per (object, entity, day) loaded last: how much, by which walk, its proof",
+                "One row per (object, entity, day) loaded last: how much, by which run, its proof",
             )
             moved = _clear_documents(connection, load, table, again=again)
             rows_by_day = _replace(connection, load, table, exact=exact)
             _record(connection, load, rows_by_day)
             _count_again(connection, load, table, moved)
         seconds = time.perf_counter() - started
-    return LoadResult(rows_by_day, sum(rows_by_day.values()), seconds)
+    return rows_by_day, seconds
 
 
 def _megabytes(load: RawLoad, *, exact: bool) -> int:
     return (_MEGABYTES + _MEGABYTES_A_COLUMN * len(load.columns)) * (4 if exact else 1)
 
 
-class _Amiss(Exception):
+class _Flawed(Exception):
     """Something in the pages is not as it must be; `error` is what is known of it so far."""
 
     def __init__(self, error: Exception) -> None:
@@ -186,7 +133,7 @@ class _Amiss(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class EarlierLoads:
     """What runs loaded of an object of an entity, and no other has loaded since."""
 
     rows_by_day: Mapping[date, int]
@@ -194,17 +141,19 @@ class Landed:
     read_until: datetime | None
 
 
-def landed(file: Warehouse, object: str, entity: str, runs: Collection[str]) -> Landed:
-    """What these runs loaded, day by day. `distinct_keys` is of the largest of their walks."""
+def loaded_by_runs(
+    file: Warehouse, object: str, entity: str, runs: Collection[str]
+) -> EarlierLoads:
+    """Return what these runs loaded, day by day. `distinct_keys` is of their largest load."""
     with file.connect(read_only=True) as connection:
         if not existing_columns(connection, CATALOG, META, "raw_loads"):
-            return Landed({}, 0, None)
+            return EarlierLoads({}, 0, None)
         rows = connection.execute(
             "SELECT day, rows, distinct_keys, read_until FROM meta.raw_loads"
             " WHERE object = ? AND entity = ? AND list_contains(?, run_id)",
             [object, entity, list(runs)],
         ).fetchall()
-    return Landed(
+    return EarlierLoads(
         {day: count for day, count, _, _ in rows},
         max((keys for _, _, keys, _ in rows), default=0),
         min((until for *_, until in rows if until is not None), default=None),
@@ -236,12 +185,6 @@ def _about(object: str) -> str:
     )
 
 
-def _refused(
-    load: RawLoad, reason: str, remedy: str, *, column: str | None = None, key: str | None = None
-) -> LoadRefused:
-    return LoadRefused(load.object, load.entity, reason, remedy, column=column, key=key)
-
-
 def _check_request(load: RawLoad) -> None:
     if not load.days:
         raise ValueError("a load without days would replace nothing")
@@ -253,8 +196,7 @@ def _check_request(load: RawLoad) -> None:
         needed = (KEY, load.dated_by, load.parents.key)
     missing = [path for path in needed if path not in paths]
     if missing:
-        raise _refused(
-            load,
+        raise load.refused(
             f"its columns lack {', '.join(missing)}",
             "Add them to the object's `fields:` in intacct.yaml.",
         )
@@ -263,34 +205,15 @@ def _check_request(load: RawLoad) -> None:
     for name, times in names.items():
         if times > 1:
             same = ", ".join(c.path for c in load.columns if c.name.lower() == name)
-            raise _refused(
-                load,
+            raise load.refused(
                 f"several of its fields would become the column {name} ({same})",
                 "Leave all but one out of the object's `fields:` in intacct.yaml.",
                 column=name,
             )
 
 
-def _name_of(load: RawLoad, path: str) -> str:
-    """The column of a path; NULL where a snapshot has none."""
-    named = (identifier(column.name) for column in load.columns if column.path == path)
-    return next(named, "CAST(NULL AS VARCHAR)")
-
-
-def _day(load: RawLoad) -> str:
-    """The partition that a row belongs to."""
-    if load.snapshot:
-        return f"CAST({literal(max(load.days).isoformat())} AS DATE)"
-    # The same as AT TIME ZONE 'UTC', five times as fast.
-    day = f"CAST(make_timestamp(epoch_us({_name_of(load, load.dated_by)})) AS DATE)"
-    if not load.takes_older:
-        return day
-    first = f"CAST({literal(min(load.days).isoformat())} AS DATE)"
-    return f"greatest(coalesce({day}, {first}), {first})"
-
-
 def _partitions(load: RawLoad) -> str:
-    """The condition of the load's partitions, which DuckDB is asked five times."""
+    """Return the condition of the load's partitions, which DuckDB is asked five times."""
     days = sorted(set(load.days))
     first, last = (f"CAST({literal(day.isoformat())} AS DATE)" for day in (days[0], days[-1]))
     # Of days without a gap, as they nearly always are, it is many times faster than a list.
@@ -301,18 +224,6 @@ def _partitions(load: RawLoad) -> str:
     return f"{condition} AND _day IN (SELECT unnest([{listed}]::DATE[]))"
 
 
-def _pages(load: RawLoad, *, exact: bool, file: str = "") -> str:
-    """The rows of the pages as a relation, each value as it came; `file` names one for the page."""
-    if not load.files:
-        return wire.no_rows(load.columns)
-    named = f" filename = {literal(file)}," if file else ""
-    return (
-        f"read_json([{', '.join(literal(str(file)) for file in load.files)}],"
-        f" format = 'array', records = true, maximum_object_size = {_LARGEST_ROW},{named}"
-        f" columns = {wire.read_columns(load.columns, exact=exact)})"
-    )
-
-
 def _replace(
     connection: DuckDBPyConnection, load: RawLoad, table: str, *, exact: bool
 ) -> dict[date, int]:
@@ -320,17 +231,17 @@ def _replace(
     raw, own = identifier(CATALOG, RAW, table), literal(load.entity)
     partitions = _partitions(load)
     connection.execute(statement(__name__, "load_clear", raw=raw, partitions=partitions))
-    value = wire.strict if exact or not load.files else wire.plain
-    key, entity = _name_of(load, KEY), _name_of(load, ENTITY)
+    value = types.strict if exact or not load.files else types.plain
+    key, entity = load.column(KEY), load.column(ENTITY)
     sql = statement(
         __name__,
         "load_insert",
         raw=raw,
         typed=", ".join(f"{value(c)} AS {identifier(c.name)}" for c in load.columns),
-        pages=_pages(load, exact=exact),
+        pages=load.pages(exact=exact),
         columns=", ".join(identifier(column.name) for column in load.columns),
         strange=f"nullif({key}, '') IS NULL OR nullif({entity}, '') <> {own}",
-        day=_day(load),
+        day=load.day,
         entity=own,
         run_id=literal(load.run_id),
         extracted_at=literal(load.extracted_at.isoformat()),
@@ -338,7 +249,7 @@ def _replace(
     try:
         arrived = int(connection.execute(sql).fetchall()[0][0])
     except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
-        raise _Amiss(error) from error
+        raise _Flawed(error) from error
     # What was stored need not stay in memory beside what the proof takes.
     connection.execute(f"SET memory_limit = '{_MEGABYTES * (4 if exact else 1)}MB'")
     rows_by_day = _prove(connection, load, raw, arrived, partitions)
@@ -357,13 +268,13 @@ def _prove(
     names = {
         "raw": raw,
         "partitions": partitions,
-        "key": _name_of(load, KEY),
-        "changed": _name_of(load, load.dated_by),
+        "key": load.column(KEY),
+        "changed": load.column(load.dated_by),
     }
     rows_by_day = _rows_by_day(connection, raw, partitions)
     placed = sum(rows_by_day.values())
     if placed != arrived:
-        raise _Amiss(_refused(load, "it has rows outside the days asked for", "Read it again."))
+        raise _Flawed(load.refused("it has rows outside the days asked for", "Read it again."))
     parts = max(1, -(-arrived // _KEYS_AT_ONCE))
     keys = sum(
         connection.execute(
@@ -375,10 +286,9 @@ def _prove(
         connection.execute(statement(__name__, "load_repeats", **names))
         rows_by_day = _rows_by_day(connection, raw, partitions)
     if keys != load.proof.distinct_keys:
-        raise _refused(
-            load,
-            f"its pages hold {keys} distinct keys, the walk counted {load.proof.distinct_keys}",
-            "Read the object again: pages were lost or changed between the walk and the load.",
+        raise load.refused(
+            f"its pages hold {keys} distinct keys, {load.proof.distinct_keys} were counted",
+            "Read the object again: pages were lost or changed between reading and loading.",
         )
     return dict.fromkeys(sorted(load.days), 0) | rows_by_day
 
@@ -391,102 +301,19 @@ def _rows_by_day(connection: DuckDBPyConnection, raw: str, partitions: str) -> d
     )
 
 
-def _refuse_flaws(file: Warehouse, load: RawLoad) -> None:
-    """Name what is amiss in the pages, if it is found."""
-    key, entity = _name_of(load, KEY), _name_of(load, ENTITY)
-    checks = [
-        f"WHEN {condition}"
-        f" THEN concat({literal(column.name + _BETWEEN)}, {identifier(column.path)})"
-        for column in load.columns
-        if (condition := wire.flaw(column)) is not None
-    ]
-    sql = statement(
-        __name__,
-        "load_flaws",
-        typed=", ".join(f"{wire.typed(c)} AS {identifier(c.name)}" for c in load.columns),
-        flaw=f"CASE {' '.join(checks)} END" if checks else "CAST(NULL AS VARCHAR)",
-        pages=_pages(load, exact=True, file="_file"),
-        key=key,
-        entity=entity,
-        changed=_name_of(load, load.dated_by),
-        day=_day(load),
-    )
-    if not load.files:
-        return
-    with file.workbench() as bench:
-        try:
-            found = bench.connection.execute(
-                sql, {"own": load.entity, "days": sorted(set(load.days))}
-            ).fetchall()
-        except (duckdb.InvalidInputException, duckdb.IOException) as error:
-            told = str(error).splitlines()[0].rstrip(". ")
-            raise _refused(
-                load,
-                f"a page is not an array of flat JSON rows ({told})",
-                "Read the object again; if it comes back, Intacct or something between answers in "
-                "another form.",
-            ) from error
-    if not found:
-        return
-    row_key, row_entity, flaw, moment, file_name = found[0]
-    page = f" on page {[str(each) for each in load.files].index(file_name) + 1}"
-    if not row_key:
-        raise _refused(
-            load,
-            f"a row{page} has no key",
-            "Read the object again; report it to Sage support if it comes back.",
-            column=KEY,
-        )
-    if row_entity not in {None, "", load.entity}:
-        raise _refused(
-            load,
-            f"the row with key {row_key}{page} belongs to entity {row_entity}",
-            f"Check that the session is bound to {load.entity}: the user's entity access, and the "
-            "X-IA-API-Param-Entity header.",
-            column=ENTITY,
-            key=row_key,
-        )
-    if flaw is None:
-        when = f"was changed at {moment}" if moment is not None else "has no change time"
-        raise _refused(
-            load,
-            f"the row with key {row_key}{page} {when}, outside the days {min(load.days)} to "
-            f"{max(load.days)}",
-            "Read the object again for these days; the answer holds more than was asked for.",
-            column=load.dated_by,
-            key=row_key,
-        )
-    name, _, shown = flaw.partition(_BETWEEN)
-    column = next(c for c in load.columns if c.name == name)
-    raise _refused(
-        load,
-        f"column {name} ({column.path}) of the row with key {row_key}{page} holds "
-        f"{_shorten(shown)}, which is not exactly a {column.type}",
-        "Leave the field out of the object's `fields:` in intacct.yaml, or give it another type.",
-        column=name,
-        key=row_key,
-    )
-
-
-def _shorten(shown: str) -> str:
-    text = shown if shown.startswith('"') else f"'{shown}'"
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
 def _clear_documents(
     connection: DuckDBPyConnection, load: RawLoad, table: str, *, again: bool
 ) -> list[date]:
     """Of lines: deletes what the table has of their documents, and gives the days it lay on."""
     if load.parents is None:
         return []
-    column = _name_of(load, load.parents.key)
+    column = load.column(load.parents.key)
     raw = identifier(CATALOG, RAW, table)
     days, later = clear_documents(
         connection, raw, column, load.parents, load.entity, load.extracted_at
     )
     if later is not None and not again:
-        raise _refused(
-            load,
+        raise load.refused(
             f"lines of the document with key {later} were loaded by a run that began later",
             "Run it again.",
             key=later,
@@ -497,7 +324,7 @@ def _clear_documents(
 def _count_again(
     connection: DuckDBPyConnection, load: RawLoad, table: str, days: Sequence[date]
 ) -> None:
-    """The rows of days that lost lines to this load, on record."""
+    """Record the rows of days that lost lines to this load."""
     raw = identifier(CATALOG, RAW, table)
     connection.execute(
         "UPDATE warehouse.meta.raw_loads AS loads SET rows ="

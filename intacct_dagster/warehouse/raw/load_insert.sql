@@ -9,7 +9,7 @@ SELECT
     {{columns}},
     CASE WHEN {{strange}} THEN error('strange row') ELSE {{entity}} END AS _entity,
     -- what has no change time, or is older than the first day, belongs to the first day
-    -- where the walk took older rows; elsewhere it is outside, and the load is refused
+    -- where the load takes older rows; elsewhere it is outside, and the load is refused
     {{day}} AS _day,
     {{run_id}} AS _run_id,
     CAST({{extracted_at}} AS TIMESTAMP WITH TIME ZONE) AS _extracted_at

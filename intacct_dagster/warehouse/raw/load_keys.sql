@@ -1,4 +1,4 @@
--- One row: the distinct keys in a part of what was just loaded. Keys are told apart by a hash of 64
+-- A row is a count: the distinct keys in a part of what was loaded. Keys are compared by a hash of 64
 -- bits, and part by part, so that the memory this takes depends on neither their text nor their
 -- number; two keys of one hash would refuse the load, not corrupt it. (One thread alone would count
 -- DISTINCT; several group.)

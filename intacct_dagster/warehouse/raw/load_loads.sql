@@ -1,4 +1,4 @@
--- A row is a (object, entity, day) that was loaded: how many rows, by which walk, and its proof.
+-- A row is a (object, entity, day) that was loaded: how many rows, by which run, and its proof.
 INSERT INTO warehouse.meta.raw_loads BY NAME
 SELECT
     CAST($object AS VARCHAR) AS object,

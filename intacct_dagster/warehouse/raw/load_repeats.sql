@@ -1,5 +1,5 @@
 -- A row is an older version of a key that was loaded more than once: it changed within the window
--- while the walk read it, and was met at both its places.
+-- while it was read, and was met at both its places.
 DELETE FROM {{raw}}
 WHERE rowid IN (
     SELECT place

@@ -1,8 +1,8 @@
-"""Raw pages kept for a while, so that raw tables can be made again without asking Intacct.
+"""The page archive: raw pages kept for a while, so that raw tables can be rebuilt without Intacct.
 
-With them goes what a load does not say: the catalogue of its object, and what sweeps found deleted
+With them goes what a load does not say: the schema of its object, and what delete scans found
 (`<object>/<entity>/sweep/<when>-<run>/sweep.json`). A record that is in a kept page was deleted
-after that page was read, so the sweep that found it is kept as long.
+after that page was read, so the delete scan that found it is kept as long.
 
 One folder for each load, `<object>/<entity>/<first day>_<last day>/<when>-<run>`: the pages as they
 came, compressed with zstd, and `load.json` with everything else that the load was given: columns,
@@ -26,15 +26,12 @@ import msgspec
 
 from intacct_dagster.pages import pack, unpack
 from intacct_dagster.warehouse.database import Warehouse
-from intacct_dagster.warehouse.errors import KeptPagesUnreadable
-from intacct_dagster.warehouse.raw.deletes import Sweep, store_sweep
-from intacct_dagster.warehouse.raw.load import (
-    LoadResult,
-    RawLoad,
-    load_raw,
-    table_name,
-)
-from intacct_dagster.warehouse.raw.schema import CatalogueField, read_catalogue, store_catalogue
+from intacct_dagster.warehouse.errors import PageArchiveUnreadable
+from intacct_dagster.warehouse.raw.deletes import DeleteScan, store_delete_scan
+from intacct_dagster.warehouse.raw.load import load_raw
+from intacct_dagster.warehouse.raw.names import table_name
+from intacct_dagster.warehouse.raw.raw_load import RawLoad
+from intacct_dagster.warehouse.raw.schema import SchemaField, read_schemas, store_schemas
 
 T = TypeVar("T")
 
@@ -52,47 +49,47 @@ class _Manifest(msgspec.Struct):
     #: `files` are names in the folder, without ".zst"
     load: RawLoad
     #: what was known of the object's fields; nothing in folders of an older version
-    catalogue: tuple[CatalogueField, ...] = ()
+    schema: tuple[SchemaField, ...] = msgspec.field(name="catalogue", default=())
 
 
-class _KeptSweep(msgspec.Struct):
+class _DeleteScanManifest(msgspec.Struct):
     kept_at: datetime
     order: int
-    sweep: Sweep
+    scan: DeleteScan = msgspec.field(name="sweep")
 
 
 @dataclass(frozen=True, slots=True)
-class KeptLoad:
+class ArchivedLoad:
     """A load whose pages are kept in `folder`; its `files` have to be unpacked first."""
 
     folder: Path
     kept_at: datetime
     order: int
     load: RawLoad
-    catalogue: tuple[CatalogueField, ...] = ()
+    schema: tuple[SchemaField, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class KeptSweep:
-    """What a sweep found, kept in `folder`."""
+class ArchivedDeleteScan:
+    """What a delete scan found, kept in `folder`."""
 
     folder: Path
     kept_at: datetime
     order: int
-    sweep: Sweep
+    scan: DeleteScan
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What was made again: `loads` of pages, tombstones of `sweeps`, the catalogue of `objects`."""
+    """What was rebuilt: `loads` of pages, tombstones of `delete_scans`, the schema of `objects`."""
 
     loads: int
-    sweeps: int
+    delete_scans: int
     objects: tuple[str, ...]
 
 
-class KeptPages:
-    """The kept pages below `root`, each folder for as long as `keep` says. `now` is aware."""
+class PageArchive:
+    """The pages kept below `root`, each folder for as long as `keep` says. `now` is aware."""
 
     def __init__(
         self, root: Path, keep: timedelta, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -102,9 +99,11 @@ class KeptPages:
         self._now = now
 
     @contextmanager
-    def keeping(self, load: RawLoad, catalogue: Sequence[CatalogueField] = ()) -> Iterator[None]:
-        """Keeps the pages of a load that is done in this block, if it ends well, and what is known
-        of the fields of its object."""
+    def keeping(self, load: RawLoad, schema: Sequence[SchemaField] = ()) -> Iterator[None]:
+        """Keep the pages of a load that is done in this block, if it ends well.
+
+        Also what is known of the fields of its object, `schema`.
+        """
         order = time.time_ns()
         where = self.root / _below(load)
         where.mkdir(parents=True, exist_ok=True)
@@ -117,7 +116,7 @@ class KeptPages:
             if load.parents is not None:
                 documents = Path(_pack(load.parents.file, unfinished, len(names) + 1))
                 kept = replace(kept, parents=replace(load.parents, file=documents))
-            manifest = _Manifest(self._now(), order, kept, tuple(catalogue))
+            manifest = _Manifest(self._now(), order, kept, tuple(schema))
             (unfinished / _MANIFEST).write_bytes(_encoded(manifest))
             yield
         except BaseException:
@@ -125,21 +124,24 @@ class KeptPages:
             raise
         unfinished.rename(folder)
 
-    def keep_sweep(self, sweep: Sweep) -> None:
-        """Keeps what a sweep found, for as long as pages."""
+    def keep_delete_scan(self, scan: DeleteScan) -> None:
+        """Keep what a delete scan found, for as long as pages."""
         order = time.time_ns()
-        where = self.root / table_name(sweep.object) / _quoted(sweep.entity) / "sweep"
-        folder = where / f"{self._now():%Y%m%dT%H%M%S}-{order}-{quote(sweep.run_id, safe='')}"
+        where = self.root / table_name(scan.object) / _quoted(scan.entity) / "sweep"
+        folder = where / f"{self._now():%Y%m%dT%H%M%S}-{order}-{quote(scan.run_id, safe='')}"
         unfinished = folder.with_name(folder.name + _UNFINISHED)
         unfinished.mkdir(parents=True)
-        kept = _KeptSweep(self._now(), order, sweep)
+        kept = _DeleteScanManifest(self._now(), order, scan)
         (unfinished / _SWEEP).write_bytes(_encoded(kept))
         unfinished.rename(folder)
 
     def prune(self) -> int:
-        """Deletes what was kept long enough, and what was never finished. Gives how many went."""
+        """Delete what was kept long enough, and what was never finished; return how many went."""
         gone = 0
-        kept: list[KeptLoad | KeptSweep] = [*kept_loads(self.root), *kept_sweeps(self.root)]
+        kept: list[ArchivedLoad | ArchivedDeleteScan] = [
+            *archived_loads(self.root),
+            *archived_delete_scans(self.root),
+        ]
         for each in kept:
             if each.kept_at + self._keep <= self._now():
                 shutil.rmtree(each.folder, ignore_errors=True)
@@ -154,23 +156,23 @@ class KeptPages:
         return gone
 
 
-def kept_loads(root: Path) -> list[KeptLoad]:
-    """What is kept below `root`, in the order in which it was loaded.
+def archived_loads(root: Path) -> list[ArchivedLoad]:
+    """Return what is kept below `root`, in the order in which it was loaded.
 
-    Raises KeptPagesUnreadable for a folder that cannot be understood.
+    Raises PageArchiveUnreadable for a folder that cannot be understood.
     """
     found = [
-        KeptLoad(file.parent, kept.kept_at, kept.order, kept.load, kept.catalogue)
+        ArchivedLoad(file.parent, kept.kept_at, kept.order, kept.load, kept.schema)
         for file, kept in _kept(root, _MANIFEST, _Manifest)
     ]
     return sorted(found, key=lambda each: each.order)
 
 
-def kept_sweeps(root: Path) -> list[KeptSweep]:
-    """The sweeps that are kept below `root`, in their order. Raises KeptPagesUnreadable."""
+def archived_delete_scans(root: Path) -> list[ArchivedDeleteScan]:
+    """Return the delete scans kept below `root`, in order. Raises PageArchiveUnreadable."""
     found = [
-        KeptSweep(file.parent, kept.kept_at, kept.order, kept.sweep)
-        for file, kept in _kept(root, _SWEEP, _KeptSweep)
+        ArchivedDeleteScan(file.parent, kept.kept_at, kept.order, kept.scan)
+        for file, kept in _kept(root, _SWEEP, _DeleteScanManifest)
     ]
     return sorted(found, key=lambda each: each.order)
 
@@ -184,7 +186,7 @@ def _kept(root: Path, name: str, kind: type[T]) -> Iterator[tuple[Path, T]]:
         except FileNotFoundError:  # another process has just deleted it
             continue
         except (OSError, msgspec.DecodeError, ValueError) as error:
-            raise KeptPagesUnreadable(file, str(error)) from None
+            raise PageArchiveUnreadable(file, str(error)) from None
 
 
 def rebuild(
@@ -193,25 +195,25 @@ def rebuild(
     *,
     objects: Collection[str] = (),
     entities: Collection[str] = (),
-    done: Callable[[RawLoad, LoadResult], None] = lambda _load, _result: None,
+    on_loaded: Callable[[RawLoad, int], None] = lambda _load, _rows: None,
 ) -> Rebuilt:
-    """Does every kept load and sweep again, in order, with all its proofs.
+    """Do every kept load and delete scan again, in order, with all its proofs.
 
     Partitions whose pages are kept are replaced, others stay; so do tombstones. An object that
-    `meta.catalogue` does not know gets the newest catalogue that is kept of it. Without `objects`
-    or `entities` it is all of them. `done` hears of each load. Raises KeptPagesUnreadable,
-    LoadRefused, WarehouseLocked.
+    `meta.catalogue` does not know gets the newest schema that is kept of it. Without `objects` or
+    `entities` it is all of them. `on_loaded` is called with each load and its rows. Raises
+    PageArchiveUnreadable, LoadRefused, WarehouseLocked.
     """
 
-    def wanted(what: RawLoad | Sweep) -> bool:
+    def wanted(what: RawLoad | DeleteScan) -> bool:
         return (not objects or what.object in objects) and (not entities or what.entity in entities)
 
-    loads = [each for each in kept_loads(root) if wanted(each.load)]
-    sweeps = [each for each in kept_sweeps(root) if wanted(each.sweep)]
-    both: list[KeptLoad | KeptSweep] = [*loads, *sweeps]
+    loads = [each for each in archived_loads(root) if wanted(each.load)]
+    scans = [each for each in archived_delete_scans(root) if wanted(each.scan)]
+    both: list[ArchivedLoad | ArchivedDeleteScan] = [*loads, *scans]
     for each in sorted(both, key=lambda kept: kept.order):
-        if isinstance(each, KeptSweep):
-            store_sweep(file, each.sweep)
+        if isinstance(each, ArchivedDeleteScan):
+            store_delete_scan(file, each.scan)
             continue
         with tempfile.TemporaryDirectory(prefix="intacct_dagster_") as scratch:
             into, load = Path(scratch), each.load
@@ -219,16 +221,17 @@ def rebuild(
             if load.parents is not None:
                 documents = _unpack(each.folder, load.parents.file.name, into)
                 load = replace(load, parents=replace(load.parents, file=documents))
-            done(load, load_raw(file, load, again=True))
-    known = read_catalogue(file)
-    fields = {kept.load.object: kept.catalogue for kept in loads if kept.catalogue}
+            rows_by_day, _ = load_raw(file, load, again=True)
+            on_loaded(load, sum(rows_by_day.values()))
+    known = read_schemas(file)
+    fields = {kept.load.object: kept.schema for kept in loads if kept.schema}
     lost = {name: kept for name, kept in fields.items() if name not in known}
-    store_catalogue(file, lost)
-    return Rebuilt(len(loads), len(sweeps), tuple(sorted(lost)))
+    store_schemas(file, lost)
+    return Rebuilt(len(loads), len(scans), tuple(sorted(lost)))
 
 
 def _left_alone(folder: Path) -> bool:
-    """Whether nothing was put there for so long that nobody is about to."""
+    """Return whether nothing was put there for so long that nobody is about to."""
     with suppress(OSError):
         changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
         return datetime.now(UTC) - changed > _UNFINISHED_KEPT  # the clock of the disk
@@ -259,7 +262,7 @@ def _unpack(folder: Path, name: str, into: Path) -> Path:
     try:
         unpack(packed, into / name)
     except (OSError, ValueError) as error:
-        raise KeptPagesUnreadable(packed, str(error)) from None
+        raise PageArchiveUnreadable(packed, str(error)) from None
     return into / name
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: which fields each object had when it was read last, and what became of others."""
+"""Schemas: which fields each object had when it was read last, and what became of others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
-from intacct_dagster.warehouse.raw.load import META
+from intacct_dagster.warehouse.raw.names import META
 from intacct_dagster.warehouse.tables import (
     TIME,
     TableColumn,
@@ -30,8 +30,8 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogueField:
-    """A field of an object as the catalogue keeps it; see the columns of `meta.catalogue`."""
+class SchemaField:
+    """A field of an object as the warehouse keeps it; see the columns of `meta.catalogue`."""
 
     path: str
     column_name: str
@@ -42,8 +42,8 @@ class CatalogueField:
     vanished_at: datetime | None = None
 
 
-def read_catalogue(file: Warehouse) -> dict[str, dict[str, CatalogueField]]:
-    """The catalogue by object and path; empty before anything was read."""
+def read_schemas(file: Warehouse) -> dict[str, dict[str, SchemaField]]:
+    """Return the fields that are known, by object and path; empty before anything was read."""
     if not file.path.exists():
         return {}
     with file.connect(read_only=True) as connection:
@@ -53,15 +53,15 @@ def read_catalogue(file: Warehouse) -> dict[str, dict[str, CatalogueField]]:
             "SELECT object, path, column_name, column_type, description, selectable,"
             " first_seen_at, vanished_at FROM meta.catalogue"
         ).fetchall()
-    found: dict[str, dict[str, CatalogueField]] = {}
+    found: dict[str, dict[str, SchemaField]] = {}
     for name, *values in rows:
-        field = CatalogueField(*values)
+        field = SchemaField(*values)
         found.setdefault(name, {})[field.path] = field
     return found
 
 
-def store_catalogue(file: Warehouse, objects: Mapping[str, Sequence[CatalogueField]]) -> None:
-    """Replaces the catalogue of these objects."""
+def store_schemas(file: Warehouse, objects: Mapping[str, Sequence[SchemaField]]) -> None:
+    """Replace what is known of the fields of these objects."""
     if not objects:
         return
     records = [
@@ -78,9 +78,9 @@ def store_catalogue(file: Warehouse, objects: Mapping[str, Sequence[CatalogueFie
         for name, fields in objects.items()
         for each in fields
     ]
-    with file.workbench() as bench:
-        stage_records(bench.connection, "fields", _COLUMNS, records, bench.scratch)
-        with bench.transaction() as connection:
+    with file.staging() as staging:
+        stage_records(staging.connection, "fields", _COLUMNS, records, staging.scratch)
+        with staging.transaction() as connection:
             ensure_table(
                 connection,
                 CATALOG,

@@ -1,7 +1,7 @@
-"""What is due: days that were not read, plans that are out of date, plans that wait to be posted.
+"""The backlog: days that were not read, plans that are out of date, plans that wait to be posted.
 
-The tables themselves tell, not a memory of what was done: what failed, was deleted or was done by
-hand needs no book-keeping, and what is done is due no more.
+It comes from the tables themselves, not from a memory of what was done: what failed, was deleted or
+was done by hand needs no book-keeping, and what is done leaves the backlog.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from duckdb import DuckDBPyConnection
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
 from intacct_dagster.warehouse.feeds.read import FEED
 from intacct_dagster.warehouse.partitions import Partition
-from intacct_dagster.warehouse.raw.load import META, RAW, table_name
+from intacct_dagster.warehouse.raw.names import META, RAW, table_name
 from intacct_dagster.warehouse.reconciliation.comparison import RECONCILED, RECONCILED_COLUMNS
 from intacct_dagster.warehouse.reconciliation.outcomes import (
     CHANGE_COLUMNS,
@@ -31,8 +31,8 @@ from intacct_dagster.warehouse.types import column_name
 
 
 @dataclass(frozen=True, slots=True)
-class DuePlan:
-    """A partition that is to be reconciled and planned anew, why, and since when (aware)."""
+class BacklogPlan:
+    """A partition that is to be reconciled and planned again, why, and since when (aware)."""
 
     partition: Partition
     why: str
@@ -60,7 +60,7 @@ def unread_days(
     return found
 
 
-def due_plans(
+def plan_backlog(
     file: Warehouse,
     feed: str,
     object: str,
@@ -69,11 +69,11 @@ def due_plans(
     *,
     planned: Sequence[str],
     held_before: datetime,
-) -> list[DuePlan]:
-    """The partitions of a feed whose plan is older than what it rests on, by (entity, day).
+) -> list[BacklogPlan]:
+    """Return the partitions of a feed whose plan is older than what it rests on, by (entity, day).
 
     `planned` are the statuses of documents that are planned; what a gate held before `held_before`
-    is judged again, for it may have been mended in Intacct.
+    is judged again, for it may have been corrected in Intacct.
     """
     if not file.path.exists():
         return []
@@ -98,13 +98,13 @@ def due_plans(
             ),
             {"held_before": held_before, "entities": list(entities)},
         ).fetchall()
-    return [DuePlan((entity, day), why, since) for entity, day, why, since in rows]
+    return [BacklogPlan((entity, day), why, since) for entity, day, why, since in rows]
 
 
 def unposted_plans(
     file: Warehouse, feed: str, entities: Collection[str], *, changes: bool
 ) -> dict[Partition, datetime]:
-    """Partitions whose plan has what was not sent since it was planned; when it was planned.
+    """Return partitions whose plan has what was not sent since it was planned; when it was planned.
 
     That is what it would create, and if `changes`, what it would change.
     """
@@ -160,7 +160,7 @@ class OpenDocuments:
 def open_documents(
     file: Warehouse, feed: str, entities: Sequence[str], first: date, last: date
 ) -> list[OpenDocuments]:
-    """What was not settled of the days `first` to `last` when it was reconciled last.
+    """Return what was not settled of the days `first` to `last` when it was reconciled last.
 
     A document that came a second time is settled by the first; what was posted from here is.
     """
@@ -201,7 +201,7 @@ _LOADED = (
 def _table(
     connection: DuckDBPyConnection, schema: str, table: str, columns: Sequence[TableColumn]
 ) -> str:
-    """A table, quoted; in place of one that has not these columns yet, one without rows."""
+    """Return a table, quoted; in place of one that has not these columns yet, one without rows."""
     there = {each.name for each in existing_columns(connection, CATALOG, schema, table)}
     if there >= {each.name for each in columns}:
         return identifier(CATALOG, schema, table)

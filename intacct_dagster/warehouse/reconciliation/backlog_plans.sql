@@ -39,7 +39,7 @@ due AS (
             WHEN reconciled.to_plan AND (planned.at IS NULL OR reconciled.at > planned.at)
                 THEN 'it was reconciled since it was planned'
             WHEN planned.held AND planned.at < CAST($held_before AS TIMESTAMP WITH TIME ZONE)
-                THEN 'what is held may have been mended'
+                THEN 'what is held may have been corrected'
         END AS why,
         CASE
             WHEN reconciled.at IS NULL OR read.at > reconciled.at THEN read.at

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse.database import CATALOG, Warehouse, Workbench
+from intacct_dagster.warehouse.database import CATALOG, StagingSession, Warehouse
 from intacct_dagster.warehouse.errors import NotMaterialized, ReconciliationRefused, SchemaChanged
 from intacct_dagster.warehouse.feeds.payloads import payload, payload_changes, payload_hash
 from intacct_dagster.warehouse.feeds.read import FEED
@@ -23,7 +23,7 @@ from intacct_dagster.warehouse.partitions import (
     stage_partitions,
 )
 from intacct_dagster.warehouse.raw.current import INTACCT
-from intacct_dagster.warehouse.raw.load import ENTITY, KEY, table_name
+from intacct_dagster.warehouse.raw.names import ENTITY, KEY, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, readable_amount, statement
 from intacct_dagster.warehouse.tables import (
     AMOUNT,
@@ -109,7 +109,7 @@ class LedgerState:
 
     `payload_hash` is the SHA-256 (hexadecimal) of what was planned or sent last. `ahead`: it was
     changed there after the copy was read. `refused_hash` is of a change that Intacct did not take,
-    or of one whose fate is unknown; `change_reason` says so.
+    or of one whose outcome is unknown; `change_reason` says so.
     """
 
     entity: str
@@ -174,8 +174,8 @@ def reconcile(
     was never loaded would look missing, and be posted twice. Raises ReconciliationRefused when
     Intacct's copy lacks a field of `match_on` or `compare`.
     """
-    with file.workbench() as bench:
-        stage_partitions(bench.connection, partitions)
+    with file.staging() as staging:
+        stage_partitions(staging.connection, partitions)
         states = (
             (
                 *(s.entity, s.source_id, s.state, s.payload_hash, s.reason),
@@ -183,29 +183,29 @@ def reconcile(
             )
             for s in ledger
         )
-        stage_records(bench.connection, "ledger", _LEDGER, states, bench.scratch)
-        _copy(bench, spec, object)
-        bench.connection.execute(
+        stage_records(staging.connection, "ledger", _LEDGER, states, staging.scratch)
+        _copy(staging, spec, object)
+        staging.connection.execute(
             statement(
-                __name__, "reconcile_matches", differences=_differences(bench.connection, spec)
+                __name__, "reconcile_matches", differences=_differences(staging.connection, spec)
             )
         )
         stage_records(
-            bench.connection,
+            staging.connection,
             "payloads",
             _PAYLOADS,
-            _payloads(bench.connection, spec),
-            bench.scratch,
+            _payloads(staging.connection, spec),
+            staging.scratch,
         )
         stage_records(
-            bench.connection,
+            staging.connection,
             "changed",
             _CHANGED,
-            _changed(bench.connection, spec, posted),
-            bench.scratch,
+            _changed(staging.connection, spec, posted),
+            staging.scratch,
         )
-        _replace(bench, spec, run_id, at or datetime.now(UTC))
-        counts = bench.connection.execute(
+        _replace(staging, spec, run_id, at or datetime.now(UTC))
+        counts = staging.connection.execute(
             "SELECT _entity, _day, status, count(*) FROM memory.main.reconciled"
             " GROUP BY ALL ORDER BY ALL"
         ).fetchall()
@@ -246,15 +246,15 @@ def documents(
     are invalid, duplicates or in Intacct already have no payload and never come. Raises
     NotMaterialized when the feed was not reconciled yet.
     """
-    with file.workbench() as bench:
-        stage_partitions(bench.connection, partitions)
-        with bench.attached(read_only=True) as connection:
+    with file.staging() as staging:
+        stage_partitions(staging.connection, partitions)
+        with staging.attached(read_only=True) as connection:
             if not existing_columns(connection, CATALOG, RECONCILED, spec.name):
                 raise NotMaterialized(
                     f"There is no {RECONCILED}.{spec.name} yet.\n"
                     f"Materialize the reconciliation of {spec.name} first."
                 )
-            bench.stage(
+            staging.stage(
                 "documents",
                 "SELECT source_id, _entity, _day, payload, amount, file, line, status"
                 f" FROM {identifier(CATALOG, RECONCILED, spec.name)} AS reconciled"
@@ -264,41 +264,15 @@ def documents(
                 f" ({', '.join(map(literal, statuses))})"
                 " ORDER BY _entity, _day, source_id",
             )
-        yield Documents(bench.connection)
+        yield Documents(staging.connection)
 
 
-def _copy(bench: Workbench, spec: FeedSpec, object: str) -> None:
+def _copy(staging: StagingSession, spec: FeedSpec, object: str) -> None:
     """Copy what is compared out of the file; the file is held for that only."""
     table = table_name(object)
-    with bench.attached(read_only=True) as connection:
-        read = {each.name for each in existing_columns(connection, CATALOG, FEED, spec.name)}
-        if not read:
-            raise NotMaterialized(
-                f"There is no {FEED}.{spec.name} yet.\nMaterialize the feed {spec.name} first."
-            )
-        unread = [column for column in spec.columns if column not in read]
-        if unread:
-            raise NotMaterialized(
-                f"{FEED}.{spec.name} was read before the feed named {', '.join(unread)}.\n"
-                f"Materialize the feed {spec.name} again."
-            )
-        current = existing_columns(connection, CATALOG, INTACCT, table)
-        if not current:
-            raise NotMaterialized(
-                f"There is no {INTACCT}.{table} yet, so every document would look missing.\n"
-                f"Materialize {object}, raw and current, first."
-            )
-        _refuse_gaps(connection, object)
-        known = {column.name: column.type for column in current}
-        fields = [spec.match_on, *spec.compare]
-        absent = [path for path in fields if column_name(path) not in known]
-        if absent:
-            raise ReconciliationRefused(
-                f"Feed {spec.name} is compared with {', '.join(absent)}, which {INTACCT}.{table} "
-                "does not have.\n"
-                f"Add it to the `fields:` of {object} in intacct.yaml and materialize it again, or "
-                "correct `match_on:` and `compare:`."
-            )
+    with staging.attached(read_only=True) as connection:
+        _refuse_unread_feed(connection, spec)
+        _refuse_unread_object(connection, spec, object)
         connection.execute(
             statement(__name__, "reconcile_lines", feed=identifier(CATALOG, FEED, spec.name))
         )
@@ -334,6 +308,40 @@ def _copy(bench: Workbench, spec: FeedSpec, object: str) -> None:
                 current=identifier(CATALOG, INTACCT, table),
                 match_on=identifier(column_name(spec.match_on)),
             )
+        )
+
+
+def _refuse_unread_feed(connection: DuckDBPyConnection, spec: FeedSpec) -> None:
+    read = {each.name for each in existing_columns(connection, CATALOG, FEED, spec.name)}
+    if not read:
+        raise NotMaterialized(
+            f"There is no {FEED}.{spec.name} yet.\nMaterialize the feed {spec.name} first."
+        )
+    unread = [column for column in spec.columns if column not in read]
+    if unread:
+        raise NotMaterialized(
+            f"{FEED}.{spec.name} was read before the feed named {', '.join(unread)}.\n"
+            f"Materialize the feed {spec.name} again."
+        )
+
+
+def _refuse_unread_object(connection: DuckDBPyConnection, spec: FeedSpec, object: str) -> None:
+    table = table_name(object)
+    current = {each.name for each in existing_columns(connection, CATALOG, INTACCT, table)}
+    if not current:
+        raise NotMaterialized(
+            f"There is no {INTACCT}.{table} yet, so every document would look missing.\n"
+            f"Materialize {object}, raw and current, first."
+        )
+    _refuse_gaps(connection, object)
+    fields = [spec.match_on, *spec.compare]
+    absent = [path for path in fields if column_name(path) not in current]
+    if absent:
+        raise ReconciliationRefused(
+            f"Feed {spec.name} is compared with {', '.join(absent)}, which {INTACCT}.{table} "
+            "does not have.\n"
+            f"Add it to the `fields:` of {object} in intacct.yaml and materialize it again, or "
+            "correct `match_on:` and `compare:`."
         )
 
 
@@ -405,7 +413,7 @@ def _changed(
 ) -> Iterator[tuple[object, ...]]:
     """(entity, source id, differences) of documents that were posted otherwise than they are now.
 
-    Fields that are compared with Intacct anyway are left to that: what was mended there is mended.
+    Fields that are compared with Intacct anyway are left to that: a correction there counts.
     """
     rows = connection.execute(statement(__name__, "reconcile_changed")).fetchall()
     for entity, of_entity in groupby(rows, key=lambda row: row[0]):
@@ -434,9 +442,9 @@ def _line_order(spec: FeedSpec) -> str:
     )
 
 
-def _replace(bench: Workbench, spec: FeedSpec, run_id: str, at: datetime) -> None:
+def _replace(staging: StagingSession, spec: FeedSpec, run_id: str, at: datetime) -> None:
     """Decide the statuses in memory, prove that each document has one, and write them."""
-    connection = bench.connection
+    connection = staging.connection
     given = {"run_id": run_id, "at": at, "changes": spec.changes}
     connection.execute(statement(__name__, "reconcile"), given)
     [(documents, distinct, rows)] = connection.execute(
@@ -451,7 +459,7 @@ def _replace(bench: Workbench, spec: FeedSpec, run_id: str, at: datetime) -> Non
             "program: please report it."
         )
     about = f"Feed {spec.name} against Intacct. A row is one occurrence of a source document."
-    with bench.transaction():
+    with staging.transaction():
         try:
             ensure_table(connection, CATALOG, RECONCILED, spec.name, RECONCILED_COLUMNS, about)
         except SchemaChanged as error:

@@ -33,9 +33,9 @@ class Crosswalk:
 
 
 def refresh_crosswalk(file: Warehouse, feed: str) -> Crosswalk:
-    """Makes the view `crosswalk.<feed>`. Raises NotMaterialized before the feed was posted once."""
+    """Make the view `crosswalk.<feed>`. Raises NotMaterialized before the feed was posted once."""
     view = identifier(CATALOG, CROSSWALK, feed)
-    with file.workbench() as bench, bench.transaction() as connection:
+    with file.staging() as staging, staging.transaction() as connection:
         for schema in (RECONCILED, POSTING):
             if not existing_columns(connection, CATALOG, schema, feed):
                 raise NotMaterialized(

@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse.database import CATALOG, Warehouse, Workbench
+from intacct_dagster.warehouse.database import CATALOG, StagingSession, Warehouse
 from intacct_dagster.warehouse.errors import FeedError, SchemaChanged
 from intacct_dagster.warehouse.partitions import (
     Partition,
@@ -62,7 +62,7 @@ _CHUNKS = (
     TableColumn("planned_at", TIME, "When it was written down"),
     TableColumn("first_sent_at", TIME, "When it went out first; null if it never did"),
     TableColumn("last_sent_at", TIME, "When the same bytes went out last, under the same key"),
-    TableColumn("answered_at", TIME, "When the fate of each document in it was known"),
+    TableColumn("answered_at", TIME, "When each document in it had a final status"),
     TableColumn("http_status", "BIGINT", "The status of the answer"),
     TableColumn("note", "VARCHAR", "What should be known of it"),
     TableColumn("run_id", "VARCHAR", "The run that planned it"),
@@ -173,7 +173,7 @@ class Outcomes:
     differing: tuple[tuple[str, str], ...] = ()
 
     def count(self, state: str) -> int:
-        """How many documents are in a state."""
+        """Return how many documents are in a state."""
         return self.states.get(state, (0, Decimal()))[0]
 
     def __add__(self, other: Outcomes) -> Outcomes:
@@ -190,7 +190,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class PostingPermission:
     """Which planned documents were not to be sent, and what is said of them.
 
     `held` is said of what a gate holds, `dry_run` of everything else unless it is None. Unless
@@ -205,7 +205,7 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ReadBackProof:
     """What reading back came to: (entity, source id) of documents that were not seen to be in
     Intacct as they were sent, and of those that were seen to be otherwise."""
 
@@ -232,24 +232,24 @@ def replace_outcomes(
     partitions: Collection[Partition],
     ledger: Iterable[bytes],
     *,
-    leave: Leave,
+    leave: PostingPermission,
     statuses: Collection[str],
     shown: int,
-    proof: Callable[[], Proof] = Proof,
+    proof: Callable[[], ReadBackProof] = ReadBackProof,
 ) -> dict[Partition, Outcomes]:
-    """Replaces these partitions of `posting.<feed>`, in one transaction, and tells what is in each.
+    """Replace these partitions of `posting.<feed>`, in one transaction; return what is in each.
 
     In it are the documents of `reconciled.<feed>` that the ledger knows or that have one of these
     `statuses`, and those that only the ledger has. `ledger` is as `Ledger.outcomes` gives it;
-    no document has two. `shown` is how many of a kind are told apart from the counts. `proof`
+    no document has two. `shown` is how many of a kind are listed besides the counts. `proof`
     is asked last, and may wait: Intacct can be read meanwhile.
     """
-    with file.workbench() as bench:
-        connection = bench.connection
+    with file.staging() as staging:
+        connection = staging.connection
         stage_partitions(connection, partitions)
-        stage_arrays(connection, "ledger", _LEDGER, ledger, bench.scratch)
-        stage_records(connection, "approved", _APPROVED, leave.approved, bench.scratch)
-        with bench.attached(read_only=True):
+        stage_arrays(connection, "ledger", _LEDGER, ledger, staging.scratch)
+        stage_records(connection, "approved", _APPROVED, leave.approved, staging.scratch)
+        with staging.attached(read_only=True):
             _copy(connection, "reconciled", RECONCILED, feed, _RECONCILED, "occurrence = 1")
             _copy(connection, "planned", PLAN, feed, _PLANNED, "true")
         connection.execute(
@@ -261,36 +261,16 @@ def replace_outcomes(
                 "statuses": list(statuses),
             },
         )
-        about = f"What became of the documents of feed {feed}. A row is a document that was posted."
-        with bench.transaction():
-            try:
-                ensure_table(connection, CATALOG, POSTING, feed, OUTCOME_COLUMNS, about)
-            except SchemaChanged as error:
-                raise FeedError(feed, error.reason, error.remedy) from error
-            table = identifier(CATALOG, POSTING, feed)
-            delete_partitions(connection, table)
-            connection.execute(
-                f"INSERT INTO {table} BY NAME SELECT * EXCLUDE"
-                " (file, line, aside, amount_in_ledger) REPLACE"
-                " (coalesce(state, 'not sent') AS state, coalesce(reason, CASE WHEN state IS NULL"
-                " THEN aside END) AS reason) FROM memory.main.outcomes"
-            )
+        with staging.transaction():
+            _write(connection, feed)
         counts = connection.execute(statement(__name__, "outcomes_counts")).fetchall()
         rows = connection.execute(
             statement(__name__, "outcomes_shown"), {"shown": shown}
         ).fetchall()
         proven = proof()
-        unread = _posted_among(bench, "unread", proven.unread)
-        different = _posted_among(bench, "differing", proven.differing)
-    found = dict.fromkeys(partitions, Outcomes())
-    for entity, day, state, aside, reason, documents, amount, in_ledger in counts:
-        found[entity, day] += Outcomes(
-            documents,
-            amount,
-            {state: (documents, in_ledger)},
-            {aside: (documents, amount)} if aside else {},
-            {reason: documents} if reason else {},
-        )
+        unread = _posted_among(staging, "unread", proven.unread)
+        different = _posted_among(staging, "differing", proven.differing)
+    found = _by_partition(partitions, counts)
     for each in itertools.starmap(Outcome, rows):
         found[each.entity, each.day] += Outcomes(shown=(each,))
     for (entity, day), number in Counter((entity, day) for entity, day, _ in unread).items():
@@ -300,15 +280,48 @@ def replace_outcomes(
     return found
 
 
+def _write(connection: DuckDBPyConnection, feed: str) -> None:
+    """Replace the partitions of `posting.<feed>` by the outcomes that were staged."""
+    about = f"What became of the documents of feed {feed}. A row is a document that was posted."
+    try:
+        ensure_table(connection, CATALOG, POSTING, feed, OUTCOME_COLUMNS, about)
+    except SchemaChanged as error:
+        raise FeedError(feed, error.reason, error.remedy) from error
+    table = identifier(CATALOG, POSTING, feed)
+    delete_partitions(connection, table)
+    connection.execute(
+        f"INSERT INTO {table} BY NAME SELECT * EXCLUDE"
+        " (file, line, aside, amount_in_ledger) REPLACE"
+        " (coalesce(state, 'not sent') AS state, coalesce(reason, CASE WHEN state IS NULL"
+        " THEN aside END) AS reason) FROM memory.main.outcomes"
+    )
+
+
+def _by_partition(
+    partitions: Collection[Partition], counts: Iterable[tuple[Any, ...]]
+) -> dict[Partition, Outcomes]:
+    """Add up rows of `outcomes_counts.sql`."""
+    found = dict.fromkeys(partitions, Outcomes())
+    for entity, day, state, aside, reason, documents, amount, in_ledger in counts:
+        found[entity, day] += Outcomes(
+            documents,
+            amount,
+            {state: (documents, in_ledger)},
+            {aside: (documents, amount)} if aside else {},
+            {reason: documents} if reason else {},
+        )
+    return found
+
+
 def _posted_among(
-    bench: Workbench, name: str, documents: Collection[tuple[str, str]]
+    staging: StagingSession, name: str, documents: Collection[tuple[str, str]]
 ) -> list[tuple[str, date, str]]:
     """(entity, day, source id) of those of these documents, (entity, source id), that are posted
     and are of the partitions."""
     if not documents:
         return []
-    stage_records(bench.connection, name, _LEDGER[:2], sorted(documents), bench.scratch)
-    return bench.connection.execute(
+    stage_records(staging.connection, name, _LEDGER[:2], sorted(documents), staging.scratch)
+    return staging.connection.execute(
         f"SELECT _entity, _day, source_id FROM memory.main.outcomes SEMI JOIN memory.main.{name}"
         f" AS named ON named.entity = _entity AND named.source_id = outcomes.source_id"
         " WHERE state = 'posted' ORDER BY ALL"
@@ -340,14 +353,14 @@ def _copy(
 def replace_chunks(
     file: Warehouse, feed: str, entities: Collection[str], rows: Sequence[Sequence[object]]
 ) -> None:
-    """Replaces a feed's requests of these entities in `posting.chunks`; rows are as its columns.
+    """Replace a feed's requests of these entities in `posting.chunks`; rows are as its columns.
 
     Makes the view `posting.items` too, which shows the documents of all feeds together.
     """
     about = "A row is a request that was planned, of at most 500 documents; never what was in it."
-    with file.workbench() as bench:
-        stage_records(bench.connection, "fresh", _CHUNKS, rows, bench.scratch)
-        with bench.transaction() as connection:
+    with file.staging() as staging:
+        stage_records(staging.connection, "fresh", _CHUNKS, rows, staging.scratch)
+        with staging.transaction() as connection:
             _replace(connection, CHUNKS, _CHUNKS, about, feed, "entity", entities)
             _show_items(connection)
 
@@ -355,11 +368,11 @@ def replace_chunks(
 def replace_changes(
     file: Warehouse, feed: str, entities: Collection[str], rows: Sequence[Sequence[object]]
 ) -> None:
-    """Replaces a feed's changes of these entities in `posting.changes`; rows are as its columns."""
+    """Replace a feed's changes of these entities in `posting.changes`; rows are as its columns."""
     about = "A row is the last change of a document that was posted; never what was sent for it."
-    with file.workbench() as bench:
-        stage_records(bench.connection, "fresh", CHANGE_COLUMNS, rows, bench.scratch)
-        with bench.transaction() as connection:
+    with file.staging() as staging:
+        stage_records(staging.connection, "fresh", CHANGE_COLUMNS, rows, staging.scratch)
+        with staging.transaction() as connection:
             _replace(connection, CHANGES, CHANGE_COLUMNS, about, feed, "_entity", entities)
 
 
@@ -372,7 +385,7 @@ def _replace(
     entity_column: str,
     entities: Collection[str],
 ) -> None:
-    """Puts the staged rows in place of a feed's of these entities, in a table of all feeds."""
+    """Put the staged rows in place of a feed's of these entities, in a table of all feeds."""
     ensure_table(connection, CATALOG, POSTING, name, columns, about)
     table = identifier(CATALOG, POSTING, name)
     connection.execute(

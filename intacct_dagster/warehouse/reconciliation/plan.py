@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from duckdb import DuckDBPyConnection
 
-from intacct_dagster.warehouse.database import CATALOG, Warehouse, Workbench
+from intacct_dagster.warehouse.database import CATALOG, StagingSession, Warehouse
 from intacct_dagster.warehouse.errors import FeedError
 from intacct_dagster.warehouse.partitions import (
     Partition,
@@ -21,7 +21,7 @@ from intacct_dagster.warehouse.partitions import (
     stage_partitions,
 )
 from intacct_dagster.warehouse.raw.current import INTACCT
-from intacct_dagster.warehouse.raw.load import ENTITY, KEY, table_name
+from intacct_dagster.warehouse.raw.names import ENTITY, KEY, table_name
 from intacct_dagster.warehouse.reconciliation.comparison import RECONCILED
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import (
@@ -146,7 +146,7 @@ class PlanHash:
 
 
 def plan_hash(documents: Iterable[PlannedDocument]) -> str:
-    """The hash of the plan of these documents, in whichever order they come."""
+    """Return the hash of the plan of these documents, in whichever order they come."""
     found = PlanHash()
     for each in sorted(documents, key=lambda each: (each.entity, each.day, each.source_id)):
         found.add(each)
@@ -156,7 +156,7 @@ def plan_hash(documents: Iterable[PlannedDocument]) -> str:
 def by_partition(
     documents: Iterable[PlannedDocument],
 ) -> dict[Partition, list[PlannedDocument]]:
-    """The documents of each partition that has any."""
+    """Return the documents of each partition that has any."""
     parts: dict[Partition, list[PlannedDocument]] = {}
     for each in documents:
         parts.setdefault((each.entity, each.day), []).append(each)
@@ -164,7 +164,7 @@ def by_partition(
 
 
 def plan_hashes(documents: Iterable[PlannedDocument]) -> dict[Partition, str]:
-    """The hash of the plan of each partition that has documents."""
+    """Return the hash of the plan of each partition that has documents."""
     return {partition: plan_hash(each) for partition, each in by_partition(documents).items()}
 
 
@@ -177,7 +177,7 @@ def replace_plan(
     run_id: str,
     at: datetime,
 ) -> dict[Partition, str]:
-    """Replaces these partitions of `plan.<feed>` in one transaction; the hash of each.
+    """Replace these partitions of `plan.<feed>` in one transaction; the hash of each.
 
     The documents come by (entity, day, source id). Raises ValueError for one of another partition.
     """
@@ -209,10 +209,10 @@ def replace_plan(
                 at,
             )
 
-    def named(bench: Workbench) -> None:
+    def named(staging: StagingSession) -> None:
         rows = ((entity, day, str(found)) for (entity, day), found in hashes.items())
-        stage_records(bench.connection, "hashes", _APPROVED, rows, bench.scratch)
-        bench.connection.execute(
+        stage_records(staging.connection, "hashes", _APPROVED, rows, staging.scratch)
+        staging.connection.execute(
             "UPDATE memory.main.fresh SET plan = hashes.plan FROM memory.main.hashes"
             " WHERE hashes.entity = _entity AND hashes.day = _day"
         )
@@ -294,10 +294,10 @@ def to_post(
     Of partitions whose plan is in `approved`, (entity, day, plan), or of all if that is None.
     Raises FeedError if a source id is on two days: it is one document, and would be posted once.
     """
-    with file.workbench() as bench:
-        connection = bench.connection
+    with file.staging() as staging:
+        connection = staging.connection
         stage_partitions(connection, partitions)
-        stage_records(connection, "approved", _APPROVED, approved or (), bench.scratch)
+        stage_records(connection, "approved", _APPROVED, approved or (), staging.scratch)
         tables = {
             name: identifier(CATALOG, schema, feed)
             for name, schema in (("plan", PLAN), ("reconciled", RECONCILED))
@@ -310,14 +310,14 @@ def to_post(
             "statuses": ", ".join(map(literal, statuses)),
         }
         changed = 0
-        with bench.attached(read_only=True):
+        with staging.attached(read_only=True):
             if existing_columns(connection, CATALOG, RECONCILED, feed):
                 held = {each.name for each in existing_columns(connection, CATALOG, PLAN, feed)}
                 if "change" not in held:
                     # nothing was planned yet, or by an older version
                     nothing = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in PLAN_COLUMNS)
                     tables["plan"] = f"(SELECT {nothing} WHERE false)"
-                bench.stage("to_post", statement(__name__, "plan_to_post", **tables, **given))
+                staging.stage("to_post", statement(__name__, "plan_to_post", **tables, **given))
                 ((changed,),) = connection.execute(
                     statement(__name__, "plan_changed", **tables, **given)
                 ).fetchall()
@@ -327,7 +327,7 @@ def to_post(
                     f"CAST(NULL AS VARCHAR) AS {each}"
                     for each in (*columns, "changes_key", "changes_as_of")
                 )
-                bench.stage("to_post", f"SELECT {nothing} WHERE false")
+                staging.stage("to_post", f"SELECT {nothing} WHERE false")
         twice = connection.execute(
             "SELECT _entity FROM memory.main.to_post GROUP BY _entity, action"
             " HAVING count(*) <> count(DISTINCT source_id) ORDER BY _entity"
@@ -345,9 +345,9 @@ def numbers_planned(
     file: Warehouse, feed: str, partitions: Collection[Partition]
 ) -> dict[tuple[str, str], int]:
     """How many documents of the plan no gate holds, by (entity, action): create or change."""
-    with file.workbench() as bench:
-        stage_partitions(bench.connection, partitions)
-        with bench.attached(read_only=True) as connection:
+    with file.staging() as staging:
+        stage_partitions(staging.connection, partitions)
+        with staging.attached(read_only=True) as connection:
             if not existing_columns(connection, CATALOG, PLAN, feed):
                 return {}
             counts = connection.execute(
@@ -358,7 +358,7 @@ def numbers_planned(
     return {(entity, action): number for entity, action, number in counts}
 
 
-def find_twins(
+def find_possible_duplicates(
     file: Warehouse,
     object: str,
     match_on: str,
@@ -369,19 +369,19 @@ def find_twins(
     dated: str,
     numbers: Sequence[str],
 ) -> list[tuple[str, str, str]]:
-    """Records of the copy that look like a document and do not carry its id.
+    """Return records of the copy that look like a document and do not carry its id.
 
     (source id, Intacct's key, why): of the same party with the source id in another field of
     `numbers`, or of the same party, `total` and `dated`, with nothing in `match_on`. The paths are
     Intacct's; what the copy does not have is not looked at.
     """
     table = table_name(object)
-    with file.workbench() as bench:
+    with file.staging() as staging:
         records = (
             (each.source_id, each.entity, each.party, each.amount, each.dated) for each in documents
         )
-        stage_records(bench.connection, "documents", _DOCUMENTS, records, bench.scratch)
-        with bench.attached(read_only=True) as connection:
+        stage_records(staging.connection, "documents", _DOCUMENTS, records, staging.scratch)
+        with staging.attached(read_only=True) as connection:
             there = {each.name for each in existing_columns(connection, CATALOG, INTACCT, table)}
             if not {column_name(party), column_name(match_on), column_name(ENTITY)} <= there:
                 return []
@@ -408,7 +408,7 @@ def find_twins(
             return connection.execute(
                 statement(
                     __name__,
-                    "plan_twins",
+                    "plan_possible_duplicates",
                     current=identifier(CATALOG, INTACCT, table),
                     key=identifier(column_name(KEY)),
                     entity=identifier(column_name(ENTITY)),

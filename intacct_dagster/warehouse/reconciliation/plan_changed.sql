@@ -1,4 +1,4 @@
--- How many documents could be posted if the plan had them as they were reconciled last.
+-- A row is a count: documents that could be posted if the plan had them as reconciled last.
 SELECT count(*)
 FROM {{reconciled}} AS reconciled
 INNER JOIN memory.main.partitions

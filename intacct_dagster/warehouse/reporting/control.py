@@ -69,13 +69,13 @@ class Break:
 def control_general_ledger(
     file: Warehouse, partitions: Collection[Partition]
 ) -> tuple[list[ControlTotals], list[Break]]:
-    """Replaces the partitions' control totals; what they are, and what breaks them, oldest first.
+    """Replace the partitions' control totals; what they are, and what breaks them, oldest first.
 
     One statement for all partitions. Raises NotMaterialized before the view that it needs is made.
     """
-    with file.workbench() as bench:
-        stage_partitions(bench.connection, partitions)
-        with bench.attached(read_only=True) as connection:
+    with file.staging() as staging:
+        stage_partitions(staging.connection, partitions)
+        with staging.attached(read_only=True) as connection:
             if not existing_columns(connection, CATALOG, "intacct", _TABLE):
                 raise NotMaterialized(
                     "There is no intacct.general_ledger yet.\nMaterialize it first."
@@ -83,7 +83,7 @@ def control_general_ledger(
             connection.execute(f"USE {CATALOG}")
             connection.execute(statement(__name__, "control_entries"))
             connection.execute(statement(__name__, "control_days"))
-        with bench.transaction() as connection:
+        with staging.transaction() as connection:
             ensure_table(connection, CATALOG, CONTROL, _TABLE, CONTROL_COLUMNS, _ABOUT)
             table = identifier(CATALOG, CONTROL, _TABLE)
             delete_partitions(connection, table)

@@ -1,7 +1,7 @@
 """Views for analysts: the books as people ask about them, made of what the warehouse holds.
 
 They are views and macros over the current views, so they cost nothing until they are asked, and are
-never older than what was read. What they say of a past day is told on each of them.
+never older than what was read. Each of them documents what it says of a past day.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from duckdb import DuckDBPyConnection
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
 from intacct_dagster.warehouse.errors import NotMaterialized, SchemaChanged
 from intacct_dagster.warehouse.raw.current import INTACCT, CurrentView
-from intacct_dagster.warehouse.raw.load import table_name
+from intacct_dagster.warehouse.raw.names import table_name
 from intacct_dagster.warehouse.reconciliation.comparison import RECONCILED
 from intacct_dagster.warehouse.reconciliation.outcomes import POSTING
 from intacct_dagster.warehouse.reconciliation.plan import PLAN
@@ -60,7 +60,7 @@ class AnalystView:
     of_feeds: bool = False
 
     def missing(self, objects: Collection[str]) -> list[str]:
-        """The objects that it needs and that are not among these."""
+        """Return the objects that it needs and that are not among these."""
         return [each for each in self.needs if each not in objects]
 
 
@@ -212,16 +212,22 @@ _TRIAL_BALANCE = AnalystView(
 )
 
 
+_BUCKETS = {
+    "not_due": "Not due yet",
+    "days_1_30": "1 to 30 days overdue",
+    "days_31_60": "31 to 60 days overdue",
+    "days_61_90": "61 to 90 days overdue",
+    "over_90_days": "More than 90 days overdue",
+}
+#: States of documents that are not in the books.
+_NOT_IN_BOOKS = (
+    *("draft", "noValue", "reversed", "reversal"),
+    *("analyzing", "submitted", "partiallyApproved", "declined"),
+)
+
+
 def _ageing(name: str, object: str, party: str, document: str, dated: str) -> AnalystView:
     what = "customers owe" if party == "customer" else "is owed to vendors"
-    due = ("total_base_amount_due", "total_base_amount", "payment_information_fully_paid_date")
-    buckets = {
-        "not_due": "Not due yet",
-        "days_1_30": "1 to 30 days overdue",
-        "days_31_60": "31 to 60 days overdue",
-        "days_61_90": "61 to 90 days overdue",
-        "over_90_days": "More than 90 days overdue",
-    }
     apart = "Credits and payments that are not applied to one are not in it."
     past = (
         f"Of a past day: a {document} that was paid in full since then counts with its whole"
@@ -234,30 +240,7 @@ def _ageing(name: str, object: str, party: str, document: str, dated: str) -> An
         f" intacct.{name}_ageing_on(day) tells it of another day, intacct.{name}_open_items_on(day)"
         f" names the {document}s.",
         (object,),
-        (
-            AnalystColumn("entity_id", "The entity", _made_of(object, "entity_id")),
-            AnalystColumn(f"{party}_id", f"The {party}'s id", _made_of(object, f"{party}_id")),
-            AnalystColumn(
-                f"{party}_name", f"The {party}'s name", _made_of(object, f"{party}_name")
-            ),
-            AnalystColumn(
-                "currency", "The entity's currency", _made_of(object, "currency_base_currency")
-            ),
-            AnalystColumn(
-                f"{document}s", f"How many {document}s are open", _made_of(object, "key")
-            ),
-            *(
-                AnalystColumn(bucket, told, _made_of(object, *due, "due_date", dated))
-                for bucket, told in buckets.items()
-            ),
-            AnalystColumn("due", "All of it", _made_of(object, *due)),
-            AnalystColumn(
-                "oldest_days_overdue",
-                "Days that the oldest is overdue; 0 if none is",
-                _made_of(object, "due_date", dated),
-            ),
-            AnalystColumn("as_of", "The day", ()),
-        ),
+        _ageing_columns(object, party, document, dated),
         {
             f"{name}_open_items_on": f"{name}_open_items_on(day): a row is a {document} that is not"
             f" paid on the day. {past}",
@@ -270,16 +253,34 @@ def _ageing(name: str, object: str, party: str, document: str, dated: str) -> An
             "dated": identifier(dated),
             "table": identifier(table_name(object)),
             "object": literal(object),
-            "not_in_books": ", ".join(
-                map(
-                    literal,
-                    (
-                        *("draft", "noValue", "reversed", "reversal"),
-                        *("analyzing", "submitted", "partiallyApproved", "declined"),
-                    ),
-                )
-            ),
+            "not_in_books": ", ".join(map(literal, _NOT_IN_BOOKS)),
         },
+    )
+
+
+def _ageing_columns(
+    object: str, party: str, document: str, dated: str
+) -> tuple[AnalystColumn, ...]:
+    due = ("total_base_amount_due", "total_base_amount", "payment_information_fully_paid_date")
+    return (
+        AnalystColumn("entity_id", "The entity", _made_of(object, "entity_id")),
+        AnalystColumn(f"{party}_id", f"The {party}'s id", _made_of(object, f"{party}_id")),
+        AnalystColumn(f"{party}_name", f"The {party}'s name", _made_of(object, f"{party}_name")),
+        AnalystColumn(
+            "currency", "The entity's currency", _made_of(object, "currency_base_currency")
+        ),
+        AnalystColumn(f"{document}s", f"How many {document}s are open", _made_of(object, "key")),
+        *(
+            AnalystColumn(bucket, comment, _made_of(object, *due, "due_date", dated))
+            for bucket, comment in _BUCKETS.items()
+        ),
+        AnalystColumn("due", "All of it", _made_of(object, *due)),
+        AnalystColumn(
+            "oldest_days_overdue",
+            "Days that the oldest is overdue; 0 if none is",
+            _made_of(object, "due_date", dated),
+        ),
+        AnalystColumn("as_of", "The day", ()),
     )
 
 
@@ -297,8 +298,8 @@ _POSTED = AnalystView(
         AnalystColumn("day", "The documents' date", _made_of("reconciled.", "_day")),
         AnalystColumn("documents", "Documents in the source", _made_of("reconciled.", "source_id")),
         *(
-            AnalystColumn(name, told, (*_made_of("reconciled.", "status"), *more))
-            for name, told, more in (
+            AnalystColumn(name, comment, (*_made_of("reconciled.", "status"), *more))
+            for name, comment, more in (
                 ("posted", "Posted from here", _made_of("posting.", "state")),
                 ("matched", "In Intacct already, and equal", ()),
                 ("different", "In Intacct, with other values", ()),
@@ -330,13 +331,13 @@ ANALYST_VIEWS = (_GENERAL_LEDGER, _TRIAL_BALANCE, _RECEIVABLES, _PAYABLES, _POST
 
 
 def refresh_analysts(file: Warehouse, view: AnalystView, feeds: Sequence[str] = ()) -> CurrentView:
-    """Makes `intacct.<name>` and its macros, with their comments.
+    """Make `intacct.<name>` and its macros, with their comments.
 
     `feeds` are those that a view `of_feeds` shows; those without a table yet are left out. Raises
     NotMaterialized where a table is not there yet, SchemaChanged where a column that it needs is
     not read.
     """
-    with file.workbench() as bench, bench.transaction() as connection:
+    with file.staging() as staging, staging.transaction() as connection:
         for table in map(table_name, view.needs):
             if not existing_columns(connection, CATALOG, INTACCT, table):
                 raise NotMaterialized(
@@ -349,9 +350,9 @@ def refresh_analysts(file: Warehouse, view: AnalystView, feeds: Sequence[str] = 
             try:
                 connection.execute(sql)
             except duckdb.BinderException as error:
-                told = str(error).splitlines()[0].rstrip("!.")
+                reason = str(error).splitlines()[0].rstrip("!.")
                 raise SchemaChanged(
-                    f"intacct.{view.name} cannot be made: {told}",
+                    f"intacct.{view.name} cannot be made: {reason}",
                     "Read all fields that it needs: widen `fields` of "
                     f"{' and '.join(view.needs) or 'the feeds'} in intacct.yaml, and materialize "
                     "them again.",
@@ -391,7 +392,7 @@ def _statements(
 
 
 def _of(connection: DuckDBPyConnection, feeds: Sequence[str]) -> str:
-    """The documents of the feeds that were reconciled, planned and posted at least once."""
+    """Return the documents of the feeds that were reconciled, planned and posted at least once."""
     there = [
         feed
         for feed in feeds

@@ -379,7 +379,7 @@ def test_what_a_gate_holds_is_planned_again_once_a_night(company: CodeLocation) 
     assert company.tick(PLAN).requests == []
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     (request,) = company.tick(PLAN, now=tomorrow).requests
-    assert request.tags["intacct/cause"] == "what is held may have been mended"
+    assert request.tags["intacct/cause"] == "what is held may have been corrected"
 
 
 def test_in_maintenance_nothing_asks_intacct_and_the_tick_says_so(company: CodeLocation) -> None:

@@ -36,7 +36,7 @@ from intacct_dagster.warehouse import (
     NotMaterialized,
     SchemaChanged,
     Warehouse,
-    reader_path,
+    snapshot_path,
 )
 from intacct_dagster.warehouse.reporting import ANALYST_VIEWS, refresh_analysts
 from intacct_dagster_tests.code_location import FEED, PROJECT, CodeLocation, code_location
@@ -58,7 +58,7 @@ class Books:
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
         """Rows from the readers' copy, as an analyst gets them."""
-        path = str(reader_path(self.location.settings.warehouse))
+        path = str(snapshot_path(self.location.settings.warehouse))
         with duckdb.connect(path, read_only=True) as connection:
             cursor = connection.execute(sql)
             names = [column[0] for column in cursor.description or ()]

@@ -13,7 +13,7 @@ import pytest
 from intacct_dagster.config import Reader
 from intacct_dagster.defs import raw_key
 from intacct_dagster.defs.resources import READER
-from intacct_dagster.warehouse import ReaderCopy, reader_path
+from intacct_dagster.warehouse import Snapshot, snapshot_path
 from intacct_dagster_tests.code_location import OBJECTS, CodeLocation, code_location
 
 RAW = [raw_key(name) for name in OBJECTS]
@@ -27,7 +27,7 @@ def location(tmp_path: Path) -> Iterator[CodeLocation]:
 
 
 def copied(location: CodeLocation) -> list[tuple[object, ...]]:
-    path = reader_path(location.settings.warehouse)
+    path = snapshot_path(location.settings.warehouse)
     with duckdb.connect(str(path), read_only=True) as connection:
         return connection.execute(COUNTS).fetchall()
 
@@ -45,10 +45,10 @@ def test_a_run_leaves_a_copy_of_what_it_loaded_and_says_so(location: CodeLocatio
     events = told(location)
     assert len(events) == 2
     metadata = events[0].metadata
-    as_of = ReaderCopy(location.warehouse).as_of
+    as_of = Snapshot(location.warehouse).as_of
     assert as_of is not None
     assert datetime.fromtimestamp(float(str(metadata["as_of"].value)), UTC) == as_of
-    assert metadata["bytes"].value == reader_path(location.settings.warehouse).stat().st_size
+    assert metadata["bytes"].value == snapshot_path(location.settings.warehouse).stat().st_size
 
 
 def test_a_run_that_fails_leaves_a_copy_of_what_it_loaded(location: CodeLocation) -> None:
@@ -63,7 +63,7 @@ def test_a_run_that_fails_leaves_a_copy_of_what_it_loaded(location: CodeLocation
 def test_while_others_are_at_work_a_copy_is_made_seldom_and_the_last_makes_it(
     location: CodeLocation,
 ) -> None:
-    copy = ReaderCopy(location.warehouse)
+    copy = Snapshot(location.warehouse)
     with copy.working():  # another run, which takes long
         assert location.run(RAW, entity="E110").success
         assert len(copied(location)) == 1, "the first one there is"
@@ -76,5 +76,5 @@ def test_while_others_are_at_work_a_copy_is_made_seldom_and_the_last_makes_it(
 def test_no_copy_is_made_where_the_settings_want_none(tmp_path: Path) -> None:
     with code_location(tmp_path, reader=Reader(enabled=False)) as location:
         assert location.run(RAW, entity="E110").success
-        assert not reader_path(location.settings.warehouse).exists()
+        assert not snapshot_path(location.settings.warehouse).exists()
         assert told(location) == []

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intacct_dagster.client import ClientCredentials, Intacct, Window
+from intacct_dagster.client import ChangeWindow, ClientCredentials, Intacct
 from intacct_dagster.pages import page_bytes
 from intacct_dagster_tests.sandbox.caller import Caller
 from intacct_sandbox import (
@@ -617,7 +617,7 @@ def test_the_projects_own_client_walks_it_and_proves_that_it_is_whole(
 ) -> None:
     shutil.copytree(folder, tmp_path / "state", ignore=shutil.ignore_patterns("lock"))
     grant = ClientCredentials(CLIENT_ID, CLIENT_SECRET)
-    window = Window(None, datetime(2026, 10, 14, tzinfo=UTC))
+    window = ChangeWindow(None, datetime(2026, 10, 14, tzinfo=UTC))
     with (
         serve(size=SIZE, state=tmp_path / "state") as sandbox,
         Intacct(COMPANY, sandbox.base_url, grant, {"E1002": "e1002"}) as intacct,
@@ -625,7 +625,7 @@ def test_the_projects_own_client_walks_it_and_proves_that_it_is_whole(
         assert len(sandbox.info["entities"]) == SIZE.entities  # type: ignore[arg-type]
         client = intacct.entity("E1002")
         fields = ["txnAmount", "glAccount.id"]
-        result = client.walk(LINE, fields, window, into=tmp_path / "pages", page_size=40)
+        result = client.paginate(LINE, fields, window, into=tmp_path / "pages", page_size=40)
     mine = [{"$eq": {"entity.id": "E1002"}}]
     rows = both[1].query(TOP, LINE, ["key"], filters=mine, size=4000, filterParameters=PRIVATE)
     keys = {row["key"] for file in result.files for row in json.loads(page_bytes(file))}

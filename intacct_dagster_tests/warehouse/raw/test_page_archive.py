@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ from click.testing import CliRunner
 from intacct_dagster.cli.app import main
 from intacct_dagster.config import ConfigError, ObjectSettings, Reading, read_settings
 from intacct_dagster.extraction.extract import Extractor
-from intacct_dagster.warehouse import KeptPagesUnreadable, LoadRefused, Warehouse
+from intacct_dagster.warehouse import LoadRefused, PageArchiveUnreadable, Warehouse
 from intacct_dagster.warehouse.raw import (
-    KeptPages,
-    kept_loads,
-    kept_sweeps,
+    PageArchive,
+    archived_delete_scans,
+    archived_loads,
     rebuild,
 )
 from intacct_dagster.warehouse.raw.current import refresh_current
@@ -60,8 +61,8 @@ class Keeper(Desk):
         return self.folder / "pages"
 
     @property
-    def kept(self) -> KeptPages:
-        return KeptPages(self.pages, timedelta(days=30), lambda: self.now)
+    def kept(self) -> PageArchive:
+        return PageArchive(self.pages, timedelta(days=30), lambda: self.now)
 
     @property
     def extractor(self) -> Extractor:
@@ -72,7 +73,7 @@ class Keeper(Desk):
             run_id="run/1",
             page_size=3,
             reading=self.reading,
-            kept_pages=self.kept,
+            page_archive=self.kept,
             now=lambda: self.now,
         )
 
@@ -105,10 +106,10 @@ def filled(folder: Path) -> Keeper:
     gone = [each for each in rows if each["key"] in ("old", "3a")]
     desk.company.rows[INVOICE] = [each for each in rows if each not in gone]
     desk.now += timedelta(minutes=1)
-    assert desk.extractor.sweep(WHAT, "E110").deleted == 2
+    assert desk.extractor.delete_scan(WHAT, "E110").deleted == 2
     desk.company.rows[INVOICE].append(gone[0])
     desk.now += timedelta(minutes=1)
-    assert desk.extractor.sweep(WHAT, "E110").revived == 1
+    assert desk.extractor.delete_scan(WHAT, "E110").revived == 1
     return desk
 
 
@@ -133,7 +134,7 @@ def test_tombstones_and_catalogue_are_made_again_and_what_is_there_stays(tmp_pat
     desk = filled(tmp_path)
     before = {table: content(desk.warehouse, table) for table in TABLES}
     again = rebuild(desk.warehouse, desk.pages)
-    assert (again.sweeps, again.objects) == (2, ())
+    assert (again.delete_scans, again.objects) == (2, ())
     assert {table: content(desk.warehouse, table) for table in TABLES} == before
     with desk.warehouse.connect() as connection:
         connection.execute("DELETE FROM meta.tombstones")
@@ -159,7 +160,7 @@ def test_pages_are_kept_byte_for_byte_and_compressed(tmp_path: Path) -> None:
     ]
     desk = Keeper(many, tmp_path)
     desk.extractor.extract(WHAT, "E110", days(2, 2))
-    (kept,) = kept_loads(desk.pages)
+    (kept,) = archived_loads(desk.pages)
     assert kept.folder.parent.parent == desk.pages / "accounts_receivable_invoice/E110"
     assert kept.load.proof.distinct_keys == 900
     assert [c.path for c in kept.load.columns] == [
@@ -176,11 +177,11 @@ def test_pages_are_deleted_after_their_time(tmp_path: Path) -> None:
     desk.now += timedelta(days=29, hours=23)
     assert desk.kept.prune() == 2  # an hour lay between them and the others
     desk.extractor.prepare([WHAT], "E110")
-    assert len(kept_loads(desk.pages)) == 2
+    assert len(archived_loads(desk.pages)) == 2
     desk.now += timedelta(hours=1)
     desk.extractor.prepare([WHAT], "E110")
-    assert kept_loads(desk.pages) == []
-    assert kept_sweeps(desk.pages) == []
+    assert archived_loads(desk.pages) == []
+    assert archived_delete_scans(desk.pages) == []
 
 
 def test_a_load_that_fails_keeps_nothing(tmp_path: Path) -> None:
@@ -188,27 +189,46 @@ def test_a_load_that_fails_keeps_nothing(tmp_path: Path) -> None:
     desk.company.rows[INVOICE].append(row("bad", "2026-10-02T12:00:00Z", total="12,50"))
     with pytest.raises(LoadRefused):
         desk.extractor.extract(WHAT, "E110", days(2, 2))
-    assert kept_loads(desk.pages) == []
+    assert archived_loads(desk.pages) == []
     assert list(desk.pages.rglob("*.zst")) == []
 
 
 @pytest.mark.parametrize("name", ["load.json", "000001.json.zst"])
 def test_a_damaged_page_is_named_and_changes_nothing(tmp_path: Path, name: str) -> None:
     desk = filled(tmp_path)
-    damaged = kept_loads(desk.pages)[0].folder / name
+    damaged = archived_loads(desk.pages)[0].folder / name
     damaged.write_bytes(damaged.read_bytes()[:-20])
     before = {table: content(desk.warehouse, table) for table in TABLES}
-    with pytest.raises(KeptPagesUnreadable, match=f"{name} cannot be read"):
+    with pytest.raises(PageArchiveUnreadable, match=f"{name} cannot be read"):
         rebuild(desk.warehouse, desk.pages)
     assert {table: content(desk.warehouse, table) for table in TABLES} == before
 
 
 def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     desk = filled(tmp_path)
-    manifest = kept_loads(desk.pages)[0].folder / "load.json"
+    manifest = archived_loads(desk.pages)[0].folder / "load.json"
     manifest.write_text(manifest.read_text().replace("000001.json", "../../000001.json"))
-    with pytest.raises(KeptPagesUnreadable, match="is not the name of a page"):
+    with pytest.raises(PageArchiveUnreadable, match="is not the name of a page"):
         rebuild(desk.warehouse, desk.pages)
+
+
+def test_what_an_older_version_archived_is_read(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    manifests = [each.folder / "load.json" for each in archived_loads(desk.pages)]
+    for manifest in manifests:
+        found = json.loads(manifest.read_text())
+        assert found["catalogue"]
+        # 0.1 wrote neither of them
+        del found["load"]["left"], found["load"]["proof"]["attempts"]
+        manifest.write_text(json.dumps(found))
+    scans = [each.folder / "sweep.json" for each in archived_delete_scans(desk.pages)]
+    assert all(json.loads(scan.read_text())["sweep"]["object"] == INVOICE for scan in scans)
+    before = {table: content(desk.warehouse, table) for table in TABLES}
+    done = rebuild(desk.warehouse, desk.pages)
+    assert (done.loads, done.delete_scans) == (len(manifests), len(scans))
+    assert manifests
+    assert scans
+    assert {table: content(desk.warehouse, table) for table in TABLES} == before
 
 
 def test_the_command_rebuilds_and_says_what(
@@ -250,7 +270,7 @@ def test_a_time_that_is_none_is_refused_by_name(told: str) -> None:
 
 def test_time_and_days_are_what_they_were(tmp_path: Path) -> None:
     desk = filled(tmp_path)
-    last = kept_loads(desk.pages)[-1]
+    last = archived_loads(desk.pages)[-1]
     assert last.load.days == [date(2026, 10, 3), date(2026, 10, 4)]
     assert last.load.extracted_at == NOW + timedelta(hours=1)
     assert last.kept_at.astimezone(UTC) == datetime(2026, 10, 5, 11, 0, tzinfo=UTC)

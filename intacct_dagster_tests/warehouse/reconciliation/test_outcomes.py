@@ -12,9 +12,9 @@ import pytest
 
 from intacct_dagster.warehouse import Partition, Warehouse
 from intacct_dagster.warehouse.reconciliation import (
-    Leave,
     Outcomes,
-    Proof,
+    PostingPermission,
+    ReadBackProof,
     replace_outcomes,
 )
 from intacct_dagster_tests.warehouse.warehouse_rows import DAY, NEXT_DAY, READ_AT
@@ -22,7 +22,7 @@ from intacct_dagster_tests.warehouse.warehouse_rows import DAY, NEXT_DAY, READ_A
 FEED = "sales_invoices"
 HERE: Partition = ("E110", DAY)
 THERE: Partition = ("E110", NEXT_DAY)
-LEAVE = Leave("held", waiting="waiting", approved=[("E110", DAY, "plan-1")])
+LEAVE = PostingPermission("held", waiting="waiting", approved=[("E110", DAY, "plan-1")])
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def replaced(
         leave=LEAVE,
         statuses=("missing", "uncertain", "posted", "refused"),
         shown=100,
-        proof=lambda: Proof(
+        proof=lambda: ReadBackProof(
             unread=[("E110", "S1"), ("E110", "S2"), ("E110", "elsewhere")],
             differing=[("E110", "S1"), ("E110", "S9")],
         ),
