@@ -69,7 +69,8 @@ def test_every_asset_tells_what_it_cost_and_how_it_was_read(
     assert told["partitions"] == 2
     assert told["requests"] >= told["pages"] > 0
     assert told["api_transactions"] >= told["pages"]
-    assert told["retries"] == told["seconds_waited"] == 0
+    assert told["retries"] == 0
+    assert told["seconds_waited"] < 1  # nobody else is there: it takes no longer than taking a lock
     stored = location.rows(f"SELECT count(*) FROM {'.'.join(raw_key(object).path)}")
     assert [(told["rows_read"],)] == stored
     assert stored[0][0] > 0
