@@ -107,8 +107,8 @@ def _ready_line(process: subprocess.Popen[str]) -> dict[str, Any]:
         return ready
 
     process.kill()
-    told = process.stderr.read().strip().removeprefix("Error: ")
-    raise SandboxError(told or f"The sandbox was not ready within {START_SECONDS} s.")
+    message = process.stderr.read().strip().removeprefix("Error: ")
+    raise SandboxError(message or f"The sandbox was not ready within {START_SECONDS} s.")
 
 
 def _control(base_url: str, what: str) -> str:
@@ -264,7 +264,7 @@ class _Runner:
             instance=self._instance,
             asset_selection=list(assets),
             tags=tags,
-            # What fails is told below, in its own words and without a traceback.
+            # A failure is reported below, in its own words and without a traceback.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
