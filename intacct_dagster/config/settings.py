@@ -766,8 +766,8 @@ def load_settings(path: Path | None = None) -> Settings:
     file = path or Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_FILE)
     if not file.is_file():
         raise ConfigError(
-            f"{file}: there is no such file. Copy intacct.yaml of the project, or name yours "
-            f"with {CONFIG_VARIABLE}."
+            f"{file}: there is no such file. Write one with `intacct-dagster init`, or name "
+            f"yours with {CONFIG_VARIABLE}."
         )
     for name, value in dotenv_values(file.absolute().parent / ".env").items():
         if value is not None:
