@@ -76,11 +76,12 @@ newest: $(STAMP)  ## the same on the highest
 bench: $(STAMP)  ## how near extraction is to what is possible (LARGE=1: millions of rows as well)
 	@$(BIN)/python benchmarks
 
-lint: $(STAMP)  ## formatting, types, import contracts
+lint: $(STAMP)  ## formatting, types, import contracts, words
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/check_words.py
 
 format: $(STAMP)  ## puts the code in order
 	@$(BIN)/ruff format .

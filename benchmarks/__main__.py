@@ -125,8 +125,8 @@ def backfilled(data: Path, which: str, port: str, entities: int, days: int) -> d
             text=True,
             timeout=3600,
         )
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def through_dagster(data: Path, entities: int, days: int) -> list[dict[str, Any]]:
@@ -136,16 +136,16 @@ def through_dagster(data: Path, entities: int, days: int) -> list[dict[str, Any]
     Each of the three once unmeasured, then three times in turn: the best of each.
     """
     parts = ("floor", "pull", "dagster")
-    told: dict[str, list[dict[str, Any]]] = {which: [] for which in parts}
+    measured: dict[str, list[dict[str, Any]]] = {which: [] for which in parts}
     with served(data, ROWS_OF_A_BACKFILL, 0.0) as port:
         for which in parts:  # Python compiles what it imports
             backfilled(data, which, port, 1, 1)
         for _ in range(3):
             for which in parts:
-                told[which].append(backfilled(data, which, port, entities, days))
+                measured[which].append(backfilled(data, which, port, entities, days))
     results = []
     for measure, unit in (("seconds", ""), ("cpu_seconds", ", of the processor")):
-        best = {which: min(told[which], key=lambda each: each[measure]) for which in parts}
+        best = {which: min(measured[which], key=lambda each: each[measure]) for which in parts}
         limit = best["floor"][measure] + best["pull"][measure]
         results.append(
             {
@@ -221,7 +221,7 @@ SECTIONS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
 
 def main() -> None:
     """Runs the sections that are named, or all of them, and writes the JSON."""
-    # Some machines are told to forget what Python compiled: a process then compiles all that it
+    # Some machines are set to forget what Python compiled: a process then compiles all that it
     # imports, for seconds, which nobody's own machine does.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     data = Path("data") / "benchmarks"

@@ -153,7 +153,7 @@ def main(what: str, port: str, entities: int, days: int, folder: Path) -> dict[s
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["floor" | "pull" | "dagster" as what, port, entities, days, folder]:
-            told = main(what, port, int(entities), int(days), Path(folder).resolve())
-            print(json.dumps(told))
+            measured = main(what, port, int(entities), int(days), Path(folder).resolve())
+            print(json.dumps(measured))
         case _:
             sys.exit(__doc__)

@@ -43,11 +43,11 @@ def empty(
 @dg.definitions
 def defs() -> dg.Definitions:
     """Those of the file that INTACCT_CONFIG names."""
-    told = yaml.safe_load(Path(os.environ["INTACCT_CONFIG"]).read_text(encoding="utf-8"))
+    settings = yaml.safe_load(Path(os.environ["INTACCT_CONFIG"]).read_text(encoding="utf-8"))
     assets = empty(
-        [each["name"] for each in told["objects"]],
-        [each["id"] for each in told["entities"]],
-        told["start_date"],
-        told["end_date"],
+        [each["name"] for each in settings["objects"]],
+        [each["id"] for each in settings["entities"]],
+        settings["start_date"],
+        settings["end_date"],
     )
     return dg.Definitions([assets], executor=dg.in_process_executor)

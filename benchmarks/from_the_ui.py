@@ -107,7 +107,7 @@ def until_over(address: str, backfill: str) -> tuple[str, list[dict[str, Any]]]:
     """The state of a backfill that is over, and its runs."""
     runs = {"tags": [{"key": "dagster/backfill", "value": backfill}]}
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    told = ""
+    printed = ""
     while time.monotonic() < deadline:
         time.sleep(2)
         try:
@@ -117,12 +117,12 @@ def until_over(address: str, backfill: str) -> tuple[str, list[dict[str, Any]]]:
         state = found["partitionBackfillOrError"]["status"]
         results: list[dict[str, Any]] = found["runsOrError"]["results"]
         now = f"{state} {dict(Counter(each['status'] for each in results))}"
-        if now != told:
+        if now != printed:
             print(f"{time.strftime('%H:%M:%S')} {now}", file=sys.stderr, flush=True)
-            told = now
+            printed = now
         if state not in ("REQUESTED", "CANCELING", "FAILING"):
             return state, results
-    raise TimeoutError(f"the backfill was not over in {_PATIENCE_SECONDS} s: {told}")
+    raise TimeoutError(f"the backfill was not over in {_PATIENCE_SECONDS} s: {printed}")
 
 
 def pulled(port: str, entities: int, days: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Measure:
 
     def __enter__(self) -> "Measure":
         self._idle = _megabytes("VmRSS")
-        # The system keeps the peak, and 5 begins it anew: no thread has to look.
+        # The system keeps the peak, and 5 resets it: no thread has to look.
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         self._cpu, self._wall = time.process_time(), time.perf_counter()
         return self
@@ -46,7 +46,7 @@ class Measure:
         self.cpu = time.process_time() - self._cpu
         self._peak = _megabytes("VmHWM")
 
-    def told(self, **more: Any) -> str:
+    def as_json(self, **more: Any) -> str:
         """The measures as JSON."""
         return json.dumps(
             {
@@ -83,7 +83,7 @@ def extract(port: int, rows: int, objects: int, folder: Path) -> str:
             done = list(pool.map(lambda each: extractor.extract(each, ENTITY, days), names))
         spent = intacct.usage - before
     assert all(each.rows == rows for each in done)
-    return measure.told(
+    return measure.as_json(
         rows=rows * objects,
         requests=spent.requests,
         transactions=spent.transactions,
@@ -106,7 +106,7 @@ def bare(folder: Path, into: Path) -> str:
             f" records = true, columns = {{{spelled}}})"
         )
     rows = connection.execute("SELECT count(*) FROM bare").fetchall()[0][0]
-    return measure.told(rows=rows)
+    return measure.as_json(rows=rows)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def _walk(server: Server, client: _Client, *, private: bool) -> dict[str, Any]:
         since = _CHANGED.findall(answer[-4000:])[-1].decode()
         if left <= ROWS_A_PAGE:
             since = _BEGINNING
-    return _told(rows, time.perf_counter() - wall, server.cpu() - cpu)
+    return _result(rows, time.perf_counter() - wall, server.cpu() - cpu)
 
 
 def _plain(data: Path) -> dict[str, Any]:
@@ -151,10 +151,10 @@ def _plain(data: Path) -> dict[str, Any]:
         cpu, wall = server.cpu(), time.perf_counter()
         for start in range(1, rows, ROWS_A_PAGE):
             client.page(object="bench", fields=list(COLUMNS), start=start, size=ROWS_A_PAGE)
-        return _told(rows, time.perf_counter() - wall, server.cpu() - cpu)
+        return _result(rows, time.perf_counter() - wall, server.cpu() - cpu)
 
 
-def _told(rows: int, wall: float, cpu: float) -> dict[str, Any]:
+def _result(rows: int, wall: float, cpu: float) -> dict[str, Any]:
     return {
         "rows": rows,
         "seconds": round(wall, 3),

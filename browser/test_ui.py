@@ -110,8 +110,8 @@ def test_a_plan_says_what_would_be_created_and_by_which_name_it_is_approved(
     ui: UI, page: Page
 ) -> None:
     page.goto(f"{ui.url}/assets/plan/{FEED}?view=events")
-    for told in ("to_create", "held", "amount_to_create", "totals", "documents_to_create"):
-        see(page, told)
+    for name in ("to_create", "held", "amount_to_create", "totals", "documents_to_create"):
+        see(page, name)
     expect(page.get_by_text("plan", exact=True).last).to_be_visible()
     kept(page, "plan")
 

@@ -1,3 +1,3 @@
 """A multi-entity Sage Intacct company in DuckDB, and reconciled transactions back into Intacct."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

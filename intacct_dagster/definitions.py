@@ -8,7 +8,7 @@ from intacct_dagster.config import load_settings
 from intacct_dagster.defs import bind, build_definitions
 
 # A run of a backfill has an event for each of its partitions. Dagster writes them to its history
-# one by one unless it is told to write so many at once: a seventh less CPU time for 365 days of
+# one by one unless this sets how many it writes at once: a seventh less CPU time for 365 days of
 # five objects (measured).
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 

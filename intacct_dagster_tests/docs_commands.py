@@ -113,6 +113,7 @@ COMMANDS: dict[str, Run | Server | Elsewhere] = {
     "pip install '.[ui]' dagster-postgres": _TEAM,
     "pip wheel --no-deps --wheel-dir dist . ./sandbox": _WHEELS,
     "pip install --find-links dist 'intacct_dagster[sandbox]'": _WHEELS,
+    "pre-commit install": Elsewhere("changes the clone's .git", "test_pre_commit.py"),
     "export DAGSTER_GRPC_TIMEOUT_SECONDS=300": _TEAM,
     "cp deploy/dagster.yaml deploy/workspace.yaml $DAGSTER_HOME/": Elsewhere(
         _TEAM.why, "test_deploy.py"

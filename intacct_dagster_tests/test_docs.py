@@ -18,7 +18,11 @@ from intacct_dagster_tests.docs_commands import COMMANDS, Elsewhere, in_the_docs
 
 PAGES = {
     str(page.relative_to(PROJECT)): page.read_text(encoding="utf-8")
-    for page in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
+    for page in (
+        PROJECT / "README.md",
+        PROJECT / "CONTRIBUTING.md",
+        *sorted((PROJECT / "docs").rglob("*.md")),
+    )
 }
 
 
@@ -34,7 +38,10 @@ TYPED = {
     for line in block.splitlines()
     if line.startswith("$ ")
 }
-LINKED = PAGES | {"sandbox/README.md": (PROJECT / "sandbox/README.md").read_text(encoding="utf-8")}
+LINKED = PAGES | {
+    page: (PROJECT / page).read_text(encoding="utf-8")
+    for page in ("CHANGELOG.md", "sandbox/README.md")
+}
 LINKS = sorted(
     {(page, to) for page, text in LINKED.items() for to in re.findall(r"\]\(([^)\s]+)\)", text)}
 )

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from intacct_dagster.cli.app import main
+from intacct_dagster.cli.demo import PROJECT_FILES
 from intacct_dagster.config import Auth, Limits, ObjectSettings
 from intacct_dagster.defs import current_key, raw_key
 from intacct_dagster_tests.code_location import (
@@ -62,6 +63,39 @@ def test_a_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_plain(in_project(tmp_path, monkeypatch, "demo"), "intacct.yaml: there is no such file")
+
+
+@pytest.mark.parametrize("there", ["dagster.yaml", "workspace.yaml"])
+def test_the_demo_writes_nothing_into_a_project_of_dagster(
+    there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(PROJECT / there, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["demo"])
+    assert_plain(result, "intacct.yaml: there is no such file")
+    assert [file.name for file in tmp_path.iterdir()] == [there]
+
+
+def test_the_demo_in_an_empty_folder_writes_the_files_of_a_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # The demo ends at this address, once the files are written and read.
+    monkeypatch.setenv("INTACCT_BASE_URL", "https://api.intacct.com/ia/api/v1")
+    result = CliRunner().invoke(main, ["demo"])
+    assert "The demo posts invented invoices and runs only on the sandbox" in result.output
+    assert f"Wrote {', '.join(PROJECT_FILES)}" in result.output
+    for name in PROJECT_FILES:
+        assert (tmp_path / name).read_bytes() == (PROJECT / name).read_bytes()
+
+
+def test_the_demo_writes_nothing_where_intacct_config_names_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INTACCT_CONFIG", "misspelt.yaml")
+    assert_plain(CliRunner().invoke(main, ["demo"]), "misspelt.yaml: there is no such file")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_malformed_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ SANDBOX_MISSING = (
 )
 
 
-def _plainly(command: Callable[P, R]) -> Callable[P, R]:
+def _report_mistakes(command: Callable[P, R]) -> Callable[P, R]:
     """Turn the errors that a user can cause into a message and exit status 1."""
 
     @functools.wraps(command)
@@ -72,7 +72,7 @@ def main() -> None:
 
     # Retries are counted in the summary; they need no line each.
     stamina.instrumentation.set_on_retry_hooks([])
-    # A command that is told to end takes what it started along: `finally` runs.
+    # A command that is asked to end stops what it started: `finally` runs.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     },
 )
 @click.pass_context
-@_plainly
+@_report_mistakes
 def sandbox(context: click.Context) -> None:
     """Serve a simulated Sage Intacct company over HTTP (the same as `intacct-sandbox`)."""
     from intacct_sandbox.cli import main as sandbox_main
@@ -95,7 +95,7 @@ def sandbox(context: click.Context) -> None:
 
 
 @main.command()
-@_plainly
+@_report_mistakes
 def settings() -> None:
     """Print the page that tells every key of intacct.yaml (docs/configuration.md)."""
     from intacct_dagster.cli.settings_page import settings_page
@@ -117,7 +117,7 @@ def settings() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the summary to this file.",
 )
-@_plainly
+@_report_mistakes
 def demo(days: int, json_file: Path | None) -> None:
     """Run the main job, end to end, on the sandbox company.
 
@@ -140,7 +140,7 @@ def demo(days: int, json_file: Path | None) -> None:
     multiple=True,
     help="Another name that the UI is reached by; may be repeated.",
 )
-@_plainly
+@_report_mistakes
 def dev(host: str, port: int, hosts: tuple[str, ...]) -> None:
     """Open the Dagster UI, and serve the sandbox beside it if that is the company.
 
@@ -164,7 +164,7 @@ def dev(host: str, port: int, hosts: tuple[str, ...]) -> None:
     type=click.IntRange(0),
     help="Rows of a table; 0 shows all.",
 )
-@_plainly
+@_report_mistakes
 def sql(statement: str, form: str | None, rows: int) -> None:
     """Ask the warehouse, in SQL.
 
@@ -175,7 +175,7 @@ def sql(statement: str, form: str | None, rows: int) -> None:
     from intacct_dagster.cli.sql import read_statement, run_sql
 
     asked: Any = form or "table"
-    run_sql(read_statement(statement), form=asked, rows=rows, out=sys.stdout, told=sys.stderr)
+    run_sql(read_statement(statement), form=asked, rows=rows, out=sys.stdout, notes=sys.stderr)
 
 
 @main.command()
@@ -186,7 +186,7 @@ def sql(statement: str, form: str | None, rows: int) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Another DuckDB file.  [default: the warehouse]",
 )
-@_plainly
+@_report_mistakes
 def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | None) -> None:
     """Make raw tables again from kept pages, without asking Intacct.
 
@@ -258,7 +258,7 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
 )
 @click.option("--no-input", is_flag=True, help="Ask nothing: for scripts.")
 @click.option("--force", is_flag=True, help="Overwrite intacct.yaml and .env.")
-@_plainly
+@_report_mistakes
 def init(
     company: str | None,
     base_url: str | None,
@@ -316,7 +316,7 @@ def init(
     type=click.FloatRange(min=1),
     help="Seconds to wait for each consent.",
 )
-@_plainly
+@_report_mistakes
 def authorize(
     entities: tuple[str, ...], everyone: bool, paste: bool, browser: bool, timeout: float
 ) -> None:
@@ -339,7 +339,7 @@ def sessions() -> None:
 
 
 @sessions.command("list")
-@_plainly
+@_report_mistakes
 def list_sessions() -> None:
     """List the stored sessions, without asking Intacct. Exits with 1 if one needs a person."""
     from intacct_dagster.cli.sessions import show_sessions
@@ -349,7 +349,7 @@ def list_sessions() -> None:
 
 @sessions.command()
 @click.argument("entities", metavar="[ENTITY…]", nargs=-1)
-@_plainly
+@_report_mistakes
 def check(entities: tuple[str, ...]) -> None:
     """Use each session, and say whether it works, in its entity. Exits with 1 if one does not."""
     from intacct_dagster.cli.sessions import check_sessions
@@ -359,7 +359,7 @@ def check(entities: tuple[str, ...]) -> None:
 
 @sessions.command("key")
 @click.option("--new", is_flag=True, help="Replace the key, in its file or in the keyring.")
-@_plainly
+@_report_mistakes
 def make_session_key(new: bool) -> None:
     """Make the key of the stored sessions in the OS keyring, or take it there from token.key.
 
@@ -380,7 +380,7 @@ def make_session_key(new: bool) -> None:
 
 @sessions.command()
 @click.argument("entities", metavar="ENTITY…", nargs=-1, required=True)
-@_plainly
+@_report_mistakes
 def revoke(entities: tuple[str, ...]) -> None:
     """End sessions at Intacct, and forget them. Sage ends all tokens of their users with them."""
     from intacct_dagster.cli.sessions import revoke_sessions
@@ -392,7 +392,7 @@ def revoke(entities: tuple[str, ...]) -> None:
 @click.option("--entity", "entities", multiple=True, help="Only this entity; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings as well.")
-@_plainly
+@_report_mistakes
 def doctor(entities: tuple[str, ...], as_json: bool, strict: bool) -> None:
     """Look at everything that a run needs, and say what is wrong and what to do about it.
 
@@ -408,7 +408,7 @@ def doctor(entities: tuple[str, ...], as_json: bool, strict: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--entity", help="As the user of this entity sees it.  [default: the first one]")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
-@_plainly
+@_report_mistakes
 def coverage(file: Path, entity: str | None, as_json: bool) -> None:
     """Say where the objects and fields that FILE names are, and what can be done with them.
 
@@ -442,7 +442,7 @@ _source_ids = click.argument("source_ids", nargs=-1)
 @_entity
 @_reason
 @_source_ids
-@_plainly
+@_report_mistakes
 def list_items(
     state: str | None,
     feed: str | None,
@@ -465,7 +465,7 @@ def list_items(
 @_reason
 @click.option("--all", "everything", is_flag=True, help="All that the other options leave.")
 @_source_ids
-@_plainly
+@_report_mistakes
 def retry(
     feed: str | None,
     entity: str | None,
@@ -475,8 +475,8 @@ def retry(
 ) -> None:
     """Have refused documents sent once more, unchanged, and refused changes of posted ones.
 
-    For what was mended in Intacct: a period opened, a customer created. A document that was
-    corrected in the source needs no word; it is posted by the next run. A change is made anew from
+    For what was corrected in Intacct: a period opened, a customer created. A document that was
+    corrected in the source needs no retry; the next run posts it. A change is computed again from
     the record as it is by then: plan it again, and approve that plan where approval is required.
     """
     from intacct_dagster.cli.posting import Chosen, release_items
@@ -502,7 +502,7 @@ def _days(first: datetime | None, last: datetime | None) -> tuple[date | None, d
 @_entity
 @_first_day
 @_last_day
-@_plainly
+@_report_mistakes
 def show_plan(
     feed: str | None, entity: str | None, first: datetime | None, last: datetime | None
 ) -> None:
@@ -520,7 +520,7 @@ def show_plan(
 @_first_day
 @_last_day
 @_by
-@_plainly
+@_report_mistakes
 def approve(
     plan_hash: str,
     feed: str | None,
@@ -543,7 +543,7 @@ def approve(
 @click.option("--feed", required=True, help="The feed that the documents are of.")
 @click.argument("source_ids", nargs=-1, required=True)
 @_by
-@_plainly
+@_report_mistakes
 def allow(feed: str, source_ids: tuple[str, ...], by: str) -> None:
     """Say of documents that are held as possible duplicates that they are none."""
     from intacct_dagster.cli.posting import allow_documents
@@ -556,7 +556,7 @@ def allow(feed: str, source_ids: tuple[str, ...], by: str) -> None:
 @_entity
 @click.option("--payload", is_flag=True, help="Also what Intacct was sent.")
 @click.argument("source_id")
-@_plainly
+@_report_mistakes
 def show(feed: str | None, entity: str | None, payload: bool, source_id: str) -> None:
     """Show all that is known of one document and its last change, and of their requests."""
     from intacct_dagster.cli.posting import Chosen, show_item
@@ -570,7 +570,7 @@ def show(feed: str | None, entity: str | None, payload: bool, source_id: str) ->
 @_entity
 @click.option("--key", help="The key of the record that is the document's, where several carry it.")
 @_source_ids
-@_plainly
+@_report_mistakes
 def resolve(
     feed: str | None, entity: str | None, key: str | None, source_ids: tuple[str, ...]
 ) -> None:
@@ -601,7 +601,7 @@ def resolve(
 @click.option("--json", "into", type=click.Path(path_type=Path), help="Write the requests there.")
 @click.option("--all", "everything", is_flag=True, help="All that the other options leave.")
 @_source_ids
-@_plainly
+@_report_mistakes
 def reverse_plan(
     feed: str | None,
     entity: str | None,

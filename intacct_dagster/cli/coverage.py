@@ -111,8 +111,8 @@ def read_needs(file: Path) -> dict[str, list[str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from None
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise ConfigError(f"{file} is no list of objects and fields: {told}") from None
+        message = " ".join(str(error).split())
+        raise ConfigError(f"{file} is no list of objects and fields: {message}") from None
     if not needs:
         raise ConfigError(f"{file} names no object.")
     return needs
@@ -184,17 +184,19 @@ def _object(client: IntacctClient, asked: str, fields: list[str]) -> ObjectCover
     try:
         model = client.model(name)
     except RequestRefused as error:
-        told = " ".join(str(error).splitlines())
-        where: Where = "XML only" if name.startswith("xml/") and "no sender" in told else "unknown"
-        return ObjectCoverage(asked, where, xml=_xml_of(name), note=told)
+        message = " ".join(str(error).splitlines())
+        where: Where = (
+            "XML only" if name.startswith("xml/") and "no sender" in message else "unknown"
+        )
+        return ObjectCoverage(asked, where, xml=_xml_of(name), note=message)
     except AccessDenied as error:
-        told = " ".join(str(error).splitlines())
-        return ObjectCoverage(asked, "denied", xml=_xml_of(name), note=told)
+        message = " ".join(str(error).splitlines())
+        return ObjectCoverage(asked, "denied", xml=_xml_of(name), note=message)
     try:
         found = tuple(_fields(client, model, fields))
     except AccessDenied as error:
-        told = " ".join(str(error).splitlines())
-        return ObjectCoverage(asked, "denied", xml=_xml_of(name), note=told)
+        message = " ".join(str(error).splitlines())
+        return ObjectCoverage(asked, "denied", xml=_xml_of(name), note=message)
     lists = f", {len(model.lists)} lists" if model.lists else ""
     counts = f"{len(model.fields):,} fields{lists}"
     return ObjectCoverage(
@@ -316,13 +318,13 @@ def run_coverage(file: Path, entity: str | None, *, as_json: bool) -> bool:
     complete = all(each.there for each in found)
     console = Console(soft_wrap=True, highlight=False)
     if as_json:
-        told = {
+        report = {
             "complete": complete,
             "entity": chosen,
             "transactions": usage.transactions,
             "objects": [{**asdict(each), "there": each.there} for each in found],
         }
-        console.print(msgspec.json.encode(told).decode(), markup=False)
+        console.print(msgspec.json.encode(report).decode(), markup=False)
         return complete
     table = Table("needed", "where", "how", "filter", "post", "safe to repeat", "note")
     for each in found:

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from intacct_dagster.cli.ui_guard import UIError, answers, blocked_port, guarded
-from intacct_dagster.config import ConfigError, Settings, load_settings
+from intacct_dagster.config import CONFIG_VARIABLE, ConfigError, Settings, load_settings
 from intacct_dagster.defs import (
     analyst_keys,
     build_definitions,
@@ -45,6 +45,8 @@ from intacct_sandbox import LAST_DAY, SandboxError, write_sales_feed
 SEED = 1
 FEED = "sales_invoices"
 SANDBOX_FOLDER = Path("data/sandbox")
+#: What a project that runs by itself consists of.
+PROJECT_FILES = ("intacct.yaml", "dagster.yaml", "workspace.yaml")
 START_SECONDS = 60
 STOP_SECONDS = 15
 
@@ -107,8 +109,8 @@ def _ready_line(process: subprocess.Popen[str]) -> dict[str, Any]:
         return ready
 
     process.kill()
-    told = process.stderr.read().strip().removeprefix("Error: ")
-    raise SandboxError(told or f"The sandbox was not ready within {START_SECONDS} s.")
+    message = process.stderr.read().strip().removeprefix("Error: ")
+    raise SandboxError(message or f"The sandbox was not ready within {START_SECONDS} s.")
 
 
 def _control(base_url: str, what: str) -> str:
@@ -129,6 +131,22 @@ def _sandbox_settings() -> Settings:
     # dagster.yaml and the feeds' files are relative to the project.
     os.chdir(settings.directory)
     return settings
+
+
+def _write_project(folder: Path) -> list[Path]:
+    """Write the sandbox company's settings into a folder that is no project yet.
+
+    Return the files that were written: none in a clone, nor where `INTACCT_CONFIG` names a file.
+    """
+    files = [folder / name for name in PROJECT_FILES]
+    if os.environ.get(CONFIG_VARIABLE) or any(file.exists() for file in files):
+        return []
+    package = Path(__file__).resolve().parent.parent
+    # The wheel has the files; an editable installation leaves them where the package's folder is.
+    source = package / "project" if (package / "project").is_dir() else package.parent
+    for file in files:
+        file.write_bytes((source / file.name).read_bytes())
+    return files
 
 
 def _write_feed(settings: Settings, days: int) -> None:
@@ -172,6 +190,14 @@ def run_demo(*, days: int, json_file: Path | None) -> bool:
     """Runs the main job for the company's last `days` days. True if the books agree afterwards."""
 
     console = Console()
+    if written := _write_project(Path.cwd()):
+        names = ", ".join(file.name for file in written)
+        console.print(
+            f"Wrote {names} for the sandbox company into {written[0].parent}. Data goes into its "
+            "folders data and .dagster.",
+            soft_wrap=True,
+            highlight=False,
+        )
     settings = _sandbox_settings()
     first = LAST_DAY - timedelta(days=days - 1)
     settings = settings.model_copy(update={"start_date": first, "end_date": LAST_DAY})
@@ -264,7 +290,7 @@ class _Runner:
             instance=self._instance,
             asset_selection=list(assets),
             tags=tags,
-            # What fails is told below, in its own words and without a traceback.
+            # A failure is reported below, in its own words and without a traceback.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )

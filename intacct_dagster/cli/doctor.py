@@ -137,12 +137,12 @@ class Check:
 
 def examine(patient: Patient) -> Iterator[Finding]:
     """All findings, in the order of the checks. Raises nothing that a company can cause."""
-    broken: dict[str, str] = {}  # by check, what is to be mended first
+    broken: dict[str, str] = {}  # by check, what has to be corrected first
     for check in CHECKS:
         missing = [name for name in check.needs if name in broken]
         if missing:
             broken[check.name] = broken[missing[0]]
-            yield Finding(check.name, Verdict.SKIPPED, f"first mend: {broken[check.name]}")
+            yield Finding(check.name, Verdict.SKIPPED, f"correct first: {broken[check.name]}")
             continue
         found = _found(check, patient)
         yield from found
@@ -364,8 +364,8 @@ def _periods(patient: Patient) -> Iterator[Finding]:
             rows, why = [], f": {error.what}"
         else:
             why = ""
-        told = str(rows[0].get("openBooksStartDate") or "") if len(rows) == 1 else ""
-        if not told:
+        books_start = str(rows[0].get("openBooksStartDate") or "") if len(rows) == 1 else ""
+        if not books_start:
             yield Finding(
                 "period",
                 Verdict.WARNING,
@@ -375,23 +375,23 @@ def _periods(patient: Patient) -> Iterator[Finding]:
                 entity,
             )
             continue
-        closed = date.fromisoformat(told) > today
+        closed = date.fromisoformat(books_start) > today
         yield Finding(
             "period",
             Verdict.WARNING if closed else Verdict.OK,
-            f"books are open from {told} on",
+            f"books are open from {books_start} on",
             "Nothing of today can be posted: Company > Open books." if closed else "",
             entity,
         )
 
 
 def _limits(patient: Patient) -> Iterator[Finding]:
-    told = patient.intacct.limits_told
+    limits = patient.intacct.reported_limits
     asked = patient.settings.limits.concurrency
-    names = ", ".join(f"{name}: {value}" for name, value in sorted(told.items()))
+    names = ", ".join(f"{name}: {value}" for name, value in sorted(limits.items()))
     at_once = [
         int(digits)
-        for name, value in told.items()
+        for name, value in limits.items()
         if name.lower().endswith("throttle-limit")
         and (digits := value.rpartition("-")[2].strip()).isdecimal()
     ]
@@ -522,8 +522,8 @@ def run_doctor(entities: tuple[str, ...], *, as_json: bool, strict: bool) -> boo
     good = not any(each.verdict in bad for each in findings)
     console = Console(soft_wrap=True, highlight=False)
     if as_json:
-        told = {"well": good, "findings": [asdict(each) for each in findings]}
-        console.print(msgspec.json.encode(told).decode(), markup=False)
+        report = {"well": good, "findings": [asdict(each) for each in findings]}
+        console.print(msgspec.json.encode(report).decode(), markup=False)
         return good
     table = Table("check", "", "seen", "what to do", box=None, pad_edge=False)
     for each in findings:

@@ -97,16 +97,16 @@ def init(answers: Answers, *, ask: bool, force: bool) -> None:
     files = [folder / CONFIG_FILE, folder / ".env"]
     there = [each.name for each in files if each.exists()]
     if there and not force:
-        told = f"{' and '.join(there)} of {folder} would be overwritten."
+        overwritten = f"{' and '.join(there)} of {folder} would be overwritten."
         if not ask:
-            raise ConfigError(f"{told} Say --force if they may, or go to another folder.")
-        if not click.confirm(f"{told} Go on?", default=False):
+            raise ConfigError(f"{overwritten} Say --force if they may, or go to another folder.")
+        if not click.confirm(f"{overwritten} Go on?", default=False):
             raise ConfigError("Nothing was written.")
     _fill_in(answers, ask)
     users, objects = _choose(answers, ask)
     text = _settings(answers, users, objects)
     os.environ.update({CLIENT: answers.client_id or "", SECRET: answers.secret or ""})
-    read_settings(text, file=files[0])  # what is wrong in it is told, and not written
+    read_settings(text, file=files[0])  # a mistake in it is reported, and nothing is written
     if answers.keyring:
         click.echo(keep_token_key(folder / "data", answers.company or ""))
     lines = [
@@ -159,11 +159,11 @@ def _fill_in(answers: Answers, ask: bool) -> None:
         )
     if answers.start is None:
         first = date(datetime.now(UTC).year, 1, 1).isoformat()
-        told = click.prompt("First day to read", default=first) if ask else first
+        day = click.prompt("First day to read", default=first) if ask else first
         try:
-            answers.start = date.fromisoformat(told)
+            answers.start = date.fromisoformat(day)
         except ValueError:
-            raise ConfigError(f"'{told}' is not a day such as {first}.") from None
+            raise ConfigError(f"'{day}' is not a day such as {first}.") from None
 
 
 def _safe(flag: str, address: str) -> None:
@@ -177,8 +177,8 @@ def _choose(answers: Answers, ask: bool) -> tuple[dict[str, str], list[str]]:
     top = answers.discover
     if top is None and ask and not answers.entities:
         consents = ", and consents in a browser" if answers.grant == "authorization_code" else ""
-        told = f"Top-level user who may list the entities{consents} (empty: name them by hand)"
-        top = click.prompt(told, default="", show_default=False) or None
+        question = f"Top-level user who may list the entities{consents} (empty: name them by hand)"
+        top = click.prompt(question, default="", show_default=False) or None
     if answers.grant == "authorization_code":
         if top is not None:
             return _choose_with_consent(answers, ask, top)
@@ -253,8 +253,8 @@ def _users(
         if user != "-":
             users[entity] = user
     while ask and not users and not names:
-        told = click.prompt("Entities and their users, like E110=usa E120=can")
-        users = {e: u for e, _, u in (part.partition("=") for part in told.split()) if e and u}
+        typed = click.prompt("Entities and their users, like E110=usa E120=can")
+        users = {e: u for e, _, u in (part.partition("=") for part in typed.split()) if e and u}
     if not users:
         raise ConfigError("No entity: name them with --entity E110=user, or --discover TOP_USER.")
     return users
@@ -269,16 +269,16 @@ def _objects(
         if client is None:
             return named
         for each in named:
-            client.model(each)  # what is misspelt is told with what may have been meant
+            client.model(each)  # a misspelt name is reported with what may have been meant
         return _costed(client, named, answers.start or date.min, len(users))
     modules = list(answers.modules)
     if not modules and ask:
         known = ", ".join(dict.fromkeys(each.partition("/")[0] for each in offered))
-        told = click.prompt(
+        typed = click.prompt(
             f"Modules ({known}); or `usual`: {len(USUAL)} objects most companies begin with",
             default="usual",
         )
-        modules = [each for each in re.split(r"[\s,]+", told) if each and each != "usual"]
+        modules = [each for each in re.split(r"[\s,]+", typed) if each and each != "usual"]
     chosen = [each for each in offered if each.partition("/")[0] in modules]
     empty = [m for m in modules if not any(each.startswith(f"{m}/") for each in chosen)]
     if empty:

@@ -135,7 +135,7 @@ def show_sessions() -> bool:
         sessions = intacct.stored_sessions()
     table = Table("entity", "user", "state", "what to do")
     for each in sessions:
-        table.add_row(each.entity or "(top level)", each.user, *_told(settings, each))
+        table.add_row(each.entity or "(top level)", each.user, *_condition(settings, each))
     Console().print(table)
     return not any(needs_consent(settings, each) for each in sessions)
 
@@ -146,7 +146,7 @@ def needs_consent(settings: Settings, session: StoredSession) -> bool:
     return asked and session.state in ("missing", "ended")
 
 
-def _told(settings: Settings, each: StoredSession) -> tuple[str, str]:
+def _condition(settings: Settings, each: StoredSession) -> tuple[str, str]:
     until = f" until {each.until:%Y-%m-%d %H:%M} UTC" if each.until else ""
     if each.entity is not None and settings.users.get(each.entity) != each.user:
         return each.state, f"not in intacct.yaml: `intacct-dagster sessions revoke {each.entity}`"

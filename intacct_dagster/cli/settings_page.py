@@ -16,8 +16,8 @@ Made by `intacct-dagster settings`; do not edit. What it says stands beside each
 `intacct_dagster/config/settings.py`.
 
 `${NAME}` anywhere in the file is the environment variable of that name, and `${NAME:-default}` has
-a default. A real company's secrets are given in no other way. A key that does not exist, and a
-value that cannot be, are told with file, line and key, all of them at once. Paths are relative to
+a default. A real company's secrets are given in no other way. A key that does not exist and a
+value that is not allowed are reported with file, line and key, all at once. Paths are relative to
 the file; `INTACCT_CONFIG` names another one than `./intacct.yaml`.
 """
 
@@ -59,8 +59,8 @@ def _table(title: str, schema: Mapping[str, Any]) -> Iterator[str]:
     yield "| Key | Default | What it says |\n|---|---|---|"
     for key, value in schema["properties"].items():
         default = "**needed**" if key in required else _default(value)
-        told = " ".join([_sentence(value["description"]), _allowed(value)]).strip()
-        yield f"| `{key}` | {default} | {told} |"
+        meaning = " ".join([_sentence(value["description"]), _allowed(value)]).strip()
+        yield f"| `{key}` | {default} | {meaning} |"
     yield ""
 
 
@@ -71,8 +71,8 @@ def _default(value: Mapping[str, Any]) -> str:
     return f"`{given if isinstance(given, str) else json.dumps(given)}`"
 
 
-def _sentence(told: str) -> str:
-    return re.sub(r"\s+", " ", told).replace("|", "\\|")
+def _sentence(description: str) -> str:
+    return re.sub(r"\s+", " ", description).replace("|", "\\|")
 
 
 def _allowed(value: Mapping[str, Any]) -> str:

@@ -55,8 +55,8 @@ class QueryRefused(WarehouseError):
     """The statement does something else than read the snapshot, or DuckDB cannot run it."""
 
 
-def run_sql(sql: str, *, form: Form, rows: int, out: TextIO, told: TextIO) -> None:
-    """Answer a query on `out`, and say on `told` of when the answer is.
+def run_sql(sql: str, *, form: Form, rows: int, out: TextIO, notes: TextIO) -> None:
+    """Answer a query on `out`, and print its number of rows and its time on `notes`.
 
     The query is one statement that reads the snapshot: files, the network, extensions and settings
     are out of its reach.
@@ -68,7 +68,7 @@ def run_sql(sql: str, *, form: Form, rows: int, out: TextIO, told: TextIO) -> No
         raise QueryRefused("There is no statement: say what to ask, in SQL.")
     settings = load_settings()
     file, about = _source(Warehouse(settings.warehouse))
-    told_to = Console(file=told, stderr=True, highlight=False)
+    console = Console(file=notes, stderr=True, highlight=False)
     try:
         with file.connect(read_only=True) as connection:
             for setting in _LOCKED:
@@ -80,7 +80,7 @@ def run_sql(sql: str, *, form: Form, rows: int, out: TextIO, told: TextIO) -> No
             count = _WRITERS[form](names, types, _rows(cursor), rows, out)
     except duckdb.Error as error:
         raise QueryRefused(str(error).strip()) from None
-    told_to.print(f"{count:,} row{'' if count == 1 else 's'} {about}", style="dim", soft_wrap=True)
+    console.print(f"{count:,} row{'' if count == 1 else 's'} {about}", style="dim", soft_wrap=True)
 
 
 def _refuse_unless_it_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

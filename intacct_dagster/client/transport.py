@@ -2,8 +2,8 @@
 
 A read changes nothing and may be repeated whatever became of it. A write may be repeated only if it
 certainly did not happen: no connection was made, or Intacct refused it at the door (429). After its
-first byte may have left, a cut connection, a timeout or a 5xx leaves its outcome unknown, and that
-is what the caller is told.
+first byte may have left, a cut connection, a timeout or a 5xx leaves its outcome unknown, and the
+error that the caller gets says so.
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ class Transport:
         self._client.close()
 
     @property
-    def limits_told(self) -> Mapping[str, str]:
+    def reported_limits(self) -> Mapping[str, str]:
         """What the answers so far said of limits, by header."""
-        return dict(self._limiter.told)
+        return dict(self._limiter.reported)
 
     def send(
         self,

@@ -1,5 +1,6 @@
 from intacct_dagster.config.settings import (
     CONFIG_FILE,
+    CONFIG_VARIABLE,
     DIMENSIONS,
     Auth,
     ConfigError,
@@ -22,6 +23,7 @@ from intacct_dagster.config.settings import (
 
 __all__ = [
     "CONFIG_FILE",
+    "CONFIG_VARIABLE",
     "DIMENSIONS",
     "Auth",
     "ConfigError",

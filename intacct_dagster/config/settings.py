@@ -91,7 +91,7 @@ Address = Annotated[str, AfterValidator(_safe_address)]
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. Each line of the message is one thing to mend."""
+    """The configuration cannot be used. Each line of the message is one thing to correct."""
 
 
 class _Settings(BaseModel):
@@ -386,7 +386,7 @@ class Notification(_Settings):
     email: Email | None = None
     """A mail server and addresses."""
     severity: Literal["warn", "error"] = "warn"
-    """With `error` it is told of no warnings."""
+    """`error` suppresses warnings."""
 
     @model_validator(mode="after")
     def _is_one_way(self) -> Notification:
@@ -489,8 +489,8 @@ class Feed(_Settings):
     payload: dict[str, Any]
     """Intacct's fields, and where the value of each comes from."""
     on_change: Literal["report", "patch"] = "report"
-    """What becomes of a document that was posted and that its source has otherwise now: it is told,
-    or its record in Intacct is changed where that may be."""
+    """What becomes of a document that was posted and that its source has otherwise now: it is
+    reported, or its record in Intacct is changed where that may be."""
     after: tuple[str, ...] = ()
     """Feeds that are posted before this one in a run that has both: a customer before the
     invoices for it."""
@@ -766,8 +766,8 @@ def load_settings(path: Path | None = None) -> Settings:
     file = path or Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_FILE)
     if not file.is_file():
         raise ConfigError(
-            f"{file}: there is no such file. Copy intacct.yaml of the project, or name yours "
-            f"with {CONFIG_VARIABLE}."
+            f"{file}: there is no such file. Write one with `intacct-dagster init`, or name "
+            f"yours with {CONFIG_VARIABLE}."
         )
     for name, value in dotenv_values(file.absolute().parent / ".env").items():
         if value is not None:

@@ -79,7 +79,7 @@ def tell_partitions(
         context.add_asset_metadata(each, asset_key=key, partition_key=partition)
 
 
-def told_last(context: dg.AssetExecutionContext) -> str:
+def last_reported(context: dg.AssetExecutionContext) -> str:
     """The partition of a run whose event Dagster writes last, and so shows as that of the asset.
 
     Dagster (1.13) writes them in the order of a set: it is the last of that set, made alike.

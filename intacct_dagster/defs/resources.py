@@ -38,7 +38,7 @@ READER = dg.AssetKey(["reader", "warehouse"])
 
 
 def published(done: Published) -> dict[str, dg.MetadataValue]:
-    """What is told of a copy that was made."""
+    """Return the metadata of a snapshot that was published."""
     return {
         "path": dg.MetadataValue.path(str(done.path)),
         "as_of": dg.MetadataValue.timestamp(done.as_of),
@@ -155,9 +155,9 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     """The DuckDB warehouse at `path`, and the state store at the URL `state`.
 
-    When a run ends, however it does, the readers' copy is made anew if the run wrote anything, and
-    `READER` is told of it. While other runs are under way that is done at most every
-    `reader_seconds` seconds; None leaves it alone.
+    When a run ends, however it does, the snapshot is published again if the run wrote anything, and
+    reported as a materialization of `READER`. While other runs are under way that happens at most
+    every `reader_seconds` seconds; with None it never does.
     """
 
     path: str

@@ -315,13 +315,13 @@ class PostingEngine:
         """Return a chunk that may not be sent from here: what the ledger knows of it."""
         if self._ledger.chunk(chunk.chunk_id).state is ChunkState.SUPERSEDED:
             return Sent(chunk.chunk_id, chunk.size, note="not sent: it was planned again")
-        fates = self._ledger.outcome_counts(chunk.chunk_id)
+        outcomes = self._ledger.outcome_counts(chunk.chunk_id)
         return Sent(
             chunk.chunk_id,
             chunk.size,
-            posted=fates.get(ItemState.POSTED, 0),
-            refused=fates.get(ItemState.REJECTED, 0),
-            uncertain=fates.get(ItemState.UNCERTAIN, 0) + fates.get(ItemState.SENDING, 0),
+            posted=outcomes.get(ItemState.POSTED, 0),
+            refused=outcomes.get(ItemState.REJECTED, 0),
+            uncertain=outcomes.get(ItemState.UNCERTAIN, 0) + outcomes.get(ItemState.SENDING, 0),
             note="sent before, by another run or an earlier try of this one",
         )
 
@@ -394,13 +394,13 @@ class PostingEngine:
                     note="refused in one piece, and halved",
                 )
             return self._send_halves(chunk, halves, splits)
-        fates: list[Accepted | Rejected] = []
+        outcomes: list[Accepted | Rejected] = []
         for outcome in answer.outcomes:
             if isinstance(outcome, Created):
-                fates.append(Accepted(outcome.position, outcome.key, outcome.id))
+                outcomes.append(Accepted(outcome.position, outcome.key, outcome.id))
             else:
                 reason = explain(outcome)
-                fates.append(
+                outcomes.append(
                     Rejected(
                         outcome.position,
                         reason=reason.reason,
@@ -411,13 +411,13 @@ class PostingEngine:
                     )
                 )
         with self._step(Step.RECORD):
-            self._ledger.record(chunk.chunk_id, fates, http_status=answer.http_status)
-        keys = [fate.key for fate in fates if isinstance(fate, Accepted)]
+            self._ledger.record(chunk.chunk_id, outcomes, http_status=answer.http_status)
+        keys = [outcome.key for outcome in outcomes if isinstance(outcome, Accepted)]
         return Sent(
             chunk.chunk_id,
             chunk.size,
             posted=len(keys),
-            refused=len(fates) - len(keys),
+            refused=len(outcomes) - len(keys),
             first_key=min(keys, default=None),
         )
 

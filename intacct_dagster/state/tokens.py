@@ -93,7 +93,7 @@ class EncryptedTokenStore:
             return list(connection.scalars(sa.select(_tokens.c.name).order_by(_tokens.c.name)))
 
     def delete(self, name: str) -> None:
-        """Forgets a session; nobody at Intacct is told."""
+        """Forget a session here, without ending it at Intacct."""
         with self._engine.begin() as connection:
             connection.execute(sa.delete(_tokens).where(_tokens.c.name == name))
 

@@ -158,7 +158,7 @@ def test_where_the_first_thing_is_wrong_nothing_else_is_called_wrong(practice: P
     _no_file(practice)
     seen = practice.examine()
     assert seen.only("error")["check"] == "configuration"
-    assert {each["seen"] for each in seen.of("not looked at")} == {"first mend: configuration"}
+    assert {each["seen"] for each in seen.of("not looked at")} == {"correct first: configuration"}
 
 
 def test_an_entity_without_a_session_does_not_hide_the_others(practice: Practice) -> None:

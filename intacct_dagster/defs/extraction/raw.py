@@ -15,9 +15,9 @@ from intacct_dagster.defs.failures import error_text, is_transient, retry_run
 from intacct_dagster.defs.partitions import (
     days_by_entity,
     entity_days,
+    last_reported,
     partition_key,
     tell_partitions,
-    told_last,
 )
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.source_code import made_by
@@ -77,7 +77,7 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
         _extract(run)
         if run.failures:
             _fail(run)
-        last = told_last(context)
+        last = last_reported(context)
         rows_of = table_rows(settings, warehouse, run.landed)
         for key, landed in run.landed.items():
             tell_partitions(context, key, dict(landed.by_partition(last, rows_of[key])))

@@ -42,8 +42,8 @@ from dagster._utils.concurrency import ConcurrencyClaimStatus
 from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-# Dagster hands events over one by one unless it is told how many at once. Every process that opens
-# this history is: the daemon, which writes what a run is going to make, and the run itself.
+# Dagster hands events over one by one unless this sets how many at once. Every process that opens
+# this history does: the daemon, which writes what a run is going to make, and the run itself.
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 
 #: Engines of so many runs are kept: a webserver and a daemon look at many.
@@ -53,7 +53,7 @@ _ENGINES = 16
 def _engine(conn_string: str) -> Engine:
     """An engine that keeps no connection, and what SQLAlchemy made of each statement.
 
-    Dagster makes one for each connection, and with it each statement anew.
+    Dagster makes one for each connection, and with it each statement again.
     """
     return sa.create_engine(
         conn_string, poolclass=NullPool, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
@@ -163,8 +163,8 @@ class BatchedEvents(SqliteEventLogStorage):
         if batch is None:
             super()._store_asset_event(conn, event, event_id)
         else:
-            told = event.get_dagster_event()
-            batch.last[told.asset_key, told.event_type_value] = event, event_id
+            dagster_event = event.get_dagster_event()
+            batch.last[dagster_event.asset_key, dagster_event.event_type_value] = event, event_id
 
     def claim_concurrency_slot(
         self, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None

@@ -61,7 +61,7 @@ def _type_of(expression: str, named: tuple[tuple[str, str], ...]) -> str:
         try:
             rows = connection.execute(f"DESCRIBE {_select(expression)}").fetchall()
         except duckdb.Error as error:
-            raise ExpressionRefused(_told(error)) from None
+            raise ExpressionRefused(_reason(error)) from None
         return str(rows[0][1])
     finally:
         connection.close()
@@ -105,7 +105,7 @@ def _parse(connection: duckdb.DuckDBPyConnection, expression: str) -> dict[str, 
     try:
         tree = _tree(connection, _select(expression))
     except duckdb.Error as error:
-        raise ExpressionRefused(_told(error)) from None
+        raise ExpressionRefused(_reason(error)) from None
     if tree.get("error"):
         raise ExpressionRefused(_parse_error(tree))
     frame = _tree(connection, _select("NULL"))
@@ -190,7 +190,7 @@ def _parse_error(tree: Mapping[str, Any]) -> str:
     return str(tree.get("error_message", "it is not SQL"))
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return the first line of DuckDB's words, without the kind of error."""
     first = str(error).splitlines()[0]
     kind, _, rest = first.partition(": ")

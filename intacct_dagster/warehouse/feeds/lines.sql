@@ -8,7 +8,7 @@ WITH typed AS (
         _file_order,
         _line,
         _raw,
-        _source_id AS _told_source_id,
+        _source_id AS _given_source_id,
         _certain,
         _kind AS _broken_kind,
         _reason AS _broken_reason
@@ -31,7 +31,7 @@ SELECT
     _file_order,
     _line,
     _raw,
-    coalesce(_told_source_id, nullif({{source_id}}, '')) AS _source_id,
+    coalesce(_given_source_id, nullif({{source_id}}, '')) AS _source_id,
     _certain AND coalesce(_broken_kind IS NOT NULL OR {{source_id}} <> '', false) AS _certain,
     coalesce(_broken_kind, {{kinds}}) AS _kind,
     coalesce(_broken_reason, nullif(concat_ws('; ', {{reasons}}), '')) AS _reason

@@ -136,7 +136,7 @@ def uncertain_partitions(file: Warehouse, feed: str, entities: Collection[str]) 
         changes = _table(connection, POSTING, CHANGES, CHANGE_COLUMNS)
         return set(
             connection.execute(
-                f"SELECT _entity, _day FROM {_table(connection, POSTING, feed, _FATES)}"
+                f"SELECT _entity, _day FROM {_table(connection, POSTING, feed, _OUTCOMES)}"
                 " WHERE state = 'uncertain' AND _entity IN (SELECT unnest($entities::VARCHAR[]))"
                 f" UNION SELECT _entity, _day FROM {changes}"
                 " WHERE feed = $feed AND state = 'uncertain'"
@@ -179,7 +179,7 @@ def open_documents(
     return [OpenDocuments(*row) for row in rows]
 
 
-_FATES = (
+_OUTCOMES = (
     TableColumn("_entity", "VARCHAR"),
     TableColumn("_day", "DATE"),
     TableColumn("state", "VARCHAR"),

@@ -196,7 +196,7 @@ def test_dates_at_the_end_of_time_are_rejected(shared_caller: Caller) -> None:
     assert response.status_code == 400
 
 
-def test_paths_and_methods_that_are_not_there_are_told_so(shared_caller: Caller) -> None:
+def test_paths_and_methods_that_are_not_there_are_rejected(shared_caller: Caller) -> None:
     for method, path, status in (
         ("GET", "/services/core/nothing", 404),
         ("POST", "/services/reports/general-ledger/trial-balance", 501),

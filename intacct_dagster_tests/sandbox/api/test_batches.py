@@ -97,7 +97,7 @@ def test_items_of_one_batch_see_each_other(shared_caller: Caller) -> None:
     assert [item["ia::status"] for item in response.json()["ia::result"]] == [201, 409]
 
 
-def test_a_batch_of_duplicates_only_is_still_told_by_item(shared_caller: Caller) -> None:
+def test_a_batch_of_duplicates_only_is_still_reported_by_item(shared_caller: Caller) -> None:
     _post(shared_caller, invoice(invoiceNumber="there"))
     response = _post(shared_caller, [invoice(invoiceNumber="there")] * 2)
     # Not 409, which as the status of a whole request speaks of the Idempotency-Key.

@@ -79,7 +79,7 @@ def test_the_list_shows_references_only_and_a_hundred_at_most(caller: Caller) ->
     assert answer["ia::meta"]["totalCount"] > 2000
 
 
-def test_several_keys_are_read_at_once_and_a_missing_one_is_told(caller: Caller) -> None:
+def test_several_keys_are_read_at_once_and_a_missing_one_is_reported(caller: Caller) -> None:
     rows = caller.query(USER, INVOICE, ["key"], size=2)["ia::result"]
     first, second = (row["key"] for row in rows)
     both = caller.call("GET", f"/objects/{INVOICE}/{first},{second}", user=USER)
@@ -209,7 +209,7 @@ def test_a_bill_an_entry_and_a_timesheet_are_taken_and_completed(caller: Caller)
         ({"state": "posted"}, "SBX-1113", "/state"),
     ],
 )
-def test_a_body_of_the_wrong_form_is_told_where_it_is_wrong(
+def test_a_body_of_the_wrong_form_is_rejected_with_the_place(
     caller: Caller, changed: dict[str, Any], error_id: str, target: str
 ) -> None:
     response = _post(caller, INVOICE, invoice(**changed))
@@ -219,7 +219,7 @@ def test_a_body_of_the_wrong_form_is_told_where_it_is_wrong(
     assert (error_id, target) in [(one["errorId"], one["target"]) for one in error["details"]]
 
 
-def test_all_that_is_wrong_with_a_form_is_told_at_once(caller: Caller) -> None:
+def test_all_that_is_wrong_with_a_form_is_reported_at_once(caller: Caller) -> None:
     details = error_of(_post(caller, INVOICE, {"foo": 1, "invoiceDate": "x"}))["details"]
     assert {one["target"] for one in details} == {
         *("/foo", "/invoiceDate", "/dueDate", "/customer", "/lines"),

@@ -264,7 +264,7 @@ def test_every_object_has_two_views_of_the_system(caller: Caller) -> None:
         ({"key": f"{INVOICE}::systemfw1", "viewType": "system", "filterParameters": 5}, 400),
     ],
 )
-def test_a_view_that_is_not_there_is_told(
+def test_a_view_that_is_not_there_is_rejected(
     caller: Caller, asked: dict[str, Any], status: int
 ) -> None:
     assert _view(caller, **asked).status_code == status

@@ -195,7 +195,7 @@ def test_faults_befall_the_gateway_in_its_own_form(caller: Caller) -> None:
     assert _send(caller, body).status_code == 200
 
 
-def test_a_page_costs_a_transaction_and_is_told_with_its_user(caller: Caller) -> None:
+def test_a_page_costs_a_transaction_and_is_recorded_with_its_user(caller: Caller) -> None:
     _ask(caller, _query("RECORDNO", more="<pagesize>7</pagesize>"))
     (asked,) = caller.books.audit_log.asked({"route": "xml"})
     assert (asked.object, asked.user, asked.entity) == ("GLDETAIL", "usa", "E110")

@@ -118,14 +118,14 @@ def test_a_snapshot_brings_back_books_keys_tokens_and_time(
 def test_a_reset_is_a_fresh_start(tmp_path: Path, with_state: bool) -> None:
     state = tmp_path if with_state else None
 
-    def all_told(caller: Caller) -> bytes:
+    def whole_record(caller: Caller) -> bytes:
         got = _post(caller, invoice(), **{"Idempotency-Key": "k"}).content
         got += caller.call("GET", "/_sandbox/books").content
         got += caller.call("GET", "/_sandbox/journal?route=objects").content
         return bytes(got)
 
     with calling() as caller:
-        fresh = all_told(caller)
+        fresh = whole_record(caller)
     with calling(state) as caller:
         _post(caller, [invoice()] * 3)
         caller.control("POST", "clock", {"advance": "3d"})
@@ -136,7 +136,7 @@ def test_a_reset_is_a_fresh_start(tmp_path: Path, with_state: bool) -> None:
         assert _post(caller, invoice()).status_code == 401
         caller.control("POST", "reset")
         caller.forget_tokens()
-        answered = all_told(caller)
+        answered = whole_record(caller)
         # The support ids go on; nothing in this answer holds one.
         assert answered == fresh
     if state is not None:

@@ -466,7 +466,7 @@ def test_switches_are_listed_and_turned_while_it_runs() -> None:
         (("refresh_rotation",), "NAME=VALUE"),
     ],
 )
-def test_a_switch_that_is_not_there_is_told(given: tuple[str, ...], text: str) -> None:
+def test_a_switch_that_is_not_there_is_rejected(given: tuple[str, ...], text: str) -> None:
     with pytest.raises(SandboxError, match=text):
         Behaviours(read_choices(given))
 

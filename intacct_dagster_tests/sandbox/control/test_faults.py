@@ -343,7 +343,7 @@ def test_latency_is_drawn_from_its_distribution_on_the_sandboxs_clock(caller: Ca
         ({"drop_item": "yes"}, "drop_item is true or false"),
     ],
 )
-def test_a_fault_that_cannot_be_is_told_and_the_plan_stays(
+def test_a_fault_that_cannot_be_is_rejected_and_the_plan_stays(
     caller: Caller, fault: Any, text: str
 ) -> None:
     _plan(caller, {"name": "kept", "cut": "before", "route": "export"})
@@ -353,7 +353,7 @@ def test_a_fault_that_cannot_be_is_told_and_the_plan_stays(
     assert [one["name"] for one in caller.control("GET", "faults")["faults"]] == ["kept"]
 
 
-def test_a_plan_comes_from_a_file_and_a_wrong_one_is_told(tmp_path: Path) -> None:
+def test_a_plan_comes_from_a_file_and_a_wrong_one_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "faults.yaml"
     file.write_text(
         "faults:\n- name: shut\n  between: [2026-10-13T00:00:00Z, 2026-10-14T00:00:00Z]\n"
@@ -441,7 +441,7 @@ def test_an_hourly_limit_is_hard_and_an_answer_tells_what_is_left(caller: Caller
     assert _ask(caller).status_code == 200
 
 
-def test_thirty_two_connections_in_bad_weather_lose_and_double_nothing() -> None:
+def test_thirty_two_connections_with_faults_lose_and_double_nothing() -> None:
     plan = [
         {"name": "lost", "route": "objects", "chance": 0.2, "cut": "after"},
         {"name": "half", "route": "objects", "chance": 0.1, "cut": "during"},

@@ -85,7 +85,7 @@ def test_the_client_may_say_who_it_is_by_http_basic(caller: Caller) -> None:
         ({"username": "usa@demo|E999"}, 400, "The entity E999 does not exist"),
     ],
 )
-def test_a_wrong_token_request_is_told_what_is_wrong(
+def test_a_wrong_token_request_is_rejected_with_the_reason(
     caller: Caller, asked: dict[str, str], status: int, text: str
 ) -> None:
     right = {"grant_type": "client_credentials", "username": "usa@demo"}
@@ -211,7 +211,7 @@ def test_a_code_is_dead_after_ten_minutes() -> None:
         assert _exchange(caller, code).status_code == 400
 
 
-def test_a_rejected_consent_is_told_to_the_application(caller: Caller) -> None:
+def test_a_rejected_consent_is_reported_to_the_application(caller: Caller) -> None:
     assert _consent(caller, decision="deny")["error"] == ["access_denied"]
 
 

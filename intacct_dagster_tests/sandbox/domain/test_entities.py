@@ -52,7 +52,7 @@ def test_a_user_of_one_entity_is_in_it_without_saying_so(shared_caller: Caller) 
 
 
 @pytest.mark.parametrize("entity", ["E120", "E130", "E140"])
-def test_a_user_without_access_to_an_entity_is_told_so(shared_caller: Caller, entity: str) -> None:
+def test_a_user_without_access_to_an_entity_gets_403(shared_caller: Caller, entity: str) -> None:
     query = {"object": INVOICE, "fields": ["key"]}
     headers = {_HEADER: entity}
     response = shared_caller.call(

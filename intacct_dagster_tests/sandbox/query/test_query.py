@@ -169,7 +169,7 @@ _REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changed", "text"), _REFUSED, ids=[text for _, text in _REFUSED])
-def test_a_query_that_makes_no_sense_is_rejected_and_told_why(
+def test_a_query_that_makes_no_sense_is_rejected_with_the_reason(
     shared_caller: Caller, changed: dict[str, Any], text: str
 ) -> None:
     response = _ask(shared_caller, **{"object": INVOICE, "fields": ["key"], **changed})
@@ -437,7 +437,7 @@ def test_and_binds_tighter_than_or(shared_caller: Caller) -> None:
     assert count("and") == 0
 
 
-def test_case_counts_unless_told_otherwise(shared_caller: Caller) -> None:
+def test_case_counts_unless_asked_otherwise(shared_caller: Caller) -> None:
     name = shared_caller.query(USER, CUSTOMER, ["name"], size=1)["ia::result"][0]["name"]
     filters = [{"$eq": {"name": name.upper()}}]
 

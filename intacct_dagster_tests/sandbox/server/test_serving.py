@@ -38,7 +38,7 @@ def test_it_serves_over_http_and_tells_how_to_reach_it() -> None:
         assert httpx.get(health, timeout=_LIMIT).json()["status"] == "ok"
 
 
-def test_a_taken_port_is_told_in_a_line() -> None:
+def test_a_taken_port_is_reported_in_a_line() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -51,7 +51,7 @@ def test_a_taken_port_is_told_in_a_line() -> None:
 
 
 @pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 0), ("127.0.0.1", 70_000)])
-def test_an_address_that_cannot_be_is_told_in_a_line(host: str, port: int) -> None:
+def test_an_address_that_cannot_be_is_reported_in_a_line(host: str, port: int) -> None:
     with pytest.raises(SandboxError, match="choose others with"), serve(host=host, port=port):
         pass
 

@@ -91,7 +91,7 @@ def _set(path: str, value: Any) -> Change:
         ("class-model.json", _set("ia::result/lists", {"lines": {}}), "model.lists"),
     ],
 )
-def test_a_difference_is_told_where_it_is(
+def test_a_difference_is_reported_with_its_place(
     replay: Replay, source: str, change: Change, where: str
 ) -> None:
     exchange = _exchanges()[source]
@@ -129,7 +129,7 @@ def test_cassettes_in_yaml_and_har_files_are_read_as_well(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", ["{", '{"interactions": []}', "[]"])
-def test_a_directory_without_recordings_is_told_so(tmp_path: Path, content: str) -> None:
+def test_a_directory_without_recordings_is_reported(tmp_path: Path, content: str) -> None:
     (tmp_path / "one.json").write_text(content)
     with pytest.raises(SandboxError):
         read_recordings(tmp_path)
