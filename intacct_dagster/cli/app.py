@@ -95,15 +95,6 @@ def sandbox(context: click.Context) -> None:
 
 
 @main.command()
-@_plainly
-def settings() -> None:
-    """Print the page that tells every key of intacct.yaml (docs/configuration.md)."""
-    from intacct_dagster.cli.settings_page import settings_page
-
-    click.echo(settings_page(), nl=False)
-
-
-@main.command()
 @click.option(
     "--days",
     default=14,
@@ -145,7 +136,7 @@ def dev(host: str, port: int, hosts: tuple[str, ...]) -> None:
     """Open the Dagster UI, and serve the sandbox beside it if that is the company.
 
     Requests of pages from elsewhere are refused: the UI answers only to its own names (those of
-    this machine, --host, --allow-host and `dagster_url`), its own origin, and JSON. Stops both at
+    this machine, --host, --allow-host and `webserver_url`), its own origin, and JSON. Stops both at
     Ctrl-C.
     """
     from intacct_dagster.cli.demo import run_dev
@@ -190,10 +181,11 @@ def sql(statement: str, form: str | None, rows: int) -> None:
 def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | None) -> None:
     """Make raw tables again from kept pages, without asking Intacct.
 
-    Does again, in order and with all proofs, every load whose pages are kept (`keep_pages` in
-    intacct.yaml), and what sweeps found deleted since; an object that the catalogue has lost gets
-    the newest one kept. Partitions whose pages are not kept any more stay as they are. Everything
-    else in the warehouse is made of raw tables: materialize it again.
+    Does again, in order and with all proofs, every load whose pages are kept
+    (`page_retention_days` in intacct.yaml), and what delete scans found deleted since; an object
+    that the catalogue has lost gets the newest one kept. Partitions whose pages are not kept any
+    more stay as they are. Everything else in the warehouse is made of raw tables: materialize it
+    again.
     """
     from intacct_dagster.config import load_settings
     from intacct_dagster.warehouse import Warehouse
@@ -217,7 +209,7 @@ def rebuild(objects: tuple[str, ...], entities: tuple[str, ...], into: Path | No
         refresh_current(warehouse, name)
     if not done.loads:
         raise click.ClickException(
-            f"No pages of that are kept in {settings.pages}: say `keep_pages: 30 days` in "
+            f"No pages of that are kept in {settings.pages}: say `page_retention_days: 30` in "
             "intacct.yaml, and they will be from the next run on."
         )
     click.echo(

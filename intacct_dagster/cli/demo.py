@@ -488,8 +488,8 @@ def run_dev(*, host: str, port: int, hosts: Sequence[str] = ()) -> int:
             "Install it: pip install 'intacct_dagster[ui]'"
         )
     settings = load_settings()
-    if settings.dagster_url:
-        hosts = [*hosts, urlsplit(settings.dagster_url).hostname or ""]
+    if settings.webserver_url:
+        hosts = [*hosts, urlsplit(settings.webserver_url).hostname or ""]
     os.chdir(settings.directory)
     with _instance():
         pass  # made once, before several processes open it: a fresh history is not made for a race
