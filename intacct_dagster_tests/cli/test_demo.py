@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from intacct_dagster.cli.demo import SANDBOX_FOLDER, run_dev, sandbox_beside
+from intacct_dagster.cli.dev import run_dev
+from intacct_dagster.cli.sandbox_company import SANDBOX_FOLDER, sandbox_beside
+from intacct_dagster.cli.ui_guard import UIError
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.docs_commands import run_commands
 from intacct_sandbox import SandboxError, write_sales_feed
@@ -148,8 +150,8 @@ def test_a_sandbox_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 def test_without_the_webserver_dev_says_which_command_installs_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "dagster_webserver", None)
-    assert run_dev(host="127.0.0.1", port=0) == 1
-    assert "pip install 'intacct_dagster[ui]'" in capsys.readouterr().err
+    with pytest.raises(UIError, match=r"pip install 'intacct_dagster\[ui\]'"):
+        run_dev(host="127.0.0.1", port=0)
