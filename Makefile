@@ -91,7 +91,7 @@ parity: $(STAMP)  ## writes docs/sandbox-parity.md, what the sandbox simulates
 	@$(BIN)/python scripts/sandbox_parity.py
 
 configuration: $(STAMP)  ## writes docs/configuration.md, every key of intacct.yaml
-	@$(BIN)/intacct-dagster settings > docs/configuration.md
+	@$(BIN)/python scripts/configuration_page.py
 
 lock:  ## pins what was tested (needs uv)
 	@uv pip compile pyproject.toml sandbox/pyproject.toml --extra dev --extra browser --extra large --upgrade --universal \

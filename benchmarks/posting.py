@@ -66,7 +66,7 @@ feeds:
     entity: entity
     date: day
     columns: {{day: date, amount: decimal, line_amount: decimal}}
-    total: {{amount: line_amount}}
+    control_totals: {{amount: line_amount}}
     match_on: referenceNumber
     compare: {{totalTxnAmount: amount}}
     payload:

@@ -159,7 +159,9 @@ def _prepare(project: Path) -> None:
         PROJECT / "intacct_dagster_tests/sandbox/recordings", project / "path/to/recordings"
     )
     own = project / "intacct.yaml"
-    own.write_text(own.read_text(encoding="utf-8") + "\nkeep_pages: 30 days\n", encoding="utf-8")
+    own.write_text(
+        own.read_text(encoding="utf-8") + "\npage_retention_days: 30\n", encoding="utf-8"
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         location = CodeLocation(load_settings(), instance)
         assert location.run([raw_key(INVOICE)], entity="E110", first=LAST_DAY).success

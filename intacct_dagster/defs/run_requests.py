@@ -141,7 +141,7 @@ class Underway:
 
     def room(self, settings: Settings) -> int:
         """How many more may be launched."""
-        return max(0, settings.schedules.runs_at_once - self.number)
+        return max(0, settings.schedules.max_concurrent_runs - self.number)
 
 
 def underway(instance: dg.DagsterInstance) -> Underway:

@@ -242,7 +242,7 @@ class Extractor:
         return settled.replace(microsecond=0)
 
     def _scanned_since(self, now: datetime) -> datetime | None:
-        months = self._reading.sweep_months
+        months = self._reading.delete_scan_months
         if months is None:
             return None
         return midnight((now - timedelta(days=31 * months)).date())

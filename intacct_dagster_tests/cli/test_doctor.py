@@ -93,6 +93,18 @@ def test_a_company_that_is_well_has_a_line_for_each_thing_looked_at(practice: Pr
     assert "E110" not in shown.output
 
 
+def test_an_old_name_of_a_key_is_a_warning_with_its_line(practice: Practice) -> None:
+    practice.change("company:", "dagster_url: http://dagster.example\ncompany:")
+    result = CliRunner().invoke(main, ["doctor", "--json"])
+    findings = json.loads(result.stdout)["findings"]
+    text = (practice.folder / "intacct.yaml").read_text(encoding="utf-8")
+    line = next(n for n, each in enumerate(text.splitlines(), 1) if "dagster_url" in each)
+    (found,) = [each for each in findings if "dagster_url" in each["seen"]]
+    assert found["verdict"] == "warning"
+    assert found["seen"].startswith(f"intacct.yaml:{line}: dagster_url is an old name")
+    assert found["remedy"] == "Rename it to webserver_url."
+
+
 def test_what_the_doctor_asks_is_counted(practice: Practice) -> None:
     practice.examine()
     state = open_state(f"sqlite:///{practice.folder}/data/state.db")
@@ -158,7 +170,7 @@ def test_where_the_first_thing_is_wrong_nothing_else_is_called_wrong(practice: P
     _no_file(practice)
     seen = practice.examine()
     assert seen.only("error")["check"] == "configuration"
-    assert {each["seen"] for each in seen.of("not looked at")} == {"correct first: configuration"}
+    assert {each["seen"] for each in seen.of("not looked at")} == {"first correct: configuration"}
 
 
 def test_an_entity_without_a_session_does_not_hide_the_others(practice: Practice) -> None:

@@ -375,7 +375,7 @@ def test_a_deleted_record_that_is_read_again_is_there_again(tmp_path: Path) -> N
 def test_a_sweep_of_some_months_leaves_older_records_alone(tmp_path: Path) -> None:
     company = invoices(2)
     company.rows[INVOICE].append(row("old", "2024-01-01T00:00:00Z", total="1.00"))
-    desk = Desk(company, tmp_path, Reading(sweep_months=1))
+    desk = Desk(company, tmp_path, Reading(delete_scan_months=1))
     what = ObjectSettings(name=INVOICE, history="all")
     desk.extractor.extract(what, "E110", days(1, 4))
     company.rows[INVOICE].clear()

@@ -125,7 +125,11 @@ def _of_run(
     entries = instance.all_logs(run.run_id, of_type=_EVENTS)
     events = [each.dagster_event for each in entries if each.dagster_event is not None]
     entity, days = _about(_partitions_of_run(run))
-    link = f"{settings.dagster_url.rstrip('/')}/runs/{run.run_id}" if settings.dagster_url else None
+    link = (
+        f"{settings.webserver_url.rstrip('/')}/runs/{run.run_id}"
+        if settings.webserver_url
+        else None
+    )
     subject = f"run {run.job_name} {entity}"
     if run.status is dg.DagsterRunStatus.SUCCESS:
         yield subject, None

@@ -58,7 +58,7 @@ def changes_sensor(settings: Settings, *, now: Clock = clock) -> dg.SensorDefini
     A count costs an API transaction for each object and entity. The sensor stops before they use
     up the month's. Lines are read with the documents that they belong to.
     """
-    minutes = settings.schedules.changes_minutes
+    minutes = settings.schedules.change_poll_minutes
     spec = SensorSpec(
         "changes_in_intacct",
         READ,

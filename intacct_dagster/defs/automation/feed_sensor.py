@@ -164,7 +164,7 @@ def feed_sensor(
     Args:
         pause: Waits for so many seconds.
     """
-    seconds = settings.schedules.feed_seconds
+    seconds = settings.schedules.feed_poll_seconds
     spec = SensorSpec(
         f"files_of_{name}",
         f"plan_{name}",

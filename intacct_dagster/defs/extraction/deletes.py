@@ -36,7 +36,7 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
     Current views leave out a record from the moment that it is found deleted.
     """
     objects = {deletes_key(each.name): each for each in swept(settings)}
-    months = settings.reading.sweep_months
+    months = settings.reading.delete_scan_months
     covers = f"of the last {months} months" if months else "there are"
 
     @dg.multi_asset(

@@ -99,7 +99,7 @@ def extractor_of(
     Args:
         attempts: The ids of earlier runs that this one resumes: what they loaded is not read again.
     """
-    days = settings.keep_pages
+    days = settings.page_retention_days
     archive = PageArchive(settings.pages, timedelta(days=days)) if days is not None else None
     return Extractor(
         intacct.intacct,

@@ -71,7 +71,7 @@ def _uses(spec: FeedSpec, column: str) -> Iterator[str]:
     ):
         if its == column:
             yield what
-    for whole, part in spec.total.items():
+    for whole, part in spec.control_totals.items():
         if whole == column:
             yield f"the sum of {part}"
         if part == column:

@@ -258,7 +258,7 @@ def _stage_sources(staging: StagingSession, spec: FeedSpec) -> None:
             source_id=source_id,
             content=", ".join(map(identifier, spec.columns)),
             conflicts=", ".join(_conflict(column) for column in spec.header_columns),
-            totals=", ".join(_total_flaw(*pair) for pair in spec.total.items()) or "NULL",
+            totals=", ".join(_total_flaw(*pair) for pair in spec.control_totals.items()) or "NULL",
         ),
     )
     staging.connection.execute(
@@ -266,7 +266,7 @@ def _stage_sources(staging: StagingSession, spec: FeedSpec) -> None:
             __name__,
             "sources",
             source_id=source_id,
-            cannot_be_cut="true" if spec.total or spec.one_line_each else "false",
+            cannot_be_cut="true" if spec.control_totals or spec.one_line_each else "false",
             spans_files="false" if spec.line_id is None else "true",
         )
     )
@@ -325,7 +325,13 @@ def _try(column: str) -> str:
 
 def _checks(spec: FeedSpec, entities: set[str]) -> Iterator[tuple[str, str, str]]:
     """(condition, kind, reason) of everything that sends a record into quarantine, in SQL."""
-    needed = [spec.source_id, spec.entity, spec.date, *spec.total, *spec.total.values()]
+    needed = [
+        spec.source_id,
+        spec.entity,
+        spec.date,
+        *spec.control_totals,
+        *spec.control_totals.values(),
+    ]
     if spec.line_id is not None:
         needed.append(spec.line_id)
     for column in dict.fromkeys(needed):

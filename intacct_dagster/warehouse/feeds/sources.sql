@@ -21,7 +21,7 @@ unassigned AS (
         _file,
         concat(
             'line ', min(_line), ' of ', _file, ' is in quarantine and may belong to any document of',
-            ' the file; give the feed a `total`, and documents that add up are safe from that'
+            ' the file; give the feed `control_totals`, and documents that add up are safe from that'
         ) AS reason
     FROM memory.main.checked
     WHERE _kind IS NOT NULL AND NOT _certain AND NOT {{cannot_be_cut}}
@@ -33,7 +33,7 @@ unread AS (
     SELECT
         concat(
             arg_min(_file, _file_order),
-            ' could not be read, and documents may continue in it; give the feed a `total`, and',
+            ' could not be read, and documents may continue in it; give the feed `control_totals`, and',
             ' documents that add up are safe from that'
         ) AS reason
     FROM memory.main.checked

@@ -85,17 +85,18 @@ class FeedSpec:
       distinguished from one with two equal lines. Without it each file's lines of an id are one
       occurrence, or each line, where the payload has nothing that is repeated for each line.
     - `entity`, `date`: the columns that say the partition.
-    - `types`: columns that are not text. `date` and the columns of `total` need not be named.
-      `computed`: columns that are in no file. An expression may use columns that are named
+    - `types`: columns that are not text. `date` and the columns of `control_totals` need not be
+      named. `computed`: columns that are in no file. An expression may use columns that are named
       somewhere in the feed, and `_file`.
-    - `total`: header column -> line column whose sum it must be, e.g. {"amount": "line_amount"}.
+    - `control_totals`: header column -> line column whose sum it must be, such as
+      {"amount": "line_amount"}.
     - `payload`: Intacct's fields -> where the value comes from; see `payload_form`. What is empty
       is left out of a payload.
     - `match_on`: Intacct's field that keeps the source id; `compare`: Intacct's fields -> columns
       that must be equal in a document that is already there.
     - `changes`: whether a document that was posted may be changed when the source has it otherwise.
-    - `amount`: the column with the document's amount; by default the first of `total`, else the
-      first decimal that `compare` names, else none (and the amount of a document is 0).
+    - `amount`: the column with the document's amount; by default the first of `control_totals`,
+      else the first decimal that `compare` names, else none (and the amount of a document is 0).
 
     A column that is used for a document as a whole (not only for each of its lines) is a header
     column: it must be the same on all lines of the document. Raises FeedError for a definition that
@@ -115,7 +116,7 @@ class FeedSpec:
     line_id: str | None = None
     types: Mapping[str, Kind] = field(default_factory=dict)
     computed: Mapping[str, Computed] = field(default_factory=dict)
-    total: Mapping[str, str] = field(default_factory=dict)
+    control_totals: Mapping[str, str] = field(default_factory=dict)
     compare: Mapping[str, str] = field(default_factory=dict)
     amount: str | None = None
     changes: bool = False
@@ -166,7 +167,7 @@ class FeedSpec:
             self.entity,
             self.date,
             *(column for column, each_line in columns_of(self.template) if not each_line),
-            *self.total,
+            *self.control_totals,
             *self.compare.values(),
             *([] if self.amount is None else [self.amount]),
         ]
@@ -178,7 +179,7 @@ class FeedSpec:
         used = [
             *([] if self.line_id is None else [self.line_id]),
             *(column for column, each_line in columns_of(self.template) if each_line),
-            *self.total.values(),
+            *self.control_totals.values(),
             *self.types,
             *self.computed,
         ]
@@ -198,13 +199,13 @@ class FeedSpec:
     @property
     def one_line_each(self) -> bool:
         """Whether a line is a document: nothing numbers lines or is repeated for each of them."""
-        return self.line_id is None and not self.total and not repeats(self.template)
+        return self.line_id is None and not self.control_totals and not repeats(self.template)
 
     @property
     def amount_column(self) -> str | None:
         """The column with the amount of a document."""
         decimals = (column for column in self.compare.values() if self.kind(column) == "decimal")
-        return self.amount or next(iter(self.total), None) or next(decimals, None)
+        return self.amount or next(iter(self.control_totals), None) or next(decimals, None)
 
     def kind(self, column: str) -> Kind:
         """Return what a column holds: as `types` says, else by its use, else text."""
@@ -215,7 +216,9 @@ class FeedSpec:
             return self.types[column]
         if column == self.date:
             return "date"
-        return "decimal" if column in {*self.total, *self.total.values()} else "text"
+        return (
+            "decimal" if column in {*self.control_totals, *self.control_totals.values()} else "text"
+        )
 
     def sql_type(self, column: str) -> str:
         """Return the DuckDB type of a column in `feed.<name>`."""
@@ -277,16 +280,18 @@ class FeedSpec:
         cast("dict[str, Computed]", self.expressions)[column] = Computed(given.sql, kind)
 
     def _check_use(self) -> None:
-        for header, line in self.total.items():
+        for header, line in self.control_totals.items():
             for column in (header, line):
                 if self.kind(column) != "decimal":
                     raise self._refusal(
-                        ("total",), f"total: {column} is {self.kind(column)}", "Make it a decimal."
+                        ("control_totals",),
+                        f"control_totals: {column} is {self.kind(column)}",
+                        "Make it a decimal.",
                     )
             if line in self.header_columns:
                 raise self._refusal(
-                    ("total",),
-                    f"total: {line} is a column of the whole document",
+                    ("control_totals",),
+                    f"control_totals: {line} is a column of the whole document",
                     "Name a column that is used inside `lines` only.",
                 )
         if self.kind(self.date) != "date" or self.kind(self.source_id) != "text":

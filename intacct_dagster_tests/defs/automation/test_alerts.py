@@ -66,7 +66,7 @@ def location(tmp_path: Path) -> Iterator[CodeLocation]:
         tmp_path,
         entities=(Entity(id="E110", user="usa"),),
         notifications=(Notification(slack="SLACK"),),
-        dagster_url="http://dagster.example/",
+        webserver_url="http://dagster.example/",
     )
     (tmp_path / f"data/feeds/{FEED}").mkdir(parents=True)
     with dg.DagsterInstance.ephemeral() as instance:

@@ -227,7 +227,7 @@ def test_days_without_a_partition_and_retired_entities_are_told_and_left(
 def test_no_more_runs_than_may_be_under_way_and_the_rest_at_later_ticks(
     location: CodeLocation,
 ) -> None:
-    one = Schedules(runs_at_once=1)
+    one = Schedules(max_concurrent_runs=1)
     location.settings = location.settings.model_copy(update={"schedules": one})
     sell(location, "a.csv", ("A1", "E110", FIRST), ("A2", "E120", LAST_DAY))
     first = location.tick(FILES)

@@ -97,7 +97,7 @@ def test_a_laptop_that_was_closed_for_a_week_reads_exactly_what_is_missing_in_or
         )
 
         # A week later, at noon, one run may be under way at a time.
-        with_schedules(location, runs_at_once=1)
+        with_schedules(location, max_concurrent_runs=1)
         noon = night(9) + timedelta(hours=10)
         for entity in ("E110", "E120"):
             tick = location.tick("catch_up", now=noon)
@@ -125,7 +125,7 @@ def test_a_laptop_that_was_closed_for_a_week_reads_exactly_what_is_missing_in_or
         assert request.asset_selection is not None
         assert raw_key(CUSTOMER) in request.asset_selection
         assert raw_key(INVOICE) not in request.asset_selection
-        with_schedules(location, runs_at_once=20)
+        with_schedules(location, max_concurrent_runs=20)
         assert location.schedule("nightly", night(9)).ranges == [
             span("E120", 4, 4),
             span("E110", 8, 8),

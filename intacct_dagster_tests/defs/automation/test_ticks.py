@@ -98,7 +98,7 @@ def test_in_maintenance_only_sensors_that_do_not_need_intacct_work(
 def test_what_is_launched_leaves_out_busy_entities_and_what_there_is_no_room_for(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    schedules = Schedules(runs_at_once=2)
+    schedules = Schedules(max_concurrent_runs=2)
     settings = settings.model_copy(update={"schedules": schedules})
     run = dg.DagsterRun(
         job_name="read",

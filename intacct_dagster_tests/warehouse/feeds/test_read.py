@@ -174,7 +174,7 @@ def test_a_document_with_a_line_in_quarantine_is_invalid_as_a_whole(
 def test_without_a_total_a_line_of_nobody_makes_its_file_s_documents_invalid(
     warehouse: Warehouse, folder: Path
 ) -> None:
-    spec = replace(SALES, total={}, types={**SALES.types, "amount": "decimal"})
+    spec = replace(SALES, control_totals={}, types={**SALES.types, "amount": "decimal"})
     write_sales(folder, line("BR-1"), line(""), line("BR-2"))
     write_sales(folder, line("BR-3"), name="other.csv")
     read(warehouse, folder, spec=spec)
@@ -358,11 +358,14 @@ def test_a_column_that_changed_its_type_is_refused(warehouse: Warehouse, folder:
         ({"files": []}, "names no files"),
         ({"source_id": "_ref"}, "cannot name a column"),
         ({"types": {"Amount": "text"}}, "differ only in case"),
-        ({"types": {"amount": "integer"}}, "total: amount is integer"),
+        ({"types": {"amount": "integer"}}, "control_totals: amount is integer"),
         ({"types": {"invoice_date": "text"}}, "its date must be a date"),
         ({"payload": {"customer": "a", "customer.id": "b"}}, "inside another field"),
         ({"payload": {"customer..id": "b"}}, "is no field"),
-        ({"total": {"line_amount": "amount"}, "compare": {"x": "amount"}}, "whole document"),
+        (
+            {"control_totals": {"line_amount": "amount"}, "compare": {"x": "amount"}},
+            "whole document",
+        ),
     ],
 )
 def test_a_definition_that_contradicts_itself_is_refused(

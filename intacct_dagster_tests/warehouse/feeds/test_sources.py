@@ -358,7 +358,7 @@ def test_a_document_that_may_continue_in_a_file_that_is_left_out_waits(
     told = "a.csv could not be read, and documents may continue in it"
     for spec, expected in (
         (SALES, None),
-        (replace(SALES, total={}, types={**SALES.types, **AMOUNTS}), told),
+        (replace(SALES, control_totals={}, types={**SALES.types, **AMOUNTS}), told),
     ):
         read(warehouse, folder, spec)
         [(invalid,)] = rows(warehouse, "SELECT _invalid FROM feed.sales_invoices")

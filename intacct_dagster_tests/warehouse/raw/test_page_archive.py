@@ -238,7 +238,7 @@ def test_the_command_rebuilds_and_says_what(
     settings = tmp_path / "intacct.yaml"
     settings.write_text(
         "company: demo\nbase_url: http://127.0.0.1:9/ia\nauth: {client_id: a, client_secret: b}\n"
-        "entities: [{id: E110, user: usa}]\nstart_date: 2026-10-01\nkeep_pages: 30 days\n"
+        "entities: [{id: E110, user: usa}]\nstart_date: 2026-10-01\npage_retention_days: 30\n"
         f"objects: [{INVOICE}]\nwarehouse: warehouse.duckdb\n"
     )
     monkeypatch.setenv("INTACCT_CONFIG", str(settings))
@@ -257,14 +257,14 @@ def test_the_command_rebuilds_and_says_what(
 
 @pytest.mark.parametrize(("told", "kept"), [("30 days", 30), ("1 day", 1), ("7", 7)])
 def test_the_time_is_given_in_words(told: str, kept: int) -> None:
-    text = (PROJECT / "intacct.yaml").read_text() + f"\nkeep_pages: {told}\n"
-    assert read_settings(text, file=PROJECT / "intacct.yaml").keep_pages == kept
+    text = (PROJECT / "intacct.yaml").read_text() + f"\npage_retention_days: {told}\n"
+    assert read_settings(text, file=PROJECT / "intacct.yaml").page_retention_days == kept
 
 
 @pytest.mark.parametrize("told", ["soon", "30 hours", "0 days"])
 def test_a_time_that_is_none_is_refused_by_name(told: str) -> None:
-    text = (PROJECT / "intacct.yaml").read_text() + f"\nkeep_pages: {told}\n"
-    with pytest.raises(ConfigError, match="keep_pages"):
+    text = (PROJECT / "intacct.yaml").read_text() + f"\npage_retention_days: {told}\n"
+    with pytest.raises(ConfigError, match="page_retention_days"):
         read_settings(text, file=PROJECT / "intacct.yaml")
 
 

@@ -1,0 +1,81 @@
+"""Who asks Intacct: the application, its XML access, and the Sage users of the entities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from intacct_dagster.config.section import Address, NonEmpty, SettingsSection
+
+
+class Auth(SettingsSection):
+    """How sessions are opened. The secret's value is never shown, in no representation."""
+
+    grant: Literal["client_credentials", "authorization_code"] = "client_credentials"
+    """Sage recommends `client_credentials`, with a Web Services user for each entity; with
+    `authorization_code` a person consents once for each."""
+    client_id: NonEmpty
+    """The application's, as registered with Sage."""
+    client_secret: NonEmpty = Field(repr=False)
+    """Its secret: the name of an environment variable, `${INTACCT_CLIENT_SECRET}`."""
+    redirect_uri: Address = "http://127.0.0.1:8766/callback"
+    """Where Sage sends the browser after consent; registered with the application. It is https, or
+    on this machine."""
+    session_key: Literal["file", "keyring"] = "file"
+    """Where the key of the stored sessions is, unless INTACCT_TOKEN_KEY has it: `token.key` beside
+    the state store, or the OS keyring (`intacct-dagster sessions key` puts it there)."""
+    #: the environment variable that held the secret; set by `read_settings`, not in the file
+    secret_variable: SkipJsonSchema[str | None] = None
+
+
+class Xml(SettingsSection):
+    """Access to the XML API, for objects that REST does not have (`xml/gl-detail`)."""
+
+    sender_id: NonEmpty
+    """That of your Web Services subscription."""
+    sender_password: NonEmpty = Field(repr=False)
+    """Its password: the name of an environment variable, `${INTACCT_SENDER_PASSWORD}`."""
+    url: Address | None = None
+    """Where the gateway lies. Default: `/ia/xml/xmlgw.phtml` on the host of `base_url`."""
+    utc_offset: Annotated[str, StringConstraints(pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")] = "+00:00"
+    """That of the time zone in the preferences of the Sage users, in which the gateway writes
+    change times."""
+    #: the environment variable that held the password; set by `read_settings`, not in the file
+    secret_variable: SkipJsonSchema[str | None] = None
+
+
+class Entity(SettingsSection):
+    """A legal entity, and the Sage user whose sessions read and post its books.
+
+    One that is `retired` keeps its partitions and their history, and nothing runs for it by itself.
+    """
+
+    id: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)]
+    """The entity's id in Intacct, such as `E110`."""
+    user: NonEmpty
+    """The id of the Sage user that has access to it."""
+    retired: bool = False
+    """Whether nothing runs for it by itself any more."""
+
+    @field_validator("id")
+    @classmethod
+    def _usable_as_partition(cls, value: str) -> str:
+        # Dagster joins the dimensions of a partition key with "|"; "..." and "," mean ranges.
+        if any(mark in value for mark in ("|", ",", "...", "/")):
+            raise ValueError("an entity id with '|', ',', '/' or '...' cannot name a partition")
+        return value
+
+
+def require_one_user_each(entities: Sequence[Entity]) -> None:
+    """Raise ValueError if two entities have the same Sage user."""
+    for user in sorted({each.user for each in entities}):
+        theirs = [each.id for each in entities if each.user == user]
+        if len(theirs) > 1:
+            raise ValueError(
+                f"entities: user {user} is given for {' and '.join(theirs)}, and with "
+                "authorization_code a user's second consent silently ends the first: give each "
+                "entity a Sage user of its own, or use grant: client_credentials"
+            )

@@ -1,0 +1,24 @@
+"""What the company's Sage plan allows, and how long to wait for the warehouse."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from intacct_dagster.config.section import SettingsSection
+
+
+class Limits(SettingsSection):
+    """What the company's Sage plan allows (tier 1: 6 requests at once, 100,000 a month)."""
+
+    concurrency: int = Field(default=6, ge=1, le=64)
+    """Requests in flight at once, over all processes that share the state store."""
+    page_size: int = Field(default=4000, ge=1, le=4000)
+    """Rows of a page, as many as Intacct gives."""
+    chunk_size: int = Field(default=500, ge=1, le=500)
+    """Documents of one posting request, as many as Intacct takes."""
+    chunk_bytes: int = Field(default=4_000_000, ge=1)
+    """Bytes of one posting request; Sage documents no limit."""
+    monthly_transactions: int = Field(default=100_000, ge=1)
+    """API transactions of the plan in a month. A check warns before they are used up."""
+    lock_timeout: float = Field(default=60, gt=0)
+    """Seconds to wait for another process that holds the warehouse."""

@@ -1,0 +1,78 @@
+"""The objects to keep in the warehouse, and how they are read."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from intacct_dagster.config.section import NonEmpty, SettingsSection
+
+#: first partition of such an object also takes everything that was last changed before it.
+DIMENSIONS = frozenset(
+    {
+        "accounts-payable/vendor",
+        "accounts-receivable/customer",
+        "company-config/department",
+        "company-config/employee",
+        "company-config/location",
+        "general-ledger/account",
+        "general-ledger/journal",
+    }
+)
+
+_OBJECT = re.compile(r"^[a-z][a-z0-9-]*/[A-Za-z0-9_:. -]+$")
+
+
+class ObjectSettings(SettingsSection):
+    """A REST object to keep in the warehouse: its name, or what is said of it here."""
+
+    name: str
+    """Application and object, such as `accounts-payable/bill`."""
+    fields: tuple[str, ...] | None = None
+    """Narrows what is read: dotted paths such as `customer.id`. Default: all that the model
+    offers."""
+    history: Literal["all", "from_start"] | None = None
+    """With `all` the first partition also takes what was last changed before it. Default: `all`
+    for masters, and for objects that a feed posts to."""
+    read_by: Literal["changes", "lines", "snapshot"] | None = None
+    """How changes are found: by its own change times, by those of the document that its rows are
+    lines of, or not at all. Default: what the object offers."""
+    parent: NonEmpty | None = None
+    """The reference to that document, where it is not the one that the model calls the owner."""
+    get_fields: tuple[NonEmpty, ...] = ()
+    """What no query gives, such as `lines` or `attachment`: read record by record, 500 to a
+    request. Lists become JSON."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_object_name(cls, value: str) -> str:
+        if not _OBJECT.match(value):
+            raise ValueError(f"'{value}' is not an object name such as accounts-payable/bill")
+        return value
+
+    @model_validator(mode="after")
+    def _parent_is_read_through(self) -> ObjectSettings:
+        if self.parent is not None and self.read_by not in (None, "lines"):
+            raise ValueError(
+                f"{self.name} has a `parent` and is read by {self.read_by}: leave one of them out"
+            )
+        return self
+
+    @property
+    def takes_older(self) -> bool:
+        """Whether the first partition also takes what was last changed before it."""
+        return self.history == "all"
+
+
+class Reading(SettingsSection):
+    """How changes are read, so that late ones are not lost and deletes are found."""
+
+    settle_seconds: int = Field(default=300, ge=0, le=86_400)
+    """What changed within these last seconds is left to the next run: a record may show only
+    after its change time."""
+    look_back_days: int = Field(default=1, ge=0, le=31)
+    """Days before those of a run that are read again, for what showed even later."""
+    delete_scan_months: int | None = Field(default=None, ge=1)
+    """Months back that a delete scan covers, by change time. Default: all."""
