@@ -32,14 +32,15 @@ from intacct_dagster.client.batch import (
     Created,
     Refused,
 )
-from intacct_dagster.client.client import (
-    KEYS_IN_A_GET,
-    MOSTLY_PRIVATE,
+from intacct_dagster.client.company import (
     Intacct,
-    IntacctClient,
 )
 from intacct_dagster.client.documents import (
     document_facts,
+)
+from intacct_dagster.client.entity_client import (
+    KEYS_IN_A_GET,
+    IntacctClient,
 )
 from intacct_dagster.client.errors import (
     AccessDenied,
@@ -81,6 +82,9 @@ from intacct_dagster.client.query import (
 )
 from intacct_dagster.client.rejection_reasons import (
     explain,
+)
+from intacct_dagster.client.scope import (
+    MOSTLY_PRIVATE,
 )
 from intacct_dagster.client.usage import (
     Usage,

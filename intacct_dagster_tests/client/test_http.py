@@ -29,6 +29,8 @@ from intacct_dagster.client.usage import Meter
 BODY = bytes(range(256)) * 9000  # 2.3 MB
 #: ends the wait of an answer that nobody waits for any more
 HEARD = threading.Event()
+#: what a proxy was asked to connect with
+TUNNELS: list[str] = []
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -42,7 +44,7 @@ class Answers(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(200)
-        if self.path.endswith("/names"):  # a proxy is asked for the whole address
+        if self.path == "/names":
             names = ",".join(self.headers).encode()
             self.send_header("Content-Length", str(len(names)))
             self.end_headers()
@@ -74,6 +76,12 @@ class Answers(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_CONNECT(self) -> None:
+        TUNNELS.append(self.path)
+        self.send_response(502)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
@@ -173,8 +181,7 @@ def test_what_cannot_be_reached_was_never_sent() -> None:
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"
     for address, said in (
         (closed, "refused"),
-        ("http://nobody.invalid", "Cannot reach"),
-        ("ftp://127.0.0.1", "protocol"),
+        ("https://nobody.invalid", "Cannot reach"),
     ):
         transport = Transport(address)
         for kind in Kind:
@@ -187,12 +194,13 @@ def test_what_cannot_be_reached_was_never_sent() -> None:
 def test_where_the_environment_names_a_proxy_all_requests_go_through_it(
     address: str, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", address)
-    transport = Transport("http://intacct.invalid")
-    # A proxy is asked for the whole address, which nobody but it could find.
-    answer = transport.send("GET", "/names", kind=kind, meter=Meter(), about=About())
+    monkeypatch.setenv("HTTPS_PROXY", address)
+    transport = Transport("https://intacct.invalid")
+    TUNNELS.clear()
+    with pytest.raises(NotReached):
+        transport.send("GET", "/names", kind=kind, meter=Meter(), about=About())
     transport.close()
-    assert b"Host" in answer.body
+    assert set(TUNNELS) == {"intacct.invalid:443"}, "a proxy is asked for the address"
 
 
 def certificate(file: Path) -> Path:

@@ -20,7 +20,7 @@ from intacct_dagster.defs.automation.ticks import (
 from intacct_dagster.defs.checks.closing import CLOSED
 from intacct_dagster.defs.checks.data_quality import FRESH, SCHEMA_DRIFT
 from intacct_dagster.defs.extraction.current import current_key
-from intacct_dagster.defs.extraction.deletes import deletes_key, swept
+from intacct_dagster.defs.extraction.deletes import deletes_key, scanned_objects
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT, raw_key
 from intacct_dagster.defs.reporting.analysts import views_of
 from intacct_dagster.defs.reporting.control import CONTROL, LEDGER
@@ -74,7 +74,7 @@ def sweep_job(settings: Settings) -> Job:
     """Build the job that looks for deletes of an entity."""
     return dg.define_asset_job(
         SWEEP,
-        selection=[deletes_key(each.name) for each in swept(settings)],
+        selection=[deletes_key(each.name) for each in scanned_objects(settings)],
         description="Reads all keys of an entity, and notes which of ours Intacct has no more.",
     )
 

@@ -61,12 +61,12 @@ def test_a_run_holds_the_entity_while_it_reads_and_loads_or_sweeps_it(
 
         return watch
 
-    for name in ("extract", "sweep"):
+    for name in ("extract", "delete_scan"):
         monkeypatch.setattr(Extractor, name, watched(name))
     sweeps = [deletes_key(each) for each in OBJECTS]
     assert location.run(KEYS, entity=BUSY).success
     assert run(location, sweeps, partition_key=BUSY).success
-    assert sorted(held) == ["extract"] * len(OBJECTS) + ["sweep"] * len(OBJECTS)
+    assert sorted(held) == ["extract"] * len(OBJECTS) + ["delete_scan"] * len(OBJECTS)
     with reading(location, BUSY):
         pass  # and gives it back
 
