@@ -16,21 +16,13 @@ from intacct_dagster.client.auth.oauth import (
     AuthorizationCode,
     ClientCredentials,
     Consent,
-    Grant,
 )
 from intacct_dagster.client.auth.session import (
-    RefreshStep,
-    RefreshWatch,
     StoredSession,
-)
-from intacct_dagster.client.auth.tokens import (
-    MemoryTokenStore,
-    TokenStore,
 )
 from intacct_dagster.client.batch import (
     BatchResponse,
     Created,
-    Refused,
 )
 from intacct_dagster.client.company import (
     Intacct,
@@ -44,10 +36,8 @@ from intacct_dagster.client.entity_client import (
 )
 from intacct_dagster.client.errors import (
     AccessDenied,
-    AddressRefused,
     AnswerNotUnderstood,
     AuthenticationRefused,
-    ErrorDetail,
     IntacctError,
     NotReached,
     OutcomeUnknown,
@@ -77,7 +67,6 @@ from intacct_dagster.client.query import (
     LARGEST_PAGE,
     Filter,
     Query,
-    QueryPage,
     Scalar,
 )
 from intacct_dagster.client.rejection_reasons import (
@@ -113,7 +102,6 @@ __all__ = [
     "MOSTLY_PRIVATE",
     "XML_ONLY",
     "AccessDenied",
-    "AddressRefused",
     "AnswerNotUnderstood",
     "AuthenticationRefused",
     "AuthorizationCode",
@@ -122,13 +110,10 @@ __all__ = [
     "ClientCredentials",
     "Consent",
     "Created",
-    "ErrorDetail",
     "Filter",
-    "Grant",
     "Intacct",
     "IntacctClient",
     "IntacctError",
-    "MemoryTokenStore",
     "ModelField",
     "NotReached",
     "NotThisConsent",
@@ -139,17 +124,12 @@ __all__ = [
     "PaginationProof",
     "PaginationResult",
     "Query",
-    "QueryPage",
     "Reference",
-    "RefreshStep",
-    "RefreshWatch",
-    "Refused",
     "RequestRefused",
     "Scalar",
     "ServerFailed",
     "StoredSession",
     "Throttled",
-    "TokenStore",
     "Usage",
     "WrongEntity",
     "XmlAccess",

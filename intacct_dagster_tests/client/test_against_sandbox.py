@@ -19,17 +19,17 @@ from intacct_dagster.client import (
     ChangeWindow,
     ClientCredentials,
     Created,
-    Grant,
     Intacct,
     IntacctClient,
     NotReached,
     OutcomeUnknown,
     Query,
-    Refused,
     RequestRefused,
     WrongEntity,
     explain,
 )
+from intacct_dagster.client.auth.oauth import Grant
+from intacct_dagster.client.batch import Refused
 from intacct_dagster.pages import page_bytes
 from intacct_dagster_tests.client.intacct_wire import encode_batch
 from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, RunningSandbox, serve

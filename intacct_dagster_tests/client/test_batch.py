@@ -19,10 +19,9 @@ from intacct_dagster.client import (
     Created,
     Intacct,
     OutcomeUnknown,
-    Refused,
     Throttled,
 )
-from intacct_dagster.client.batch import read_batch_response
+from intacct_dagster.client.batch import Refused, read_batch_response
 from intacct_dagster.client.errors import About
 from intacct_dagster.client.transport import Response
 from intacct_dagster_tests.client.intacct_wire import (

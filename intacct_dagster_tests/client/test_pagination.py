@@ -26,10 +26,10 @@ from intacct_dagster.client import (
     PaginationIncomplete,
     PaginationResult,
     Query,
-    QueryPage,
     WrongEntity,
 )
 from intacct_dagster.client.pagination import PageRequest, PageSource, paginate
+from intacct_dagster.client.query import QueryPage
 from intacct_dagster.pages import page_bytes
 from intacct_dagster_tests.extraction.extraction_worlds import Shuffled
 

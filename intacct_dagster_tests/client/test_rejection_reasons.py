@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from intacct_dagster.client import ErrorDetail, Refused, explain
+from intacct_dagster.client import explain
+from intacct_dagster.client.batch import Refused
+from intacct_dagster.client.errors import ErrorDetail
 
 WRAPPER = "POST request on objects/accounts-receivable/invoice object was unsuccessful"
 

@@ -33,11 +33,10 @@ from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.reporting.control import CONTROL
 from intacct_dagster.defs.resources import READER
 from intacct_dagster.warehouse import (
-    NotMaterialized,
-    SchemaChanged,
     Warehouse,
     snapshot_path,
 )
+from intacct_dagster.warehouse.errors import NotMaterialized, SchemaChanged
 from intacct_dagster.warehouse.reporting import ANALYST_VIEWS, refresh_analysts
 from intacct_dagster_tests.code_location import FEED, PROJECT, CodeLocation, code_location
 from intacct_sandbox import LAST_DAY, SalesFeedFacts, write_sales_feed

@@ -16,12 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intacct_dagster.warehouse import (
-    NotMaterialized,
     Partition,
-    ReconciliationRefused,
     Warehouse,
     column_for,
 )
+from intacct_dagster.warehouse.errors import NotMaterialized, ReconciliationRefused
 from intacct_dagster.warehouse.feeds import FeedSpec, payload_hash, read_feed
 from intacct_dagster.warehouse.raw.current import refresh_current
 from intacct_dagster.warehouse.raw.load import load_raw
@@ -29,10 +28,10 @@ from intacct_dagster.warehouse.reconciliation import (
     STATUSES,
     Document,
     LedgerState,
-    PostedPayloads,
     documents,
     reconcile,
 )
+from intacct_dagster.warehouse.reconciliation.comparison import PostedPayloads
 from intacct_dagster_tests.warehouse.warehouse_rows import (
     COLUMNS,
     DAY,
