@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from intacct_dagster import __version__
+from intacct_dagster.cli.state_option import StateChoice
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -423,7 +424,7 @@ def coverage(file: Path, entity: str | None, as_json: bool) -> None:
 
 @main.group()
 def posting() -> None:
-    """See what became of posted documents and their changes, and have refused ones sent again."""
+    """See what became of posted documents and their changes, and have rejected ones sent again."""
 
 
 _feed = click.option("--feed", help="Only this feed.")
@@ -435,7 +436,7 @@ _source_ids = click.argument("source_ids", nargs=-1)
 @posting.command("list")
 @click.option(
     "--state",
-    type=click.Choice(["planned", "sending", "posted", "refused", "uncertain"]),
+    type=StateChoice(),
     help="Only those in this state.",
 )
 @_feed
@@ -473,7 +474,7 @@ def retry(
     everything: bool,
     source_ids: tuple[str, ...],
 ) -> None:
-    """Have refused documents sent once more, unchanged, and refused changes of posted ones.
+    """Have rejected documents sent once more, unchanged, and rejected changes of posted ones.
 
     For what was mended in Intacct: a period opened, a customer created. A document that was
     corrected in the source needs no word; it is posted by the next run. A change is made anew from

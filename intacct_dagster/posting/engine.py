@@ -50,7 +50,7 @@ REPLAY_WITHIN = timedelta(hours=47)
 READ_BACK_AFTER = timedelta(minutes=30)
 
 #: How often the parts of one chunk may be halved to find the document that fails it. Enough for
-#: three single documents among 500; if there are more, what is not singled out is refused together.
+#: three single documents among 500; of more, what is not singled out is rejected together.
 MOST_SPLITS = 30
 
 #: Answers about the address that was asked, not about what was sent to it.
@@ -320,7 +320,7 @@ class PostingEngine:
             chunk.chunk_id,
             chunk.size,
             posted=fates.get(ItemState.POSTED, 0),
-            refused=fates.get(ItemState.REJECTED, 0),
+            rejected=fates.get(ItemState.REJECTED, 0),
             uncertain=fates.get(ItemState.UNCERTAIN, 0) + fates.get(ItemState.SENDING, 0),
             note="sent before, by another run or an earlier try of this one",
         )
@@ -391,7 +391,7 @@ class PostingEngine:
                 halves = self._ledger.split(
                     chunk.chunk_id,
                     http_status=answer.http_status,
-                    note="refused in one piece, and halved",
+                    note="rejected in one piece, and halved",
                 )
             return self._send_halves(chunk, halves, splits)
         fates: list[Accepted | Rejected] = []
@@ -417,7 +417,7 @@ class PostingEngine:
             chunk.chunk_id,
             chunk.size,
             posted=len(keys),
-            refused=len(fates) - len(keys),
+            rejected=len(fates) - len(keys),
             first_key=min(keys, default=None),
         )
 
@@ -427,7 +427,7 @@ class PostingEngine:
             chunk.chunk_id,
             chunk.size,
             posted=sum(each.posted for each in sent),
-            refused=sum(each.refused for each in sent),
+            rejected=sum(each.rejected for each in sent),
             uncertain=sum(each.uncertain for each in sent),
             note="; ".join(dict.fromkeys(each.note for each in sent if each.note)),
         )

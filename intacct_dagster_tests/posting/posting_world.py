@@ -358,5 +358,5 @@ class World:
         )
         assert self.books() == posted
         assert [source_id for source_id, _ in posted] == sorted(item.source_id for item in good)
-        refused = {each for each, state in self.states().items() if state is ItemState.REJECTED}
-        assert refused == {item.source_id for item in bad}
+        rejected = {each for each, state in self.states().items() if state is ItemState.REJECTED}
+        assert rejected == {item.source_id for item in bad}

@@ -46,7 +46,7 @@ def test_what_is_accepted_and_refused_is_known_by_position(world: World) -> None
     chunk = world.chunk(world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3"))
     (sent,) = world.engine.send(chunk.chunk_id)
 
-    assert (sent.posted, sent.refused, sent.uncertain) == (2, 1, 0)
+    assert (sent.posted, sent.rejected, sent.uncertain) == (2, 1, 0)
     assert world.created() == ["S1", "S3"]
     entries = {each.source_id: each for each in world.ledger.entries(INVOICE, "E110")}
     assert entries["S2"].state is ItemState.REJECTED
@@ -68,10 +68,10 @@ def test_a_document_that_fails_the_whole_request_is_told_apart_from_the_others(
 
     (sent,) = world.engine.send(chunk.chunk_id)
 
-    assert (sent.posted, sent.refused, sent.uncertain) == (19, 1, 0)
-    refused = [each for each, state in world.states().items() if state is ItemState.REJECTED]
-    assert refused == ["S13-POISON"]
-    assert world.created() == sorted(set(world.states()) - set(refused))
+    assert (sent.posted, sent.rejected, sent.uncertain) == (19, 1, 0)
+    rejected = [each for each, state in world.states().items() if state is ItemState.REJECTED]
+    assert rejected == ["S13-POISON"]
+    assert world.created() == sorted(set(world.states()) - set(rejected))
     keys = [key for key, _ in world.weather.writes]
     assert len(set(keys)) == len(keys), "a part is another request, so it has another key"
 
@@ -82,7 +82,7 @@ def test_when_many_documents_fail_the_request_the_search_for_them_ends(world: Wo
 
     (sent,) = world.engine.send(chunk.chunk_id)
 
-    assert (sent.posted, sent.refused, sent.uncertain) == (0, 200, 0)
+    assert (sent.posted, sent.rejected, sent.uncertain) == (0, 200, 0)
     assert len(world.weather.writes) <= 1 + 2 * MOST_SPLITS
 
 
@@ -153,7 +153,7 @@ def test_an_answer_that_cannot_be_trusted_is_uncertain_and_settled_by_the_same_b
     chunk = world.chunk(world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3"))
     world.weather.storm = getattr(world.weather, storm)
     (sent,) = world.engine.send(chunk.chunk_id)
-    assert (sent.posted, sent.refused, sent.uncertain) == (0, 0, 3)
+    assert (sent.posted, sent.rejected, sent.uncertain) == (0, 0, 3)
     assert set(world.states().values()) == {ItemState.UNCERTAIN}
     sends = len(world.weather.writes)
     assert sends == 1, "a write whose fate is unknown must not be repeated blindly"
@@ -161,7 +161,7 @@ def test_an_answer_that_cannot_be_trusted_is_uncertain_and_settled_by_the_same_b
     world.weather.storm = None
     (settled,) = world.settle()
 
-    assert (settled.posted, settled.refused, settled.uncertain) == (2, 1, 0)
+    assert (settled.posted, settled.rejected, settled.uncertain) == (2, 1, 0)
     assert world.weather.writes[0] == world.weather.writes[1]
     assert world.created() == ["S1", "S3"]
     assert world.settle() == []

@@ -151,19 +151,19 @@ def test_an_uncertain_change_is_resolved_and_a_rejected_one_sent_again_by_a_pers
     assert location.rows(CHANGES) == [("A1", "uncertain", "dueDate", True, False)]
     assert "what became of documents of E110" in location.tick(POSTING).told
     assert "1 changes of posted documents uncertain." in posting("list", "--state", "uncertain")
-    assert posting("resolve") == f"changes of {FEED} E110: 1 made, 0 refused, 0 uncertain of 1\n"
+    assert posting("resolve") == f"changes of {FEED} E110: 1 made, 0 rejected, 0 uncertain of 1\n"
     assert posting("resolve") == "Nothing is uncertain.\n"
     assert posting("list", "--state", "uncertain") == "0 documents uncertain.\n"
 
-    # What Intacct refused waits for a person.
+    # What Intacct rejected waits for a person.
     needs_department(location, needed=True)
     sell(location, day=LAST_DAY, department="", memo="Help")
     run(location, "feed", "reconciled", "plan")
     approve(location)
     assert all(each.success for each in location.launch(location.tick(POSTING)))
     assert location.tick(POSTING).requests == []
-    told = posting("list", "--state", "refused")
-    assert told.startswith("0 documents refused.\n")
+    told = posting("list", "--state", "rejected")
+    assert told.startswith("0 documents rejected.\n")
     assert "dueDate, lines" in told
     shown = posting("show", "A1")
     assert "last change of A1" in shown
@@ -173,13 +173,13 @@ def test_an_uncertain_change_is_resolved_and_a_rejected_one_sent_again_by_a_pers
 
     needs_department(location, needed=False)
     run(location, "reconciled", "plan", "posting")
-    assert "1 changes of posted documents refused." in posting("list", "--state", "refused")
-    assert "1 refused changes will be sent once more." in posting("retry", "A1")
+    assert "1 changes of posted documents rejected." in posting("list", "--state", "rejected")
+    assert "1 rejected changes will be sent once more." in posting("retry", "A1")
     run(location, "reconciled", "plan")
     approve(location)
     run(location, "posting")
     assert location.rows(CHANGES) == [("A1", "posted", "dueDate, lines", True, True)]
-    assert posting("list", "--state", "refused") == "0 documents refused.\n"
+    assert posting("list", "--state", "rejected") == "0 documents rejected.\n"
 
 
 def lose_answers(location: CodeLocation, times: int) -> None:

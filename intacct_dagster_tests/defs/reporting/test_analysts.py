@@ -187,7 +187,7 @@ def test_posted_against_source_tells_what_became_of_every_document(books: Books)
     rows = books.ask("FROM intacct.posted_against_source")
     assert {row["day"] for row in rows} == {FIRST + timedelta(days=day) for day in range(DAYS)}
     outcomes = (
-        *("posted", "matched", "different", "refused", "held", "uncertain", "to_post"),
+        *("posted", "matched", "different", "rejected", "held", "uncertain", "to_post"),
         *("invalid", "duplicate"),
     )
     for entity in ENTITIES:
@@ -200,7 +200,7 @@ def test_posted_against_source_tells_what_became_of_every_document(books: Books)
         assert total["different"] == facts.different
         assert total["duplicate"] == facts.duplicate
         assert total["invalid"] == facts.invalid
-        assert total["refused"] + total["held"] == sum(facts.rejected.values())
+        assert total["rejected"] + total["held"] == sum(facts.rejected.values())
     for row in rows:
         assert row["amount"] == row["amount_in_intacct"] + row["amount_open"]
 

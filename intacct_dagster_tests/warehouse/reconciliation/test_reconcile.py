@@ -196,14 +196,14 @@ def test_what_the_ledger_knows_is_never_planned_again(tmp_path: Path, warehouse:
         for state in states
     ]
     # An id belongs to the feed, not to an entity: what moved is the same document all the same,
-    # unless Intacct refused it where it was.
+    # unless Intacct rejected it where it was.
     moved = LedgerState("E120", "BR-new", "posted", "x")
-    refused = LedgerState("E120", "BR-planned", "rejected", "x", "no such entity")
-    assert run(warehouse, [*ledger, moved, refused]) == {
+    rejected = LedgerState("E120", "BR-planned", "rejected", "x", "no such entity")
+    assert run(warehouse, [*ledger, moved, rejected]) == {
         ("BR-planned", 1): "missing",
         ("BR-sending", 1): "uncertain",
         ("BR-posted", 1): "posted",
-        ("BR-rejected", 1): "refused",
+        ("BR-rejected", 1): "rejected",
         ("BR-uncertain", 1): "uncertain",
         ("BR-new", 1): "different",
     }
@@ -227,7 +227,7 @@ def test_a_refused_document_is_missing_again_once_it_changed(
     ]
     write_sales(tmp_path / "feed", line("BR-1", department="D1"), line("BR-2"))
     read(warehouse, tmp_path / "feed")
-    assert run(warehouse, ledger) == {("BR-1", 1): "missing", ("BR-2", 1): "refused"}
+    assert run(warehouse, ledger) == {("BR-1", 1): "missing", ("BR-2", 1): "rejected"}
     [again] = payloads(warehouse, SALES, HERE)
     assert again.source_id == "BR-1"
     assert b'"department":{"id":"D1"}' in again.payload
@@ -448,7 +448,7 @@ class World:
             "posted": "posted",
             "sending": "uncertain",
             "uncertain": "uncertain",
-            "rejected same": "refused",
+            "rejected same": "rejected",
         }
         first = in_intacct or by_ledger.get(self.ledger, "missing")
         return [first] + ["duplicate"] * (comes - 1)
