@@ -386,7 +386,7 @@ def _periods(patient: Patient) -> Iterator[Finding]:
 
 
 def _limits(patient: Patient) -> Iterator[Finding]:
-    told = patient.intacct.limits_told
+    told = patient.intacct.reported_limits
     asked = patient.settings.limits.concurrency
     names = ", ".join(f"{name}: {value}" for name, value in sorted(told.items()))
     at_once = [

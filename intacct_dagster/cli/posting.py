@@ -401,7 +401,7 @@ def resolve_items(chosen: Chosen, *, key: str | None) -> list[Sent]:
                     what, word = (
                         ("changes of ", "made") if each.holds_amendments else ("", "posted")
                     )
-                    for sent in engine.settle(feed.object, feed.match_on, chosen=picked):
+                    for sent in engine.resolve(feed.object, feed.match_on, chosen=picked):
                         done.append(sent)
                         console.print(
                             f"{what}{name} {entity}: {sent.posted} {word}, "

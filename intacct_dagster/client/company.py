@@ -89,9 +89,9 @@ class Intacct:
             self._slots.close()
 
     @property
-    def limits_told(self) -> Mapping[str, str]:
+    def reported_limits(self) -> Mapping[str, str]:
         """What the answers so far said of rates and requests at once, by header."""
-        return self._transport.limits_told
+        return self._transport.reported_limits
 
     def clock_skew(self) -> timedelta | None:
         """By how much our clock is ahead of Intacct's; None if its answers have no date.

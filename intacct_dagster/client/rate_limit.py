@@ -103,7 +103,7 @@ class RateLimiter:
         self._shared = shared
         self._changed = threading.Condition()
         #: what the last answers said of limits, by header
-        self.told: dict[str, str] = {}
+        self.reported: dict[str, str] = {}
 
     @property
     def allowed(self) -> int:
@@ -184,7 +184,7 @@ class RateLimiter:
         """Takes note of what an answer that was not refused says of the limits."""
         with self._changed:
             now = self._clock()
-            self.told |= {
+            self.reported |= {
                 name: value
                 for name, value in headers.items()
                 if name.lower().startswith("x-ia-") and "-limit" in name.lower()

@@ -124,9 +124,9 @@ class Transport:
         self._client.close()
 
     @property
-    def limits_told(self) -> Mapping[str, str]:
+    def reported_limits(self) -> Mapping[str, str]:
         """What the answers so far said of limits, by header."""
-        return dict(self._limiter.told)
+        return dict(self._limiter.reported)
 
     def send(  # noqa: PLR0913 - the parts of a request, each by its name
         self,

@@ -159,12 +159,12 @@ def test_an_answer_that_cannot_be_trusted_is_uncertain_and_settled_by_the_same_b
     assert sends == 1, "a write whose fate is unknown must not be repeated blindly"
 
     world.weather.storm = None
-    (settled,) = world.settle()
+    (settled,) = world.resolve()
 
     assert (settled.posted, settled.rejected, settled.uncertain) == (2, 1, 0)
     assert world.weather.writes[0] == world.weather.writes[1]
     assert world.created() == ["S1", "S3"]
-    assert world.settle() == []
+    assert world.resolve() == []
 
 
 def test_a_wrong_address_refuses_no_document(world: World) -> None:
@@ -184,7 +184,7 @@ def test_a_process_that_died_while_sending_is_cleared_up_after(world: World) -> 
     chunk = world.chunk(world.item("S1"))
     world.ledger.start_sending(chunk.chunk_id)  # and then it died, before or after the request
 
-    (settled,) = world.settle()
+    (settled,) = world.resolve()
 
     assert settled.posted == 1
     assert world.created() == ["S1"]
@@ -196,7 +196,7 @@ def test_while_intacct_cannot_be_reached_nothing_is_settled(world: World) -> Non
     world.engine.send(chunk.chunk_id)
     world.weather.storm = world.weather.refuse_connection
 
-    (settled,) = world.settle()
+    (settled,) = world.resolve()
 
     assert settled.uncertain == 1
     assert world.states() == {"S1": ItemState.UNCERTAIN}
@@ -217,7 +217,7 @@ def test_after_the_replay_time_what_intacct_holds_decides(world: World) -> None:
     world.clock.time += REPLAY_WITHIN
     sends = len(world.weather.writes)
 
-    (settled,) = world.settle()
+    (settled,) = world.resolve()
 
     assert settled.posted == 1
     assert len(world.weather.writes) == sends, "only read back, nothing sent"
@@ -241,12 +241,12 @@ def test_read_back_waits_until_nothing_can_be_under_way(
     world.weather.storm = None
 
     world.clock.time += READ_BACK_AFTER - timedelta(seconds=1)
-    (early,) = world.settle()
+    (early,) = world.resolve()
     assert early.uncertain == 1
     assert world.states() == {"S1": ItemState.UNCERTAIN}
 
     world.clock.time += timedelta(seconds=1)
-    (late,) = world.settle()
+    (late,) = world.resolve()
     assert late.uncertain == 0
     assert world.states() == {"S1": ItemState.PLANNED}
 
@@ -351,10 +351,10 @@ def test_a_person_may_say_which_of_two_records_is_the_documents(world: World) ->
         keys += [each.intacct_key for each in other.entries(INVOICE, "E110")]
     world.clock.time += REPLAY_WITHIN
 
-    (unsure,) = world.settle()
+    (unsure,) = world.resolve()
     assert unsure.uncertain == 2
     assert "S1 more than once" in unsure.note
-    (settled,) = world.engine.settle(INVOICE, "referenceNumber", chosen={"S1": str(keys[1])})
+    (settled,) = world.engine.resolve(INVOICE, "referenceNumber", chosen={"S1": str(keys[1])})
 
     assert settled.uncertain == 0
     entries = {each.source_id: each for each in world.entries()}

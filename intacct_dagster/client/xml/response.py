@@ -120,8 +120,8 @@ class _Reader:
         elif above[-2:] == _ERROR:
             self._error[name] = text
         elif path[-2:] == _ERROR:
-            told = (self._error.get(each, "") for each in _PARTS_OF_AN_ERROR)
-            self.answer.errors.append(XmlError(*told))
+            parts = (self._error.get(each, "") for each in _PARTS_OF_AN_ERROR)
+            self.answer.errors.append(XmlError(*parts))
         elif path == (*_CONTROL, "status"):
             self.answer.control = text
         elif path == (*_SESSION, "status"):

@@ -125,7 +125,7 @@ def _resolve(run: FeedRun, entity: str) -> list[Sent]:
     asked: list[Sent] = []
     for action in actions_of(run.feed):
         with posting_session(run, entity, action) as (engine, _):
-            asked += engine.settle(run.feed.object, run.feed.match_on)
+            asked += engine.resolve(run.feed.object, run.feed.match_on)
     return asked
 
 

@@ -158,7 +158,7 @@ def _send(run: FeedRun, batch: _EntityBatch, prepared: Callable[[], ToPost]) -> 
         posting_session(run, batch.entity, batch.action) as (engine, reader),
         reader.alongside() as proof,
     ):
-        for each in engine.settle(feed.object, feed.match_on):
+        for each in engine.resolve(feed.object, feed.match_on):
             run.log.warning(f"{batch.entity}: left unanswered by an earlier run: {describe(each)}")
         return engine.post(
             PostingTarget(run.name, feed.object, feed.match_on),
