@@ -75,7 +75,7 @@ def demo_in_the_ui(folder: Path) -> Iterator[UI]:
         shutil.copy(PROJECT / name, folder)
     settings = folder / "intacct.yaml"
     # The days that the demo reads, of two entities. The check of an asset shows what was judged
-    # last, so the one with refusals comes last.
+    # last, so the one with rejections comes last.
     entities = "".join(f"  - {{id: {name}, user: {user}}}\n" for name, user in ENTITIES.items())
     text = settings.read_text(encoding="utf-8").replace("2026-09-30", "2026-10-12", 1)
     text, found = re.subn(r"(?m)^(entities:.*\n)(  - .*\n)+", rf"\1{entities}", text)

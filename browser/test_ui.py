@@ -96,14 +96,14 @@ def test_the_partitions_of_a_table_are_entities_by_day(ui: UI, page: Page) -> No
         see(page, name)
 
 
-def test_a_check_says_what_intacct_refused_why_and_what_to_do(ui: UI, page: Page) -> None:
-    page.goto(f"{ui.url}/assets/posting/{FEED}?view=checks&checkDetail=no_item_refused")
-    see(page, "Intacct refused 2 documents of")
+def test_a_check_says_what_intacct_rejected_why_and_what_to_do(ui: UI, page: Page) -> None:
+    page.goto(f"{ui.url}/assets/posting/{FEED}?view=checks&checkDetail=no_item_rejected")
+    see(page, "Intacct rejected 2 documents of")
     see(page, "a line has no Department, and its account needs one")
     for check in ("control_total", "every_item_accounted_for", "read_back_agrees"):
         see(page, check)
     see(page, "Failed")
-    kept(page, "refused-check")
+    kept(page, "rejected-check")
 
 
 def test_a_plan_says_what_would_be_created_and_by_which_name_it_is_approved(

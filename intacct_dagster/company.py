@@ -26,7 +26,7 @@ from intacct_dagster.state import EncryptedTokenStore, open_state, token_key
 from intacct_dagster.state.locks import state_locks
 
 
-def open_company(
+def open_company(  # noqa: PLR0913 - options of a public constructor, each by its name
     state: sa.Engine,
     company: str,
     base_url: str,

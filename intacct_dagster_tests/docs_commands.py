@@ -74,7 +74,7 @@ COMMANDS: dict[str, Run | Server | Elsewhere] = {
     OURS + "posting approve 6eccc1a0e746 --entity E130 --from 2026-10-01": Run(
         "No plan of these partitions is 6eccc1a0e746", status=1
     ),
-    OURS + "posting list --state refused --entity E130": Run("Department"),
+    OURS + "posting list --state rejected --entity E130": Run("Department"),
     OURS + "posting retry --entity E130 --reason department --all": Run("4"),
     OURS + "rebuild": Run(INVOICE),
     OURS + f"rebuild --object {INVOICE}": Run("loads of 1 objects are in"),

@@ -170,7 +170,7 @@ def is_found_by_its_key(location: CodeLocation, feed: str, other: Path) -> None:
         assert ledger.start_sending(chunk.chunk_id)
         ledger.uncertain(chunk.chunk_id, "no answer")
         clock.time += timedelta(hours=60)  # too late for the same bytes once more
-        (settled,) = posting.settle(target, match_on)
+        (settled,) = posting.resolve(target, match_on)
         assert settled.posted == len(posted) > 0
         found = {each.source_id: each.intacct_key for each in ledger.entries(target, "E110")}
         assert found == keys

@@ -27,7 +27,7 @@ class Summary:
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
     documents: dict[str, dict[str, int]] = field(default_factory=dict)
     held: dict[str, dict[str, int]] = field(default_factory=dict)
-    refused: dict[str, dict[str, int]] = field(default_factory=dict)
+    rejected: dict[str, dict[str, int]] = field(default_factory=dict)
     lines_in_quarantine: int = 0
     requests: int = 0
     transactions: int = 0
@@ -77,7 +77,7 @@ def collect(summary: Summary, settings: Settings, days: Sequence[date], started:
             summary.documents[entity] = _documents(counts, entries, started)
             for entry in entries:
                 if entry.state is ItemState.REJECTED:
-                    by_reason = summary.refused.setdefault(entry.reason or "", {})
+                    by_reason = summary.rejected.setdefault(entry.reason or "", {})
                     by_reason[entity] = by_reason.get(entity, 0) + 1
 
 
@@ -94,7 +94,7 @@ def _documents(
             for status in ("matched", "different", "duplicate", "invalid", "held")
         },
         "posted": sum(entry.updated_at >= started for entry in of(ItemState.POSTED)),
-        "refused": len(of(ItemState.REJECTED)),
+        "rejected": len(of(ItemState.REJECTED)),
         "uncertain": len(of(ItemState.UNCERTAIN)),
     }
 
@@ -165,7 +165,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         counts = [summary.documents[entity][status] for entity in entities]
         documents.add_row(status, *(f"{count:,}" for count in counts), f"{sum(counts):,}")
     documents.add_section()
-    for what, reasons in (("held", summary.held), ("refused", summary.refused)):
+    for what, reasons in (("held", summary.held), ("rejected", summary.rejected)):
         for reason, by_entity in sorted(reasons.items()):
             counts = [by_entity.get(entity, 0) for entity in entities]
             documents.add_row(
@@ -198,7 +198,7 @@ def _closing_lines(summary: Summary) -> Iterator[str]:
     else:
         yield (
             "[bold green]Nothing was posted:[/] what belongs in Intacct is there, and what was "
-            "refused before has not changed."
+            "rejected before has not changed."
         )
     yield "The sandbox's books agree: each is there exactly once, and nothing else was created."
 

@@ -1,4 +1,4 @@
-"""`intacct-dagster posting …`: the posting ledger, for a person who mends what was refused."""
+"""`intacct-dagster posting …`: the posting ledger, for a person who corrects what was rejected."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STATES = {
     "planned": ItemState.PLANNED,
     "sending": ItemState.SENDING,
     "posted": ItemState.POSTED,
-    "refused": ItemState.REJECTED,
+    "rejected": ItemState.REJECTED,
     "uncertain": ItemState.UNCERTAIN,
 }
 
@@ -160,7 +160,7 @@ def _fields(
 
 
 def release_items(chosen: Chosen) -> int:
-    """Has what was refused sent once more; returns how many. Prints what to do next.
+    """Has what was rejected sent once more; returns how many. Prints what to do next.
 
     Documents go as they are, changes as the next plan makes them from the record. They are sent by
     the next run of their partitions.
@@ -181,9 +181,9 @@ def release_items(chosen: Chosen) -> int:
                 )
     documents, changes = counts
     console = Console()
-    console.print(f"{documents:,} refused documents will be sent once more.", highlight=False)
+    console.print(f"{documents:,} rejected documents will be sent once more.", highlight=False)
     if changes:
-        console.print(f"{changes:,} refused changes will be sent once more.", highlight=False)
+        console.print(f"{changes:,} rejected changes will be sent once more.", highlight=False)
     if documents or changes:
         stages = "reconciled, plan and posted" if changes else "reconciled and posted"
         console.print(f"Materialize {stages} for:", highlight=False)
@@ -401,11 +401,11 @@ def resolve_items(chosen: Chosen, *, key: str | None) -> list[Sent]:
                     what, word = (
                         ("changes of ", "made") if each.holds_amendments else ("", "posted")
                     )
-                    for sent in engine.settle(feed.object, feed.match_on, chosen=picked):
+                    for sent in engine.resolve(feed.object, feed.match_on, chosen=picked):
                         done.append(sent)
                         console.print(
-                            f"{what}{name} {entity}: {sent.posted} {word}, {sent.refused} refused, "
-                            f"{sent.uncertain} uncertain of {sent.items}"
+                            f"{what}{name} {entity}: {sent.posted} {word}, "
+                            f"{sent.rejected} rejected, {sent.uncertain} uncertain of {sent.items}"
                             + (f" ({sent.note})" if sent.note else ""),
                             highlight=False,
                             soft_wrap=True,

@@ -16,37 +16,28 @@ from intacct_dagster.client.auth.oauth import (
     AuthorizationCode,
     ClientCredentials,
     Consent,
-    Grant,
 )
 from intacct_dagster.client.auth.session import (
-    RefreshStep,
-    RefreshWatch,
     StoredSession,
-)
-from intacct_dagster.client.auth.tokens import (
-    MemoryTokenStore,
-    TokenStore,
 )
 from intacct_dagster.client.batch import (
     BatchResponse,
     Created,
-    Refused,
 )
-from intacct_dagster.client.client import (
-    KEYS_IN_A_GET,
-    MOSTLY_PRIVATE,
+from intacct_dagster.client.company import (
     Intacct,
-    IntacctClient,
 )
 from intacct_dagster.client.documents import (
     document_facts,
 )
+from intacct_dagster.client.entity_client import (
+    KEYS_IN_A_GET,
+    IntacctClient,
+)
 from intacct_dagster.client.errors import (
     AccessDenied,
-    AddressRefused,
     AnswerNotUnderstood,
     AuthenticationRefused,
-    ErrorDetail,
     IntacctError,
     NotReached,
     OutcomeUnknown,
@@ -76,11 +67,13 @@ from intacct_dagster.client.query import (
     LARGEST_PAGE,
     Filter,
     Query,
-    QueryPage,
     Scalar,
 )
 from intacct_dagster.client.rejection_reasons import (
     explain,
+)
+from intacct_dagster.client.scope import (
+    MOSTLY_PRIVATE,
 )
 from intacct_dagster.client.usage import (
     Usage,
@@ -109,7 +102,6 @@ __all__ = [
     "MOSTLY_PRIVATE",
     "XML_ONLY",
     "AccessDenied",
-    "AddressRefused",
     "AnswerNotUnderstood",
     "AuthenticationRefused",
     "AuthorizationCode",
@@ -118,13 +110,10 @@ __all__ = [
     "ClientCredentials",
     "Consent",
     "Created",
-    "ErrorDetail",
     "Filter",
-    "Grant",
     "Intacct",
     "IntacctClient",
     "IntacctError",
-    "MemoryTokenStore",
     "ModelField",
     "NotReached",
     "NotThisConsent",
@@ -135,17 +124,12 @@ __all__ = [
     "PaginationProof",
     "PaginationResult",
     "Query",
-    "QueryPage",
     "Reference",
-    "RefreshStep",
-    "RefreshWatch",
-    "Refused",
     "RequestRefused",
     "Scalar",
     "ServerFailed",
     "StoredSession",
     "Throttled",
-    "TokenStore",
     "Usage",
     "WrongEntity",
     "XmlAccess",

@@ -27,7 +27,7 @@ _BY_ITEM = frozenset({200, 201, 207, 400, 404, 409, 422})
 
 # With these one error can stand for the whole request, and nothing was created. 409 is not among
 # them: it can mean that the Idempotency-Key was used before, and then something may have happened.
-_CERTAIN_REFUSALS = frozenset({400, 404, 405, 413, 415, 422})
+_CERTAIN_REJECTIONS = frozenset({400, 404, 405, 413, 415, 422})
 
 
 class Created(msgspec.Struct, frozen=True, gc=False):
@@ -39,8 +39,8 @@ class Created(msgspec.Struct, frozen=True, gc=False):
     href: str | None
 
 
-class Refused(msgspec.Struct, frozen=True):
-    """Intacct refused the item at this position (from 0); it was not created.
+class RejectedItem(msgspec.Struct, frozen=True):
+    """Intacct rejected the item at this position (from 0); it was not created.
 
     `field` is a JSON pointer into the item ("/lines/0/glAccount") if Intacct named one.
     """
@@ -58,13 +58,13 @@ class Refused(msgspec.Struct, frozen=True):
 class BatchResponse:
     """What became of a batch: one outcome for each item, in the order that was sent.
 
-    `whole` means that Intacct refused the request in one piece: the reason stands at each position,
+    `whole`: Intacct rejected the request in one piece; the reason stands at each position,
     though perhaps only one item deserves it. `replayed` means that the answer is the stored one of
     an earlier request with the same Idempotency-Key.
     """
 
     http_status: int
-    outcomes: tuple[Created | Refused, ...]
+    outcomes: tuple[Created | RejectedItem, ...]
     whole: bool = False
     replayed: bool = False
 
@@ -112,8 +112,8 @@ class _DoesNotAddUp(Exception):
     """An answer that contradicts itself or what was sent."""
 
 
-def _outcomes(answer: Response, count: int) -> tuple[tuple[Created | Refused, ...], bool]:
-    if answer.status not in _BY_ITEM | _CERTAIN_REFUSALS:
+def _outcomes(answer: Response, count: int) -> tuple[tuple[Created | RejectedItem, ...], bool]:
+    if answer.status not in _BY_ITEM | _CERTAIN_REJECTIONS:
         raise _DoesNotAddUp(_what_was_said(answer))
     document = _object(answer.body)
     result = document.get("ia::result")
@@ -121,9 +121,9 @@ def _outcomes(answer: Response, count: int) -> tuple[tuple[Created | Refused, ..
         result = [result]
     if not isinstance(result, list):
         error = read_error(answer.body)
-        if error is None or answer.status not in _CERTAIN_REFUSALS:
+        if error is None or answer.status not in _CERTAIN_REJECTIONS:
             raise _DoesNotAddUp(error.said if error else "it has no list of results")
-        return tuple(_refused(position, error) for position in range(count)), True
+        return tuple(_rejected(position, error) for position in range(count)), True
     items = cast("list[object]", result)
     if len(items) != count:
         raise _DoesNotAddUp(f"it has {len(items)} results")
@@ -132,7 +132,7 @@ def _outcomes(answer: Response, count: int) -> tuple[tuple[Created | Refused, ..
     return outcomes, False
 
 
-def _outcome(position: int, item: object) -> Created | Refused:
+def _outcome(position: int, item: object) -> Created | RejectedItem:
     if not isinstance(item, dict):
         raise _DoesNotAddUp(f"result {position} is no object")
     status, key, error = item.get("ia::status"), item.get("key"), item.get("ia::error")
@@ -142,7 +142,7 @@ def _outcome(position: int, item: object) -> Created | Refused:
         # A server failure in one item is as unknown as a server failure of the whole.
         if status is not None and not 400 <= status < 500:
             raise _DoesNotAddUp(f"result {position} has an error with status {status}")
-        return _refused(position, error_of(error))
+        return _rejected(position, error_of(error))
     if status is not None and not 200 <= status < 300:
         raise _DoesNotAddUp(f"result {position} has status {status} without an error")
     if not isinstance(key, str) or not key:
@@ -150,31 +150,31 @@ def _outcome(position: int, item: object) -> Created | Refused:
     return Created(position, key, _text(item.get("id")), _text(item.get("href")))
 
 
-def _check_sums(status: int, meta: object, outcomes: tuple[Created | Refused, ...]) -> None:
+def _check_sums(status: int, meta: object, outcomes: tuple[Created | RejectedItem, ...]) -> None:
     created = [outcome.key for outcome in outcomes if isinstance(outcome, Created)]
-    refused = len(outcomes) - len(created)
+    rejected = len(outcomes) - len(created)
     if len(set(created)) != len(created):
         raise _DoesNotAddUp("two results have the same key")
     if status >= 400 and created:
         raise _DoesNotAddUp(f"{len(created)} results look created")
-    if status == 201 and refused:
-        raise _DoesNotAddUp(f"{refused} results look refused")
+    if status == 201 and rejected:
+        raise _DoesNotAddUp(f"{rejected} results look rejected")
     counts = cast("dict[str, object]", meta) if isinstance(meta, dict) else {}
     total, success, errors = (
         counts.get(name) for name in ("totalCount", "totalSuccess", "totalError")
     )
     # Some documented examples leave out the two parts; then the results speak for themselves.
-    parts_agree = (success, errors) in ((len(created), refused), (None, None))
+    parts_agree = (success, errors) in ((len(created), rejected), (None, None))
     if total != len(outcomes) or not parts_agree:
         raise _DoesNotAddUp(
-            f"it counts {total} ({success} created, {errors} refused) where its results are "
-            f"{len(created)} created and {refused} refused"
+            f"it counts {total} ({success} created, {errors} rejected) where its results are "
+            f"{len(created)} created and {rejected} rejected"
         )
 
 
-def _refused(position: int, error: ApiError) -> Refused:
+def _rejected(position: int, error: ApiError) -> RejectedItem:
     targets = (error.target, *(detail.target for detail in error.details))
-    return Refused(
+    return RejectedItem(
         position=position,
         error_id=error.error_id,
         code=error.code,

@@ -42,7 +42,7 @@ class IntacctError(Exception):
     `retry_after` is the number of seconds that Intacct asked us to wait, where it did.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the facts of an error, each by its name
         self,
         what: str,
         *,

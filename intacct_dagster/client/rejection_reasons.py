@@ -1,4 +1,4 @@
-"""Intacct's refusals in an accountant's words. What is not known here passes through verbatim."""
+"""Intacct's rejections in an accountant's words. What is not known here passes through verbatim."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from intacct_dagster.client.batch import Refused
+from intacct_dagster.client.batch import RejectedItem
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why an item was refused, and what a person can do so that it is not refused again.
+    """Why an item was rejected, and what a person can do so that it is not rejected again.
 
     A known `reason` is the same for all items alike, so that they can be counted by it;
     `what_to_do` names the account, the customer, the field.
@@ -23,7 +23,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class _KnownReason:
-    """A refusal as Intacct words it; "{0}" stands for what the pattern's first group caught."""
+    """A rejection as Intacct words it; "{0}" stands for what the pattern's first group caught."""
 
     pattern: re.Pattern[str]
     reason: str
@@ -34,7 +34,7 @@ def _known(pattern: str, reason: str, what_to_do: str) -> _KnownReason:
     return _KnownReason(re.compile(pattern, re.IGNORECASE), reason, what_to_do)
 
 
-# The texts are from production integrations and live answers. They come as the refusal's message or
+# The texts are from production integrations and live answers. They come as the message or
 # in its details, beside wrappers that tell nothing ("Payload contains errors"). First match wins.
 _CATALOGUE = (
     _known(
@@ -136,7 +136,7 @@ _CATALOGUE = (
     ),
     _known(
         r"skipped due to atomic transaction failure",
-        "another record of the same request was refused, and the request was all or nothing",
+        "another record of the same request was rejected, and the request was all or nothing",
         "Correct that one; this one is in order.",
     ),
     _known(
@@ -156,10 +156,10 @@ _HOLE = re.compile(r"\{(\d)\}")
 _SUPPORT_ID = re.compile(r"\s*\[Support ID: [^\]]*\]", re.IGNORECASE)
 
 
-def explain(refused: Refused) -> Reason:
-    """Return the reason for a refusal and its remedy; never empty."""
-    messages = [detail.message for detail in refused.details]
-    messages.append(refused.message)
+def explain(rejected: RejectedItem) -> Reason:
+    """Return the reason for a rejection and its remedy; never empty."""
+    messages = [detail.message for detail in rejected.details]
+    messages.append(rejected.message)
     for known in _CATALOGUE:
         for message in messages:
             if match := known.pattern.search(message):
@@ -167,7 +167,7 @@ def explain(refused: Refused) -> Reason:
                 return Reason(_fill(known.reason, caught), _fill(known.what_to_do, caught))
     telling = [message for message in messages if not _WRAPPER.match(message)] or messages
     verbatim = "; ".join(dict.fromkeys(_SUPPORT_ID.sub("", message) for message in telling))
-    support = f" Sage's support id is {refused.support_id}." if refused.support_id else ""
+    support = f" Sage's support id is {rejected.support_id}." if rejected.support_id else ""
     return Reason(verbatim, f"Correct what Intacct names, in the source or in Intacct.{support}")
 
 

@@ -128,7 +128,7 @@ class Transport:
         """What the answers so far said of limits, by header."""
         return dict(self._limiter.reported)
 
-    def send(
+    def send(  # noqa: PLR0913 - the parts of a request, each by its name
         self,
         method: str,
         path: str,

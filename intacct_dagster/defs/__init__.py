@@ -22,7 +22,7 @@ from intacct_dagster.defs.posting.post import posted_key, posting_asset
 from intacct_dagster.defs.posting.reconcile import reconciled_asset, reconciled_key
 from intacct_dagster.defs.reporting.analysts import analyst_assets, analyst_keys
 from intacct_dagster.defs.reporting.control import control_assets
-from intacct_dagster.defs.reporting.snapshot import reader_asset
+from intacct_dagster.defs.reporting.snapshot import snapshot_asset
 from intacct_dagster.defs.resources import (
     IntacctResource,
     WarehouseResource,
@@ -74,7 +74,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                     *feeds,
                     *analyst_assets(settings),
                     *control_assets(settings),
-                    *([reader_asset(settings, _for_analysts(settings))] if reads else []),
+                    *([snapshot_asset(settings, _for_analysts(settings))] if reads else []),
                 ],
             ),
             asset_checks=[

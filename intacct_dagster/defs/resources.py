@@ -34,7 +34,7 @@ ENTITY_WAIT_SECONDS = 6 * 3600.0
 
 
 #: The readers' copy of the warehouse, as an asset.
-READER = dg.AssetKey(["reader", "warehouse"])
+SNAPSHOT = dg.AssetKey(["reader", "warehouse"])
 
 
 def published(done: Published) -> dict[str, dg.MetadataValue]:
@@ -156,7 +156,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     """The DuckDB warehouse at `path`, and the state store at the URL `state`.
 
     When a run ends, however it does, the snapshot is published again if the run wrote anything, and
-    reported as a materialization of `READER`. While other runs are under way that happens at most
+    reported as a materialization of `SNAPSHOT`. While other runs are under way that happens at most
     every `reader_seconds` seconds; with None it never does.
     """
 
@@ -197,7 +197,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
                 else:
                     if done is not None and context.instance is not None:
                         context.instance.report_runless_asset_event(
-                            dg.AssetMaterialization(READER, metadata=published(done))
+                            dg.AssetMaterialization(SNAPSHOT, metadata=published(done))
                         )
 
     @property

@@ -87,7 +87,7 @@ class Extractor:
     `attempts` loaded, runs that this one goes on from, is not read again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options of a public constructor, most with a default
         self,
         intacct: Intacct,
         warehouse: Warehouse,

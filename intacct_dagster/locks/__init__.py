@@ -5,15 +5,12 @@ store (`flock` on files in a folder beside it), the database keeps those of Post
 locks, which end with their connection).
 """
 
-from intacct_dagster.locks.errors import LockError, LocksUnusable, LockTimeout
+from intacct_dagster.locks.errors import LockError, LockTimeout
 from intacct_dagster.locks.files import FileLock, FileLocks
-from intacct_dagster.locks.slots import Slots
 
 __all__ = [
     "FileLock",
     "FileLocks",
     "LockError",
     "LockTimeout",
-    "LocksUnusable",
-    "Slots",
 ]

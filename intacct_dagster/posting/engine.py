@@ -50,7 +50,7 @@ REPLAY_WITHIN = timedelta(hours=47)
 READ_BACK_AFTER = timedelta(minutes=30)
 
 #: How often the parts of one chunk may be halved to find the document that fails it. Enough for
-#: three single documents among 500; if there are more, what is not singled out is refused together.
+#: three single documents among 500; of more, what is not singled out is rejected together.
 MOST_SPLITS = 30
 
 #: Answers about the address that was asked, not about what was sent to it.
@@ -286,7 +286,7 @@ class PostingEngine:
             return Sent(chunk_id, chunk.size, uncertain=chunk.size, note=str(error))
         return self._record(chunk, answer, splits)
 
-    def settle(
+    def resolve(
         self, object: str, match_on: str, *, chosen: Mapping[str, str] | None = None
     ) -> list[Sent]:
         """Find out what became of every chunk of `object` that was sent and never answered.
@@ -307,7 +307,7 @@ class PostingEngine:
                 note = f"Intacct cannot be asked: {error}"
                 return [self._still_uncertain(chunk, note) for chunk in chunks]
             return [
-                self._settle(chunk, match_on, chosen or {}, idempotent=idempotent)
+                self._resolve(chunk, match_on, chosen or {}, idempotent=idempotent)
                 for chunk in chunks
             ]
 
@@ -320,12 +320,12 @@ class PostingEngine:
             chunk.chunk_id,
             chunk.size,
             posted=outcomes.get(ItemState.POSTED, 0),
-            refused=outcomes.get(ItemState.REJECTED, 0),
+            rejected=outcomes.get(ItemState.REJECTED, 0),
             uncertain=outcomes.get(ItemState.UNCERTAIN, 0) + outcomes.get(ItemState.SENDING, 0),
             note="sent before, by another run or an earlier try of this one",
         )
 
-    def _settle(
+    def _resolve(
         self, chunk: Chunk, match_on: str, chosen: Mapping[str, str], *, idempotent: bool
     ) -> Sent:
         if chunk.first_sent_at is None or chunk.last_sent_at is None:
@@ -335,7 +335,7 @@ class PostingEngine:
             with self._step(Step.CLAIM_REPLAY):
                 claimed = self._ledger.start_replay(chunk.chunk_id)
             if not claimed:
-                return Sent(chunk.chunk_id, chunk.size, note="settled by another run")
+                return Sent(chunk.chunk_id, chunk.size, note="resolved by another run")
             try:
                 with self._step(Step.REPLAY):
                     answer = self._create(chunk)
@@ -391,16 +391,16 @@ class PostingEngine:
                 halves = self._ledger.split(
                     chunk.chunk_id,
                     http_status=answer.http_status,
-                    note="refused in one piece, and halved",
+                    note="rejected in one piece, and halved",
                 )
             return self._send_halves(chunk, halves, splits)
-        outcomes: list[Accepted | Rejected] = []
+        recorded: list[Accepted | Rejected] = []
         for outcome in answer.outcomes:
             if isinstance(outcome, Created):
-                outcomes.append(Accepted(outcome.position, outcome.key, outcome.id))
+                recorded.append(Accepted(outcome.position, outcome.key, outcome.id))
             else:
                 reason = explain(outcome)
-                outcomes.append(
+                recorded.append(
                     Rejected(
                         outcome.position,
                         reason=reason.reason,
@@ -411,13 +411,13 @@ class PostingEngine:
                     )
                 )
         with self._step(Step.RECORD):
-            self._ledger.record(chunk.chunk_id, outcomes, http_status=answer.http_status)
-        keys = [outcome.key for outcome in outcomes if isinstance(outcome, Accepted)]
+            self._ledger.record(chunk.chunk_id, recorded, http_status=answer.http_status)
+        keys = [each.key for each in recorded if isinstance(each, Accepted)]
         return Sent(
             chunk.chunk_id,
             chunk.size,
             posted=len(keys),
-            refused=len(outcomes) - len(keys),
+            rejected=len(recorded) - len(keys),
             first_key=min(keys, default=None),
         )
 
@@ -427,7 +427,7 @@ class PostingEngine:
             chunk.chunk_id,
             chunk.size,
             posted=sum(each.posted for each in sent),
-            refused=sum(each.refused for each in sent),
+            rejected=sum(each.rejected for each in sent),
             uncertain=sum(each.uncertain for each in sent),
             note="; ".join(dict.fromkeys(each.note for each in sent if each.note)),
         )
@@ -447,7 +447,7 @@ class PostingEngine:
                 f"Intacct holds {', '.join(twice[:3])} more than once ({match_on}): a person must "
                 "decide which record is the right one",
             )
-        with self._step(Step.SETTLE):
+        with self._step(Step.RESOLVE):
             self._ledger.resolve_by_read_back(
                 chunk.chunk_id,
                 {source_id: records[0] for source_id, records in found.items()},
@@ -475,7 +475,7 @@ class PostingEngine:
             if item.document is not None
             and agrees(item.document, records.get(keys[item.source_id]))
         }
-        with self._step(Step.SETTLE):
+        with self._step(Step.RESOLVE):
             self._ledger.resolve_by_read_back(
                 chunk.chunk_id, made, f"compared: {len(made)} of {chunk.size} were changed"
             )

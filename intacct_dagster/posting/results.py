@@ -27,7 +27,7 @@ class Sent:
     chunk_id: str
     items: int
     posted: int = 0
-    refused: int = 0
+    rejected: int = 0
     uncertain: int = 0
     note: str = ""
     first_key: str | None = None

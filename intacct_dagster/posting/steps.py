@@ -26,7 +26,7 @@ class Step(StrEnum):
     CLAIM_REPLAY = "note that the same bytes go out again"
     REPLAY = "send the same bytes again"
     READ_BACK = "ask Intacct for the source ids of a chunk"
-    SETTLE = "settle a chunk by what Intacct holds"
+    RESOLVE = "resolve a chunk by what Intacct holds"
     COMPARE = "ask Intacct for the documents that a chunk changes"
 
 

@@ -88,7 +88,7 @@ class Held:
     """Why a document is not sent. One document may be held for several reasons."""
 
     source_id: str
-    gate: ValidationRule
+    rule: ValidationRule
     field: str
     reason: str
     what_to_do: str

@@ -8,6 +8,7 @@ Every module that has a table is imported here, because `open_state` creates the
 that are imported.
 """
 
+import intacct_dagster.state.ledger.schema  # noqa: F401 - for its tables
 from intacct_dagster.state.api_usage import (
     ApiUsage,
 )
@@ -23,9 +24,6 @@ from intacct_dagster.state.encryption_key import (
 from intacct_dagster.state.errors import (
     StateError,
 )
-from intacct_dagster.state.ledger.ledger import (
-    Ledger,
-)
 from intacct_dagster.state.store import (
     open_state,
 )
@@ -37,7 +35,6 @@ __all__ = [
     "ApiUsage",
     "Approvals",
     "EncryptedTokenStore",
-    "Ledger",
     "StateError",
     "TokenKeyWrong",
     "keep_token_key",

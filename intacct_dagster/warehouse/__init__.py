@@ -10,10 +10,6 @@ from intacct_dagster.warehouse.database import (
 from intacct_dagster.warehouse.errors import (
     FeedError,
     LoadRefused,
-    NotMaterialized,
-    PageArchiveUnreadable,
-    ReconciliationRefused,
-    SchemaChanged,
     WarehouseError,
     WarehouseLocked,
     WarehouseUnreadable,
@@ -32,7 +28,6 @@ from intacct_dagster.warehouse.tables import (
 from intacct_dagster.warehouse.types import (
     Column,
     column_for,
-    column_name,
     column_type,
 )
 
@@ -40,12 +35,8 @@ __all__ = [
     "Column",
     "FeedError",
     "LoadRefused",
-    "NotMaterialized",
-    "PageArchiveUnreadable",
     "Partition",
     "Published",
-    "ReconciliationRefused",
-    "SchemaChanged",
     "Snapshot",
     "TableColumn",
     "Warehouse",
@@ -53,7 +44,6 @@ __all__ = [
     "WarehouseLocked",
     "WarehouseUnreadable",
     "column_for",
-    "column_name",
     "column_type",
     "snapshot_path",
 ]

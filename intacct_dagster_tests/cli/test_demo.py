@@ -83,12 +83,12 @@ def test_the_first_run_posts_what_is_missing_the_second_nothing_and_the_docs_go_
             "invalid": expected.invalid,
             "held": first["documents"][entity]["held"],
             "posted": expected.missing_good,
-            "refused": sum(expected.rejected.values()) - first["documents"][entity]["held"],
+            "rejected": sum(expected.rejected.values()) - first["documents"][entity]["held"],
             "uncertain": 0,
         }
     assert first["posted"] > 2000
     assert set(first["held"]) == {"period_open", "references_usable"}
-    assert len(first["refused"]) == 1, "what the gates cannot know, Intacct says"
+    assert len(first["rejected"]) == 1, "what the gates cannot know, Intacct says"
     assert first["lines_in_quarantine"] == sum(facts.malformed_lines.values())
     assert first["transactions"] > first["posted"]
     assert set(first["seconds"]) == {
@@ -105,7 +105,7 @@ def test_the_first_run_posts_what_is_missing_the_second_nothing_and_the_docs_go_
     second, told = make_demo(tmp_path)
     assert second["books_agree"]
     assert second["posted"] == 0
-    assert second["refused"] == first["refused"]
+    assert second["rejected"] == first["rejected"]
     assert second["held"] == first["held"]
     assert "Nothing was posted" in told
 

@@ -49,7 +49,7 @@ def run(location: CodeLocation) -> None:
     assert location.run(keys, entity="E110", first=FIRST).success
 
 
-def refused(location: CodeLocation) -> dict[str, str]:
+def rejected(location: CodeLocation) -> dict[str, str]:
     return dict(
         location.rows(
             f"SELECT source_id, what_to_do FROM posting.{FEED} WHERE state = 'rejected'"
@@ -78,7 +78,7 @@ def accountant(location: CodeLocation, user: str = f"usa@{COMPANY}|E110") -> Ite
 def test_what_was_mended_in_intacct_is_posted_when_a_person_says_so(
     location: CodeLocation,
 ) -> None:
-    source_id, what_to_do = next(iter(refused(location).items()))
+    source_id, what_to_do = next(iter(rejected(location).items()))
     account = re.search(r"Account (\S+) needs a Department", what_to_do)
     assert account is not None
     # Accounts are the company's, not the entity's.
@@ -94,15 +94,15 @@ def test_what_was_mended_in_intacct_is_posted_when_a_person_says_so(
             json={"requireDimensions": {"department": False}},
         ).raise_for_status()
     run(location)
-    assert source_id in refused(location), "unchanged, and nobody said that it may go again"
+    assert source_id in rejected(location), "unchanged, and nobody said that it may go again"
 
     told = posting("retry", source_id)
     assert told.exit_code == 0, told.output
-    assert told.output.startswith("1 refused documents will be sent once more.")
+    assert told.output.startswith("1 rejected documents will be sent once more.")
     assert "E110: 2026-10-1" in told.output
     run(location)
 
-    assert source_id not in refused(location)
+    assert source_id not in rejected(location)
     listed = posting("list", "--state", "posted", source_id)
     assert f"{source_id}" in listed.output
     assert listed.output.endswith("1 documents posted.\n")
@@ -126,15 +126,25 @@ def test_what_a_gate_held_is_posted_by_itself_when_it_was_mended(location: CodeL
 
 
 def test_the_list_shows_reason_and_remedy_and_can_be_narrowed(location: CodeLocation) -> None:
-    found = refused(location)
-    listed = posting("list", "--state", "refused", "--entity", "E110", "--reason", "department")
+    found = rejected(location)
+    listed = posting("list", "--state", "rejected", "--entity", "E110", "--reason", "department")
     assert listed.exit_code == 0, listed.output
     for source_id, what_to_do in found.items():
         assert source_id in listed.output
         assert what_to_do in listed.output
-    assert listed.output.endswith(f"{len(found)} documents refused.\n")
-    nothing = posting("list", "--state", "refused", "--entity", "E120")
-    assert nothing.output == "0 documents refused.\n"
+    assert listed.output.endswith(f"{len(found)} documents rejected.\n")
+    nothing = posting("list", "--state", "rejected", "--entity", "E120")
+    assert nothing.output == "0 documents rejected.\n"
+
+
+def test_the_old_word_for_rejected_is_accepted_with_a_warning(location: CodeLocation) -> None:
+    before = CliRunner().invoke(main, ["posting", "list", "--state", "refused"])
+    now = CliRunner().invoke(main, ["posting", "list", "--state", "rejected"])
+    assert (before.exit_code, now.exit_code) == (0, 0), before.output
+    assert before.stdout == now.stdout
+    assert "--state rejected" in before.stderr
+    assert now.stderr == ""
+    assert "refused" not in CliRunner().invoke(main, ["posting", "list", "--help"]).output
 
 
 def test_one_document_is_shown_with_its_request_and_its_payload_only_when_asked(
@@ -197,15 +207,15 @@ def test_where_nothing_is_uncertain_resolving_says_so(location: CodeLocation) ->
 
 
 def test_a_retry_of_everything_has_to_be_said(location: CodeLocation) -> None:
-    before = refused(location)
+    before = rejected(location)
     told = posting("retry")
     assert told.exit_code == 2
     assert "--all" in told.output
-    assert posting("list", "--state", "refused", "--reason", "Department").output.endswith(
-        f"{len(before)} documents refused.\n"
+    assert posting("list", "--state", "rejected", "--reason", "Department").output.endswith(
+        f"{len(before)} documents rejected.\n"
     )
     wrong = posting("retry", "--all", "--entity", "E999")
     assert wrong.exit_code == 1
     assert "There is no entity E999; intacct.yaml has: E110, E120, E130, E140." in wrong.output
     assert posting("retry", "--all", "--entity", "E110").exit_code == 0
-    assert posting("list", "--state", "refused").output == "0 documents refused.\n"
+    assert posting("list", "--state", "rejected").output == "0 documents rejected.\n"

@@ -15,10 +15,8 @@ import stamina
 from intacct_dagster.client import (
     AuthorizationCode,
     Intacct,
-    RefreshStep,
-    RefreshWatch,
 )
-from intacct_dagster.client.auth.session import unwatched
+from intacct_dagster.client.auth.session import RefreshStep, RefreshWatch, unwatched
 from intacct_dagster.state import EncryptedTokenStore, open_state
 from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 

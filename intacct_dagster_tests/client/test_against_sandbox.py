@@ -19,17 +19,17 @@ from intacct_dagster.client import (
     ChangeWindow,
     ClientCredentials,
     Created,
-    Grant,
     Intacct,
     IntacctClient,
     NotReached,
     OutcomeUnknown,
     Query,
-    Refused,
     RequestRefused,
     WrongEntity,
     explain,
 )
+from intacct_dagster.client.auth.oauth import Grant
+from intacct_dagster.client.batch import RejectedItem
 from intacct_dagster.pages import page_bytes
 from intacct_dagster_tests.client.intacct_wire import encode_batch
 from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, RunningSandbox, serve
@@ -171,9 +171,9 @@ def test_outcomes_of_a_mixed_batch_are_those_of_the_books(
     ]
     answer = client.create_batch(INVOICE, encode_batch(items), len(items), "mixed-1")
     kinds = [type(outcome) for outcome in answer.outcomes]
-    assert kinds == [Created, Refused, Refused, Created, Refused]
+    assert kinds == [Created, RejectedItem, RejectedItem, Created, RejectedItem]
     assert not answer.whole
-    reasons = [explain(each).reason for each in answer.outcomes if isinstance(each, Refused)]
+    reasons = [explain(each).reason for each in answer.outcomes if isinstance(each, RejectedItem)]
     assert reasons == [
         "customer does not exist in this entity, or is not active",
         "the accounting period of its date is closed in this entity",
@@ -207,7 +207,7 @@ def test_a_batch_of_refusals_says_why_each_was_refused(intacct: Intacct) -> None
     client = intacct.entity("E130")
     items = [invoice(client, "BAD-0", invoiceDate="2026-09-30"), invoice(client, "BAD-1", x=1)]
     answer = client.create_batch(INVOICE, encode_batch(items), 2, "all-bad")
-    assert [type(outcome) for outcome in answer.outcomes] == [Refused, Refused]
+    assert [type(outcome) for outcome in answer.outcomes] == [RejectedItem, RejectedItem]
     assert references(client, "BAD-0", "BAD-1") == []
 
 

@@ -19,10 +19,9 @@ from intacct_dagster.client import (
     Created,
     Intacct,
     OutcomeUnknown,
-    Refused,
     Throttled,
 )
-from intacct_dagster.client.batch import read_batch_response
+from intacct_dagster.client.batch import RejectedItem, read_batch_response
 from intacct_dagster.client.errors import About
 from intacct_dagster.client.transport import Response
 from intacct_dagster_tests.client.intacct_wire import (
@@ -123,8 +122,8 @@ def test_a_mixed_answer_gives_each_position_its_own_outcome(
     answer = create(reply(207, body([ref(7, **success_status), bad(), bad(409)])), 3)
     first, second, third = answer.outcomes
     assert isinstance(first, Created)
-    assert isinstance(second, Refused)
-    assert isinstance(third, Refused)
+    assert isinstance(second, RejectedItem)
+    assert isinstance(third, RejectedItem)
     assert (second.position, third.position) == (1, 2)
     assert (second.error_id, second.support_id) == ("REST-7001", "Kxi78%7EZuyX")
     assert second.field == "/customer/id"
@@ -134,14 +133,14 @@ def test_a_mixed_answer_gives_each_position_its_own_outcome(
 def test_an_error_may_come_as_an_array() -> None:
     item = {"ia::status": 400, "ia::error": [{"message": "first"}, {"message": "second"}]}
     (outcome,) = create(reply(207, body([item])), 1).outcomes
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, RejectedItem)
     assert (outcome.message, [each.message for each in outcome.details]) == ("first", ["second"])
 
 
 @pytest.mark.parametrize("status", [400, 409, 422, 207, 200])
 def test_all_refused_item_by_item(status: int) -> None:
     answer = create(reply(status, body([bad(), bad()])), 2)
-    assert [type(outcome) for outcome in answer.outcomes] == [Refused, Refused]
+    assert [type(outcome) for outcome in answer.outcomes] == [RejectedItem, RejectedItem]
     assert not answer.whole
 
 
@@ -151,7 +150,7 @@ def test_one_refusal_of_the_whole_stands_at_every_position(status: int) -> None:
     assert answer.whole
     assert [outcome.position for outcome in answer.outcomes] == [0, 1, 2]
     assert all(
-        isinstance(outcome, Refused) and outcome.error_id == "REST-1064"
+        isinstance(outcome, RejectedItem) and outcome.error_id == "REST-1064"
         for outcome in answer.outcomes
     )
 

@@ -2,148 +2,36 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import json
-import random
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from intacct_dagster.client import (
     AnswerNotUnderstood,
     ChangeWindow,
     PaginationIncomplete,
-    PaginationResult,
     Query,
-    QueryPage,
     WrongEntity,
 )
-from intacct_dagster.client.pagination import PageRequest, PageSource, paginate
+from intacct_dagster.client.pagination import PageSource, paginate
+from intacct_dagster.client.query import QueryPage
 from intacct_dagster.pages import page_bytes
-from intacct_dagster_tests.extraction.extraction_worlds import Shuffled
-
-SINCE = datetime(2026, 10, 1, tzinfo=UTC)
-UNTIL = datetime(2026, 10, 2, tzinfo=UTC)
-LATER = datetime(2026, 10, 3, tzinfo=UTC)
-INVOICE = "accounts-receivable/invoice"
-
-
-def second(number: int) -> datetime:
-    return SINCE + timedelta(seconds=number)
-
-
-def wire(time: datetime | None) -> str | None:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ") if time else None
-
-
-@dataclass
-class World:
-    """Rows by key: change time and entity. Answers queries as Intacct documents them."""
-
-    rows: dict[str, datetime | None]
-    entity: Mapping[str, str | None] = field(default_factory=dict)
-    numeric_keys: bool = False
-    before_each: Callable[[int], None] = lambda number: None
-    after_each: Callable[[QueryPage, Query], QueryPage] = lambda page, query: page
-    asked: list[Query] = field(default_factory=list)
-
-    def __call__(self, query: Query) -> QueryPage:
-        self.before_each(len(self.asked))
-        self.asked.append(query)
-        found = sorted(
-            (key for key, time in self.rows.items() if self._matches(query, time)),
-            key=lambda key: (
-                self.rows[key] or SINCE,
-                (int(key), "") if self.numeric_keys else (0, key),
-            ),
-        )
-        part = found[query.start - 1 : query.start - 1 + query.size]
-        following = query.start + query.size
-        page = page_of(
-            [self._row(key) for key in part],
-            len(found),
-            query.size,
-            following if following <= len(found) else None,
-        )
-        return self.after_each(page, query)
-
-    @staticmethod
-    def _matches(query: Query, time: datetime | None) -> bool:
-        for condition in query.filters:
-            ((operator, operand),) = condition.items()
-            ((name, value),) = operand.items()
-            assert name == "audit.modifiedDateTime"
-            if operator == "$eq":
-                assert value is None
-                if time is not None:
-                    return False
-            else:
-                # A comparison with null holds for no row, as in SQL.
-                text = wire(time)
-                if text is None or not isinstance(value, str):
-                    return False
-                if not {"$gte": text >= value, "$lt": text < value}[operator]:
-                    return False
-        return True
-
-    def _row(self, key: str) -> dict[str, object]:
-        return {
-            "key": key,
-            "audit.modifiedDateTime": wire(self.rows[key]),
-            "entity.id": self.entity.get(key),
-            "totalDue": "12.50",
-        }
-
-
-def page_of(
-    rows: Sequence[Mapping[str, object]], total: int, size: int, following: int | None
-) -> QueryPage:
-    return QueryPage(msgspec.Raw(json.dumps(list(rows)).encode()), total, size, following)
-
-
-def read(
-    world: Callable[[Query], QueryPage],
-    into: Path,
-    *,
-    size: int = 10,
-    since: datetime | None = SINCE,
-    entity: str | None = "E110",
-    ahead: int = 0,
-    chance: random.Random | None = None,
-) -> PaginationResult:
-    lanes = Shuffled(ahead, chance or random.Random(1))
-    return paginate(
-        PageSource(
-            world,
-            submit=lambda query: lanes.submit(0, functools.partial(world, query)),
-            ahead=ahead,
-            clock=itertools.count().__next__,
-        ),
-        request(ChangeWindow(since, UNTIL), size, entity),
-        into=into,
-    )
-
-
-def request(window: ChangeWindow | None, size: int, entity: str | None = "E110") -> PageRequest:
-    return PageRequest(INVOICE, ["totalDue"], window, entity=entity, page_size=size, parameters={})
-
-
-def keys_in(result: PaginationResult) -> set[str]:
-    rows: list[dict[str, Any]] = []
-    for file in result.files:
-        rows += json.loads(page_bytes(file))
-    return {row["key"] for row in rows}
+from intacct_dagster_tests.client.pagination_world import (
+    LATER,
+    SINCE,
+    UNTIL,
+    World,
+    keys_in,
+    page_of,
+    read,
+    request,
+    second,
+    wire,
+)
 
 
 def test_every_row_of_the_window_is_read_and_none_outside(tmp_path: Path) -> None:
@@ -357,79 +245,6 @@ def test_a_row_hidden_on_the_last_page_is_noticed_though_another_leaves(tmp_path
         read(world, tmp_path)
 
 
-class Killed(Exception):
-    """The process ended here."""
-
-
-def interrupted(into: Path, world: World, *, at: int) -> None:
-    """Begin a pagination that ends when it has asked for `at` pages."""
-
-    def kill(number: int) -> None:
-        if number == at:
-            raise Killed
-
-    world.before_each = kill
-    with pytest.raises(Killed):
-        read(world, into, size=12)
-    world.before_each = lambda number: None
-
-
-@pytest.mark.parametrize("at", range(1, 9))
-@pytest.mark.parametrize("seconds", [1, 7, 95])
-def test_an_interrupted_pagination_goes_on_from_its_last_whole_page(
-    tmp_path: Path, at: int, seconds: int
-) -> None:
-    world = World({f"{n:03}": second(n * seconds // 95) for n in range(95)})
-    undisturbed = read(world, tmp_path / "undisturbed", size=12).proof
-    world.asked.clear()
-
-    interrupted(tmp_path, world, at=at)
-    result = read(world, tmp_path, size=12)
-    assert keys_in(result) == set(world.rows)
-    assert result.proof == undisturbed
-    assert len(world.asked) == undisturbed.requests
-
-
-def test_a_line_that_was_not_written_to_its_end_is_not_gone_on_from(tmp_path: Path) -> None:
-    world = World({f"{n:03}": second(n) for n in range(95)})
-    undisturbed = read(world, tmp_path / "undisturbed", size=12).proof
-    world.asked.clear()
-    interrupted(tmp_path, world, at=4)
-    (journal,) = tmp_path.glob("progress.*")
-    *_, last = journal.read_bytes().splitlines()
-    with journal.open("ab") as file:
-        file.write(last[: len(last) // 2])
-    world.asked.clear()
-    result = read(world, tmp_path, size=12)
-    assert keys_in(result) == set(world.rows)
-    assert result.proof == undisturbed
-    assert len(world.asked) == undisturbed.requests - 4
-
-
-@pytest.mark.parametrize("damage", [b"", b"[", b"\x28\xb5\x2f\xfd nothing like it"])
-def test_what_an_interrupted_pagination_left_damaged_is_read_again(
-    tmp_path: Path, damage: bytes
-) -> None:
-    world = World({f"{n:03}": second(n) for n in range(95)})
-    interrupted(tmp_path, world, at=4)
-    for page in tmp_path.glob("attempt-1/*"):
-        page.write_bytes(damage)
-    result = read(world, tmp_path, size=12)
-    assert keys_in(result) == set(world.rows)
-    assert result.proof.attempts == 2
-
-
-def test_a_pagination_of_something_else_does_not_go_on_from_an_interrupted_one(
-    tmp_path: Path,
-) -> None:
-    world = World({f"{n:03}": second(n) for n in range(95)})
-
-    interrupted(tmp_path, world, at=3)
-    result = read(world, tmp_path, size=12, since=None)
-    assert result.proof.requests == len(world.asked) - 3
-    assert keys_in(result) == set(world.rows)
-
-
 @pytest.mark.parametrize("numeric", [False, True])
 def test_an_object_without_change_times_is_read_whole_by_key(tmp_path: Path, numeric: bool) -> None:
     world = World({str(n): None for n in range(1, 60)}, numeric_keys=numeric)
@@ -632,163 +447,3 @@ def test_rows_of_another_shape_end_the_pagination(tmp_path: Path, row: Any) -> N
 def test_windows_that_mean_nothing_are_refused(since: datetime, until: datetime) -> None:
     with pytest.raises(ValueError):
         ChangeWindow(since, until)
-
-
-@pytest.mark.parametrize("ahead", [1, 6])
-@pytest.mark.parametrize("seed", range(5))
-def test_pages_read_ahead_in_any_order_are_the_same_rows_at_the_same_cost(
-    tmp_path: Path, ahead: int, seed: int
-) -> None:
-    world = World({f"{n:05}": second(n // 3) for n in range(4000)})
-    result = read(world, tmp_path, size=100, ahead=ahead, chance=random.Random(seed))
-    assert keys_in(result) == set(world.rows)
-    assert result.proof.attempts == 1
-    assert result.proof.requests == result.proof.pages == len(world.asked)
-    longest_step = 100 - 12 - 8
-    assert len(world.asked) <= 4000 / longest_step + 2
-    # offsets stay small, however many rows there are
-    assert max(query.start for query in world.asked) <= (ahead + 2) * 100
-
-
-def test_what_is_asked_for_at_once_is_as_much_as_was_allowed(tmp_path: Path) -> None:
-    waiting: list[int] = []
-    world = World({f"{n:05}": second(n) for n in range(2000)})
-    lanes = Shuffled(4, random.Random(1))
-
-    def submit(query: Query) -> Future[QueryPage]:
-        waiting.append(len(lanes._waiting) + 1)
-        return lanes.submit(0, functools.partial(world, query))
-
-    paginate(
-        PageSource(world, submit, ahead=4, clock=itertools.count().__next__),
-        request(ChangeWindow(SINCE, UNTIL), 100),
-        into=tmp_path,
-    )
-    assert max(waiting) == 4
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_rows_that_leave_while_pages_are_read_ahead_hide_no_others(
-    tmp_path: Path, seed: int
-) -> None:
-    chance = random.Random(seed)
-    world = World({f"{n:04}": second(n) for n in range(1500)})
-
-    def leave(number: int) -> None:
-        there = [key for key, time in world.rows.items() if time != LATER]
-        for key in chance.sample(there, chance.choice([0, 0, 1, 30])):
-            world.rows[key] = LATER
-
-    world.before_each = leave
-    result = read(world, tmp_path, size=100, ahead=5, chance=chance)
-    assert keys_in(result) >= {key for key, time in world.rows.items() if time != LATER}
-    assert result.proof.attempts == 1
-
-
-@pytest.mark.parametrize("at", range(1, 19, 3))
-def test_a_pagination_that_reads_ahead_goes_on_after_it_was_killed(tmp_path: Path, at: int) -> None:
-    world = World({f"{n:04}": second(n) for n in range(1500)})
-
-    def kill(number: int) -> None:
-        if number == at:
-            world.before_each = lambda number: None
-            raise Killed
-
-    world.before_each = kill
-    with suppress(Killed):  # a page that is never needed may be the one that ends it
-        read(world, tmp_path, size=100, ahead=5)
-    result = read(world, tmp_path, size=100, ahead=5)
-    assert keys_in(result) == set(world.rows)
-    assert len(world.asked) <= 1500 / 80 + 2 + 6 + 1
-
-
-def test_a_row_that_is_hidden_by_a_page_read_ahead_is_noticed_though_others_leave(
-    tmp_path: Path,
-) -> None:
-    world = World({f"{n:04}": second(n) for n in range(1500)})
-
-    def hide(page: QueryPage, query: Query) -> QueryPage:
-        rows = json.loads(bytes(page.raw))
-        if query.fields == ("key",) or all(row["key"] != "0700" for row in rows):
-            return page
-        last = max(int(row["key"]) for row in rows)
-        rest = [row for row in rows if row["key"] != "0700"] + [world._row(f"{last + 1:04}")]
-        return page_of(rest, page.total_count, page.page_size, page.next)
-
-    def touch(number: int) -> None:
-        if number == 4:
-            world.rows["0000"] = world.rows["1200"] = LATER
-
-    world.before_each, world.after_each = touch, hide
-    with pytest.raises(PaginationIncomplete):
-        read(world, tmp_path, size=100, ahead=5)
-
-
-changes = st.lists(
-    st.tuples(
-        st.integers(1, 8),  # before which request
-        st.integers(0, 29),  # which row
-        st.sampled_from(["touch", "delete", "insert"]),
-    ),
-    max_size=6,
-)
-
-
-@settings(max_examples=400, deadline=None)
-@given(
-    times=st.lists(st.integers(0, 9), min_size=6, max_size=30),
-    changed=changes,
-    size=st.integers(2, 6),
-    numeric=st.booleans(),
-    undated=st.booleans(),
-    ahead=st.integers(0, 6),
-    chance=st.randoms(use_true_random=False),
-)
-def test_no_row_that_holds_still_is_ever_missing(
-    times: list[int],
-    changed: list[tuple[int, int, str]],
-    size: int,
-    numeric: bool,
-    undated: bool,
-    ahead: int,
-    chance: random.Random,
-) -> None:
-    rows: dict[str, datetime | None] = {
-        str(n): None if undated and time == 0 else second(time) for n, time in enumerate(times)
-    }
-    world = World(dict(rows), numeric_keys=numeric)
-    left: set[str] = set()
-
-    def change(number: int) -> None:
-        for when, which, how in changed:
-            key = str(which)
-            if when != number:
-                continue
-            if how == "insert":
-                world.rows[str(1000 + number * 100 + which)] = LATER
-            elif key in world.rows:
-                left.add(key)
-                if how == "touch":
-                    world.rows[key] = LATER
-                else:
-                    del world.rows[key]
-
-    world.before_each = change
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            result = read(
-                world,
-                Path(folder),
-                size=size,
-                since=None if undated else SINCE,
-                ahead=ahead,
-                chance=chance,
-            )
-        except PaginationIncomplete:
-            assert left  # only a window in motion may fail
-            return
-        assert keys_in(result) >= set(rows) - left
-        assert keys_in(result) <= set(rows)
-        assert len(keys_in(result)) == result.proof.distinct_keys == result.proof.total_count
-        assert ahead or len(world.asked) == result.proof.requests
-        assert len(world.asked) <= result.proof.requests

@@ -13,7 +13,12 @@ import httpx
 import pytest
 import stamina
 
-from intacct_dagster.client import ClientCredentials, Intacct, MemoryTokenStore, NotReached
+from intacct_dagster.client import (
+    ClientCredentials,
+    Intacct,
+    NotReached,
+)
+from intacct_dagster.client.auth.tokens import MemoryTokenStore
 from intacct_dagster.client.errors import About, NoRequestSlot
 from intacct_dagster.client.priority_executor import PriorityExecutor
 from intacct_dagster.client.rate_limit import FINE_IN_A_ROW, LONGEST_WAIT, RateLimiter, RequestSlot

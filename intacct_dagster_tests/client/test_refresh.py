@@ -12,7 +12,11 @@ import httpx
 import pytest
 from cryptography.fernet import Fernet
 
-from intacct_dagster.client import AuthenticationRefused, Intacct, RefreshStep
+from intacct_dagster.client import (
+    AuthenticationRefused,
+    Intacct,
+)
+from intacct_dagster.client.auth.session import RefreshStep
 from intacct_dagster.state.tokens import LEASE_SECONDS
 from intacct_dagster_tests.client import refresh_child
 from intacct_dagster_tests.client.refresh_child import CUSTOMER, company

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from intacct_dagster.client import ErrorDetail, Refused, explain
+from intacct_dagster.client import explain
+from intacct_dagster.client.batch import RejectedItem
+from intacct_dagster.client.errors import ErrorDetail
 
 WRAPPER = "POST request on objects/accounts-receivable/invoice object was unsuccessful"
 
 
-def refused(*details: str, message: str = WRAPPER, support_id: str | None = None) -> Refused:
-    return Refused(
+def refused(*details: str, message: str = WRAPPER, support_id: str | None = None) -> RejectedItem:
+    return RejectedItem(
         position=0,
         error_id="REST-7001",
         code="operationFailed",

@@ -15,13 +15,12 @@ from intacct_dagster.client import (
     AuthenticationRefused,
     AuthorizationCode,
     ClientCredentials,
-    Grant,
     Intacct,
-    MemoryTokenStore,
     NotReached,
     Throttled,
-    TokenStore,
 )
+from intacct_dagster.client.auth.oauth import Grant
+from intacct_dagster.client.auth.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster_tests.client.intacct_wire import BASE_URL, Wire, error_reply, page_reply, reply
 
 SECRET = "do-not-tell"

@@ -12,7 +12,6 @@ import pytest
 
 from intacct_dagster.client import (
     AccessDenied,
-    AddressRefused,
     AnswerNotUnderstood,
     ClientCredentials,
     Intacct,
@@ -25,6 +24,7 @@ from intacct_dagster.client import (
     Throttled,
     Usage,
 )
+from intacct_dagster.client.errors import AddressRefused
 from intacct_dagster.client.transport import _wait_before_another_try, asked_to_wait
 from intacct_dagster_tests.client.intacct_wire import (
     BASE_URL,

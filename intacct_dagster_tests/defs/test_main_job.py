@@ -54,7 +54,7 @@ RAW = [raw_key(name) for name in OBJECTS]
 CURRENT = [current_key(name) for name in OBJECTS]
 CHECKS = (
     "every_item_accounted_for",
-    "no_item_refused",
+    "no_item_rejected",
     "nothing_uncertain",
     "read_back_agrees",
     "control_total",
@@ -138,9 +138,9 @@ def test_every_document_has_one_status_and_what_is_missing_is_posted_once(
         " FROM posting.chunks"
     ) == location.rows("SELECT count(chunk), true, true FROM posting.items")
     by_status = dict(location.rows(f"SELECT status, count(*) FROM reconciled.{FEED} GROUP BY ALL"))
-    refused = location.rows(f"SELECT * FROM posting.{FEED} WHERE state = 'rejected'")
+    rejected = location.rows(f"SELECT * FROM posting.{FEED} WHERE state = 'rejected'")
     held = location.rows(f"SELECT * FROM plan.{FEED} WHERE action = 'held'")
-    assert by_status["missing"] == len(posted) + len(refused) + len(held)
+    assert by_status["missing"] == len(posted) + len(rejected) + len(held)
     assert {"matched", "different"} <= by_status.keys()
 
     # Everything once more: Intacct has them now, and nothing is posted.
@@ -205,27 +205,27 @@ def test_checks_are_recorded_for_each_partition_and_refusals_name_a_remedy(
     extract(location)
     result = reconcile_and_post(location)
 
-    refused_days = {
+    rejected_days = {
         f"{day}|E110"
         for (day,) in location.rows(
             f"SELECT DISTINCT _day FROM posting.{FEED} WHERE state = 'rejected'"
         )
     }
-    assert refused_days, "the sandbox's feed has refusals on its last days"
+    assert rejected_days, "the sandbox's feed has rejections on its last days"
     for check in CHECKS:
         found = statuses(location, check)
-        failing = refused_days if check == "no_item_refused" else set()
+        failing = rejected_days if check == "no_item_rejected" else set()
         assert {each: found[each] for each in PARTITIONS} == {
             each: "FAILED" if each in failing else "SUCCEEDED" for each in PARTITIONS
         }
     evaluation = next(
         each
         for each in result.get_asset_check_evaluations()
-        if each.check_name == "no_item_refused" and each.partition is None
+        if each.check_name == "no_item_rejected" and each.partition is None
     )
-    refusals = evaluation.metadata["refusals"]
-    assert isinstance(refusals, dg.TableMetadataValue)
-    records = [record.data for record in refusals.records]
+    rejections = evaluation.metadata["rejections"]
+    assert isinstance(rejections, dg.TableMetadataValue)
+    records = [record.data for record in rejections.records]
     ((in_warehouse,),) = location.rows(
         f"SELECT count(*) FROM posting.{FEED} WHERE state = 'rejected'"
     )
@@ -425,8 +425,8 @@ def test_in_the_launchpad_a_plan_is_approved_by_its_hash_and_no_other(tmp_path: 
 
         assert post(plan).success
         creates = {each.source_id for each in planned if not each.held}
-        refused = location.rows(f"SELECT source_id FROM posting.{FEED} WHERE state = 'rejected'")
-        assert books(location).keys() == creates - {source_id for (source_id,) in refused}
+        rejected = location.rows(f"SELECT source_id FROM posting.{FEED} WHERE state = 'rejected'")
+        assert books(location).keys() == creates - {source_id for (source_id,) in rejected}
 
 
 def test_what_was_reconciled_anew_since_the_plan_is_not_sent(location: CodeLocation) -> None:

@@ -343,8 +343,8 @@ def test_a_sweep_finds_what_was_deleted_and_what_came_back(tmp_path: Path) -> No
         company.rows[INVOICE].remove(each)
     # changed after the sweep's upper bound: it does not show, and is there all the same
     company.rows[INVOICE][0]["audit.modifiedDateTime"] = "2026-10-05T10:09:59Z"
-    swept = desk.extractor.delete_scan(what, "E110")
-    assert (swept.known, swept.seen, swept.deleted, swept.revived) == (4, 1, 2, 0)
+    scan = desk.extractor.delete_scan(what, "E110")
+    assert (scan.known, scan.seen, scan.deleted, scan.revived) == (4, 1, 2, 0)
     assert refresh_current(desk.warehouse, INVOICE).rows == 2
     assert desk.keys("intacct.accounts_receivable_invoice") == ["2b", "3a"]
     assert desk.keys() == ["2a", "2b", "3a", "3b"]  # what was read stays

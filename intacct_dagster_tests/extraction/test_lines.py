@@ -16,9 +16,13 @@ import pytest
 from intacct_dagster.client import ClientCredentials, Intacct, RequestRefused
 from intacct_dagster.config import ConfigError, ObjectSettings, Reading, read_settings
 from intacct_dagster.extraction.extract import Extracted, Extractor
-from intacct_dagster.warehouse import LoadRefused, Warehouse, column_name
+from intacct_dagster.warehouse import (
+    LoadRefused,
+    Warehouse,
+)
 from intacct_dagster.warehouse.raw import PageArchive, rebuild, table_name
 from intacct_dagster.warehouse.raw.current import refresh_current
+from intacct_dagster.warehouse.types import column_name
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.sandbox.caller import INVOICE, Caller, calling, invoice, invoice_line
 from intacct_sandbox import LAST_DAY

@@ -17,7 +17,7 @@ from intacct_dagster.client import (
     WrongEntity,
 )
 from intacct_dagster.config import ObjectSettings
-from intacct_dagster.warehouse.raw import archived_loads
+from intacct_dagster.warehouse.raw.page_archive import archived_loads
 from intacct_dagster_tests.extraction.test_lines import LINE, Desk, desk
 from intacct_dagster_tests.sandbox.caller import CUSTOMER, INVOICE
 from intacct_sandbox import LAST_DAY

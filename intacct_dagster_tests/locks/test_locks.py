@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from intacct_dagster.locks import FileLock, FileLocks, LockError, LockTimeout, slots
+from intacct_dagster.locks import FileLock, FileLocks, LockError, LockTimeout
 from intacct_dagster.locks import files as module
+from intacct_dagster.locks import slots as slots_module
 from intacct_dagster.locks.base import Locks
 from intacct_dagster.state import open_state
 from intacct_dagster.state.locks import AdvisoryLocks, state_locks
@@ -213,7 +214,7 @@ def test_who_takes_slots_without_a_pause_keeps_nobody_out(locks: Locks) -> None:
 def test_a_process_that_stands_still_at_the_gate_keeps_nobody_from_a_free_slot(
     engine: sa.Engine, locks: Locks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "_POLITE_SECONDS", 0.05)
+    monkeypatch.setattr(slots_module, "_POLITE_SECONDS", 0.05)
     stopped, mine = locks.slots(NAME, 2), locks.slots(NAME, 2, wait_seconds=10)
     with ExitStack() as held:
         for _ in range(2):

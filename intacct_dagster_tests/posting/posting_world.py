@@ -234,13 +234,13 @@ class World:
         (chunk,) = self.ledger.plan(INVOICE, "E110", "sales", items, run_id="run")
         return chunk
 
-    def settle(self) -> list[Any]:
+    def resolve(self) -> list[Any]:
         """What the engine finds out about what was left."""
-        return self.engine.settle(INVOICE, "referenceNumber")
+        return self.engine.resolve(INVOICE, "referenceNumber")
 
     def post(self, items: Sequence[Item], *, size: int = 500) -> None:
         """A whole run, as Dagster has it; what certainly did not happen ends it."""
-        self.settle()
+        self.resolve()
         self.engine.post(
             TARGET,
             sorted(items, key=lambda item: item.source_id),
@@ -271,7 +271,7 @@ class World:
 
     def change(self, items: Sequence[Item], *, size: int = 500) -> None:
         """A whole run of changes: what is posted otherwise than these items, is changed."""
-        self.changes.settle(INVOICE, "referenceNumber")
+        self.changes.resolve(INVOICE, "referenceNumber")
         keys = self.ledger.posted_keys(INVOICE, "E110", "sales")
         posted = self.ledger.posted_payloads(INVOICE, "E110", list(keys))
         by_id = {item.source_id: item for item in items}
@@ -358,5 +358,5 @@ class World:
         )
         assert self.books() == posted
         assert [source_id for source_id, _ in posted] == sorted(item.source_id for item in good)
-        refused = {each for each, state in self.states().items() if state is ItemState.REJECTED}
-        assert refused == {item.source_id for item in bad}
+        rejected = {each for each, state in self.states().items() if state is ItemState.REJECTED}
+        assert rejected == {item.source_id for item in bad}

@@ -36,7 +36,7 @@ STORIES = {
     Step.CLAIM_REPLAY: "lost answer",
     Step.REPLAY: "lost answer",
     Step.READ_BACK: "lost request, days ago",
-    Step.SETTLE: "lost answer, days ago",
+    Step.RESOLVE: "lost answer, days ago",
     Step.COMPARE: "lost change, days ago",
 }
 
@@ -51,7 +51,7 @@ STORIES_OF_CHANGES = {
     Step.CLAIM_REPLAY: "lost change",
     Step.REPLAY: "lost change",
     Step.COMPARE: "lost change, days ago",
-    Step.SETTLE: "lost change, days ago",
+    Step.RESOLVE: "lost change, days ago",
 }
 
 
@@ -137,7 +137,7 @@ def test_of_two_processes_with_one_plan_one_posts_and_the_other_finds_it_done(
     ledger.asked = go_on
     engine = PostingEngine(world.intacct.entity("E110"), ledger, now=world.clock)
     good, _ = posting_child.documents(world, "calm")
-    assert engine.settle(INVOICE, "referenceNumber") == [], "nothing was left in doubt"
+    assert engine.resolve(INVOICE, "referenceNumber") == [], "nothing was left in doubt"
     planned = engine.plan(TARGET, good, run_id="other", chunk_size=2)
     engine.send(*(chunk.chunk_id for chunk in planned.chunks))
     child.join(60)

@@ -46,7 +46,7 @@ def test_what_is_accepted_and_refused_is_known_by_position(world: World) -> None
     chunk = world.chunk(world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3"))
     (sent,) = world.engine.send(chunk.chunk_id)
 
-    assert (sent.posted, sent.refused, sent.uncertain) == (2, 1, 0)
+    assert (sent.posted, sent.rejected, sent.uncertain) == (2, 1, 0)
     assert world.created() == ["S1", "S3"]
     entries = {each.source_id: each for each in world.ledger.entries(INVOICE, "E110")}
     assert entries["S2"].state is ItemState.REJECTED
@@ -68,10 +68,10 @@ def test_a_document_that_fails_the_whole_request_is_told_apart_from_the_others(
 
     (sent,) = world.engine.send(chunk.chunk_id)
 
-    assert (sent.posted, sent.refused, sent.uncertain) == (19, 1, 0)
-    refused = [each for each, state in world.states().items() if state is ItemState.REJECTED]
-    assert refused == ["S13-POISON"]
-    assert world.created() == sorted(set(world.states()) - set(refused))
+    assert (sent.posted, sent.rejected, sent.uncertain) == (19, 1, 0)
+    rejected = [each for each, state in world.states().items() if state is ItemState.REJECTED]
+    assert rejected == ["S13-POISON"]
+    assert world.created() == sorted(set(world.states()) - set(rejected))
     keys = [key for key, _ in world.weather.writes]
     assert len(set(keys)) == len(keys), "a part is another request, so it has another key"
 
@@ -82,7 +82,7 @@ def test_when_many_documents_fail_the_request_the_search_for_them_ends(world: Wo
 
     (sent,) = world.engine.send(chunk.chunk_id)
 
-    assert (sent.posted, sent.refused, sent.uncertain) == (0, 200, 0)
+    assert (sent.posted, sent.rejected, sent.uncertain) == (0, 200, 0)
     assert len(world.weather.writes) <= 1 + 2 * MOST_SPLITS
 
 
@@ -153,18 +153,18 @@ def test_an_answer_that_cannot_be_trusted_is_uncertain_and_settled_by_the_same_b
     chunk = world.chunk(world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3"))
     world.weather.storm = getattr(world.weather, storm)
     (sent,) = world.engine.send(chunk.chunk_id)
-    assert (sent.posted, sent.refused, sent.uncertain) == (0, 0, 3)
+    assert (sent.posted, sent.rejected, sent.uncertain) == (0, 0, 3)
     assert set(world.states().values()) == {ItemState.UNCERTAIN}
     sends = len(world.weather.writes)
     assert sends == 1, "a write whose fate is unknown must not be repeated blindly"
 
     world.weather.storm = None
-    (settled,) = world.settle()
+    (settled,) = world.resolve()
 
-    assert (settled.posted, settled.refused, settled.uncertain) == (2, 1, 0)
+    assert (settled.posted, settled.rejected, settled.uncertain) == (2, 1, 0)
     assert world.weather.writes[0] == world.weather.writes[1]
     assert world.created() == ["S1", "S3"]
-    assert world.settle() == []
+    assert world.resolve() == []
 
 
 def test_a_wrong_address_refuses_no_document(world: World) -> None:
@@ -184,7 +184,7 @@ def test_a_process_that_died_while_sending_is_cleared_up_after(world: World) -> 
     chunk = world.chunk(world.item("S1"))
     world.ledger.start_sending(chunk.chunk_id)  # and then it died, before or after the request
 
-    (settled,) = world.settle()
+    (settled,) = world.resolve()
 
     assert settled.posted == 1
     assert world.created() == ["S1"]
@@ -196,7 +196,7 @@ def test_while_intacct_cannot_be_reached_nothing_is_settled(world: World) -> Non
     world.engine.send(chunk.chunk_id)
     world.weather.storm = world.weather.refuse_connection
 
-    (settled,) = world.settle()
+    (settled,) = world.resolve()
 
     assert settled.uncertain == 1
     assert world.states() == {"S1": ItemState.UNCERTAIN}
@@ -217,7 +217,7 @@ def test_after_the_replay_time_what_intacct_holds_decides(world: World) -> None:
     world.clock.time += REPLAY_WITHIN
     sends = len(world.weather.writes)
 
-    (settled,) = world.settle()
+    (settled,) = world.resolve()
 
     assert settled.posted == 1
     assert len(world.weather.writes) == sends, "only read back, nothing sent"
@@ -241,12 +241,12 @@ def test_read_back_waits_until_nothing_can_be_under_way(
     world.weather.storm = None
 
     world.clock.time += READ_BACK_AFTER - timedelta(seconds=1)
-    (early,) = world.settle()
+    (early,) = world.resolve()
     assert early.uncertain == 1
     assert world.states() == {"S1": ItemState.UNCERTAIN}
 
     world.clock.time += timedelta(seconds=1)
-    (late,) = world.settle()
+    (late,) = world.resolve()
     assert late.uncertain == 0
     assert world.states() == {"S1": ItemState.PLANNED}
 
@@ -351,10 +351,10 @@ def test_a_person_may_say_which_of_two_records_is_the_documents(world: World) ->
         keys += [each.intacct_key for each in other.entries(INVOICE, "E110")]
     world.clock.time += REPLAY_WITHIN
 
-    (unsure,) = world.settle()
+    (unsure,) = world.resolve()
     assert unsure.uncertain == 2
     assert "S1 more than once" in unsure.note
-    (settled,) = world.engine.settle(INVOICE, "referenceNumber", chosen={"S1": str(keys[1])})
+    (settled,) = world.engine.resolve(INVOICE, "referenceNumber", chosen={"S1": str(keys[1])})
 
     assert settled.uncertain == 0
     entries = {each.source_id: each for each in world.entries()}

@@ -121,13 +121,13 @@ def test_a_payload_that_the_model_does_not_allow_is_held(
     reason: str,
 ) -> None:
     found = held(usa, invoice(customers["active"], **changes))
-    assert {each.gate for each in found} == {ValidationRule.PAYLOAD}
+    assert {each.rule for each in found} == {ValidationRule.PAYLOAD}
     assert any(each.field == field and reason in each.reason for each in found), found
 
 
 def test_an_entry_that_does_not_balance_is_held_to_the_cent(usa: IntacctClient) -> None:
     (one,) = held(usa, entry(("debit", "0.10"), ("debit", "0.20"), ("credit", "0.31")), ENTRY)
-    assert (one.gate, one.field) == (ValidationRule.BALANCED, "lines")
+    assert (one.rule, one.field) == (ValidationRule.BALANCED, "lines")
     assert "debits are 0.30 and credits 0.31 in E110" in one.reason
     assert held(usa, entry(("debit", "0.10"), ("debit", "0.20"), ("credit", "0.30")), ENTRY) == []
 
@@ -138,7 +138,7 @@ def test_a_date_in_a_closed_period_is_held_in_the_entity_that_closed_it(
     document = invoice(customers["active"], invoiceDate="2026-09-30")
     assert held(usa, document) == []
     found = held(company.entity("E130"), document)
-    closed = [each for each in found if each.gate is ValidationRule.PERIOD]
+    closed = [each for each in found if each.rule is ValidationRule.PERIOD]
     assert [each.reason for each in closed] == ["the books of E130 are closed before 2026-10-01"]
     assert "Open the period of 2026-09-30" in closed[0].what_to_do
 
@@ -147,7 +147,7 @@ def test_master_data_that_is_not_there_or_not_active_is_named(
     usa: IntacctClient, customers: dict[str, str]
 ) -> None:
     (one,) = held(usa, invoice("NOBODY"))
-    assert (one.gate, one.field) == (ValidationRule.REFERENCES, "customer.id")
+    assert (one.rule, one.field) == (ValidationRule.REFERENCES, "customer.id")
     assert one.reason == "customer NOBODY does not exist for entity E110"
     (one,) = held(usa, invoice(customers["inactive"]))
     assert one.reason == f"customer {customers['inactive']} is inactive for entity E110"
@@ -167,12 +167,12 @@ def test_amounts_have_no_more_decimals_than_their_currency(
     document = invoice(customers["active"])
     document["lines"][0]["txnAmount"] = "12.505"
     (one,) = held(usa, document)
-    assert (one.gate, one.reason) == (
+    assert (one.rule, one.reason) == (
         ValidationRule.PRECISION,
         "lines[0].txnAmount is 12.505, and USD has 2 decimals",
     )
     yen = invoice(customers["active"], currency={"txnCurrency": "JPY"})
-    assert [each.gate for each in held(usa, yen)] == [ValidationRule.PRECISION]
+    assert [each.rule for each in held(usa, yen)] == [ValidationRule.PRECISION]
     dinar = invoice(customers["active"], currency={"txnCurrency": "KWD"})
     dinar["lines"][0]["txnAmount"] = "12.505"
     assert held(usa, dinar) == []
@@ -186,7 +186,7 @@ def test_a_document_that_looks_entered_by_hand_is_held_until_a_person_says_other
         "S1", "4711", "a record of the same party, amount and date is there"
     )
     (one,), _ = judged(Validator(usa, INVOICE), body, duplicate)
-    assert (one.gate, one.source_id) == (ValidationRule.NEW, "S1")
+    assert (one.rule, one.source_id) == (ValidationRule.NEW, "S1")
     assert "key 4711" in one.reason
     assert "posting allow" in one.what_to_do
 

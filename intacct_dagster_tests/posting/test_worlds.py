@@ -155,7 +155,7 @@ def _run_at_once(chance: random.Random, runs: list[World], items: list[Item], si
     to_send: list[tuple[World, Chunk]] = []
     for run in chance.sample(runs, len(runs)):
         with suppress(IntacctError, Died):
-            run.settle()
+            run.resolve()
             some = chance.sample(items, chance.randint(1, len(items)))
             to_send += [(run, chunk) for chunk in run.plan(*some, size=size)]
     chance.shuffle(to_send)

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from intacct_dagster.state import ApiUsage, Ledger, open_state
+from intacct_dagster.state import (
+    ApiUsage,
+    open_state,
+)
 from intacct_dagster.state.ledger import Accepted, Item
+from intacct_dagster.state.ledger.ledger import Ledger
 
 NAMES = (ApiUsage, Ledger, open_state, Accepted, Item, date, datetime)
 

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from intacct_dagster.state.errors import LedgerError
 from intacct_dagster.state.ledger import (
     Accepted,
     Chunk,
@@ -19,7 +20,6 @@ from intacct_dagster.state.ledger import (
     Item,
     ItemState,
     Ledger,
-    LedgerError,
     Rejected,
 )
 from intacct_dagster.state.store import open_state

@@ -77,7 +77,7 @@ def _as_message(command: Callable[P, R]) -> Callable[P, R]:
 @click.option("--lines", type=int, help="Its journal entry lines.  [default: 5000000]")
 @click.pass_context
 @_as_message
-def main(
+def main(  # noqa: PLR0913 - each is an option of the command
     context: click.Context,
     host: str,
     port: int,

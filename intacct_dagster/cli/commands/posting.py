@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from intacct_dagster.cli.state_option import StateChoice
 from intacct_dagster.cli.user_errors import report_user_errors
 
 
 @click.group()
 def posting() -> None:
-    """See what became of posted documents and their changes, and have refused ones sent again."""
+    """See what became of posted documents and their changes, and have rejected ones sent again."""
 
 
 _feed = click.option("--feed", help="Only this feed.")
@@ -25,7 +26,7 @@ _source_ids = click.argument("source_ids", nargs=-1)
 @posting.command("list")
 @click.option(
     "--state",
-    type=click.Choice(["planned", "sending", "posted", "refused", "uncertain"]),
+    type=StateChoice(),
     help="Only those in this state.",
 )
 @_feed
@@ -63,7 +64,7 @@ def retry(
     everything: bool,
     source_ids: tuple[str, ...],
 ) -> None:
-    """Have refused documents sent once more, unchanged, and refused changes of posted ones.
+    """Have rejected documents sent once more, unchanged, and rejected changes of posted ones.
 
     For what was corrected in Intacct: a period opened, a customer created. A document that was
     corrected in the source needs no word; it is posted by the next run. A change is made again from

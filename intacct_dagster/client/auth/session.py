@@ -101,7 +101,7 @@ class Session:
     of this tree: whatever goes wrong here, the request that wanted the session was never sent.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword options, passed by `Intacct` alone
         self,
         transport: Transport,
         grant: Grant,

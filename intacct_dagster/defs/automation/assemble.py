@@ -15,12 +15,12 @@ from intacct_dagster.defs.automation.schedules import (
     catch_up_sensor,
     closing_job,
     daily_look,
+    delete_scan_job,
     look_job,
     monthly_closing,
     nightly,
     nightly_feed,
     read_job,
-    sweep_job,
     weekly_sweep,
 )
 from intacct_dagster.defs.run_requests import Clock, Job, clock
@@ -44,7 +44,7 @@ def build_automation(
         now: The clock; tests pass their own.
         pause: Waits for so many seconds.
     """
-    jobs: list[Job] = [read_job(settings), sweep_job(settings), closing_job(), look_job()]
+    jobs: list[Job] = [read_job(settings), delete_scan_job(settings), closing_job(), look_job()]
     schedules = [
         nightly(settings),
         weekly_sweep(settings),

@@ -20,7 +20,7 @@ from intacct_dagster.defs.automation.ticks import (
 from intacct_dagster.defs.checks.closing import CLOSED
 from intacct_dagster.defs.checks.data_quality import FRESH, SCHEMA_DRIFT
 from intacct_dagster.defs.extraction.current import current_key
-from intacct_dagster.defs.extraction.deletes import deletes_key, swept
+from intacct_dagster.defs.extraction.deletes import deletes_key, scanned_objects
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT, raw_key
 from intacct_dagster.defs.reporting.analysts import views_of
 from intacct_dagster.defs.reporting.control import CONTROL, LEDGER
@@ -42,7 +42,7 @@ from intacct_dagster.defs.run_requests import (
 from intacct_dagster.warehouse.reconciliation import unread_days
 
 READ = "read_intacct"
-SWEEP = "weekly_sweep"
+DELETE_SCAN = "weekly_sweep"
 CLOSING = "monthly_closing"
 LOOK = "daily_look"
 
@@ -70,11 +70,11 @@ def read_assets(objects: Iterable[str]) -> list[dg.AssetKey]:
     return [*map(raw_key, names), *map(current_key, names), *views, *control]
 
 
-def sweep_job(settings: Settings) -> Job:
+def delete_scan_job(settings: Settings) -> Job:
     """Build the job that looks for deletes of an entity."""
     return dg.define_asset_job(
-        SWEEP,
-        selection=[deletes_key(each.name) for each in swept(settings)],
+        DELETE_SCAN,
+        selection=[deletes_key(each.name) for each in scanned_objects(settings)],
         description="Reads all keys of an entity, and notes which of ours Intacct has no more.",
     )
 
@@ -149,19 +149,19 @@ def _catch_up(tick: TickContext) -> TickResult:
 def weekly_sweep(settings: Settings) -> dg.ScheduleDefinition:
     """Build the schedule that looks for deletes in each entity every week."""
     spec = ScheduleSpec(
-        SWEEP,
-        SWEEP,
+        DELETE_SCAN,
+        DELETE_SCAN,
         timetable.weekly(settings.schedules.weekly_sweep),
         "Looks for deletes in every entity.",
     )
 
     def evaluate(tick: TickContext) -> TickResult:
-        return TickResult([_sweep_request(entity) for entity in settings.active])
+        return TickResult([_delete_scan_request(entity) for entity in settings.active])
 
     return build_schedule(settings, spec, evaluate)
 
 
-def _sweep_request(entity: str) -> dg.RunRequest:
+def _delete_scan_request(entity: str) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=entity,
         partition_key=entity,

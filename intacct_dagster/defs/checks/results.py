@@ -13,7 +13,7 @@ from intacct_dagster.state.ledger import ItemState, LastAmendment
 from intacct_dagster.warehouse.reconciliation import Outcome, Outcomes
 
 ACCOUNTED_FOR = "every_item_accounted_for"
-NONE_REFUSED = "no_item_refused"
+NONE_REJECTED = "no_item_rejected"
 NOTHING_UNCERTAIN = "nothing_uncertain"
 READ_BACK_AGREES = "read_back_agrees"
 CONTROL_TOTAL = "control_total"
@@ -27,7 +27,7 @@ _KNOWN = (ItemState.POSTED, ItemState.REJECTED, ItemState.UNCERTAIN)
 _WHERE = {"source_id": "string", "amount": "string", "file": "string", "line": "int"}
 _DIFFERENCES = dict.fromkeys(("source_id", "intacct_key", "field", "sent", "found"), "string")
 _NOT_CHANGED = dict.fromkeys(("source_id", "state", "reason", "what_to_do"), "string")
-_REFUSED = {
+_REJECTED = {
     "source_id": "string",
     "reason": "string",
     "what_to_do": "string",
@@ -141,20 +141,20 @@ def _accounted_for(outcomes: Outcomes, differences: Sequence[FieldDifference]) -
     )
 
 
-def _none_refused(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> CheckResult:
-    refused = outcomes.count(ItemState.REJECTED)
-    rows = (_refusal(each) for each in outcomes.shown if each.state == ItemState.REJECTED)
+def _none_rejected(outcomes: Outcomes, differences: Sequence[FieldDifference]) -> CheckResult:
+    rejected = outcomes.count(ItemState.REJECTED)
+    rows = (_rejection(each) for each in outcomes.shown if each.state == ItemState.REJECTED)
     return CheckResult(
-        not refused,
-        severity(refused, outcomes.documents),
-        f"Intacct refused {_documents(refused)} of {outcomes.documents:,}: "
-        f"{_by_reason(outcomes.refusals)}."
-        if refused
-        else f"Intacct took {_documents(outcomes.documents)}.",
+        not rejected,
+        severity(rejected, outcomes.documents),
+        f"Intacct rejected {_documents(rejected)} of {outcomes.documents:,}: "
+        f"{_by_reason(outcomes.rejections)}."
+        if rejected
+        else f"Intacct accepted {_documents(outcomes.documents)}.",
         {
             "documents": dg.MetadataValue.int(outcomes.documents),
-            "refused": dg.MetadataValue.int(refused),
-            **({"refusals": table_of(rows, _REFUSED)} if refused else {}),
+            "rejected": dg.MetadataValue.int(rejected),
+            **({"rejections": table_of(rows, _REJECTED)} if rejected else {}),
         },
     )
 
@@ -211,7 +211,7 @@ def _control_total(outcomes: Outcomes, differences: Sequence[FieldDifference]) -
         difference == 0,
         dg.AssetCheckSeverity.ERROR,
         f"To post {outcomes.amount:,.2f} = posted {by_state[ItemState.POSTED]:,.2f} "
-        f"+ refused {by_state[ItemState.REJECTED]:,.2f} "
+        f"+ rejected {by_state[ItemState.REJECTED]:,.2f} "
         f"+ uncertain {by_state[ItemState.UNCERTAIN]:,.2f}"
         + (f" + not to be sent {aside:,.2f}" if aside else "")
         + (f", which leaves {difference:,.2f} without a status." if difference else "."),
@@ -245,7 +245,7 @@ def changes_made(changes: Mapping[str, LastAmendment]) -> CheckResult:
         else dg.AssetCheckSeverity.WARN,
         f"{_documents(len(open_))} of {len(changes):,} are not changed in Intacct."
         if open_
-        else f"Intacct took the changes of {_documents(len(changes))}.",
+        else f"Intacct accepted the changes of {_documents(len(changes))}.",
         {
             "changed": dg.MetadataValue.int(len(changes) - len(open_)),
             "not_changed": dg.MetadataValue.int(len(open_)),
@@ -254,15 +254,15 @@ def changes_made(changes: Mapping[str, LastAmendment]) -> CheckResult:
     )
 
 
-def severity(refused: int, documents: int) -> dg.AssetCheckSeverity:
+def severity(rejected: int, documents: int) -> dg.AssetCheckSeverity:
     """Return ERROR if more than TOLERATED_SHARE of the documents were rejected or held."""
-    if documents and Decimal(refused) / documents > TOLERATED_SHARE:
+    if documents and Decimal(rejected) / documents > TOLERATED_SHARE:
         return dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckSeverity.WARN
 
 
-def _by_reason(refusals: Mapping[str, int]) -> str:
-    ranked = sorted(refusals.items(), key=lambda each: (-each[1], each[0]))
+def _by_reason(rejections: Mapping[str, int]) -> str:
+    ranked = sorted(rejections.items(), key=lambda each: (-each[1], each[0]))
     named = "; ".join(f"{reason.rstrip('.')} ({count})" for reason, count in ranked[:3])
     return f"{named}; and {len(ranked) - 3} other reasons" if len(ranked) > 3 else named
 
@@ -285,7 +285,7 @@ def _place(outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _refusal(outcome: Outcome) -> dict[str, object]:
+def _rejection(outcome: Outcome) -> dict[str, object]:
     return {
         **_place(outcome),
         "position": outcome.position,
@@ -305,10 +305,10 @@ POSTING_CHECKS = (
         _accounted_for,
     ),
     PostingCheck(
-        NONE_REFUSED,
-        "Intacct took every document. A warning while at most one in ten is refused, an error "
+        NONE_REJECTED,
+        "Intacct accepted every document. A warning while at most one in ten is rejected, an error "
         "above that.",
-        _none_refused,
+        _none_rejected,
     ),
     PostingCheck(
         NOTHING_UNCERTAIN,
@@ -322,7 +322,7 @@ POSTING_CHECKS = (
     ),
     PostingCheck(
         CONTROL_TOTAL,
-        "The amounts to post equal the amounts posted, refused, uncertain, and not to be sent, to "
+        "The amounts to post equal the amounts posted, rejected, uncertain, and not to be sent, to "
         "the cent.",
         _control_total,
     ),

@@ -1,6 +1,6 @@
 """Deletes: no query shows them, so all keys are read and compared with those in the warehouse."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -21,7 +21,7 @@ def deletes_key(object: str) -> dg.AssetKey:
     return dg.AssetKey(["deletes", table_name(object)])
 
 
-def swept(settings: Settings) -> list[ObjectSettings]:
+def scanned_objects(settings: Settings) -> list[ObjectSettings]:
     """Return the objects whose keys are scanned.
 
     Objects that are read by reporting period are not among them: they are replaced at each read.
@@ -35,12 +35,12 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
 
     Current views leave out a record from the moment that it is found deleted.
     """
-    objects = {deletes_key(each.name): each for each in swept(settings)}
+    objects = {deletes_key(each.name): each for each in scanned_objects(settings)}
     months = settings.reading.delete_scan_months
     covers = f"of the last {months} months" if months else "there are"
 
     @dg.multi_asset(
-        name="sweep",
+        name="delete_scan",
         specs=[
             dg.AssetSpec(
                 key,
@@ -59,7 +59,7 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
         can_subset=True,
         pool=POOL,
     )
-    def sweep(
+    def delete_scan(
         context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
@@ -78,19 +78,29 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
         }
         gone = as_dagster_failure(settings, tombstones, warehouse.warehouse)
         for key, found in done.items():
-            name = objects[key].name
-            for each in found:
-                context.add_asset_metadata(
-                    {"dagster/partition_row_count": gone.get((name, each.entity), 0)},
-                    asset_key=key,
-                    partition_key=each.entity,
-                )
-            every = sum(count for (its, _), count in gone.items() if its == name)
-            yield dg.MaterializeResult(
-                asset_key=key, metadata={**_metadata(found), "dagster/row_count": every}
-            )
+            yield _result(context, key, objects[key].name, found, gone)
 
-    return sweep
+    return delete_scan
+
+
+def _result(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    object: str,
+    done: list[DeleteScanResult],
+    tombstones: Mapping[tuple[str, str], int],
+) -> dg.MaterializeResult[None]:
+    """Return the result of an object's scans; `tombstones` counts them by object and entity."""
+    for each in done:
+        context.add_asset_metadata(
+            {"dagster/partition_row_count": tombstones.get((object, each.entity), 0)},
+            asset_key=key,
+            partition_key=each.entity,
+        )
+    every = sum(count for (name, _), count in tombstones.items() if name == object)
+    return dg.MaterializeResult(
+        asset_key=key, metadata={**_metadata(done), "dagster/row_count": every}
+    )
 
 
 def _metadata(done: list[DeleteScanResult]) -> dict[str, dg.MetadataValue]:

@@ -45,8 +45,9 @@ from intacct_dagster.warehouse.reconciliation import (
 )
 from intacct_dagster.warehouse.reconciliation.outcomes import replace_chunks
 
-#: The reconciliation statuses of documents that the ledger has, or that may be planned.
-IN_LEDGER = (*PLANNED, "posted", "refused")
+#: The reconciliation statuses of documents that the ledger has, or that may be planned. 0.1.0 wrote
+#: `refused` for `rejected`; its rows stay until their day is reconciled again.
+IN_LEDGER = (*PLANNED, "posted", "rejected", "refused")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _resolve(run: FeedRun, entity: str) -> list[Sent]:
     asked: list[Sent] = []
     for action in actions_of(run.feed):
         with posting_session(run, entity, action) as (engine, _):
-            asked += engine.settle(run.feed.object, run.feed.match_on)
+            asked += engine.resolve(run.feed.object, run.feed.match_on)
     return asked
 
 

@@ -73,10 +73,10 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
     """Build the asset that validates what reconciliation found missing. It sends nothing."""
     key = plan_key(name)
     partitions = entity_days(settings)
-    gates = [
-        gate
-        for gate in ValidationRule
-        if feed.on_change == "patch" or gate is not ValidationRule.CHANGE
+    rules = [
+        rule
+        for rule in ValidationRule
+        if feed.on_change == "patch" or rule is not ValidationRule.CHANGE
     ]
 
     @dg.asset(
@@ -94,9 +94,9 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         metadata=relation(settings, key),
         check_specs=[
             dg.AssetCheckSpec(
-                gate.value, asset=key, description=_PROMISES[gate], partitions_def=partitions
+                rule.value, asset=key, description=_PROMISES[rule], partitions_def=partitions
             )
-            for gate in gates
+            for rule in rules
         ],
     )
     def plan(
@@ -112,10 +112,10 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         tell_partitions(context, key, metadata)
         context.log.info(made.summary.describe(made.hash))
         yield dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
-        for gate in gates:
-            by_partition = {each: summary.check(gate) for each, summary in summaries.items()}
+        for rule in rules:
+            by_partition = {each: summary.check(rule) for each, summary in summaries.items()}
             yield result_by_partition(
-                context, key, gate.value, made.summary.check(gate), by_partition
+                context, key, rule.value, made.summary.check(rule), by_partition
             )
 
     return plan
@@ -151,12 +151,12 @@ def _make_plan(run: FeedRun) -> _MadePlan:
     spec = run.feed.spec(run.name)
     with documents(run.warehouse, spec, run.partitions, (*PLANNED, CHANGED)) as found:
         new = (each for each in found.of(None, *PLANNED) if each.source_id not in no_duplicates)
-        twins = _twins(run.warehouse, run.feed, new)
+        duplicates = _possible_duplicates(run.warehouse, run.feed, new)
         hashes = replace_plan(
             run.warehouse,
             run.name,
             run.partitions,
-            planned(_validate(run, found, twins)),
+            planned(_validate(run, found, duplicates)),
             run_id=run.run_id,
             at=datetime.now(UTC),
         )
@@ -164,13 +164,13 @@ def _make_plan(run: FeedRun) -> _MadePlan:
 
 
 def _validate(
-    run: FeedRun, found: Documents, twins: Mapping[str, PossibleDuplicate]
+    run: FeedRun, found: Documents, duplicates: Mapping[str, PossibleDuplicate]
 ) -> Iterator[ValidatedDocument]:
     """Yield the documents, entity by entity, with the rules that hold them."""
     asked = for_each(lambda entity: _ask(run, entity, found), sorted(run.days), run.in_flight)
-    for entity, (gates, changes) in asked:
+    for entity, (validator, changes) in asked:
         for document in found.of(entity):
-            held = gates.judge(_candidate(document), twins.get(document.source_id))
+            held = validator.judge(_candidate(document), duplicates.get(document.source_id))
             change = changes.get(document.source_id)
             if isinstance(change, NotChanged):
                 held.append(
@@ -184,7 +184,7 @@ def _validate(
                 )
                 change = None
             planned = _planned(document, held, change)
-            yield ValidatedDocument(document, planned, held, gates.not_judged)
+            yield ValidatedDocument(document, planned, held, validator.not_judged)
 
 
 def _ask(
@@ -196,19 +196,19 @@ def _ask(
         The rules with what Intacct answered, and the possible changes by source id.
     """
     with run.client(entity) as client:
-        gates = Validator(client, run.feed.object, in_flight=run.in_flight)
-        gates.look(map(_candidate, found.of(entity)))
+        validator = Validator(client, run.feed.object, in_flight=run.in_flight)
+        validator.look(map(_candidate, found.of(entity)))
         documents_changed = list(found.of(entity, CHANGED))
         posted = _changed(run.ledger, run.name, run.feed, entity, documents_changed)
         changes = changes_of(client, run.feed.object, posted, in_flight=run.in_flight)
-    return gates, {each.source_id: each for each in changes}
+    return validator, {each.source_id: each for each in changes}
 
 
 def _candidate(document: Document) -> Candidate:
     return Candidate(document.source_id, document.day, document.payload)
 
 
-def _twins(
+def _possible_duplicates(
     warehouse: Warehouse, feed: Feed, documents: Iterable[Document]
 ) -> dict[str, PossibleDuplicate]:
     facts = document_facts(feed.object)
@@ -255,7 +255,7 @@ def _planned(document: Document, held: Sequence[Held], change: Change | None) ->
         document.source_id,
         document.amount,
         payload_hash(change.body) if change else whole,
-        gate=held[0].gate.value if held else None,
+        gate=held[0].rule.value if held else None,
         reason="; ".join(one.reason for one in held) if held else None,
         what_to_do=held[0].what_to_do if held else None,
         document_hash=whole,

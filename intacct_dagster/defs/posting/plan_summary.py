@@ -74,7 +74,7 @@ class PlanSummary:
         self.totals: dict[tuple[str, str], tuple[int, Decimal]] = {}
         self.created: list[Mapping[str, object]] = []
         self.changed: list[Mapping[str, object]] = []
-        self.by_rule = {gate: HeldByRule() for gate in ValidationRule}
+        self.by_rule = {rule: HeldByRule() for rule in ValidationRule}
         self.not_judged: dict[str, Mapping[ValidationRule, str]] = {}
 
     def add(self, document: ValidatedDocument) -> None:
@@ -88,18 +88,18 @@ class PlanSummary:
             self._add_change(planned)
         else:
             self._add_creation(document.source, planned)
-        for gate in {one.gate for one in document.held}:
-            self.by_rule[gate].documents += 1
+        for rule in {one.rule for one in document.held}:
+            self.by_rule[rule].documents += 1
         for one in document.held:
-            rule = self.by_rule[one.gate]
-            rule.reasons[one.reason] += 1
+            by_rule = self.by_rule[one.rule]
+            by_rule.reasons[one.reason] += 1
             row = {
                 **_source_of(document.source),
                 "reason": one.reason,
                 "what_to_do": one.what_to_do,
                 "field": one.field,
             }
-            _keep(rule.rows, row)
+            _keep(by_rule.rows, row)
 
     def _add_change(self, planned: PlannedDocument) -> None:
         self.change += 1
@@ -145,18 +145,18 @@ class PlanSummary:
             "documents_to_create": table_of(self.created, _CREATED),
         }
 
-    def check(self, gate: ValidationRule) -> CheckResult:
+    def check(self, rule: ValidationRule) -> CheckResult:
         """Return the result of the check of one validation rule."""
-        rule = self.by_rule[gate]
-        not_judged = sorted({why[gate] for why in self.not_judged.values() if gate in why})
+        held = self.by_rule[rule]
+        not_judged = sorted({why[rule] for why in self.not_judged.values() if rule in why})
         return CheckResult(
-            not rule.documents and not not_judged,
-            severity(rule.documents, self.documents),
-            self._check_text(rule, not_judged),
+            not held.documents and not not_judged,
+            severity(held.documents, self.documents),
+            self._check_text(held, not_judged),
             {
                 "documents": dg.MetadataValue.int(self.documents),
-                "held": dg.MetadataValue.int(rule.documents),
-                **({"documents_held": table_of(rule.rows, _HELD)} if rule.documents else {}),
+                "held": dg.MetadataValue.int(held.documents),
+                **({"documents_held": table_of(held.rows, _HELD)} if held.documents else {}),
             },
         )
 

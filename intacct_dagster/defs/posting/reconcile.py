@@ -121,7 +121,7 @@ def _ledger_state(
         ahead = known_until is None or change.updated_at > known_until
         if change.state is ItemState.REJECTED:
             rejected_hash = change.document_sha256
-            reason = f"Intacct refused the change: {change.reason}"
+            reason = f"Intacct rejected the change: {change.reason}"
         elif change.state in (ItemState.SENDING, ItemState.UNCERTAIN):
             rejected_hash = change.document_sha256
             reason = "the change was sent and no answer is known"

@@ -35,7 +35,7 @@ _CHUNKS = {
     "chunk": "string",
     "items": "int",
     "posted": "int",
-    "refused": "int",
+    "rejected": "int",
     "uncertain": "int",
     "note": "string",
 }
@@ -158,7 +158,7 @@ def _send(run: FeedRun, batch: _EntityBatch, prepared: Callable[[], ToPost]) -> 
         posting_session(run, batch.entity, batch.action) as (engine, reader),
         reader.alongside() as proof,
     ):
-        for each in engine.settle(feed.object, feed.match_on):
+        for each in engine.resolve(feed.object, feed.match_on):
             run.log.warning(f"{batch.entity}: left unanswered by an earlier run: {describe(each)}")
         return engine.post(
             PostingTarget(run.name, feed.object, feed.match_on),
@@ -196,7 +196,7 @@ def sent_metadata(sent: Sequence[tuple[str, Sent]]) -> dict[str, Any]:
     return {
         "documents": sum(chunk.items for _, chunk in sent),
         "posted": sum(chunk.posted for _, chunk in sent),
-        "refused": sum(chunk.refused for _, chunk in sent),
+        "rejected": sum(chunk.rejected for _, chunk in sent),
         "uncertain": sum(chunk.uncertain for _, chunk in sent),
         "chunks": table_of(rows, _CHUNKS),
     }
@@ -205,7 +205,7 @@ def sent_metadata(sent: Sequence[tuple[str, Sent]]) -> dict[str, Any]:
 def describe(sent: Sent) -> str:
     """Return one line for the log about a chunk that was sent."""
     text = (
-        f"{sent.posted} posted, {sent.refused} refused, {sent.uncertain} uncertain "
+        f"{sent.posted} posted, {sent.rejected} rejected, {sent.uncertain} uncertain "
         f"of {sent.items} documents"
     )
     return f"{text} ({sent.note})" if sent.note else text

@@ -153,10 +153,10 @@ def _by_day(
     """Return the outcomes of the documents of the last days, as a picture."""
     if not days:
         return {}
-    colours = {"posted": GOOD, "matched": PLAIN, "refused or held": BAD, "uncertain": DOUBTFUL}
+    colours = {"posted": GOOD, "matched": PLAIN, "rejected or held": BAD, "uncertain": DOUBTFUL}
     return {
         "documents_by_day": bars(
-            "Documents by day: posted, in Intacct already, refused or held, uncertain",
+            "Documents by day: posted, in Intacct already, rejected or held, uncertain",
             [(day.isoformat(), counts) for day, counts in days],
             colours,
         )

@@ -6,18 +6,18 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.failures import as_dagster_failure
-from intacct_dagster.defs.resources import READER, WarehouseResource, published
+from intacct_dagster.defs.resources import SNAPSHOT, WarehouseResource, published
 from intacct_dagster.warehouse import Snapshot, snapshot_path
 
 GROUP = "analysts"
 
 
-def reader_asset(settings: Settings, shows: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+def snapshot_asset(settings: Settings, shows: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     """Build the asset that makes the copy now; `shows` are the assets that it contains."""
     path = snapshot_path(settings.warehouse)
 
     @dg.asset(
-        key=READER,
+        key=SNAPSHOT,
         deps=shows,
         group_name=GROUP,
         kinds={"duckdb", "file"},

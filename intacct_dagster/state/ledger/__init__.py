@@ -6,7 +6,6 @@ process that dies leaves enough behind for the next one to find out what became 
 here talks to Intacct: the ledger says what may be sent, and records what came back.
 """
 
-from intacct_dagster.state.errors import LedgerError
 from intacct_dagster.state.ledger.ledger import Ledger
 from intacct_dagster.state.ledger.records import (
     Accepted,
@@ -29,7 +28,6 @@ __all__ = [
     "ItemState",
     "LastAmendment",
     "Ledger",
-    "LedgerError",
     "Posted",
     "Rejected",
     "Request",

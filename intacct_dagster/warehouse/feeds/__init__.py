@@ -11,8 +11,6 @@ from intacct_dagster.warehouse.feeds.folder import (
     without_password,
 )
 from intacct_dagster.warehouse.feeds.payloads import (
-    amount_text,
-    payload,
     payload_hash,
 )
 from intacct_dagster.warehouse.feeds.read import (
@@ -37,11 +35,9 @@ __all__ = [
     "FeedSpec",
     "Kind",
     "Stamp",
-    "amount_text",
     "constant",
     "feed_columns",
     "partitions_of_files",
-    "payload",
     "payload_hash",
     "quarantined_lines",
     "read_feed",

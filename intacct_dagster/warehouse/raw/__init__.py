@@ -35,8 +35,6 @@ from intacct_dagster.warehouse.raw.names import (
 )
 from intacct_dagster.warehouse.raw.page_archive import (
     PageArchive,
-    archived_delete_scans,
-    archived_loads,
     rebuild,
 )
 from intacct_dagster.warehouse.raw.raw_load import (
@@ -64,8 +62,6 @@ __all__ = [
     "RawLoad",
     "SchemaField",
     "Unusual",
-    "archived_delete_scans",
-    "archived_loads",
     "compare_keys",
     "field_changes",
     "freshness",

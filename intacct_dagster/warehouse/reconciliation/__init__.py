@@ -12,7 +12,6 @@ from intacct_dagster.warehouse.reconciliation.comparison import (
     Document,
     Documents,
     LedgerState,
-    PostedPayloads,
     documents,
     reconcile,
 )
@@ -62,7 +61,6 @@ __all__ = [
     "Outcomes",
     "PlanHash",
     "PlannedDocument",
-    "PostedPayloads",
     "PostingPermission",
     "ReadBackProof",
     "ToPost",

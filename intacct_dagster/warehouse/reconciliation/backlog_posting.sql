@@ -1,5 +1,5 @@
 -- A row is a partition whose plan has what was not sent since it was planned, and when it was planned.
--- What Intacct refused before may be sent again; what it took, or may have taken, may not.
+-- What Intacct rejected before may be sent again; what it accepted, or may have accepted, may not.
 WITH sent AS (
     SELECT _entity, source_id, 'create' AS action, NULL AS payload_hash, state, recorded_at
     FROM {{outcomes}}

@@ -45,7 +45,7 @@ STATUSES = (
     "duplicate",
     "invalid",
     "posted",
-    "refused",
+    "rejected",
     "uncertain",
     "duplicate_in_intacct",
 )
@@ -80,7 +80,7 @@ _LEDGER = (
     TableColumn("payload_hash", "VARCHAR"),
     TableColumn("reason", "VARCHAR"),
     TableColumn("ahead", "BOOLEAN"),
-    TableColumn("refused_hash", "VARCHAR"),
+    TableColumn("rejected_hash", "VARCHAR"),
     TableColumn("change_reason", "VARCHAR"),
 )
 _PAYLOADS = (
@@ -108,7 +108,7 @@ class LedgerState:
     """What the posting ledger knows of a document: planned, sending, posted, rejected, uncertain.
 
     `payload_hash` is the SHA-256 (hexadecimal) of what was planned or sent last. `ahead`: it was
-    changed there after the copy was read. `refused_hash` is of a change that Intacct did not take,
+    changed there after the copy was read. `rejected_hash` is of a change that Intacct rejected,
     or of one whose outcome is unknown; `change_reason` says so.
     """
 
@@ -118,7 +118,7 @@ class LedgerState:
     payload_hash: str | None = None
     reason: str | None = None
     ahead: bool = False
-    refused_hash: str | None = None
+    rejected_hash: str | None = None
     change_reason: str | None = None
 
 
@@ -179,7 +179,7 @@ def reconcile(
         states = (
             (
                 *(s.entity, s.source_id, s.state, s.payload_hash, s.reason),
-                *(s.ahead, s.refused_hash, s.change_reason),
+                *(s.ahead, s.rejected_hash, s.change_reason),
             )
             for s in ledger
         )

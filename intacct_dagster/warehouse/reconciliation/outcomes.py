@@ -40,7 +40,7 @@ OUTCOME_COLUMNS = (
     TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
     TableColumn("state", "VARCHAR", "planned, sending, posted, rejected or uncertain"),
     TableColumn("intacct_key", "VARCHAR", "Intacct's key of the record that was created"),
-    TableColumn("reason", "VARCHAR", "Why Intacct refused it, or why nobody knows"),
+    TableColumn("reason", "VARCHAR", "Why Intacct rejected it, or why nobody knows"),
     TableColumn("what_to_do", "VARCHAR", "What a person does about it"),
     TableColumn("field", "VARCHAR", "The field that Intacct named"),
     TableColumn("error_id", "VARCHAR", "Intacct's id of the error, e.g. REST-1064"),
@@ -76,7 +76,7 @@ CHANGE_COLUMNS = (
     TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
     TableColumn("state", "VARCHAR", "Of the change: planned, sending, posted, rejected, uncertain"),
     TableColumn("fields", "VARCHAR", "The fields that it changes, without their values"),
-    TableColumn("reason", "VARCHAR", "Why Intacct refused it"),
+    TableColumn("reason", "VARCHAR", "Why Intacct rejected it"),
     TableColumn("what_to_do", "VARCHAR", "What a person does about it"),
     TableColumn("error_id", "VARCHAR", "Intacct's id of the error, e.g. REST-1064"),
     TableColumn("support_id", "VARCHAR", "What Sage support asks for"),
@@ -157,8 +157,8 @@ class Outcomes:
     """What became of the documents of a partition, or of several: how many, and their amounts.
 
     `states` are the ledger's (None: not in it), with the amounts that the ledger has; `aside` are
-    reasons for not sending documents that were not sent, with the source's amounts; `refusals` are
-    Intacct's reasons. `shown` are documents that are not posted, not more than can be shown.
+    reasons for not sending documents that were not sent, with the source's amounts; `rejections`
+    are Intacct's reasons. `shown` are documents that are not posted, not more than can be shown.
     Of those that are posted, `not_read_back` is how many were not seen to be in Intacct as they
     were sent, and `differing`, (entity, source id), are those that differ.
     """
@@ -167,7 +167,7 @@ class Outcomes:
     amount: Decimal = Decimal()
     states: Mapping[str | None, tuple[int, Decimal]] = field(default_factory=dict)
     aside: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
-    refusals: Mapping[str, int] = field(default_factory=dict)
+    rejections: Mapping[str, int] = field(default_factory=dict)
     not_read_back: int = 0
     shown: tuple[Outcome, ...] = ()
     differing: tuple[tuple[str, str], ...] = ()
@@ -182,7 +182,7 @@ class Outcomes:
             self.amount + other.amount,
             _sums(self.states, other.states),
             _sums(self.aside, other.aside),
-            Counter(self.refusals) + Counter(other.refusals),
+            Counter(self.rejections) + Counter(other.rejections),
             self.not_read_back + other.not_read_back,
             (*self.shown, *other.shown),
             (*self.differing, *other.differing),

@@ -1,4 +1,4 @@
--- A row is a state that documents of a partition have, and why they were not to be sent or were refused.
+-- A row is a state that documents of a partition have, and why they were not to be sent or were rejected.
 SELECT
     _entity,
     _day,

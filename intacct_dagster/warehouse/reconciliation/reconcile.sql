@@ -10,7 +10,7 @@
 --   matched               Intacct has it, equal in what is compared
 --   posted                the ledger says so, and Intacct's copy here is older than that
 --   uncertain             it was sent and nobody knows yet
---   refused               Intacct refused it, and it has not changed since
+--   rejected              Intacct rejected it, and it has not changed since
 --   missing               Intacct does not have it: to be posted
 CREATE TABLE memory.main.reconciled AS
 SELECT
@@ -26,7 +26,7 @@ SELECT
             $changes
             AND matched.state = 'posted'
             AND matched.posted_hash <> payloads.payload_hash
-            AND matched.refused_hash IS DISTINCT FROM payloads.payload_hash
+            AND matched.rejected_hash IS DISTINCT FROM payloads.payload_hash
             AND (changed.source_id IS NOT NULL OR matched.differences <> '{}')
             THEN 'changed'
         WHEN changed.source_id IS NOT NULL THEN 'different'
@@ -38,7 +38,7 @@ SELECT
         WHEN matched.state = 'posted' THEN 'posted'
         WHEN matched.state IN ('sending', 'uncertain') THEN 'uncertain'
         WHEN matched.state = 'rejected' AND matched.posted_hash = payloads.payload_hash
-            THEN 'refused'
+            THEN 'rejected'
         ELSE 'missing'
     END AS status,
     CASE status
@@ -56,7 +56,7 @@ SELECT
             THEN concat_ws(
                 '; ',
                 CASE
-                    WHEN matched.refused_hash = payloads.payload_hash THEN matched.change_reason
+                    WHEN matched.rejected_hash = payloads.payload_hash THEN matched.change_reason
                 END,
                 'differs in ' || nullif(array_to_string(json_keys(matched.differences), ', '), ''),
                 CASE
@@ -74,7 +74,7 @@ SELECT
                 END
             )
         WHEN 'uncertain' THEN coalesce(matched.ledger_reason, 'it was sent and no answer is known')
-        WHEN 'refused' THEN matched.ledger_reason
+        WHEN 'rejected' THEN matched.ledger_reason
     END AS reason,
     -- both are objects, and have no field in common
     nullif(

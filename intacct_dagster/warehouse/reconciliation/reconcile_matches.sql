@@ -26,7 +26,7 @@ SELECT
     ledger.payload_hash AS posted_hash,
     ledger.reason AS ledger_reason,
     ledger.ahead,
-    ledger.refused_hash,
+    ledger.rejected_hash,
     ledger.change_reason,
     -- an id belongs to the feed: another entity for which it was sent, and may have arrived
     (

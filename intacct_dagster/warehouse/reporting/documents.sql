@@ -10,8 +10,10 @@ SELECT
             THEN reconciled.status
         WHEN reconciled.status = 'changed' THEN 'different'
         WHEN posted.state = 'posted' THEN 'posted'
-        WHEN posted.state = 'rejected' THEN 'refused'
+        WHEN posted.state = 'rejected' THEN 'rejected'
         WHEN posted.state = 'uncertain' THEN 'uncertain'
+        -- 0.1.0 stored it so, and a day is reconciled again only when something of it changed
+        WHEN reconciled.status = 'refused' THEN 'rejected'
         WHEN reconciled.status = 'missing' AND planned.action = 'held' THEN 'held'
         ELSE reconciled.status
     END AS outcome

@@ -303,7 +303,7 @@ _POSTED = AnalystView(
                 ("posted", "Posted from here", _made_of("posting.", "state")),
                 ("matched", "In Intacct already, and equal", ()),
                 ("different", "In Intacct, with other values", ()),
-                ("refused", "Refused by Intacct", _made_of("posting.", "state")),
+                ("rejected", "Rejected by Intacct", _made_of("posting.", "state")),
                 ("held", "Held by a gate", _made_of("plan.", "action")),
                 ("uncertain", "Sent, and never answered", _made_of("posting.", "state")),
                 ("to_post", "Missing in Intacct, not posted yet", ()),
@@ -319,7 +319,7 @@ _POSTED = AnalystView(
         ),
         AnalystColumn(
             "amount_open",
-            "The rest: different, refused, held, uncertain, invalid, or not posted yet",
+            "The rest: different, rejected, held, uncertain, invalid, or not posted yet",
             (*_made_of("reconciled.", "amount"), *_made_of("posting.", "state")),
         ),
     ),
@@ -368,12 +368,12 @@ def posted_by_day(file: Warehouse, most: int) -> list[tuple[date, dict[str, int]
     """What became of the documents of the last `most` days that have any, the oldest first."""
     with file.connect(read_only=True) as connection:
         rows = connection.execute(
-            "SELECT day, sum(posted)::BIGINT, sum(matched)::BIGINT, sum(refused + held)::BIGINT,"
+            "SELECT day, sum(posted)::BIGINT, sum(matched)::BIGINT, sum(rejected + held)::BIGINT,"
             " sum(uncertain)::BIGINT FROM intacct.posted_against_source"
             " GROUP BY day ORDER BY day DESC LIMIT ?",
             [most],
         ).fetchall()
-    names = ("posted", "matched", "refused or held", "uncertain")
+    names = ("posted", "matched", "rejected or held", "uncertain")
     return [(day, dict(zip(names, counts, strict=True))) for day, *counts in reversed(rows)]
 
 

@@ -11,7 +11,7 @@ SELECT
     count(*) FILTER (WHERE outcome = 'posted') AS posted,
     count(*) FILTER (WHERE outcome = 'matched') AS matched,
     count(*) FILTER (WHERE outcome = 'different') AS different,
-    count(*) FILTER (WHERE outcome = 'refused') AS refused,
+    count(*) FILTER (WHERE outcome = 'rejected') AS rejected,
     count(*) FILTER (WHERE outcome = 'held') AS held,
     count(*) FILTER (WHERE outcome = 'uncertain') AS uncertain,
     count(*) FILTER (WHERE outcome = 'missing') AS to_post,

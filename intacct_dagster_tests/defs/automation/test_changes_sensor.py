@@ -87,9 +87,11 @@ def cells(table: str, first: str) -> list[str]:
     return [each.strip() for each in re.split("[│┃|]", row)[1:-1]]
 
 
-def test_a_change_is_shown_approved_launched_once_and_sent_again_by_a_persons_word(
-    location: CodeLocation,
-) -> None:
+CHANGES = "SELECT source_id, state, fields, reason IS NULL, read_back FROM posting.changes"
+
+
+def post_first(location: CodeLocation) -> None:
+    """Read the company, and post the one document of the feed."""
     assert location.run([raw_key(name) for name in OBJECTS], entity="E110").success
     assert location.run([current_key(name) for name in OBJECTS]).success
     sell(location, day=LAST_DAY, department="320", memo="Support")
@@ -98,6 +100,10 @@ def test_a_change_is_shown_approved_launched_once_and_sent_again_by_a_persons_wo
     assert all(each.success for each in location.launch(location.tick(POSTING)))
     assert location.tick(POSTING).requests == []
     assert posting("list").endswith("1 documents.\n")
+
+
+def test_a_change_is_shown_approved_and_launched_once(location: CodeLocation) -> None:
+    post_first(location)
 
     # A plan of nothing but a change waits for a person, and then is launched once.
     sell(location, day=LAST_DAY.replace(day=LAST_DAY.day + 1), department="320", memo="Support")
@@ -112,8 +118,7 @@ def test_a_change_is_shown_approved_launched_once_and_sent_again_by_a_persons_wo
     first = tick.requests[0].run_key
     assert all(each.success for each in location.launch(tick))
     assert location.tick(POSTING).requests == []
-    changes = "SELECT source_id, state, fields, reason IS NULL, read_back FROM posting.changes"
-    assert location.rows(changes) == [("A1", "posted", "dueDate", True, True)]
+    assert location.rows(CHANGES) == [("A1", "posted", "dueDate", True, True)]
     assert cells(posting("plan", "--entity", "E110"), "E110")[5:7] == ["1", "1"]
     assert "1 changes of posted documents made." in posting("list", "--state", "posted")
 
@@ -129,30 +134,36 @@ def test_a_change_is_shown_approved_launched_once_and_sent_again_by_a_persons_wo
     tick = location.tick(POSTING)
     assert [each.run_key != first for each in tick.requests] == [True]
     assert all(each.success for each in location.launch(tick))
-    assert location.rows(changes) == [("A1", "posted", "dueDate", True, True)]
+    assert location.rows(CHANGES) == [("A1", "posted", "dueDate", True, True)]
 
-    # What nobody knows the fate of is asked about, by the next run or by a person.
+
+def test_an_uncertain_change_is_resolved_and_a_rejected_one_sent_again_by_a_persons_word(
+    location: CodeLocation,
+) -> None:
+    post_first(location)
+
+    # What became of it is asked for, by the next run or by a person.
     lose_answers(location, 2)  # of the change, and of the same bytes again
     sell(location, day=LAST_DAY.replace(day=LAST_DAY.day + 2), department="320", memo="Support")
     run(location, "feed", "reconciled", "plan")
     approve(location)
     assert all(each.success for each in location.launch(location.tick(POSTING)))
-    assert location.rows(changes) == [("A1", "uncertain", "dueDate", True, False)]
+    assert location.rows(CHANGES) == [("A1", "uncertain", "dueDate", True, False)]
     assert "what became of documents of E110" in location.tick(POSTING).told
     assert "1 changes of posted documents uncertain." in posting("list", "--state", "uncertain")
-    assert posting("resolve") == f"changes of {FEED} E110: 1 made, 0 refused, 0 uncertain of 1\n"
+    assert posting("resolve") == f"changes of {FEED} E110: 1 made, 0 rejected, 0 uncertain of 1\n"
     assert posting("resolve") == "Nothing is uncertain.\n"
     assert posting("list", "--state", "uncertain") == "0 documents uncertain.\n"
 
-    # What Intacct refused waits for a person.
+    # What Intacct rejected waits for a person.
     needs_department(location, needed=True)
     sell(location, day=LAST_DAY, department="", memo="Help")
     run(location, "feed", "reconciled", "plan")
     approve(location)
     assert all(each.success for each in location.launch(location.tick(POSTING)))
     assert location.tick(POSTING).requests == []
-    told = posting("list", "--state", "refused")
-    assert told.startswith("0 documents refused.\n")
+    told = posting("list", "--state", "rejected")
+    assert told.startswith("0 documents rejected.\n")
     assert "dueDate, lines" in told
     shown = posting("show", "A1")
     assert "last change of A1" in shown
@@ -162,13 +173,13 @@ def test_a_change_is_shown_approved_launched_once_and_sent_again_by_a_persons_wo
 
     needs_department(location, needed=False)
     run(location, "reconciled", "plan", "posting")
-    assert "1 changes of posted documents refused." in posting("list", "--state", "refused")
-    assert "1 refused changes will be sent once more." in posting("retry", "A1")
+    assert "1 changes of posted documents rejected." in posting("list", "--state", "rejected")
+    assert "1 rejected changes will be sent once more." in posting("retry", "A1")
     run(location, "reconciled", "plan")
     approve(location)
     run(location, "posting")
-    assert location.rows(changes) == [("A1", "posted", "dueDate, lines", True, True)]
-    assert posting("list", "--state", "refused") == "0 documents refused.\n"
+    assert location.rows(CHANGES) == [("A1", "posted", "dueDate, lines", True, True)]
+    assert posting("list", "--state", "rejected") == "0 documents rejected.\n"
 
 
 def lose_answers(location: CodeLocation, times: int) -> None:

@@ -40,7 +40,7 @@ def test_a_sweep_tells_what_it_found_and_the_current_view_leaves_it_out(
         raise_on_error=False,
     )
     assert result.success
-    metadata = result.asset_materializations_for_node("sweep")[0].metadata
+    metadata = result.asset_materializations_for_node("delete_scan")[0].metadata
     assert (metadata["deleted"].value, metadata["revived"].value) == (1, 0)
     assert metadata["covers"].value == "all records"
     assert location.run([current_key(OBJECT)]).success

@@ -1,4 +1,4 @@
-"""Objects of the XML API as assets: they land, are current, and are swept like those of REST."""
+"""Objects of the XML API as assets: they land, are current, and are scanned for deletes."""
 
 from __future__ import annotations
 
@@ -102,14 +102,14 @@ def test_a_sweep_finds_what_gl_detail_has_no_more_and_leaves_balances_out(
         )
     definitions = build_definitions(location.settings)
     job = definitions.resolve_implicit_global_asset_job_def()
-    swept = job.execute_in_process(
+    scanned = job.execute_in_process(
         instance=location.instance,
         asset_selection=[deletes_key(DETAIL)],
         partition_key="E110",
         raise_on_error=False,
     )
-    assert swept.success
-    metadata = swept.asset_materializations_for_node("sweep")[0].metadata
+    assert scanned.success
+    metadata = scanned.asset_materializations_for_node("delete_scan")[0].metadata
     assert (metadata["deleted"].value, metadata["revived"].value) == (1, 0)
     keys = {spec.key for spec in definitions.resolve_all_asset_specs()}
     assert deletes_key(DETAIL) in keys

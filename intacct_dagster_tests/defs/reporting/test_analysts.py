@@ -31,13 +31,12 @@ from intacct_dagster.defs import (
 from intacct_dagster.defs.checks.api_quota import API_QUOTA
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.reporting.control import CONTROL
-from intacct_dagster.defs.resources import READER
+from intacct_dagster.defs.resources import SNAPSHOT
 from intacct_dagster.warehouse import (
-    NotMaterialized,
-    SchemaChanged,
     Warehouse,
     snapshot_path,
 )
+from intacct_dagster.warehouse.errors import NotMaterialized, SchemaChanged
 from intacct_dagster.warehouse.reporting import ANALYST_VIEWS, refresh_analysts
 from intacct_dagster_tests.code_location import FEED, PROJECT, CodeLocation, code_location
 from intacct_sandbox import LAST_DAY, SalesFeedFacts, write_sales_feed
@@ -188,7 +187,7 @@ def test_posted_against_source_tells_what_became_of_every_document(books: Books)
     rows = books.ask("FROM intacct.posted_against_source")
     assert {row["day"] for row in rows} == {FIRST + timedelta(days=day) for day in range(DAYS)}
     outcomes = (
-        *("posted", "matched", "different", "refused", "held", "uncertain", "to_post"),
+        *("posted", "matched", "different", "rejected", "held", "uncertain", "to_post"),
         *("invalid", "duplicate"),
     )
     for entity in ENTITIES:
@@ -201,7 +200,7 @@ def test_posted_against_source_tells_what_became_of_every_document(books: Books)
         assert total["different"] == facts.different
         assert total["duplicate"] == facts.duplicate
         assert total["invalid"] == facts.invalid
-        assert total["refused"] + total["held"] == sum(facts.rejected.values())
+        assert total["rejected"] + total["held"] == sum(facts.rejected.values())
     for row in rows:
         assert row["amount"] == row["amount_in_intacct"] + row["amount_open"]
 
@@ -315,7 +314,7 @@ def test_every_asset_of_the_graph_says_all_that_a_reader_asks(books: Books) -> N
         }
         for key, spec in specs.items()
     }
-    no_table = {SAGE_INTACCT, READER}
+    no_table = {SAGE_INTACCT, SNAPSHOT}
     holes: list[str] = []
     for key, spec in specs.items():
         metadata = shown[key]

@@ -12,7 +12,7 @@ import pytest
 
 from intacct_dagster.config import Reader
 from intacct_dagster.defs import raw_key
-from intacct_dagster.defs.resources import READER
+from intacct_dagster.defs.resources import SNAPSHOT
 from intacct_dagster.warehouse import Snapshot, snapshot_path
 from intacct_dagster_tests.code_location import OBJECTS, CodeLocation, code_location
 
@@ -33,7 +33,7 @@ def copied(location: CodeLocation) -> list[tuple[object, ...]]:
 
 
 def told(location: CodeLocation) -> list[dg.AssetMaterialization]:
-    found = location.instance.fetch_materializations(READER, limit=100).records
+    found = location.instance.fetch_materializations(SNAPSHOT, limit=100).records
     return [each.asset_materialization for each in found if each.asset_materialization]
 
 
@@ -69,7 +69,7 @@ def test_while_others_are_at_work_a_copy_is_made_seldom_and_the_last_makes_it(
         assert len(copied(location)) == 1, "the first one there is"
         assert location.run(RAW, entity="E120").success
         assert len(copied(location)) == 1
-    assert location.run([READER]).success
+    assert location.run([SNAPSHOT]).success
     assert len(copied(location)) == 2
 
 

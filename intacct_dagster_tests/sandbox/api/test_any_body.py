@@ -58,14 +58,18 @@ def _body(random: Random, catalogue: ObjectCatalogue, group: FieldGroup) -> dict
             if random.random() < 0.2:
                 body[name] = random.choice([[{"a": 1}], [], ["x"], 5])
             continue
-        root = catalogue[lines.object].root
-        body[name] = [_body(random, catalogue, root) for _ in range(random.randrange(3))]
-        for line in body[name]:
-            if random.random() < 0.2:
-                line["key"] = str(random.randrange(1, 100))
-            if random.random() < 0.1:
-                line["ia::operation"] = random.choice(["delete", "drop"])
+        body[name] = _lines(random, catalogue, catalogue[lines.object].root)
     return body
+
+
+def _lines(random: Random, catalogue: ObjectCatalogue, root: FieldGroup) -> list[dict[str, Any]]:
+    lines = [_body(random, catalogue, root) for _ in range(random.randrange(3))]
+    for line in lines:
+        if random.random() < 0.2:
+            line["key"] = str(random.randrange(1, 100))
+        if random.random() < 0.1:
+            line["ia::operation"] = random.choice(["delete", "drop"])
+    return lines
 
 
 def _request(random: Random, catalogue: ObjectCatalogue, type_: ObjectType) -> tuple[str, str, Any]:

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from intacct_dagster.warehouse.feeds import (
     FeedSpec,
-    amount_text,
-    payload,
     payload_hash,
 )
+from intacct_dagster.warehouse.feeds.payloads import amount_text, payload
 from intacct_dagster_tests.warehouse.warehouse_rows import SALES
 
 LINE = {

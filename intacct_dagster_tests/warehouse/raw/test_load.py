@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from intacct_dagster.warehouse import (
     Column,
     LoadRefused,
-    NotMaterialized,
     Warehouse,
     column_for,
-    column_name,
     column_type,
 )
+from intacct_dagster.warehouse.errors import NotMaterialized
 from intacct_dagster.warehouse.raw import load as raw
 from intacct_dagster.warehouse.raw.current import refresh_current
 from intacct_dagster.warehouse.raw.load import load_raw
+from intacct_dagster.warehouse.types import column_name
 from intacct_dagster_tests.warehouse.warehouse_rows import (
     COLUMNS,
     DAY,

@@ -13,14 +13,17 @@ from click.testing import CliRunner
 from intacct_dagster.cli.app import main
 from intacct_dagster.config import ConfigError, ObjectSettings, Reading, read_settings
 from intacct_dagster.extraction.extract import Extractor
-from intacct_dagster.warehouse import LoadRefused, PageArchiveUnreadable, Warehouse
+from intacct_dagster.warehouse import (
+    LoadRefused,
+    Warehouse,
+)
+from intacct_dagster.warehouse.errors import PageArchiveUnreadable
 from intacct_dagster.warehouse.raw import (
     PageArchive,
-    archived_delete_scans,
-    archived_loads,
     rebuild,
 )
 from intacct_dagster.warehouse.raw.current import refresh_current
+from intacct_dagster.warehouse.raw.page_archive import archived_delete_scans, archived_loads
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.extraction.test_extract import (
     COLOUR,

@@ -17,6 +17,7 @@ from intacct_dagster.warehouse.reconciliation import (
     ReadBackProof,
     replace_outcomes,
 )
+from intacct_dagster.warehouse.reporting import ANALYST_VIEWS, refresh_analysts
 from intacct_dagster_tests.warehouse.warehouse_rows import DAY, NEXT_DAY, READ_AT
 
 FEED = "sales_invoices"
@@ -73,7 +74,7 @@ def replaced(
         list(partitions),
         ledger,
         leave=LEAVE,
-        statuses=("missing", "uncertain", "posted", "refused"),
+        statuses=("missing", "uncertain", "posted", "rejected"),
         shown=100,
         proof=lambda: ReadBackProof(
             unread=[("E110", "S1"), ("E110", "S2"), ("E110", "elsewhere")],
@@ -114,9 +115,29 @@ def test_what_became_of_each_document_is_kept_and_counted(warehouse: Warehouse) 
         "rejected": (1, Decimal("20.00")),
     }
     assert of_day.aside == {"held": (1, Decimal("30.00"))}
-    assert of_day.refusals == {'It said "no"\nand stopped': 1}
+    assert of_day.rejections == {'It said "no"\nand stopped': 1}
     assert (of_day.not_read_back, of_day.differing) == (1, (("E110", "S1"),))
     assert [(each.source_id, each.file, each.line) for each in of_day.shown] == [("S2", "a.csv", 3)]
+
+
+def test_a_document_that_0_1_0_stored_as_refused_is_shown_as_rejected(warehouse: Warehouse) -> None:
+    replaced(warehouse, in_ledger("S1", "posted"))
+    with warehouse.connect() as connection:
+        connection.execute(
+            f"UPDATE reconciled.{FEED} SET status = 'refused' WHERE source_id = 'S4'"
+        )
+        connection.execute(f"ALTER TABLE plan.{FEED} ADD COLUMN action VARCHAR DEFAULT 'create'")
+    (view,) = [each for each in ANALYST_VIEWS if each.of_feeds]
+
+    refresh_analysts(warehouse, view, [FEED])
+
+    with warehouse.connect(read_only=True) as connection:
+        counts = connection.execute(
+            "SELECT documents, posted, rejected, matched FROM intacct.posted_against_source"
+            " WHERE day = $day",
+            {"day": DAY},
+        ).fetchall()
+    assert counts == [(5, 1, 1, 0)]
 
 
 def test_partitions_are_replaced_and_others_stay(warehouse: Warehouse) -> None:

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from intacct_dagster.warehouse import (
-    NotMaterialized,
-    Partition,
-    ReconciliationRefused,
     Warehouse,
     column_for,
 )
-from intacct_dagster.warehouse.feeds import FeedSpec, payload_hash, read_feed
+from intacct_dagster.warehouse.errors import NotMaterialized, ReconciliationRefused
+from intacct_dagster.warehouse.feeds import payload_hash, read_feed
 from intacct_dagster.warehouse.raw.current import refresh_current
 from intacct_dagster.warehouse.raw.load import load_raw
 from intacct_dagster.warehouse.reconciliation import (
-    STATUSES,
-    Document,
     LedgerState,
-    PostedPayloads,
-    documents,
     reconcile,
+)
+from intacct_dagster_tests.warehouse.reconciliation.reconciling import (
+    ENTITIES,
+    HERE,
+    payloads,
+    read,
+    run,
+    told,
 )
 from intacct_dagster_tests.warehouse.warehouse_rows import (
     COLUMNS,
@@ -47,61 +45,10 @@ from intacct_dagster_tests.warehouse.warehouse_rows import (
     write_sales,
 )
 
-ENTITIES = ("E110", "E120")
-HERE = [("E110", DAY)]
-
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
     return Warehouse(tmp_path / "warehouse.duckdb")
-
-
-def read(warehouse: Warehouse, folder: Path, partitions: Sequence[Partition] = HERE) -> None:
-    read_feed(warehouse, SALES, partitions, ENTITIES, folder, "run-1", read_at=READ_AT)
-
-
-def run(
-    warehouse: Warehouse,
-    ledger: Sequence[LedgerState] = (),
-    partitions: Sequence[Partition] = HERE,
-    posted: PostedPayloads = lambda entity, source_ids: {},
-) -> dict[tuple[str, int], str]:
-    """Reconcile; (source id, occurrence) -> status, proven to agree with the counts."""
-    result = reconcile(
-        warehouse, SALES, INVOICE, partitions, ledger, "run-1", posted=posted, at=READ_AT
-    )
-    with warehouse.connect(read_only=True) as connection:
-        found = connection.execute(
-            "SELECT _entity, _day, source_id, occurrence, status FROM reconciled.sales_invoices"
-        ).fetchall()
-    asked = [row for row in found if (row[0], row[1]) in set(partitions)]
-    assert Counter((entity, day, status) for entity, day, _, _, status in asked) == result.counts
-    assert result.documents == len(asked)
-    statuses = {(ref, occurrence): status for _, _, ref, occurrence, status in asked}
-    assert len(statuses) == len(asked)
-    assert set(statuses.values()) <= set(STATUSES)
-    return statuses
-
-
-def payloads(
-    warehouse: Warehouse,
-    spec: FeedSpec,
-    partitions: Sequence[Partition],
-    statuses: Sequence[str] = ("missing",),
-) -> list[Document]:
-    with documents(warehouse, spec, partitions, statuses) as found:
-        return list(found.of())
-
-
-def told(warehouse: Warehouse, source_id: str) -> tuple[object, object, object]:
-    """(reason, differences, Intacct's key) of a document."""
-    with warehouse.connect(read_only=True) as connection:
-        [(reason, differences, key)] = connection.execute(
-            "SELECT reason, differences, intacct_key FROM reconciled.sales_invoices"
-            " WHERE source_id = ?",
-            [source_id],
-        ).fetchall()
-    return reason, None if differences is None else json.loads(differences), key
 
 
 def test_documents_are_matched_on_their_id_and_compared_as_numbers(
@@ -197,14 +144,14 @@ def test_what_the_ledger_knows_is_never_planned_again(tmp_path: Path, warehouse:
         for state in states
     ]
     # An id belongs to the feed, not to an entity: what moved is the same document all the same,
-    # unless Intacct refused it where it was.
+    # unless Intacct rejected it where it was.
     moved = LedgerState("E120", "BR-new", "posted", "x")
-    refused = LedgerState("E120", "BR-planned", "rejected", "x", "no such entity")
-    assert run(warehouse, [*ledger, moved, refused]) == {
+    rejected = LedgerState("E120", "BR-planned", "rejected", "x", "no such entity")
+    assert run(warehouse, [*ledger, moved, rejected]) == {
         ("BR-planned", 1): "missing",
         ("BR-sending", 1): "uncertain",
         ("BR-posted", 1): "posted",
-        ("BR-rejected", 1): "refused",
+        ("BR-rejected", 1): "rejected",
         ("BR-uncertain", 1): "uncertain",
         ("BR-new", 1): "different",
     }
@@ -228,7 +175,7 @@ def test_a_refused_document_is_missing_again_once_it_changed(
     ]
     write_sales(tmp_path / "feed", line("BR-1", department="D1"), line("BR-2"))
     read(warehouse, tmp_path / "feed")
-    assert run(warehouse, ledger) == {("BR-1", 1): "missing", ("BR-2", 1): "refused"}
+    assert run(warehouse, ledger) == {("BR-1", 1): "missing", ("BR-2", 1): "rejected"}
     [again] = payloads(warehouse, SALES, HERE)
     assert again.source_id == "BR-1"
     assert b'"department":{"id":"D1"}' in again.payload
@@ -418,141 +365,3 @@ def test_a_ledger_that_names_a_document_twice_writes_nothing(
         run(warehouse, twice)
     assert before == {("BR-1", 1): "missing"}
     assert [d.source_id for d in payloads(warehouse, SALES, HERE)] == ["BR-1"]
-
-
-LedgerChoice = Literal[
-    "none", "planned", "sending", "posted", "uncertain", "rejected same", "rejected changed"
-]
-
-
-@dataclass(frozen=True)
-class World:
-    """One document of a random world: how it comes, what Intacct has, what the ledger knows."""
-
-    lines: int
-    comes: int
-    flaw: Literal["none", "quarantined line", "wrong total", "second one differs"]
-    in_intacct: Literal["nothing", "equal", "other amount", "two of them", "of another entity"]
-    ledger: LedgerChoice
-
-    def expected(self) -> list[str]:
-        """The statuses of its occurrences: a model that shares no code with the SQL."""
-        comes = max(self.comes, 2) if self.flaw == "second one differs" else self.comes
-        if self.flaw != "none":
-            return ["invalid"] * comes
-        in_intacct = {
-            "equal": "matched",
-            "other amount": "different",
-            "two of them": "duplicate_in_intacct",
-        }.get(self.in_intacct)
-        by_ledger: dict[LedgerChoice, str] = {
-            "posted": "posted",
-            "sending": "uncertain",
-            "uncertain": "uncertain",
-            "rejected same": "refused",
-        }
-        first = in_intacct or by_ledger.get(self.ledger, "missing")
-        return [first] + ["duplicate"] * (comes - 1)
-
-    def feed_lines(self, ref: str) -> list[str]:
-        total = 10 * self.lines + (1 if self.flaw == "wrong total" else 0)
-        text: list[str] = []
-        for time in range(max(self.comes, 2) if self.flaw == "second one differs" else self.comes):
-            memo = f"time {time}" if self.flaw == "second one differs" else "Widget"
-            text += [
-                line(ref, number, total, 10, description=memo)
-                for number in range(1, self.lines + 1)
-            ]
-        if self.flaw == "quarantined line":
-            text.append(line(ref, self.lines + 1, total, "nothing"))
-        return text
-
-    def records(self, ref: str) -> list[dict[str, object]]:
-        amount = f"{10 * self.lines}.00"
-        equal = invoice(f"{ref}-a", referenceNumber=ref, totalTxnAmount=amount)
-        return {
-            "nothing": [],
-            "equal": [equal],
-            "other amount": [{**equal, "totalTxnAmount": "0.01"}],
-            "two of them": [equal, {**equal, "key": f"{ref}-b"}],
-            "of another entity": [],
-        }[self.in_intacct]
-
-    def foreign_records(self, ref: str) -> list[dict[str, object]]:
-        if self.in_intacct != "of another entity":
-            return []
-        return [invoice(f"{ref}-c", referenceNumber=ref, **{"entity.id": "E120"})]
-
-
-WORLDS = st.lists(
-    st.builds(
-        World,
-        lines=st.integers(1, 3),
-        comes=st.integers(1, 3),
-        flaw=st.sampled_from(
-            ["none", "none", "none", "quarantined line", "wrong total", "second one differs"]
-        ),
-        in_intacct=st.sampled_from(
-            ["nothing", "nothing", "equal", "other amount", "two of them", "of another entity"]
-        ),
-        ledger=st.sampled_from(
-            [
-                "none",
-                "planned",
-                "sending",
-                "posted",
-                "uncertain",
-                "rejected same",
-                "rejected changed",
-            ]
-        ),
-    ),
-    min_size=1,
-    max_size=25,
-)
-
-
-@settings(max_examples=12, deadline=None)
-@given(worlds=WORLDS, data=st.data())
-def test_statuses_equal_a_naive_model_in_any_world(
-    tmp_path_factory: pytest.TempPathFactory, worlds: list[World], data: st.DataObject
-) -> None:
-    folder = tmp_path_factory.mktemp("world")
-    warehouse = Warehouse(folder / "warehouse.duckdb")
-    named = {f"BR-{number:02}": world for number, world in enumerate(worlds)}
-    lines = [text for ref, world in named.items() for text in world.feed_lines(ref)]
-    cut = data.draw(st.integers(0, len(lines)), label="lines in the first file")
-    write_sales(folder / "feed", *lines[:cut], name="1.csv")
-    write_sales(folder / "feed", *lines[cut:], name="2.csv")
-    read(warehouse, folder / "feed")
-    load_invoices(warehouse, folder / "pages", [])
-    run(warehouse)
-    hashes = {d.source_id: d.payload_hash for d in payloads(warehouse, SALES, HERE)}
-    ours = [record for ref, world in named.items() for record in world.records(ref)]
-    theirs = [record for ref, world in named.items() for record in world.foreign_records(ref)]
-    load_invoices(warehouse, folder / "pages", ours)
-    load_invoices(warehouse, folder / "pages", theirs, entity="E120")
-    ledger = [
-        LedgerState(
-            "E110",
-            ref,
-            world.ledger.split()[0],
-            "changed" if world.ledger == "rejected changed" else hashes.get(ref),
-            "said no",
-        )
-        for ref, world in named.items()
-        if world.ledger != "none"
-    ]
-    statuses = run(warehouse, ledger)
-    assert statuses == {
-        (ref, occurrence): status
-        for ref, world in named.items()
-        for occurrence, status in enumerate(world.expected(), start=1)
-    }
-    missing = [ref for (ref, _), status in statuses.items() if status == "missing"]
-    documents = payloads(warehouse, SALES, HERE)
-    assert [document.source_id for document in documents] == sorted(missing)
-    for document in documents:
-        sent = json.loads(document.payload)
-        assert len(sent["lines"]) == named[document.source_id].lines
-        assert sum(Decimal(entry["txnAmount"]) for entry in sent["lines"]) == document.amount

@@ -89,7 +89,7 @@ def _ready_line(base_url: str, company: Company) -> dict[str, Json]:
 
 
 @contextmanager
-def serve(
+def serve(  # noqa: PLR0913 - options of a public function, each with a default
     *,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -135,6 +135,18 @@ def serve(
     except BaseException:
         listener.close()
         raise
+    with _answering(books, listener):
+        shown = f"[{host}]" if ":" in host else host
+        base_url = f"http://{shown}:{listener.getsockname()[1]}{BASE_PATH}"
+        info = _ready_line(base_url, books.company)
+        if books.journal is not None:
+            books.journal.show_card(info)
+        yield RunningSandbox(base_url, info, books)
+
+
+@contextmanager
+def _answering(books: Books, listener: socket.socket) -> Iterator[None]:
+    """Answer at `listener` in a thread; stop that, and close both, when the block ends."""
     server = _server(books)
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True
@@ -142,12 +154,7 @@ def serve(
     thread.start()
     try:
         _await_start(server, thread)
-        shown = f"[{host}]" if ":" in host else host
-        base_url = f"http://{shown}:{listener.getsockname()[1]}{BASE_PATH}"
-        info = _ready_line(base_url, books.company)
-        if books.journal is not None:
-            books.journal.show_card(info)
-        yield RunningSandbox(base_url, info, books)
+        yield
     finally:
         server.should_exit = True
         thread.join(_STOP_LIMIT)

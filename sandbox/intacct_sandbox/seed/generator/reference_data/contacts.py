@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from intacct_sandbox.company import USERS
 from intacct_sandbox.objects.catalogue import Json
 from intacct_sandbox.seed.generator.masters import USER_CONTACTS, VENDOR_CONTACTS
@@ -59,6 +61,11 @@ def write_contacts(shared: SharedRecords) -> None:
                 companyName=name,
                 email1=f"accounts@{mail}.example",
             )
+    _write_people(shared, contact)
+
+
+def _write_people(shared: SharedRecords, contact: Callable[..., None]) -> None:
+    """Write a contact of every user and employee."""
     for user in USERS.values():
         contact(
             str(USER_CONTACTS + int(user.key)),
@@ -67,10 +74,10 @@ def write_contacts(shared: SharedRecords) -> None:
             printAs=user.name,
             email1=f"{user.id}@demo.example",
         )
-    for row in tables["company-config/employee"].rows.values():
+    for row in shared.writer.tables["company-config/employee"].rows.values():
         id_ = str(row["primaryContact.id"])
-        first, last = id_.split(" (")[0].split(" ", 1)
-        home = cities[int(str(row["entity.key"])) - 1]
+        first, last = id_.split(" (", 1)[0].split(" ", 1)
+        home = list(_CITIES)[int(str(row["entity.key"])) - 1]
         contact(
             str(row["primaryContact.key"]),
             id_,
