@@ -1,12 +1,11 @@
-"""What holds for every test: retries happen and do not wait, and examples are the same each time.
+"""Set up what holds for every test: retries do not wait, and random examples repeat.
 
-Random examples find new faults, but not in the run that has to say whether a change is sound:
-`make soak` sets INTACCT_WORLDS, and draws them anew.
+New examples find new faults, but not in the run that has to say whether a change is sound:
+`make soak` draws new ones with `--hypothesis-profile=new`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,8 +13,8 @@ import stamina
 from hypothesis import settings
 
 settings.register_profile("same", derandomize=True, deadline=None)
-settings.register_profile("anew", deadline=None)
-settings.load_profile("anew" if "INTACCT_WORLDS" in os.environ else "same")
+settings.register_profile("new", deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)
