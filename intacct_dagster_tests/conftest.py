@@ -7,6 +7,7 @@ New examples find new faults, but not in the run that has to say whether a chang
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import stamina
@@ -21,3 +22,19 @@ settings.load_profile("same")
 def _no_waiting() -> Iterator[None]:
     with stamina.set_testing(True, attempts=5):
         yield
+
+
+@pytest.fixture(scope="session")
+def read_company(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the golden company as it was read: copy it before writing to it."""
+    from intacct_dagster_tests.golden_company import make_read_company
+
+    return make_read_company(tmp_path_factory.mktemp("read_company"))
+
+
+@pytest.fixture(scope="session")
+def posted_company(read_company: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same after posting: copy it before writing to it."""
+    from intacct_dagster_tests.golden_company import make_posted_company
+
+    return make_posted_company(read_company, tmp_path_factory.mktemp("posted_company"))
