@@ -13,6 +13,9 @@ import pytest
 import stamina
 from hypothesis import settings
 
+from intacct_dagster_tests.state.state_stores import STORES, empty_store
+from intacct_sandbox import RunningSandbox, serve
+
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("new", deadline=None)
 settings.load_profile("same")
@@ -22,6 +25,20 @@ settings.load_profile("same")
 def _no_waiting() -> Iterator[None]:
     with stamina.set_testing(True, attempts=5):
         yield
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[RunningSandbox]:
+    """Yield a sandbox that the tests of a module share."""
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture(params=STORES)
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Yield the URL of an empty state store, of each kind there is."""
+    with empty_store(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

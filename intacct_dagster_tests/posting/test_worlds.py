@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +24,7 @@ from intacct_dagster.state.ledger import Chunk, Item
 from intacct_dagster_tests.posting.posting_world import NOBODY, Clock, Storm, Weather, World
 from intacct_dagster_tests.random_worlds import WORLDS
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
-from intacct_sandbox import RunningSandbox, serve
+from intacct_sandbox import RunningSandbox
 
 PARTS = 10  # so that two workers share them
 
@@ -53,12 +52,6 @@ PAUSES = (
 
 class Died(BaseException):
     """A process that is no more: nothing of ours may catch it."""
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[RunningSandbox]:
-    with serve() as sandbox:
-        yield sandbox
 
 
 def live(

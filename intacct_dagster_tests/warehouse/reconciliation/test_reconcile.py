@@ -51,11 +51,6 @@ ENTITIES = ("E110", "E120")
 HERE = [("E110", DAY)]
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path / "warehouse.duckdb")
-
-
 def read(warehouse: Warehouse, folder: Path, partitions: Sequence[Partition] = HERE) -> None:
     read_feed(warehouse, SALES, partitions, ENTITIES, folder, "run-1", read_at=READ_AT)
 
