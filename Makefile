@@ -38,10 +38,10 @@ dev: $(STAMP)  ## the same in the Dagster UI, at http://127.0.0.1:3000
 	@$(BIN)/intacct-dagster dev $(ARGS)
 
 test: lint  ## formatting, types, import contracts, tests
-	@$(BIN)/pytest -n 2 -q -m "not slow"
+	@$(BIN)/pytest -n 2 --dist worksteal -q -m "not slow"
 
-slow: $(STAMP)  ## the tests that `make test` leaves out
-	@$(BIN)/pytest -q -m slow
+slow: $(STAMP)  ## the tests that `make test` leaves out, and the random worlds in their hundreds
+	@INTACCT_WORLDS=200 $(BIN)/pytest -n 2 --dist worksteal -q -m "slow or worlds"
 
 # Playwright drives a Chromium that is installed already; nothing else needs either of them.
 BROWSER := $(VENV)/.browser
@@ -57,9 +57,8 @@ browser: $(BROWSER)  ## what a person sees in the UI, tested in Chromium (which 
 screenshots: $(BROWSER)  ## the same, and keeps the pages as the pictures of the docs
 	@SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/pytest -q -p no:cacheprovider browser
 
-soak: $(STAMP)  ## the random worlds in their thousands
-	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 -q intacct_dagster_tests/posting/test_worlds.py \
-	  intacct_dagster_tests/extraction/test_extraction_worlds.py intacct_dagster_tests/extraction/test_lines_worlds.py
+soak: $(STAMP)  ## the random worlds in their thousands, and new random examples
+	@INTACCT_WORLDS=2000 $(BIN)/pytest -n 2 --dist worksteal -q -m "worlds or hypothesis" --hypothesis-profile=new
 
 rehearsal: $(STAMP)  ## from a fresh clone to the first rows, installed and typed as a person does
 	@INTACCT_REHEARSAL=install $(BIN)/pytest -q intacct_dagster_tests/test_rehearsal.py
@@ -67,7 +66,7 @@ rehearsal: $(STAMP)  ## from a fresh clone to the first rows, installed and type
 resolve: $(STAMP)  ## does the package resolve beside other Dagster libraries?
 	@$(BIN)/python scripts/check_dependencies.py resolve
 
-oldest: $(STAMP)  ## the tests that touch Dagster, on the lowest versions allowed
+oldest: $(STAMP)  ## the tests of defs/, instance/ and the component, on the lowest versions allowed
 	@$(BIN)/python scripts/check_dependencies.py oldest
 
 newest: $(STAMP)  ## the same on the highest

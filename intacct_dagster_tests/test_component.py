@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -16,7 +15,7 @@ import yaml
 from intacct_dagster.component import IntacctCompany
 from intacct_dagster.config import ConfigError, load_settings
 from intacct_dagster.defs import build_definitions
-from intacct_sandbox import LAST_DAY, RunningSandbox, serve
+from intacct_sandbox import LAST_DAY, RunningSandbox
 
 PROJECT = Path(__file__).parent.parent
 _FILES = dict(
@@ -27,12 +26,6 @@ _FILES = dict(
     )
 )
 _SETTINGS = Path("src/acme/defs/intacct/intacct.yaml")
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[RunningSandbox]:
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

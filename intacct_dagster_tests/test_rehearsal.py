@@ -3,7 +3,7 @@
 Each mistake is answered by a line that leads on. Afterwards every secret that was about is looked
 for in all that was written, printed, logged, or shown in Dagster's UI or to others on the machine.
 
-`make test` types in this process, and has the clone's make use the environment that is there;
+`make slow` types in this process, and has the clone's make use the environment that is there;
 `make rehearsal` installs the clone, and types into processes of its own.
 """
 
@@ -62,6 +62,8 @@ DETAIL = "xml/gl-detail"
 RAW = raw_key(CUSTOMER)
 DAY = "2026-10-13"
 VARIABLES = ("INTACCT_CLIENT_ID", "INTACCT_CLIENT_SECRET", "INTACCT_SENDER_PASSWORD")
+pytestmark = pytest.mark.slow
+
 #: whether the clone is installed as well, and typed at as a person does
 INSTALLED = os.environ.get("INTACCT_REHEARSAL") == "install"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,19 @@ from intacct_dagster.cli.coverage import read_needs
 from intacct_dagster.client import instead_of, known_names, only_in_xml, rest_name
 from intacct_dagster.config import ConfigError
 from intacct_dagster_tests.consent import write_project
-from intacct_sandbox import RunningSandbox, serve
+from intacct_sandbox import RunningSandbox
 
 #: objects of the XML API that are read through its gateway
 READ_HERE = ("GLACCOUNTBALANCE", "GLDETAIL")
 XML = "xml: {sender_id: sandbox, sender_password: sandbox-sender}\n"
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[RunningSandbox]:
-    with serve() as running:
-        yield running
-
-
 @pytest.fixture
-def project(served: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(sandbox: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("DAGSTER_HOME", "INTACCT_CONFIG", "INTACCT_TOKEN_KEY"):
         monkeypatch.delenv(name, raising=False)
-    write_project(tmp_path, served.base_url, grant="client_credentials", port=8766)
+    write_project(tmp_path, sandbox.base_url, grant="client_credentials", port=8766)
     return tmp_path
 
 
@@ -128,15 +121,15 @@ def test_what_is_not_there_is_told_with_what_may_have_been_meant(project: Path) 
 
 
 def test_fields_that_can_only_be_sent_and_those_that_no_query_gives_differ(
-    served: RunningSandbox, project: Path
+    sandbox: RunningSandbox, project: Path
 ) -> None:
-    served.books.behaviours.choose({"line_audit": "absent"})
+    sandbox.books.behaviours.choose({"line_audit": "absent"})
     try:
         told = covered(
             project, "accounts-payable/payment: [paymentDate]\naccounts-payable/bill-line: [key]\n"
         )
     finally:
-        served.books.behaviours.choose({"line_audit": "present"})
+        sandbox.books.behaviours.choose({"line_audit": "present"})
     assert fields_of(told)["paymentDate"]["how"] == "send"
     assert fields_of(told)["paymentDate"]["postable"]
     assert fields_of(told, 1)["key"]["how"] == "query"
@@ -211,11 +204,11 @@ def test_a_file_that_is_no_list_of_needs_is_refused_by_name(
 
 
 def test_every_rest_name_of_the_table_that_the_sandbox_holds_is_one_and_none_is_there_twice(
-    served: RunningSandbox,
+    sandbox: RunningSandbox,
 ) -> None:
     names = [name for xml in known_names() if (name := rest_name(xml)) is not None]
     assert len(names) == len(set(names))
-    held = served.books.catalogue
+    held = sandbox.books.catalogue
     assert len([name for name in names if name in held]) > 60
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,15 +20,9 @@ from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import read_schemas
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.consent import write_project
-from intacct_sandbox import RunningSandbox, serve
+from intacct_sandbox import RunningSandbox
 
 CUSTOMER = "accounts-receivable/customer"
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[RunningSandbox]:
-    with serve() as running:
-        yield running
 
 
 @dataclass
@@ -69,11 +63,11 @@ class Practice:
 
 
 @pytest.fixture
-def practice(served: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Practice:
+def practice(sandbox: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Practice:
     monkeypatch.chdir(tmp_path)
     for name in ("DAGSTER_HOME", "INTACCT_CONFIG", "INTACCT_TOKEN_KEY"):
         monkeypatch.delenv(name, raising=False)
-    return Practice(tmp_path, served.base_url)
+    return Practice(tmp_path, sandbox.base_url)
 
 
 def test_a_company_that_is_well_has_a_line_for_each_thing_looked_at(practice: Practice) -> None:
@@ -231,13 +225,13 @@ def test_a_clock_that_is_off(practice: Practice, monkeypatch: pytest.MonkeyPatch
     assert "NTP" in seen.only("error")["remedy"]
 
 
-def test_the_clocks_are_compared_by_the_date_of_an_answer(served: RunningSandbox) -> None:
+def test_the_clocks_are_compared_by_the_date_of_an_answer(sandbox: RunningSandbox) -> None:
     grant = ClientCredentials("none", "none")
 
     def fast() -> datetime:
         return datetime.now(UTC) + timedelta(hours=1)
 
-    with Intacct("demo", served.base_url, grant, {}, now=fast) as intacct:
+    with Intacct("demo", sandbox.base_url, grant, {}, now=fast) as intacct:
         skew = intacct.clock_skew()
     assert skew is not None
     assert abs(skew - timedelta(hours=1)) < timedelta(seconds=30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -13,15 +13,9 @@ from click.testing import CliRunner, Result
 from intacct_dagster.cli.app import main
 from intacct_dagster.config import load_settings
 from intacct_dagster_tests.consent import Person
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox, serve
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox
 
 CUSTOMER = "accounts-receivable/customer"
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[RunningSandbox]:
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture
@@ -35,8 +29,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def init(served: RunningSandbox, *more: str, asked: str | None = None) -> Result:
-    words = ["init", "--company", "demo", "--base-url", served.base_url, "--client-id", CLIENT_ID]
+def init(sandbox: RunningSandbox, *more: str, asked: str | None = None) -> Result:
+    words = ["init", "--company", "demo", "--base-url", sandbox.base_url, "--client-id", CLIENT_ID]
     if asked is None:
         words.append("--no-input")
     result = CliRunner().invoke(main, [*words, *more], input=asked)
@@ -46,15 +40,15 @@ def init(served: RunningSandbox, *more: str, asked: str | None = None) -> Result
 
 
 def test_entities_are_discovered_and_each_object_costs_one_count(
-    served: RunningSandbox, folder: Path
+    sandbox: RunningSandbox, folder: Path
 ) -> None:
     def queries() -> int:
-        control = served.base_url.removesuffix("/ia/api/v1") + "/_sandbox/requests"
+        control = sandbox.base_url.removesuffix("/ia/api/v1") + "/_sandbox/requests"
         return int(httpx.get(control).json()["requests"].get("query POST", 0))
 
     before = queries()
     result = init(
-        served, "--discover", "top", "--object", CUSTOMER, "--object", "general-ledger/account",
+        sandbox, "--discover", "top", "--object", CUSTOMER, "--object", "general-ledger/account",
         "--start-date", "2026-10-01",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -66,7 +60,7 @@ def test_entities_are_discovered_and_each_object_costs_one_count(
     assert not settings.posting.enabled
 
 
-def test_what_a_person_answers_is_what_is_written(served: RunningSandbox, folder: Path) -> None:
+def test_what_a_person_answers_is_what_is_written(sandbox: RunningSandbox, folder: Path) -> None:
     asked = "\n".join(
         [
             *("non-production", "client_credentials", "2026-10-01"),
@@ -74,7 +68,7 @@ def test_what_a_person_answers_is_what_is_written(served: RunningSandbox, folder
             *("time", "time/timesheet-line"),  # the module, and what to leave out of it
         ]
     )
-    result = init(served, asked=asked + "\n")
+    result = init(sandbox, asked=asked + "\n")
     assert result.exit_code == 0, result.output
     assert "User of E110 (United States)" in result.output
     settings = load_settings()
@@ -102,23 +96,23 @@ def consenting(monkeypatch: pytest.MonkeyPatch, *users: str) -> Person:
 
 
 def test_a_top_level_user_consents_to_the_discovery_and_to_nothing_more(
-    served: RunningSandbox,
+    sandbox: RunningSandbox,
     folder: Path,
     back: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     revoked: list[str] = []
-    revoke = served.books.tokens.revoke
+    revoke = sandbox.books.tokens.revoke
 
     def watched(asked: Mapping[str, str]) -> None:
         revoked.append(asked["token"])
         revoke(asked)
 
-    monkeypatch.setattr(served.books.tokens, "revoke", watched)
+    monkeypatch.setattr(sandbox.books.tokens, "revoke", watched)
     person = consenting(monkeypatch, "top")
     asked = "\n".join(["non-production", "2026-10-01", "usa", "can", "-", "-"])
     with person.waited_for():
-        result = init(served, *back, "--object", CUSTOMER, asked=asked + "\n")
+        result = init(sandbox, *back, "--object", CUSTOMER, asked=asked + "\n")
     assert result.exit_code == 0, result.output
     assert "User of E110 (United States)" in result.output
     assert "History from 2026-10-01 on" in result.output, "objects are counted as well"
@@ -137,7 +131,7 @@ def test_a_top_level_user_consents_to_the_discovery_and_to_nothing_more(
     ],
 )
 def test_a_consent_that_does_not_lead_to_users_leads_on(
-    served: RunningSandbox,
+    sandbox: RunningSandbox,
     folder: Path,
     back: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
@@ -146,32 +140,32 @@ def test_a_consent_that_does_not_lead_to_users_leads_on(
 ) -> None:
     person = consenting(monkeypatch, who)
     with person.waited_for():
-        result = init(served, *back)
+        result = init(sandbox, *back)
     assert result.exit_code == 1
     assert told in " ".join(result.output.split())
     assert list(folder.iterdir()) == []
 
 
-def test_nothing_is_overwritten_unasked(served: RunningSandbox, folder: Path) -> None:
+def test_nothing_is_overwritten_unasked(sandbox: RunningSandbox, folder: Path) -> None:
     file = folder / "intacct.yaml"
     file.write_text("mine\n")
     words = ("--entity", "E110=usa", "--object", CUSTOMER)
-    refused = init(served, *words)
+    refused = init(sandbox, *words)
     assert refused.exit_code == 1
     assert "Say --force" in refused.output
-    assert init(served, *words, asked="n\n").exit_code == 1
+    assert init(sandbox, *words, asked="n\n").exit_code == 1
     assert file.read_text() == "mine\n"
-    assert init(served, *words, "--force").exit_code == 0
+    assert init(sandbox, *words, "--force").exit_code == 0
     assert load_settings().users == {"E110": "usa"}
 
 
 def test_only_its_owner_may_read_the_secret_and_any_secret_comes_back(
-    served: RunningSandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: RunningSandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strange = "a'b\\c\"d #e $F"
     monkeypatch.setenv("INTACCT_CLIENT_SECRET", strange)
     result = init(
-        served, "--grant", "authorization_code", "--entity", "E110=usa", "--object", CUSTOMER
+        sandbox, "--grant", "authorization_code", "--entity", "E110=usa", "--object", CUSTOMER
     )
     assert result.exit_code == 0, result.output
     assert (folder / ".env").stat().st_mode & 0o777 == 0o600
@@ -198,9 +192,9 @@ def test_only_its_owner_may_read_the_secret_and_any_secret_comes_back(
     ids=lambda value: "-".join(value).strip("-") if isinstance(value, tuple) else "",
 )
 def test_a_mistake_leads_on_and_nothing_is_written(
-    served: RunningSandbox, folder: Path, more: tuple[str, ...], told: str
+    sandbox: RunningSandbox, folder: Path, more: tuple[str, ...], told: str
 ) -> None:
-    result = init(served, *more)
+    result = init(sandbox, *more)
     assert result.exit_code == 1
     assert told in " ".join(result.output.split())
     assert list(folder.iterdir()) == []

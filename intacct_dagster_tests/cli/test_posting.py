@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -15,18 +14,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from intacct_dagster.cli.app import main
-from intacct_dagster.defs import (
-    current_key,
-    feed_key,
-    plan_key,
-    posted_key,
-    raw_key,
-    reconciled_key,
+from intacct_dagster_tests.code_location import FEED, PROJECT, CodeLocation
+from intacct_dagster_tests.golden_company import (
+    copy_company,
+    extract,
+    open_company,
+    reconcile_and_post,
 )
-from intacct_dagster_tests.code_location import FEED, OBJECTS, PROJECT, CodeLocation, code_location
 from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
-
-FIRST = LAST_DAY - timedelta(days=2)
 
 
 def posting(*arguments: str) -> Result:
@@ -34,19 +29,18 @@ def posting(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeLocation]:
-    with code_location(tmp_path, days=3, start_date=FIRST) as location:
+def location(
+    posted_company: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CodeLocation]:
+    with open_company(copy_company(posted_company, tmp_path)) as location:
         shutil.copy(PROJECT / "intacct.yaml", tmp_path)
         monkeypatch.chdir(tmp_path)
-        run(location)
         yield location
 
 
 def run(location: CodeLocation) -> None:
-    assert location.run([raw_key(name) for name in OBJECTS], entity="E110", first=FIRST).success
-    assert location.run([current_key(name) for name in OBJECTS]).success
-    keys = [feed_key(FEED), reconciled_key(FEED), plan_key(FEED), posted_key(FEED)]
-    assert location.run(keys, entity="E110", first=FIRST).success
+    extract(location)
+    reconcile_and_post(location)
 
 
 def rejected(location: CodeLocation) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -12,13 +11,7 @@ from click.testing import CliRunner, Result
 
 from intacct_dagster.cli.app import main
 from intacct_dagster_tests.consent import Person, sent_back_to, write_project
-from intacct_sandbox import RunningSandbox, serve
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[RunningSandbox]:
-    with serve() as running:
-        yield running
+from intacct_sandbox import RunningSandbox
 
 
 class Project:
@@ -49,8 +42,8 @@ class Project:
 
 
 @pytest.fixture
-def project(served: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    httpx.post(served.base_url.removesuffix("/ia/api/v1") + "/_sandbox/reset").raise_for_status()
+def project(sandbox: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    httpx.post(sandbox.base_url.removesuffix("/ia/api/v1") + "/_sandbox/reset").raise_for_status()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     for name in ("SSH_CONNECTION", "INTACCT_CONFIG", "INTACCT_TOKEN_KEY"):
@@ -58,7 +51,7 @@ def project(served: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    project = Project(tmp_path, served.base_url, port, monkeypatch)
+    project = Project(tmp_path, sandbox.base_url, port, monkeypatch)
     project.write()
     return project
 
@@ -169,15 +162,15 @@ def test_one_user_is_not_authorized_for_two_entities(project: Project) -> None:
 
 
 def test_a_revoked_session_names_the_command_that_mends_it_and_others_go_on(
-    project: Project, served: RunningSandbox
+    project: Project, sandbox: RunningSandbox
 ) -> None:
     assert project.type("authorize", "--all", person=Person("usa", "can")).exit_code == 0
-    served.books.tokens.revoke_user("usa")
+    sandbox.books.tokens.revoke_user("usa")
     checked = project.type("sessions", "check")
     assert checked.exit_code == 1
     assert "Run `intacct-dagster authorize E110`, and consent once more" in checked.output
     assert "E120: can works" in checked.output
-    journal = served.base_url.removesuffix("/ia/api/v1") + "/_sandbox/requests"
+    journal = sandbox.base_url.removesuffix("/ia/api/v1") + "/_sandbox/requests"
     before = httpx.get(journal).json()
     checked = project.type("sessions", "check", "E110")
     assert "`intacct-dagster authorize E110`" in checked.output

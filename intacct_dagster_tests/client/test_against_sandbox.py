@@ -32,7 +32,7 @@ from intacct_dagster.client.auth.oauth import Grant
 from intacct_dagster.client.batch import RejectedItem
 from intacct_dagster.pages import page_bytes
 from intacct_dagster_tests.client.intacct_wire import encode_batch
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, RunningSandbox, serve
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, RunningSandbox
 
 USERS = {"E110": "usa", "E120": "can", "E130": "gbr", "E140": "aus"}
 OBJECTS = [
@@ -56,12 +56,6 @@ OBJECTS = [
 INVOICE = "accounts-receivable/invoice"
 CUSTOMER = "accounts-receivable/customer"
 END = datetime(2026, 10, 14, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[RunningSandbox]:
-    with serve() as running:
-        yield running
 
 
 def company(

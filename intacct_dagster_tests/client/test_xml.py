@@ -37,7 +37,6 @@ from intacct_sandbox import (
     SENDER_ID,
     SENDER_PASSWORD,
     RunningSandbox,
-    serve,
 )
 
 DETAIL = "xml/gl-detail"
@@ -46,12 +45,6 @@ LINE = "general-ledger/journal-entry-line"
 ENTRY = "general-ledger/journal-entry"
 WINDOW = ChangeWindow(None, datetime(2026, 10, 13, 12, tzinfo=UTC))
 AMOUNTS = ("key", "audit.modifiedDateTime", "glAccount.id", "debitAmount", "creditAmount")
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[RunningSandbox]:
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
@@ -22,7 +23,6 @@ from intacct_dagster.client import ClientCredentials, Intacct
 from intacct_dagster.config import Entity, Posting
 from intacct_dagster.defs import (
     crosswalk_key,
-    current_key,
     feed_key,
     plan_key,
     posted_key,
@@ -44,14 +44,20 @@ from intacct_dagster_tests.code_location import (
     code_location,
     failure,
 )
+from intacct_dagster_tests.golden_company import (
+    CURRENT,
+    FIRST,
+    RAW,
+    copy_company,
+    extract,
+    open_company,
+    reconcile_and_post,
+)
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
 from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, LAST_DAY
 
 INVOICE = "accounts-receivable/invoice"
-FIRST = LAST_DAY - timedelta(days=1)
 PARTITIONS = {f"{FIRST}|E110", f"{LAST_DAY}|E110"}
-RAW = [raw_key(name) for name in OBJECTS]
-CURRENT = [current_key(name) for name in OBJECTS]
 CHECKS = (
     "every_item_accounted_for",
     "no_item_rejected",
@@ -70,16 +76,38 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CodeLoc
         yield location
 
 
-def extract(location: CodeLocation, entity: str = "E110") -> None:
-    assert location.run(RAW, entity=entity, first=FIRST).success
-    assert location.run(CURRENT).success
+@pytest.fixture(params=STORES)
+def read(
+    request: pytest.FixtureRequest, read_company: Path, tmp_path: Path
+) -> Iterator[CodeLocation]:
+    """Yield a code location whose warehouse holds both days; its state store is empty."""
+    folder = copy_company(read_company, tmp_path)
+    with (
+        empty_store(request.param, tmp_path) as state,
+        open_company(folder, state=state) as location,
+    ):
+        yield location
 
 
-def reconcile_and_post(location: CodeLocation, entity: str = "E110") -> dg.ExecuteInProcessResult:
-    keys = [feed_key(FEED), reconciled_key(FEED), plan_key(FEED), posted_key(FEED)]
-    result = location.run(keys, entity=entity, first=FIRST)
-    assert result.success
-    return result
+@dataclass(frozen=True)
+class Posted:
+    """A company whose feed was posted, and the run that did it; tests change nothing in it."""
+
+    location: CodeLocation
+    result: dg.ExecuteInProcessResult
+
+
+@pytest.fixture(scope="module", params=STORES)
+def posted(
+    request: pytest.FixtureRequest, read_company: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Posted]:
+    """Yield what tests share that only look at what was posted."""
+    folder = copy_company(read_company, tmp_path_factory.mktemp("posted"))
+    with (
+        empty_store(request.param, folder) as state,
+        open_company(folder, state=state) as location,
+    ):
+        yield Posted(location, reconcile_and_post(location))
 
 
 def statuses(location: CodeLocation, check: str) -> dict[str | None, str]:
@@ -122,9 +150,9 @@ def test_raw_partitions_hold_what_changed_that_day_and_the_first_what_is_older(
 
 
 def test_every_document_has_one_status_and_what_is_missing_is_posted_once(
-    location: CodeLocation,
+    read: CodeLocation,
 ) -> None:
-    extract(location)
+    location = read
     reconcile_and_post(location)
 
     posted = location.rows(
@@ -155,10 +183,9 @@ def test_every_document_has_one_status_and_what_is_missing_is_posted_once(
 
 
 def test_what_was_posted_is_in_intacct_with_the_amounts_of_the_source(
-    location: CodeLocation,
+    posted: Posted,
 ) -> None:
-    extract(location)
-    reconcile_and_post(location)
+    location = posted.location
     extract(location)
     ((differing,),) = location.rows(
         f"SELECT count(*) FROM posting.{FEED} AS posted"
@@ -171,9 +198,9 @@ def test_what_was_posted_is_in_intacct_with_the_amounts_of_the_source(
 
 
 def test_the_crosswalk_names_the_record_of_every_document_that_has_one(
-    location: CodeLocation,
+    read: CodeLocation,
 ) -> None:
-    extract(location)
+    location = read
     reconcile_and_post(location)
     assert location.run([crosswalk_key(FEED)]).success
     before = set(location.rows(f"SELECT entity, source_id, intacct_key, how FROM crosswalk.{FEED}"))
@@ -200,10 +227,9 @@ def test_the_months_account_is_what_intacct_would_bill(location: CodeLocation) -
 
 
 def test_checks_are_recorded_for_each_partition_and_refusals_name_a_remedy(
-    location: CodeLocation,
+    posted: Posted,
 ) -> None:
-    extract(location)
-    result = reconcile_and_post(location)
+    location, result = posted.location, posted.result
 
     rejected_days = {
         f"{day}|E110"
@@ -235,9 +261,8 @@ def test_checks_are_recorded_for_each_partition_and_refusals_name_a_remedy(
         assert isinstance(record["position"], int)
 
 
-def test_the_control_total_is_the_amount_of_the_source(location: CodeLocation) -> None:
-    extract(location)
-    result = reconcile_and_post(location)
+def test_the_control_total_is_the_amount_of_the_source(posted: Posted) -> None:
+    location, result = posted.location, posted.result
     evaluation = next(
         each
         for each in result.get_asset_check_evaluations()
@@ -272,8 +297,8 @@ def test_without_leave_to_post_the_plan_is_a_dry_run(tmp_path: Path) -> None:
         assert location.rows(f"SELECT DISTINCT state FROM posting.{FEED}") == [("not sent",)]
 
 
-def test_what_a_gate_holds_is_not_sent_and_the_plan_says_why(location: CodeLocation) -> None:
-    extract(location)
+def test_what_a_gate_holds_is_not_sent_and_the_plan_says_why(read: CodeLocation) -> None:
+    location = read
     result = reconcile_and_post(location)
     held = location.rows(f"SELECT source_id, gate, reason FROM plan.{FEED} WHERE action = 'held'")
     assert held, "the sandbox's feed has documents for customers that there are not"
@@ -347,9 +372,9 @@ def test_a_plan_waits_for_a_person_and_one_that_changed_is_not_the_one_approved(
 
 
 def test_each_day_of_a_plan_shows_its_own_hash_and_totals_and_few_documents_are_in_memory(
-    location: CodeLocation, monkeypatch: pytest.MonkeyPatch
+    read: CodeLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extract(location)
+    location = read
     reconcile_and_post(location)
     for day in (FIRST, LAST_DAY):
         found = location.instance.fetch_materializations(
@@ -429,8 +454,8 @@ def test_in_the_launchpad_a_plan_is_approved_by_its_hash_and_no_other(tmp_path: 
         assert books(location).keys() == creates - {source_id for (source_id,) in rejected}
 
 
-def test_what_was_reconciled_anew_since_the_plan_is_not_sent(location: CodeLocation) -> None:
-    extract(location)
+def test_what_was_reconciled_anew_since_the_plan_is_not_sent(read: CodeLocation) -> None:
+    location = read
     keys = [feed_key(FEED), reconciled_key(FEED)]
     assert location.run(keys, entity="E110", first=FIRST).success
     assert location.run([posted_key(FEED)], entity="E110", first=FIRST).success

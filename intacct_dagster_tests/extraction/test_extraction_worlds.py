@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,10 +14,8 @@ from intacct_dagster.client.pagination.attempt import Attempt
 from intacct_dagster.client.pagination.page_reader import PageReader
 from intacct_dagster.client.pagination.seen import SeenRows
 from intacct_dagster_tests.extraction.extraction_worlds import SETTLE, Outcome, World, extract_world
+from intacct_dagster_tests.random_worlds import FIRST_SEED, WORLDS
 
-#: How many worlds are tried; `make soak` asks for more.
-WORLDS = int(os.environ.get("INTACCT_WORLDS", "200"))
-FIRST_SEED = int(os.environ.get("INTACCT_FIRST_WORLD", "1"))
 IN_A_TEST = 10
 DAYS = [date(2026, 10, 1) + timedelta(n) for n in range(5)]
 
@@ -51,6 +48,7 @@ def _round(
     return outcome, outcome.judge(days[0], days[-1], until)
 
 
+@pytest.mark.worlds
 @pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + WORLDS, IN_A_TEST))
 def test_what_is_stored_is_what_was_visible(tmp_path: Path, first: int) -> None:
     for seed in range(first, first + IN_A_TEST):

@@ -14,9 +14,9 @@ from intacct_dagster.extraction import lines
 from intacct_dagster.warehouse.raw import join_lines
 from intacct_dagster.warehouse.raw import load as raw
 from intacct_dagster_tests.extraction.lines_worlds import LinesWorld, extract_lines
-from intacct_dagster_tests.extraction.test_extraction_worlds import FIRST_SEED, WORLDS
+from intacct_dagster_tests.random_worlds import FIRST_SEED, WORLDS
 
-IN_A_TEST = 10
+IN_A_TEST = 5
 DAYS = [date(2026, 10, 1) + timedelta(n) for n in range(5)]
 
 
@@ -44,6 +44,7 @@ def judged(seed: int, folder: Path) -> str | None:
     return verdict
 
 
+@pytest.mark.worlds
 @pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + WORLDS // 4, IN_A_TEST))
 def test_what_is_stored_of_a_document_is_one_version_of_it(tmp_path: Path, first: int) -> None:
     for seed in range(first, first + IN_A_TEST):

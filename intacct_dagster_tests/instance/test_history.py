@@ -23,12 +23,6 @@ from intacct_dagster_tests.instance.history_runs import (
 )
 
 
-@pytest.fixture
-def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_the_projects_history_says_what_dagsters_own_does(in_folder: Path) -> None:
     with dg.DagsterInstance.local_temp() as own:
         expected = events_of(own, run_of_all_days(own))

@@ -22,12 +22,6 @@ BATCHED = f"{PACKAGE}.batched"
 
 
 @pytest.fixture
-def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def imported_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the package imported once more, and the one that was there put back afterwards."""
     for name in (PACKAGE, BATCHED):

@@ -21,7 +21,6 @@ from intacct_dagster.locks.base import Locks
 from intacct_dagster.state import open_state
 from intacct_dagster.state.locks import AdvisoryLocks, state_locks
 from intacct_dagster_tests.locks import lock_child
-from intacct_dagster_tests.state.state_stores import STORES, empty_store
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([lock_child.__name__])
@@ -34,12 +33,6 @@ CUT = f"""
 SELECT count(pg_terminate_backend(pid)) FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND application_name LIKE '%process {os.getpid()} on%'
 """
-
-
-@pytest.fixture(params=STORES)
-def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with empty_store(request.param, tmp_path) as url:
-        yield url
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Event
-from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -17,8 +16,7 @@ from intacct_dagster.posting.steps import Step
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster_tests.posting import posting_child
 from intacct_dagster_tests.posting.posting_world import INVOICE, TARGET, World
-from intacct_dagster_tests.state.state_stores import STORES, empty_store
-from intacct_sandbox import COMPANY, RunningSandbox, serve
+from intacct_sandbox import COMPANY, RunningSandbox
 
 #: The story that leads to each step. A new step is not tested until it has one.
 STORIES = {
@@ -60,20 +58,8 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([posting_child.__name__])
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[RunningSandbox]:
-    with serve() as sandbox:
-        yield sandbox
-
-
 def test_every_step_has_a_story() -> None:
     assert set(STORIES) == set(Step)
-
-
-@pytest.fixture(params=STORES)
-def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with empty_store(request.param, tmp_path) as url:
-        yield url
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -6,23 +6,17 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from intacct_dagster.defs import (
-    current_key,
-    feed_key,
-    plan_key,
-    posted_key,
-    raw_key,
-    reconciled_key,
+from intacct_dagster_tests.code_location import FEED, CodeLocation
+from intacct_dagster_tests.golden_company import (
+    copy_company,
+    extract,
+    open_company,
+    reconcile_and_post,
 )
-from intacct_dagster_tests.code_location import FEED, OBJECTS, CodeLocation, code_location
-from intacct_sandbox import LAST_DAY
-
-FIRST = LAST_DAY - timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -48,34 +42,20 @@ class Posted:
         self.lose(*patterns)
         for pattern in patterns:
             for path in self.backup.glob(pattern):
-                shutil.copy2(path, self.data)
-
-
-def extract(location: CodeLocation) -> None:
-    assert location.run([raw_key(name) for name in OBJECTS], entity="E110", first=FIRST).success
-    assert location.run([current_key(name) for name in OBJECTS]).success
-
-
-def post(location: CodeLocation) -> None:
-    keys = [feed_key(FEED), reconciled_key(FEED), plan_key(FEED), posted_key(FEED)]
-    assert location.run(keys, entity="E110", first=FIRST).success
+                if path.is_file():
+                    shutil.copy2(path, self.data)
 
 
 @pytest.fixture(scope="module")
-def posted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Posted]:
-    folder = tmp_path_factory.mktemp("company")
-    with code_location(folder, days=2, start_date=FIRST) as location:
-        extract(location)
-        backup = folder / "backup"
-        backup.mkdir()
-        for path in location.settings.warehouse.parent.iterdir():
-            if path.is_file():
-                shutil.copy2(path, backup)
-        post(location)
+def posted(
+    read_company: Path, posted_company: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Posted]:
+    folder = copy_company(posted_company, tmp_path_factory.mktemp("company"))
+    with open_company(folder) as location:
         created = location.books()
         assert len(created) > 100
         assert set(created.values()) == {1}
-        yield Posted(location, backup, created)
+        yield Posted(location, read_company / "data", created)
 
 
 _WAREHOUSE, _STATE, _KEY = "warehouse*", "state.db*", "token.key"
@@ -95,7 +75,7 @@ DISASTERS: dict[str, Callable[[Posted], None]] = {
 def test_after_a_disaster_the_next_runs_post_nothing_twice(posted: Posted, disaster: str) -> None:
     DISASTERS[disaster](posted)
     extract(posted.location)
-    post(posted.location)
+    reconcile_and_post(posted.location)
     assert posted.location.books() == posted.books
     known = posted.location.rows(
         f"SELECT count(DISTINCT source_id) FROM reconciled.{FEED}"
@@ -106,5 +86,5 @@ def test_after_a_disaster_the_next_runs_post_nothing_twice(posted: Posted, disas
 
 def test_nothing_is_posted_twice_though_nothing_was_read_again_after_it(posted: Posted) -> None:
     posted.restore(_WAREHOUSE, _STATE, _KEY)
-    post(posted.location)
+    reconcile_and_post(posted.location)
     assert posted.location.books() == posted.books

@@ -30,16 +30,7 @@ from intacct_dagster.posting.results import Sent
 from intacct_dagster.state.ledger import Item, ItemState, Ledger
 from intacct_dagster_tests.extraction.test_strangers import Strange
 from intacct_dagster_tests.posting.posting_world import INVOICE, NOBODY, TARGET, World, once_each
-from intacct_dagster_tests.state.state_stores import STORES, empty_store
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
-
-
-@pytest.fixture(params=STORES)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    with serve() as sandbox, empty_store(request.param, tmp_path) as state:
-        world = World(sandbox.base_url, state)
-        yield world
-        world.close()
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 
 
 def test_what_is_accepted_and_refused_is_known_by_position(world: World) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,16 +13,7 @@ from intacct_dagster.posting.agreement import FieldDifference, compare_fields
 from intacct_dagster.posting.verification import PostedReader
 from intacct_dagster.state.ledger import Posted
 from intacct_dagster_tests.posting.posting_world import INVOICE, World
-from intacct_dagster_tests.state.state_stores import STORES, empty_store
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY, serve
-
-
-@pytest.fixture(params=STORES)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    with serve() as sandbox, empty_store(request.param, tmp_path) as state:
-        world = World(sandbox.base_url, state)
-        yield world
-        world.close()
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 
 
 def compared(world: World) -> tuple[int, tuple[FieldDifference, ...]]:

@@ -6,10 +6,8 @@ A world is made from its seed; a failing one names it. INTACCT_WORLDS says how m
 from __future__ import annotations
 
 import json
-import os
 import random
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -24,10 +22,10 @@ from intacct_dagster.posting.results import Sent
 from intacct_dagster.posting.steps import Step
 from intacct_dagster.state.ledger import Chunk, Item
 from intacct_dagster_tests.posting.posting_world import NOBODY, Clock, Storm, Weather, World
+from intacct_dagster_tests.random_worlds import WORLDS
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
-from intacct_sandbox import RunningSandbox, serve
+from intacct_sandbox import RunningSandbox
 
-WORLDS = int(os.environ.get("INTACCT_WORLDS", "200"))
 PARTS = 10  # so that two workers share them
 
 WEATHER = (
@@ -54,12 +52,6 @@ PAUSES = (
 
 class Died(BaseException):
     """A process that is no more: nothing of ours may catch it."""
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[RunningSandbox]:
-    with serve() as sandbox:
-        yield sandbox
 
 
 def live(
@@ -164,6 +156,7 @@ def _run_at_once(chance: random.Random, runs: list[World], items: list[Item], si
             run.engine.send(chunk.chunk_id)
 
 
+@pytest.mark.worlds
 @pytest.mark.parametrize("part", range(PARTS))
 def test_in_any_weather_each_document_is_posted_exactly_once(
     sandbox: RunningSandbox, tmp_path: Path, part: int

@@ -25,7 +25,7 @@ from intacct_dagster.defs.resources import build_resources
 from intacct_dagster.state import token_key
 from intacct_dagster_tests.code_location import code_location, failure
 from intacct_dagster_tests.consent import write_project
-from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox, serve
+from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox
 
 RAW = raw_key("accounts-receivable/customer")
 
@@ -52,12 +52,6 @@ class InMemory(keyring.backend.KeyringBackend):
         del self.kept[service, username]
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[RunningSandbox]:
-    with serve() as running:
-        yield running
-
-
 @pytest.fixture
 def ring() -> Iterator[InMemory]:
     before = keyring.get_keyring()
@@ -68,12 +62,12 @@ def ring() -> Iterator[InMemory]:
 
 
 @pytest.fixture
-def project(served: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(sandbox: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     for name in ("INTACCT_CONFIG", "INTACCT_TOKEN_KEY"):
         monkeypatch.delenv(name, raising=False)
-    write_project(tmp_path, served.base_url, grant="client_credentials", port=1)
+    write_project(tmp_path, sandbox.base_url, grant="client_credentials", port=1)
     file = tmp_path / "intacct.yaml"
     file.write_text(file.read_text().replace("auth:\n", "auth:\n  session_key: keyring\n"))
     return tmp_path
@@ -186,13 +180,13 @@ def test_a_keyring_that_keeps_nothing_is_found_out(
 
 
 def test_init_makes_the_key_there_or_writes_nothing(
-    served: RunningSandbox, ring: InMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: RunningSandbox, ring: InMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INTACCT_CLIENT_ID", CLIENT_ID)
     monkeypatch.setenv("INTACCT_CLIENT_SECRET", CLIENT_SECRET)
     words = (
-        *("init", "--no-input", "--company", "demo", "--base-url", served.base_url),
+        *("init", "--no-input", "--company", "demo", "--base-url", sandbox.base_url),
         *("--entity", "E110=usa", "--object", "accounts-receivable/customer"),
         *("--session-key", "keyring"),
     )

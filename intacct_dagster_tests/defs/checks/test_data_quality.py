@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -55,15 +56,17 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeLocation]:
     # without looking back, a run reads no day but its own
     changes: dict[str, Any] = {"objects": wanted, "feeds": {}, "reading": Reading(look_back_days=0)}
     with code_location(folder, start_date=FIRST, **changes) as location:
+        for entity in ("E110", "E120"):
+            assert location.run(RAW, entity=entity, first=FIRST).success
+        assert location.run([*CURRENT, *analyst_keys(location.settings)]).success
+        shutil.copy2(location.settings.warehouse, folder / "as-read.duckdb")
         yield location
 
 
 @pytest.fixture
 def location(ledger: CodeLocation) -> CodeLocation:
-    """As it was read, whatever a test before did to it."""
-    for entity in ("E110", "E120"):
-        assert ledger.run(RAW, entity=entity, first=FIRST).success
-    assert ledger.run([*CURRENT, *analyst_keys(ledger.settings)]).success
+    """Return it with the warehouse as it was read, whatever a test before did to it."""
+    shutil.copy2(ledger.settings.directory / "as-read.duckdb", ledger.settings.warehouse)
     return ledger
 
 

@@ -30,18 +30,6 @@ ENTITIES = ("E110", "E120")
 ALL = [(entity, day) for entity in ENTITIES for day in (DAY, NEXT_DAY)]
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path / "warehouse.duckdb")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "feed"
-    made.mkdir()
-    return made
-
-
 def read(
     warehouse: Warehouse,
     folder: Path,

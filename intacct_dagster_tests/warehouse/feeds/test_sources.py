@@ -52,18 +52,6 @@ AMOUNTS: Mapping[str, Kind] = {"amount": "decimal", "line_amount": "decimal"}
 GERMAN = CsvForm(separator=";", encoding="cp1252", decimal=",", thousands=".", dates="%d.%m.%Y")
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path / "warehouse.duckdb")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "feed"
-    made.mkdir()
-    return made
-
-
 def read(warehouse: Warehouse, folder: Path, spec: FeedSpec = PAYMENTS) -> FeedResult:
     return read_feed(warehouse, spec, [("E110", DAY)], ("E110",), folder, "run-1")
 

@@ -51,11 +51,6 @@ for number in range(5):
 """
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path / "warehouse.duckdb")
-
-
 def stored(warehouse: Warehouse, columns: str = "key") -> list[tuple[object, ...]]:
     with warehouse.connect(read_only=True) as connection:
         return connection.execute(

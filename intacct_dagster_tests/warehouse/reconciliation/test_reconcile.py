@@ -28,8 +28,8 @@ from intacct_dagster_tests.warehouse.reconciliation.reconciling import (
     HERE,
     payloads,
     read,
+    reported,
     run,
-    told,
 )
 from intacct_dagster_tests.warehouse.warehouse_rows import (
     COLUMNS,
@@ -44,11 +44,6 @@ from intacct_dagster_tests.warehouse.warehouse_rows import (
     load_of,
     write_sales,
 )
-
-
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path / "warehouse.duckdb")
 
 
 def test_documents_are_matched_on_their_id_and_compared_as_numbers(
@@ -79,14 +74,16 @@ def test_documents_are_matched_on_their_id_and_compared_as_numbers(
         ("BR-4", 1): "duplicate_in_intacct",
         ("BR-5", 1): "missing",
     }
-    assert told(warehouse, "BR-1") == (None, None, "1")
-    assert told(warehouse, "BR-2") == (
+    assert reported(warehouse, "BR-1") == (None, None, "1")
+    assert reported(warehouse, "BR-2") == (
         "differs in totalTxnAmount",
         {"totalTxnAmount": {"source": "20.00", "intacct": "20.01"}},
         "2",
     )
-    assert told(warehouse, "BR-3")[1] == {"totalTxnAmount": {"source": "30.00", "intacct": None}}
-    assert told(warehouse, "BR-4") == (
+    assert reported(warehouse, "BR-3")[1] == {
+        "totalTxnAmount": {"source": "30.00", "intacct": None}
+    }
+    assert reported(warehouse, "BR-4") == (
         "2 records in Intacct carry this id: keys 4, 5",
         None,
         None,
@@ -112,7 +109,7 @@ def test_texts_and_dates_are_compared_too(tmp_path: Path, warehouse: Warehouse) 
     refresh_current(warehouse, INVOICE)
     result = reconcile(warehouse, spec, INVOICE, HERE, [], "run-1")
     assert result.counts == {("E110", DAY, "matched"): 1, ("E110", DAY, "different"): 1}
-    assert told(warehouse, "BR-2")[1] == {
+    assert reported(warehouse, "BR-2")[1] == {
         "state": {"source": "C1", "intacct": 'C"2'},
         "dueDate": {"source": "2026-11-01", "intacct": "2026-11-02"},
     }
@@ -155,11 +152,11 @@ def test_what_the_ledger_knows_is_never_planned_again(tmp_path: Path, warehouse:
         ("BR-uncertain", 1): "uncertain",
         ("BR-new", 1): "different",
     }
-    assert told(warehouse, "BR-new")[0] == (
+    assert reported(warehouse, "BR-new")[0] == (
         "it was sent for E120 before; the source has it in E110 now"
     )
-    assert told(warehouse, "BR-rejected")[0] == "why rejected"
-    assert told(warehouse, "BR-uncertain")[0] == "why uncertain"
+    assert reported(warehouse, "BR-rejected")[0] == "why rejected"
+    assert reported(warehouse, "BR-uncertain")[0] == "why uncertain"
 
 
 def test_a_refused_document_is_missing_again_once_it_changed(
@@ -218,15 +215,15 @@ def test_a_document_that_changed_after_posting_is_different_and_never_posted_aga
         ("BR-3", 1): "different",
         ("BR-4", 1): "matched",
     }
-    assert told(warehouse, "BR-1") == (
+    assert reported(warehouse, "BR-1") == (
         "the source changed after it was posted: lines[0].memo",
         {"lines[0].memo": {"source": "Gadget", "posted": "Widget"}},
         "1",
     )
-    assert told(warehouse, "BR-2")[1] == {
+    assert reported(warehouse, "BR-2")[1] == {
         "lines[0].dimensions.department.id": {"source": None, "posted": "D1"}
     }
-    assert told(warehouse, "BR-3")[1] == {
+    assert reported(warehouse, "BR-3")[1] == {
         "lines[0].txnAmount": {"source": "11.00", "posted": "10.00"}
     }
     assert payloads(warehouse, SALES, HERE, ("missing", "uncertain")) == []
