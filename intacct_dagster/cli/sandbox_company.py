@@ -76,8 +76,8 @@ def _ready_line(process: subprocess.Popen[str]) -> dict[str, Any]:
         return ready
 
     process.kill()
-    told = process.stderr.read().strip().removeprefix("Error: ")
-    raise SandboxError(told or f"The sandbox was not ready within {START_SECONDS} s.")
+    message = process.stderr.read().strip().removeprefix("Error: ")
+    raise SandboxError(message or f"The sandbox was not ready within {START_SECONDS} s.")
 
 
 def control_url(base_url: str, what: str) -> str:

@@ -58,7 +58,7 @@ class Notification(SettingsSection):
     email: Email | None = None
     """A mail server and addresses."""
     severity: Literal["warn", "error"] = "warn"
-    """With `error` it is told of no warnings."""
+    """`error` suppresses warnings."""
 
     @model_validator(mode="after")
     def _is_one_way(self) -> Notification:

@@ -57,8 +57,8 @@ def run_doctor(entities: tuple[str, ...], *, as_json: bool, strict: bool) -> boo
     good = not any(each.verdict in bad for each in findings)
     console = Console(soft_wrap=True, highlight=False)
     if as_json:
-        told = {"well": good, "findings": [asdict(each) for each in findings]}
-        console.print(msgspec.json.encode(told).decode(), markup=False)
+        report = {"well": good, "findings": [asdict(each) for each in findings]}
+        console.print(msgspec.json.encode(report).decode(), markup=False)
         return good
     table = Table("check", "", "seen", "what to do", box=None, pad_edge=False)
     for each in findings:
@@ -73,7 +73,7 @@ def run_doctor(entities: tuple[str, ...], *, as_json: bool, strict: bool) -> boo
 
 def examine(examination: Examination) -> Iterator[Finding]:
     """All findings, in the order of the checks. Raises nothing that a company can cause."""
-    broken: dict[str, str] = {}  # by check, what is to be mended first
+    broken: dict[str, str] = {}  # by check, what is to be corrected first
     for check in CHECKS:
         missing = [name for name in check.needs if name in broken]
         if missing:
