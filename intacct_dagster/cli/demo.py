@@ -146,7 +146,7 @@ class _Runner:
             instance=self._instance,
             asset_selection=list(assets),
             tags=tags,
-            # A failure is reported below, in its own words and without a traceback.
+            # What fails is reported below, in its own words and without a traceback.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )

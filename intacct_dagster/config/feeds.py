@@ -104,7 +104,7 @@ class Feed(SettingsSection):
     payload: dict[str, Any]
     """Intacct's fields, and where the value of each comes from."""
     on_change: Literal["report", "patch"] = "report"
-    """What becomes of a document that was posted and that its source has otherwise now: it is
+    """What happens to a document that was posted and that its source has changed since: it is
     reported, or its record in Intacct is changed where that may be."""
     after: tuple[str, ...] = ()
     """Feeds that are posted before this one in a run that has both: a customer before the

@@ -123,8 +123,8 @@ def periods(examination: Examination) -> Iterator[Finding]:
             rows, why = [], f": {error.what}"
         else:
             why = ""
-        reported = str(rows[0].get("openBooksStartDate") or "") if len(rows) == 1 else ""
-        if not reported:
+        shown = str(rows[0].get("openBooksStartDate") or "") if len(rows) == 1 else ""
+        if not shown:
             yield Finding(
                 "period",
                 Verdict.WARNING,
@@ -134,23 +134,23 @@ def periods(examination: Examination) -> Iterator[Finding]:
                 entity,
             )
             continue
-        closed = date.fromisoformat(reported) > today
+        closed = date.fromisoformat(shown) > today
         yield Finding(
             "period",
             Verdict.WARNING if closed else Verdict.OK,
-            f"books are open from {reported} on",
+            f"books are open from {shown} on",
             "Nothing of today can be posted: Company > Open books." if closed else "",
             entity,
         )
 
 
 def limits(examination: Examination) -> Iterator[Finding]:
-    reported = examination.intacct.reported_limits
+    shown = examination.intacct.reported_limits
     asked = examination.settings.limits.concurrency
-    names = ", ".join(f"{name}: {value}" for name, value in sorted(reported.items()))
+    names = ", ".join(f"{name}: {value}" for name, value in sorted(shown.items()))
     at_once = [
         int(digits)
-        for name, value in reported.items()
+        for name, value in shown.items()
         if name.lower().endswith("throttle-limit")
         and (digits := value.rpartition("-")[2].strip()).isdecimal()
     ]

@@ -57,8 +57,8 @@ def run_doctor(entities: tuple[str, ...], *, as_json: bool, strict: bool) -> boo
     good = not any(each.verdict in bad for each in findings)
     console = Console(soft_wrap=True, highlight=False)
     if as_json:
-        printed = {"well": good, "findings": [asdict(each) for each in findings]}
-        console.print(msgspec.json.encode(printed).decode(), markup=False)
+        report = {"well": good, "findings": [asdict(each) for each in findings]}
+        console.print(msgspec.json.encode(report).decode(), markup=False)
         return good
     table = Table("check", "", "seen", "what to do", box=None, pad_edge=False)
     for each in findings:
