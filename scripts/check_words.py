@@ -77,7 +77,6 @@ NOT_REWRITTEN: tuple[str, ...] = (
     "intacct_dagster_tests/client/test_xml.py",
     "intacct_dagster_tests/code_location.py",
     "intacct_dagster_tests/config/test_settings.py",
-    "intacct_dagster_tests/conftest.py",
     "intacct_dagster_tests/defs/automation/test_alerts.py",
     "intacct_dagster_tests/defs/automation/test_changes_sensor.py",
     "intacct_dagster_tests/defs/automation/test_feed_sensor.py",
