@@ -21,7 +21,6 @@ from intacct_dagster.cli.app import main
 from intacct_dagster.company import company_of
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import raw_key
-from intacct_dagster.defs.resources import build_resources
 from intacct_dagster.state import token_key
 from intacct_dagster_tests.code_location import code_location, failure
 from intacct_dagster_tests.consent import write_project
@@ -198,7 +197,6 @@ def test_init_makes_the_key_there_or_writes_nothing(
     assert written.exit_code == 0, written.output
     settings = load_settings()
     assert settings.auth.session_key == "keyring"
-    assert build_resources(settings)["intacct"].session_key == "keyring"  # type: ignore[attr-defined]
     assert kept(ring) not in (tmp_path / ".env").read_text()
     assert type_("sessions", "check").exit_code == 0
 
