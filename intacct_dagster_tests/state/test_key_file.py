@@ -15,9 +15,8 @@ from cryptography.fernet import Fernet
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.company import key_folder, open_company
-from intacct_dagster.state import keep_token_key, token_key
+from intacct_dagster.state import StateError, keep_token_key, token_key
 from intacct_dagster.state.store import open_state
-from intacct_dagster.warehouse.errors import WarehouseError
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.consent import write_project
 from intacct_sandbox import serve
@@ -84,7 +83,7 @@ def test_a_state_store_that_is_no_file_gets_no_key_in_the_working_directory(
     tmp_path: Path,
 ) -> None:
     engine = open_state("sqlite://")
-    with pytest.raises(WarehouseError) as refused:
+    with pytest.raises(StateError) as refused:
         open_company(
             engine,
             "demo",
@@ -117,7 +116,7 @@ def test_a_key_file_that_others_may_read_is_refused_until_its_mode_is_right(
     file = folder / "token.key"
     file.chmod(mode)
     for attempt in (lambda: token_key(folder), lambda: keep_token_key(folder, "demo")):
-        with pytest.raises(WarehouseError) as refused:
+        with pytest.raises(StateError) as refused:
             attempt()
         assert f"mode {mode:04o}" in str(refused.value)
         assert key.decode() not in str(refused.value)
@@ -132,7 +131,7 @@ def test_a_key_file_that_git_tracks_is_refused_until_it_is_taken_out(repository:
     key = token_key(folder)
     git(repository, "add", "--force", "data/token.key")
     for _ in ("added", "committed"):
-        with pytest.raises(WarehouseError) as refused:
+        with pytest.raises(StateError) as refused:
             token_key(folder)
         assert "git tracks" in str(refused.value)
         assert "intacct-dagster sessions key --new" in str(refused.value)
@@ -151,7 +150,7 @@ def test_git_is_asked_about_the_folder_of_the_key_whatever_the_environment_says(
     git(other, "init", "--quiet")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.chdir(other)
-    with pytest.raises(WarehouseError, match="git tracks"):
+    with pytest.raises(StateError, match="git tracks"):
         token_key(repository / "data")
 
 
@@ -160,7 +159,7 @@ def test_git_is_asked_in_a_work_tree_of_another_user(repository: Path) -> None:
     if os.geteuid() == 0:  # nobody else may give files away
         os.chown(repository, 12345, 12345)
         os.chown(repository / ".git", 12345, 12345)
-    with pytest.raises(WarehouseError, match="git tracks"):
+    with pytest.raises(StateError, match="git tracks"):
         token_key(repository / "data")
 
 
@@ -200,7 +199,7 @@ def test_a_new_key_takes_the_place_of_one_that_leaked(
         assert file.read_text() not in made.output
         assert file.stat().st_mode & 0o777 == 0o600
         assert type_("sessions", "check", "E110").exit_code == 0
-        assert written_to(tmp_path / "data") == ["state.db", "token.key"]
+        assert written_to(tmp_path / "data") == ["state.db", "state.db.locks", "token.key"]
 
         git(tmp_path, "init", "--quiet")
         git(tmp_path, "add", "--force", "data/token.key")
