@@ -6,7 +6,6 @@ The keyring is one in memory, in the place of the machine's.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import keyring
@@ -24,40 +23,10 @@ from intacct_dagster.defs import raw_key
 from intacct_dagster.state import token_key
 from intacct_dagster_tests.code_location import code_location, failure
 from intacct_dagster_tests.consent import write_project
+from intacct_dagster_tests.state.memory_keyring import InMemory
 from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, RunningSandbox
 
 RAW = raw_key("accounts-receivable/customer")
-
-
-class InMemory(keyring.backend.KeyringBackend):
-    """A keyring that forgets when the test ends; `locked` as one that nobody unlocked."""
-
-    priority = 1.0
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.kept: dict[tuple[str, str], str] = {}
-        self.locked = False
-
-    def get_password(self, service: str, username: str) -> str | None:
-        if self.locked:
-            raise keyring.errors.KeyringLocked("nobody is there to unlock it")
-        return self.kept.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self.kept[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        del self.kept[service, username]
-
-
-@pytest.fixture
-def ring() -> Iterator[InMemory]:
-    before = keyring.get_keyring()
-    mine = InMemory()
-    keyring.set_keyring(mine)
-    yield mine
-    keyring.set_keyring(before)
 
 
 @pytest.fixture

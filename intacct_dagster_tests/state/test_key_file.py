@@ -108,6 +108,7 @@ def test_a_state_store_that_is_no_file_takes_its_key_from_the_environment(
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
+@pytest.mark.usefixtures("ring")
 def test_a_key_file_that_others_may_read_is_refused_until_its_mode_is_right(
     tmp_path: Path, mode: int
 ) -> None:
