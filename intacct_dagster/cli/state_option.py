@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 STATES = ("planned", "sending", "posted", "rejected", "uncertain")
+STATES_METAVAR = f"[{'|'.join(STATES)}]"
 
 
-class StateChoice(click.Choice[str]):
+class StateChoice(click.ParamType):
     """One of the ledger's states; the old word `refused` is accepted with a warning."""
 
-    def __init__(self) -> None:
-        super().__init__(STATES)
+    name = "state"
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the state that a word of the command line means."""
         if value == "refused":
             click.echo(
@@ -22,4 +24,4 @@ class StateChoice(click.Choice[str]):
                 err=True,
             )
             value = "rejected"
-        return super().convert(value, param, ctx)
+        return click.Choice(STATES).convert(value, param, ctx)

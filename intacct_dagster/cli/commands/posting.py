@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from intacct_dagster.cli.state_option import StateChoice
+from intacct_dagster.cli.state_option import STATES_METAVAR, StateChoice
 from intacct_dagster.cli.user_errors import report_user_errors
 
 
@@ -27,6 +27,7 @@ _source_ids = click.argument("source_ids", nargs=-1)
 @click.option(
     "--state",
     type=StateChoice(),
+    metavar=STATES_METAVAR,
     help="Only those in this state.",
 )
 @_feed
