@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from intacct_dagster.cli.state_option import STATES_METAVAR, StateChoice
+from intacct_dagster.cli.state_option import STATES_METAVAR, parse_state
 from intacct_dagster.cli.user_errors import report_user_errors
 
 
@@ -26,7 +26,7 @@ _source_ids = click.argument("source_ids", nargs=-1)
 @posting.command("list")
 @click.option(
     "--state",
-    type=StateChoice(),
+    callback=parse_state,
     metavar=STATES_METAVAR,
     help="Only those in this state.",
 )
