@@ -190,7 +190,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
                 nobody_else = work.done() and not _awaited(context.instance)
                 try:
                     done = copy.publish(unless_within=0 if nobody_else else self.reader_seconds)
-                except WarehouseError as error:
+                except (LockError, WarehouseError) as error:
                     # What the run did is done; the age of the copy stays visible.
                     if context.log is not None:
                         context.log.warning(f"The copy for readers was not made: {error}")
