@@ -108,6 +108,11 @@ class Intacct:
             return None
 
     @property
+    def entities(self) -> tuple[str, ...]:
+        """The ids of the entities, in the order in which they were given."""
+        return tuple(self._users)
+
+    @property
     def usage(self) -> Usage:
         """What all clients of this company asked for."""
         return self._meter.usage

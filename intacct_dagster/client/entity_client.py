@@ -107,7 +107,7 @@ class IntacctClient:
             content=query.body(),
             headers={"Content-Type": "application/json"},
         )
-        page = read_page(self._requests.accepted(answer, about), about)
+        page = read_page(self._requests.accepted(answer, about), about, answer.date)
         self._meter.add(Usage(pages=1, transactions=1))
         return page
 

@@ -116,5 +116,9 @@ class PaginationIncomplete(IntacctError):
     """Rows could not be proven complete within the attempts allowed. Nothing of them is kept."""
 
 
+class HistoryWentBack(IntacctError):
+    """Many records are as they were before: the company was refreshed from a copy, perhaps."""
+
+
 class WrongEntity(IntacctError):
     """A row of another entity came back, or the session is of another entity."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -76,7 +77,7 @@ class QueryPage:
 
     `total_count` counts everything that the query matches, not only this page. `page_size` is the
     size in force, also on a short last page, and `start` is the one asked for (recorded live
-    2026-03).
+    2026-03). `read_at` is the time of the answer by Intacct's own clock, its `Date` header.
     """
 
     raw: msgspec.Raw
@@ -84,6 +85,7 @@ class QueryPage:
     page_size: int
     next: int | None
     start: int | None = None
+    read_at: datetime | None = None
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -140,8 +142,8 @@ def _opened(body: bytes) -> _Envelope | None:
     return _Envelope(msgspec.Raw(memoryview(body)[head.end() : last.start() + 1]), meta)
 
 
-def read_page(body: bytes, about: About) -> QueryPage:
-    """Return the page in an answer's body. Raises AnswerNotUnderstood."""
+def read_page(body: bytes, about: About, read_at: datetime | None = None) -> QueryPage:
+    """Return the page in the body of an answer of `read_at`. Raises AnswerNotUnderstood."""
     try:
         envelope = _opened(body) or _ENVELOPE.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -152,4 +154,6 @@ def read_page(body: bytes, about: About) -> QueryPage:
             object=about.object,
         ) from None
     meta = envelope.meta
-    return QueryPage(envelope.result, meta.total_count, meta.page_size, meta.next, meta.start)
+    return QueryPage(
+        envelope.result, meta.total_count, meta.page_size, meta.next, meta.start, read_at
+    )

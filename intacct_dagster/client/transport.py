@@ -90,6 +90,11 @@ class Response:
     headers: httpx.Headers
     body: bytes
 
+    @property
+    def date(self) -> datetime | None:
+        """Return when it was made by the clock of the server: its `Date` header, if it has one."""
+        return _moment(self.headers.get("date", ""))
+
 
 class Transport:
     """HTTP to one Intacct API root, e.g. "https://api.intacct.com/ia/api/v1". Thread-safe.
@@ -260,13 +265,17 @@ def asked_to_wait(headers: httpx.Headers) -> float | None:
 def _seconds(value: str) -> float | None:
     if value.strip().isdecimal():
         return float(value)
+    moment = _moment(value)
+    return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _moment(value: str) -> datetime | None:
+    """Return the moment of an HTTP date; None for a text that is none."""
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _wait_before_another_try(error: Exception) -> bool | float:

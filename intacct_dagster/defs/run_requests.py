@@ -17,7 +17,7 @@ from intacct_dagster.config import Settings, timetable
 from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.extraction.days import ranges_of_days
 from intacct_dagster.warehouse import Partition, Warehouse
-from intacct_dagster.warehouse.raw.load import known_until
+from intacct_dagster.warehouse.raw.loads import known_until
 
 #: Names the entity on each of these runs; dagster.yaml lets one run an entity go at a time.
 ENTITY_TAG = "intacct/entity"

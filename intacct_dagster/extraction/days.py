@@ -21,3 +21,8 @@ def ranges_of_days(days: Iterable[date]) -> list[list[date]]:
 def midnight(day: date) -> datetime:
     """Return the first moment of a UTC day."""
     return datetime.combine(day, time_of_day(), tzinfo=UTC)
+
+
+def earliest(moments: Iterable[datetime | None]) -> datetime | None:
+    """Return the earliest of the moments that are known."""
+    return min((each for each in moments if each is not None), default=None)

@@ -27,8 +27,14 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.extraction import spool as spools
-from intacct_dagster.extraction.days import midnight, ranges_of_days
-from intacct_dagster.extraction.delete_scan import DeleteScanResult, confirm_missing, scan_keys
+from intacct_dagster.extraction.by_key import read_by_key
+from intacct_dagster.extraction.days import earliest, midnight, ranges_of_days
+from intacct_dagster.extraction.delete_scan import (
+    DeleteScanResult,
+    confirm_missing,
+    gone_everywhere,
+    scan_keys,
+)
 from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.lines import LineReader
 from intacct_dagster.extraction.schema import CompanySchema, ObjectSchema
@@ -41,7 +47,8 @@ from intacct_dagster.warehouse.raw import (
     RawLoad,
     store_delete_scan,
 )
-from intacct_dagster.warehouse.raw.load import load_raw, loaded_by_runs
+from intacct_dagster.warehouse.raw.load import load_raw
+from intacct_dagster.warehouse.raw.loads import loaded_by_runs
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ class Extracted:
 class Extractor:
     """Extracts objects of one company. Safe to use from several threads at once.
 
-    `start_date` is the first partition: the day into which objects that take older rows also put
+    `entities` are those that are read, in their order; default: all of the company's. `start_date`
+    is the first partition: the day into which objects that take older rows also put
     what was last changed before it. `now` gives aware UTC times. What it costs is written to
     `api_usage`, also where it fails; what it loads stays in `page_archive`, for its time. What
     `attempts` loaded, runs that this one goes on from, is not read again.
@@ -99,6 +107,7 @@ class Extractor:
         reading: Reading | None = None,
         api_usage: ApiUsage | None = None,
         page_archive: PageArchive | None = None,
+        entities: Sequence[str] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._intacct = intacct
@@ -110,6 +119,7 @@ class Extractor:
         self._reading = reading if reading is not None else Reading()
         self._api_usage = api_usage
         self._page_archive = page_archive
+        self._entities = tuple(entities if entities is not None else intacct.entities)
         self._now = now
         self._schemas = CompanySchema(warehouse, now)
         # Within this process loads take turns; between processes DuckDB's own lock sees to it.
@@ -195,32 +205,92 @@ class Extractor:
                     object=what.name,
                     remedy="Leave it out of the selection.",
                 )
-            window = ChangeWindow(since, self._settled(began)) if schema.dated else None
+            window = None
+            if schema.dated:
+                window = ChangeWindow(since, self._settled(began), undated=since is not None)
             with self._spool("sweep", what.name, entity, str(window)) as folder:
-                proof, found = scan_keys(
+                read, found = scan_keys(
                     client,
                     self._warehouse,
                     what.name,
                     schema,
                     window,
-                    into=folder,
+                    into=folder / "keys",
                     page_size=self._page_size,
+                    wanted_since=None if what.takes_older else midnight(self._start_date),
                 )
-            gone = confirm_missing(client, what.name, found.missing)
-            if gone or found.returned:
-                self._store(
-                    DeleteScan(what.name, entity, tuple(gone), found.returned, began, self._run_id)
+                gone = confirm_missing(client, what.name, found.missing)
+                deleted = gone_everywhere(
+                    self._warehouse,
+                    what.name,
+                    gone,
+                    others=[each for each in self._entities if each != entity],
+                    client_of=self._intacct.entity,
                 )
+                lacking = {*found.lacking, *found.went_back, *found.missing} - set(gone)
+                fetched = self._fetch(client, what, schema, sorted(lacking), folder / "lacking")
+            scan = DeleteScan(
+                what.name,
+                entity,
+                deleted=tuple(key for key in gone if key in deleted),
+                out_of_sight=tuple(key for key in gone if key not in deleted),
+                found_at=earliest(read.read_at) or began,
+                run_id=self._run_id,
+                since=since if schema.dated else None,
+                seen=read.proof.distinct_keys,
+            )
+            self._store(scan)
         return DeleteScanResult(
             object=what.name,
             entity=entity,
-            since=since if schema.dated else None,
-            seen=proof.distinct_keys,
+            since=scan.since,
+            seen=scan.seen,
             known=found.known,
-            deleted=len(gone),
-            revived=len(found.returned),
+            deleted=len(scan.deleted),
+            out_of_sight=len(scan.out_of_sight),
+            fetched=fetched,
             usage=client.usage,
         )
+
+    def _fetch(
+        self,
+        client: IntacctClient,
+        what: ObjectSettings,
+        schema: ObjectSchema,
+        keys: Sequence[str],
+        into: Path,
+    ) -> int:
+        """Read records by their keys, and load them; return how many there were.
+
+        An object without change times is read whole, so it lacks nothing for long.
+        """
+        if not keys or not (schema.dated or schema.parent is not None):
+            return 0
+        into.mkdir(parents=True, exist_ok=True)
+        load_of = partial(
+            RawLoad,
+            object=what.name,
+            columns=schema.raw_columns,
+            entity=client.entity_id or "",
+            days=(),
+            run_id=self._run_id,
+            extracted_at=self._now(),
+            takes_older=False,
+            by_key=True,
+            lag=self._lag,
+        )
+        load = read_by_key(
+            load_of,
+            client,
+            self._warehouse,
+            what.name,
+            schema,
+            keys,
+            into=into,
+            page_size=self._page_size,
+        )
+        self._load(load)
+        return load.proof.distinct_keys
 
     def _store(self, scan: DeleteScan) -> None:
         with self._load_lock:
@@ -235,6 +305,12 @@ class Extractor:
                 if (day := each[0] - timedelta(days=back)) >= self._start_date:
                     wanted.add(day)
         return sorted(wanted)
+
+    @property
+    def _lag(self) -> timedelta:
+        """How long after a change a reading may still show what was before."""
+        reading = self._reading
+        return timedelta(days=reading.look_back_days, seconds=reading.settle_seconds)
 
     def _settled(self, now: datetime) -> datetime:
         """Return up to when what changed shows by now."""
@@ -272,6 +348,7 @@ class Extractor:
                 takes_older=window is not None and self._takes_older(what, days),
                 read_until=read_until,
                 snapshot=window is None,
+                lag=self._lag,
             )
             load = self._read(load_of, client, what, schema, window, folder / "pages", on_progress)
             seconds_reading = time.monotonic() - started
@@ -307,6 +384,7 @@ class Extractor:
             lines, proof = reader.read(what.name, schema, parent, window, on_progress)
             return load_of(
                 files=(lines.file,),
+                read_at=(lines.read_at,),
                 proof=proof,
                 left=lines.left,
                 dated_by=parent.changed,
@@ -328,12 +406,13 @@ class Extractor:
         keys, total = read.proof.distinct_keys, read.proof.total_count
         proof = LoadProof(keys, total, read.proof.requests, read.proof.attempts)
         if not schema.got:
-            return load_of(files=read.files, proof=proof, dated_by=CHANGED)
+            return load_of(files=read.files, read_at=read.read_at, proof=proof, dated_by=CHANGED)
         rows = complete_rows(
             client, self._warehouse, what.name, schema, read.files, into=into / "records"
         )
         return load_of(
             files=(rows.file,),
+            read_at=(earliest(read.read_at),),
             proof=replace(proof, distinct_keys=rows.keys),
             left=keys - rows.keys,
             dated_by=CHANGED,
@@ -369,7 +448,8 @@ class Extractor:
         if not schema.dated and schema.parent is None:
             return None, None
         older = self._takes_older(what, days)
-        window = ChangeWindow(None if older else since, min(end, settled))
+        undated = not older and days[0] <= self._start_date and schema.parent is None
+        window = ChangeWindow(None if older else since, min(end, settled), undated)
         return window, settled if settled < end else None
 
     def _spool(self, *names: str) -> AbstractContextManager[Path]:

@@ -10,26 +10,22 @@ are loaded, so that what is stored of a document is all of one version.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from intacct_dagster.client import (
+    CHANGED,
     ChangeWindow,
     IntacctClient,
     OnProgress,
     PaginationResult,
 )
+from intacct_dagster.extraction.days import earliest
 from intacct_dagster.extraction.details import complete_rows
-from intacct_dagster.extraction.keys import keys_on_page
-from intacct_dagster.extraction.schema import ObjectSchema, Parent
+from intacct_dagster.extraction.keys import read_blocks, values_on_pages
+from intacct_dagster.extraction.schema import KEY, ObjectSchema, Parent
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import LinesOfDocuments, LoadProof, join_lines
-
-#: Keys of documents in one query for their lines. Sage documents no limit; of a GET it is 500.
-KEYS_IN_A_QUERY = 500
-# What is in flight at once is bounded elsewhere: this only keeps enough of it under way.
-_BLOCKS_AT_ONCE = 8
 
 
 class LineReader:
@@ -68,6 +64,33 @@ class LineReader:
         else:
             before = self._documents(parent, window, "documents")
             read = self._by_keys(object, asked, parent, before)
+        after = self._documents(parent, window, "documents-again")
+        return self._joined(
+            object, schema, parent, read, [before] if before is not None else None, [after]
+        )
+
+    def of_lines(
+        self, object: str, schema: ObjectSchema, parent: Parent, keys: Sequence[str]
+    ) -> tuple[LinesOfDocuments, LoadProof]:
+        """Read all lines of the documents that the lines with these keys belong to."""
+        named = self._by_key(object, (parent.key,), keys, "named")
+        documents = values_on_pages([f for each in named for f in each.files], parent.key)
+        before = self._by_key(parent.object, (CHANGED,), documents, "documents")
+        asked = [*schema.query_paths, parent.key]
+        read = self._of_documents(object, asked, parent, documents, "lines")
+        after = self._by_key(parent.object, (CHANGED,), documents, "documents-again")
+        return self._joined(object, schema, parent, read, before, after)
+
+    def _joined(
+        self,
+        object: str,
+        schema: ObjectSchema,
+        parent: Parent,
+        read: Sequence[PaginationResult],
+        before: Sequence[PaginationResult] | None,
+        after: Sequence[PaginationResult],
+    ) -> tuple[LinesOfDocuments, LoadProof]:
+        """Return the lines of documents that did not change between `before` and `after`."""
         pages: Sequence[Path] = [file for each in read for file in each.files]
         left = 0
         if schema.got:
@@ -75,25 +98,26 @@ class LineReader:
                 self._client, self._warehouse, object, schema, pages, into=self._into / "records"
             )
             pages, left = [rows.file], rows.left
-        after = self._documents(parent, window, "documents-again")
         joined = join_lines(
             self._warehouse,
             pages=pages,
             paths=[*schema.query_paths, *schema.record_paths],
-            before=before.files if before is not None else None,
-            after=after.files,
+            before=[f for each in before for f in each.files] if before is not None else None,
+            after=[file for each in after for file in each.files],
             parent_key=parent.key,
             dated_by=parent.changed,
             into=self._into / "joined",
         )
-        proofs = [each.proof for each in (*read, after, *([before] if before is not None else []))]
+        first = [*(before or ()), *read]
+        proofs = [each.proof for each in (*first, *after)]
         proof = LoadProof(
             joined.keys,
             joined.keys,
             requests=sum(each.requests for each in proofs),
-            attempts=max(each.attempts for each in proofs),
+            attempts=max((each.attempts for each in proofs), default=1),
         )
-        return replace(joined, left=joined.left + left), proof
+        read_at = earliest(at for each in first for at in each.read_at)
+        return replace(joined, left=joined.left + left, read_at=read_at), proof
 
     def _of_window(
         self,
@@ -121,20 +145,32 @@ class LineReader:
     def _by_keys(
         self, object: str, fields: Sequence[str], parent: Parent, documents: PaginationResult
     ) -> list[PaginationResult]:
-        keys = sorted({key for file in documents.files for key in keys_on_page(file)})
-        blocks = [
-            keys[first : first + KEYS_IN_A_QUERY] for first in range(0, len(keys), KEYS_IN_A_QUERY)
-        ]
+        return self._of_documents(
+            object, fields, parent, values_on_pages(documents.files, "key"), "lines"
+        )
 
-        def read(number: int) -> PaginationResult:
-            return self._client.paginate(
-                object,
-                fields,
-                None,
-                into=self._into / f"block-{number:06}",
-                page_size=self._page_size,
-                filters=({"$in": {parent.key: blocks[number]}},),
-            )
+    def _of_documents(
+        self, object: str, fields: Sequence[str], parent: Parent, keys: Sequence[str], folder: str
+    ) -> list[PaginationResult]:
+        return read_blocks(
+            self._client,
+            object,
+            fields,
+            parent.key,
+            keys,
+            into=self._into / folder,
+            page_size=self._page_size,
+        )
 
-        with ThreadPoolExecutor(max_workers=_BLOCKS_AT_ONCE) as pool:
-            return list(pool.map(read, range(len(blocks))))
+    def _by_key(
+        self, object: str, fields: Sequence[str], keys: Sequence[str], folder: str
+    ) -> list[PaginationResult]:
+        return read_blocks(
+            self._client,
+            object,
+            fields,
+            KEY,
+            keys,
+            into=self._into / folder,
+            page_size=self._page_size,
+        )

@@ -109,6 +109,8 @@ class Attempt:
             at.next_beginning(beginnings[following] if following < len(beginnings) else None)
             self._seen = SeenRows()
             at.requests -= self._prefetcher.drop()
+            if at.beginning < len(beginnings):
+                self._save(at)
         return self._proven()
 
     def _resume(self) -> None:
@@ -237,4 +239,5 @@ class Attempt:
         if read_before == len(rows):
             return
         self._progress.files += 1
+        self._progress.read_at = page.read_at
         write_page(self._file(self._progress.files), without_first(page.raw, read_before))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -55,10 +56,12 @@ class PaginationResult:
 
     A key is there once, unless its row changed within the window while pages were read: keep the
     row with the latest change time. There are `proof.distinct_keys` different keys in all.
+    `read_at` says of each file when Intacct answered with it, by its own clock (None: not said).
     """
 
     files: tuple[Path, ...]
     proof: PaginationProof
+    read_at: tuple[datetime | None, ...] = ()
 
 
 def paginate(
@@ -103,7 +106,7 @@ def paginate(
             discard(into)
             raise
         else:
-            return _result(into, progress, total_count)
+            return _result(into, journal, progress, total_count)
     discard(into)
     changed = f", changed in {request.window}," if request.window is not None else ""
     raise not_proven_complete(
@@ -141,7 +144,9 @@ def _attempt(
         return Attempt(reader, prefetcher, request, folder, progress, save).run()
 
 
-def _result(into: Path, progress: AttemptProgress, total_count: int) -> PaginationResult:
+def _result(
+    into: Path, journal: ProgressJournal, progress: AttemptProgress, total_count: int
+) -> PaginationResult:
     folder = attempt_folder(into, progress.attempt)
     return PaginationResult(
         tuple(page_file(folder, number) for number in range(1, progress.files + 1)),
@@ -153,4 +158,5 @@ def _result(into: Path, progress: AttemptProgress, total_count: int) -> Paginati
             attempts=progress.attempt,
             own_rows=progress.own_rows,
         ),
+        tuple(journal.read_times(progress)),
     )

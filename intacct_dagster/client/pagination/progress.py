@@ -42,6 +42,8 @@ class AttemptProgress(msgspec.Struct):
     distinct: int = 0
     count_before: int = 0
     own_rows: bool = False
+    #: when the last of the files was read, by Intacct's clock
+    read_at: datetime | None = None
     #: which of the beginnings is being read; where the next page begins
     beginning: int = 0
     bound: datetime | None = None
@@ -99,6 +101,19 @@ class ProgressJournal:
             return found
         discard(self._into)
         return AttemptProgress(identity)
+
+    def read_times(self, last: AttemptProgress) -> list[datetime | None]:
+        """Return when each file of an attempt was read, by Intacct's clock; `last` is its end.
+
+        A line of the journal names the files so far, and when the last of them was read.
+        """
+        times: dict[int, datetime | None] = {}
+        for line in self._file.read_bytes().splitlines():
+            at = _PROGRESS.decode(line)
+            if at.attempt == last.attempt:
+                times.setdefault(at.files, at.read_at)
+        times[last.files] = last.read_at
+        return [times.get(number) for number in range(1, last.files + 1)]
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[AttemptProgress], None]]:

@@ -56,7 +56,7 @@ class PageRequest:
         if self.window is None:
             return [None]
         if self.window.since is not None:
-            return [self.window.since]
+            return [self.window.since, *([None] if self.window.undated else [])]
         return [THE_BEGINNING, None]
 
     def page(self, bound: datetime | None, start: int) -> Query:

@@ -18,12 +18,13 @@ THE_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class ChangeWindow:
     """Change times from `since` up to, and not including, `until`: aware, in whole seconds.
 
-    Without `since` it is everything before `until`, and rows without a change time as well: they
-    must be in some window, and the first is the only one that every object has.
+    With `undated` rows without a change time are in it as well. So they are without `since`, where
+    it is everything before `until`.
     """
 
     since: datetime | None
     until: datetime
+    undated: bool = False
 
     def __post_init__(self) -> None:
         for time in (self.since, self.until):
@@ -34,7 +35,8 @@ class ChangeWindow:
 
     def __str__(self) -> str:
         since = timestamp(self.since) if self.since else "the beginning"
-        return f"[{since}, {timestamp(self.until)})"
+        undated = " and what has no change time" if self.undated else ""
+        return f"[{since}, {timestamp(self.until)}){undated}"
 
 
 def timestamp(time: datetime) -> str:

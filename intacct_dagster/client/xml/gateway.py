@@ -137,6 +137,7 @@ class XmlGateway:
             size,
             query.start + len(rows) if left and rows else None,
             query.start,
+            answer.date,
         )
 
     def read_periods(
@@ -356,6 +357,7 @@ class XmlGateway:
             content=body.encode(),
         )
         read = self._read(answer, about)
+        read.date = answer.date
         if read.function == "success" and read.control_id != name:
             raise self._not_understood("is the answer to another request", about)
         return read

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
@@ -61,6 +62,8 @@ class XmlAnswer:
     errors: list[XmlError] = field(default_factory=list)
     data: Mapping[str, str] = field(default_factory=dict)
     rows: list[dict[str, str | None]] = field(default_factory=list)
+    #: when it was made, by the clock of the server
+    date: datetime | None = None
 
 
 def read_answer(body: bytes) -> XmlAnswer:

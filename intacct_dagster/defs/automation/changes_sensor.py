@@ -31,7 +31,7 @@ from intacct_dagster.defs.run_requests import (
     warehouse_of,
 )
 from intacct_dagster.state import ApiUsage, open_state
-from intacct_dagster.warehouse.raw.load import known_until
+from intacct_dagster.warehouse.raw.loads import known_until
 
 
 @dataclass

@@ -109,7 +109,8 @@ def _metadata(done: list[DeleteScanResult]) -> dict[str, dg.MetadataValue]:
         "keys_in_intacct": dg.MetadataValue.int(sum(each.seen for each in done)),
         "keys_known": dg.MetadataValue.int(sum(each.known for each in done)),
         "deleted": dg.MetadataValue.int(sum(each.deleted for each in done)),
-        "revived": dg.MetadataValue.int(sum(each.revived for each in done)),
+        "out_of_sight_of_the_entity": dg.MetadataValue.int(sum(each.out_of_sight for each in done)),
+        "fetched_by_key": dg.MetadataValue.int(sum(each.fetched for each in done)),
         "covers": dg.MetadataValue.text(
             f"changes since {done[0].since:%Y-%m-%d}" if done[0].since else "all records"
         ),

@@ -19,7 +19,7 @@ from intacct_dagster.defs.posting.feed import feed_key
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import relation, table_rows
 from intacct_dagster.state.ledger import Entry, ItemState, LastAmendment
-from intacct_dagster.warehouse.raw.load import known_until
+from intacct_dagster.warehouse.raw.loads import known_until
 from intacct_dagster.warehouse.reconciliation import STATUSES, LedgerState, reconcile
 
 GROUP = "reconciled"

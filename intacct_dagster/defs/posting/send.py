@@ -19,7 +19,7 @@ from intacct_dagster.posting.engine import PostingEngine
 from intacct_dagster.posting.results import Done, PostingTarget, Sent
 from intacct_dagster.posting.verification import PostedReader
 from intacct_dagster.state.ledger import Item
-from intacct_dagster.warehouse.raw.load import known_until
+from intacct_dagster.warehouse.raw.loads import known_until
 from intacct_dagster.warehouse.reconciliation import (
     SHOWN_HASH,
     ToPost,

@@ -11,12 +11,16 @@ from intacct_dagster.warehouse.raw.data_quality import (
     not_as_loaded,
     unusual_days,
 )
+from intacct_dagster.warehouse.raw.delete_scans import (
+    ScannedPages,
+    compare_keys,
+    seen_by,
+    store_delete_scan,
+)
 from intacct_dagster.warehouse.raw.deletes import (
     TOMBSTONE_COLUMNS,
     DeleteScan,
     KeyComparison,
-    compare_keys,
-    store_delete_scan,
     tombstones,
 )
 from intacct_dagster.warehouse.raw.details import (
@@ -27,7 +31,7 @@ from intacct_dagster.warehouse.raw.lines import (
     LinesOfDocuments,
     join_lines,
 )
-from intacct_dagster.warehouse.raw.load import (
+from intacct_dagster.warehouse.raw.log import (
     RAW_COLUMNS,
 )
 from intacct_dagster.warehouse.raw.names import (
@@ -60,6 +64,7 @@ __all__ = [
     "NotAsLoaded",
     "PageArchive",
     "RawLoad",
+    "ScannedPages",
     "SchemaField",
     "Unusual",
     "compare_keys",
@@ -71,6 +76,7 @@ __all__ = [
     "read_schemas",
     "rebuild",
     "sample_rows",
+    "seen_by",
     "store_delete_scan",
     "store_schemas",
     "table_name",

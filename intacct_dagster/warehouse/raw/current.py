@@ -1,4 +1,4 @@
-"""Current views: the latest version of each record of an object."""
+"""Current tables: the version of each record of an object that counts."""
 
 from __future__ import annotations
 
@@ -8,73 +8,51 @@ from dataclasses import dataclass
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
-from intacct_dagster.warehouse.errors import NotMaterialized
-from intacct_dagster.warehouse.raw.deletes import ensure_tombstones
-from intacct_dagster.warehouse.raw.names import CHANGED, KEY, META, RAW, table_name
-from intacct_dagster.warehouse.sql import identifier, literal, statement
+from intacct_dagster.warehouse.raw.deletes import not_materialized
+from intacct_dagster.warehouse.raw.log import adopt_log, read_log
+from intacct_dagster.warehouse.raw.names import INTACCT, KEY, table_name
+from intacct_dagster.warehouse.raw.versions import recompute_all
+from intacct_dagster.warehouse.sql import identifier
 from intacct_dagster.warehouse.tables import TableColumn, existing_columns
-from intacct_dagster.warehouse.types import column_name
-
-INTACCT = "intacct"
 
 
 @dataclass(frozen=True, slots=True)
-class CurrentView:
-    """A current view as it stands: `relation` is `schema.table`, `rows` its number of records."""
+class Relation:
+    """A table or view for analysts: `relation` is `schema.table`, `rows` its number of rows."""
 
     relation: str
     rows: int
     columns: tuple[TableColumn, ...]
 
 
-def refresh_current(file: Warehouse, object: str) -> CurrentView:
-    """Make `intacct.<object>` show the latest version per key, with every column of the raw table.
+def refresh_current(file: Warehouse, object: str) -> Relation:
+    """Return `intacct.<object>` as it stands; make it first where an older version had a view.
 
-    What a delete scan found deleted is left out; of an object without change times, only what the
-    last reading of each entity brought is in.
-
-    A record that several entities share (its `entity_id` is null) is one row; `_entity` then is
-    the entity whose session read it last. Raises NotMaterialized when nothing was loaded yet.
+    Every load brings the table up to date itself. A record that several entities share (its
+    `entity_id` is null) is one row; `_entity` then is the first entity in intacct.yaml that sees
+    it. Raises NotMaterialized when nothing was loaded yet.
     """
     table = table_name(object)
-    view = identifier(CATALOG, INTACCT, table)
-    with file.staging() as staging, staging.transaction() as connection:
-        columns = existing_columns(connection, CATALOG, RAW, table)
-        if not columns:
-            raise NotMaterialized(
-                f"There is no raw.{table} yet.\nMaterialize {object} for an entity and a day first."
-            )
-        connection.execute(f"USE {CATALOG}")
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(CATALOG, INTACCT)}")
-        ensure_tombstones(connection)
-        names = {column.name for column in columns}
-        changed = next((n for n in _dated_by(connection, object) if n in names), None)
-        connection.execute(
-            statement(
-                __name__,
-                "current_view",
-                table=identifier(table),
-                object=literal(object),
-                key=identifier(column_name(KEY)),
-                changed=identifier(changed) if changed is not None else "_extracted_at",
-                latest="true"
-                if changed is not None
-                else statement(__name__, "current_snapshot", object=literal(object)),
-            )
-        )
-        about = (
-            f"{object}: the latest version of each record that Intacct still has, as far as was "
-            "read and scanned for deletes. A row is a record, by its key."
-        )
-        connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
-        for column in columns:
-            if column.comment is not None:
-                connection.execute(
-                    f"COMMENT ON COLUMN {view}.{identifier(column.name)}"
-                    f" IS {literal(column.comment)}"
-                )
-        rows = connection.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]
-    return CurrentView(f"{INTACCT}.{table}", rows, columns)
+    with file.staging() as staging:
+        with staging.attached(read_only=True) as connection:
+            log = read_log(connection, object)
+            columns = existing_columns(connection, CATALOG, INTACCT, table)
+            rows = _rows(connection, table) if log is not None and columns else None
+        if rows is None:
+            with staging.transaction() as connection:
+                adopt_log(connection, object)
+                log = read_log(connection, object)
+                if log is None:
+                    raise not_materialized(object)
+                recompute_all(connection, log)
+                columns = existing_columns(connection, CATALOG, INTACCT, table)
+                rows = _rows(connection, table)
+    return Relation(f"{INTACCT}.{table}", rows, columns)
+
+
+def _rows(connection: DuckDBPyConnection, table: str) -> int:
+    name = identifier(CATALOG, INTACCT, table)
+    return int(connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0])
 
 
 #: Applications whose documents are the company's, and not a person's.
@@ -86,7 +64,7 @@ _WIDEST = 10
 def sample_rows(
     file: Warehouse, object: str, columns: Sequence[TableColumn], most: int = 5
 ) -> list[dict[str, object]]:
-    """A few rows of a current view without personal data, as text; empty where it is all personal.
+    """A few rows of a current table without personal data, as text; empty where it is all personal.
 
     Only documents of the ledgers are shown, and of them only keys, dates, amounts, flags and values
     of a list that the model gives: no text that a person wrote, and nothing that names one.
@@ -120,17 +98,3 @@ def sample_rows(
             f" DESC LIMIT {most}"
         ).fetchall()
     return [dict(zip(shown, row, strict=True)) for row in rows]
-
-
-def _dated_by(connection: DuckDBPyConnection, object: str) -> list[str]:
-    """Return the columns that may tell how late a version of a record is, the likeliest first."""
-    if "dated_by" not in {c.name for c in existing_columns(connection, CATALOG, META, "raw_loads")}:
-        return [column_name(CHANGED)]
-    last = connection.execute(
-        "SELECT dated_by, snapshot FROM warehouse.meta.raw_loads WHERE object = ?"
-        " ORDER BY extracted_at DESC LIMIT 1",
-        [object],
-    ).fetchall()
-    if last and last[0][1]:
-        return []
-    return [column_name(path) for path in (*(row[0] for row in last if row[0]), CHANGED)]

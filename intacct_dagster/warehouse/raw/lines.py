@@ -1,14 +1,15 @@
 """Lines of documents: their pages brought together with the change times of the documents.
 
-A line belongs to the day on which its document changed, and all lines of a document are of one
-version of it. So what a document had before goes when it is loaded again, on whatever day it lay.
+A line belongs to the day on which its document changed, and all lines of a document that are loaded
+together are of one version of it. A load also says which documents it covered, those without lines
+among them: so the lines that count of a document are those of its version that counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 
 from duckdb import DuckDBPyConnection
@@ -35,13 +36,15 @@ class Parents:
 class LinesOfDocuments:
     """Lines that can be loaded: `file` has one JSON array of flat rows, `keys` of them different.
 
-    `left` lines were read, and went with a document that changed meanwhile.
+    `left` lines were read, and went with a document that changed meanwhile. `read_at` is when the
+    first answer was given that they come from, by Intacct's clock.
     """
 
     file: Path
     parents: Parents
     keys: int
     left: int
+    read_at: datetime | None = None
 
 
 def join_lines(
@@ -94,30 +97,6 @@ def join_lines(
         read = count_keys(connection, lines)
         keys = count_keys(connection, rows_of([joined], {"key": "JSON"}))
     return LinesOfDocuments(joined, Parents(parent_key, parents), keys, read - keys)
-
-
-def clear_documents(
-    connection: DuckDBPyConnection,
-    raw: str,
-    column: str,
-    parents: Parents,
-    entity: str,
-    extracted_at: datetime,
-) -> tuple[list[date], str | None]:
-    """Delete an entity's lines of these documents from the table `raw`, on whatever day they lie.
-
-    `column` (quoted) has a document's key. Gives the days, and the key of a document whose lines
-    were read after `extracted_at`, if there was one.
-    """
-    keys = f"(SELECT key FROM {rows_of([parents.file], {'key': 'VARCHAR'})})"
-    of_them = f"_entity = $entity AND {column} IN {keys}"
-    found = connection.execute(
-        f"SELECT _day, min({column}) FILTER (_extracted_at > $extracted_at)"
-        f" FROM {raw} WHERE {of_them} GROUP BY _day",
-        {"entity": entity, "extracted_at": extracted_at},
-    ).fetchall()
-    connection.execute(f"DELETE FROM {raw} WHERE {of_them}", {"entity": entity})
-    return [day for day, _ in found], next((later for _, later in found if later), None)
 
 
 def rows_of(pages: Sequence[Path], columns: dict[str, str]) -> str:

@@ -1,5 +1,5 @@
--- A row is a day of the partitions that were just loaded, and its rows.
+-- A row is a day of change of what was just loaded, and its rows.
 SELECT _day, count(*)
 FROM {{raw}}
-WHERE {{partitions}}
+WHERE _load_id = {{load}}
 GROUP BY _day

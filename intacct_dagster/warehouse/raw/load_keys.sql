@@ -6,7 +6,7 @@ SELECT count(*)
 FROM (
     SELECT hash({{key}}) AS hashed
     FROM {{raw}}
-    WHERE {{partitions}}
+    WHERE _load_id = {{load}}
         AND hash({{key}}) % {{parts}} = {{part}}
     GROUP BY hashed
 )

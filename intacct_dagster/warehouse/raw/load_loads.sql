@@ -12,7 +12,13 @@ SELECT
     CAST($distinct_keys AS BIGINT) AS distinct_keys,
     CAST($total_count AS BIGINT) AS total_count,
     CAST($requests AS BIGINT) AS requests,
-    CAST($read_until AS TIMESTAMP WITH TIME ZONE) AS read_until,
+    -- the days before the last one are over, whenever reading ended
+    CASE
+        WHEN CAST($read_until AS TIMESTAMP WITH TIME ZONE) < CAST(days.day + 1 AS TIMESTAMP WITH TIME ZONE)
+            THEN CAST($read_until AS TIMESTAMP WITH TIME ZONE)
+    END AS read_until,
     CAST($snapshot AS BOOLEAN) AS snapshot,
-    CAST($dated_by AS VARCHAR) AS dated_by
+    CAST($dated_by AS VARCHAR) AS dated_by,
+    CAST($load_id AS BIGINT) AS load_id,
+    CAST($read_to AS TIMESTAMP WITH TIME ZONE) AS read_to
 FROM (SELECT unnest($days::DATE[]) AS day, unnest($rows::BIGINT[]) AS rows) AS days

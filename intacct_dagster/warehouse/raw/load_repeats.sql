@@ -8,11 +8,11 @@ WHERE rowid IN (
             rowid AS place,
             row_number() OVER (PARTITION BY {{key}} ORDER BY {{changed}} DESC NULLS LAST, rowid DESC) AS version
         FROM {{raw}}
-        WHERE {{partitions}}
+        WHERE _load_id = {{load}}
             AND hash({{key}}) IN (
                 SELECT hash({{key}})
                 FROM {{raw}}
-                WHERE {{partitions}}
+                WHERE _load_id = {{load}}
                 GROUP BY 1
                 HAVING count(*) > 1
             )

@@ -27,7 +27,8 @@ import msgspec
 from intacct_dagster.pages import pack, unpack
 from intacct_dagster.warehouse.database import Warehouse
 from intacct_dagster.warehouse.errors import PageArchiveUnreadable
-from intacct_dagster.warehouse.raw.deletes import DeleteScan, store_delete_scan
+from intacct_dagster.warehouse.raw.delete_scans import store_delete_scan
+from intacct_dagster.warehouse.raw.deletes import DeleteScan
 from intacct_dagster.warehouse.raw.load import load_raw
 from intacct_dagster.warehouse.raw.names import table_name
 from intacct_dagster.warehouse.raw.raw_load import RawLoad
@@ -199,7 +200,7 @@ def rebuild(
 ) -> Rebuilt:
     """Do every kept load and delete scan again, in order, with all its proofs.
 
-    Partitions whose pages are kept are replaced, others stay; so do tombstones. An object that
+    What is in the warehouse already is not loaded twice. An object that
     `meta.catalogue` does not know gets the newest schema that is kept of it. Without `objects` or
     `entities` it is all of them. `on_loaded` is called with each load and its rows. Raises
     PageArchiveUnreadable, LoadRefused, WarehouseLocked.

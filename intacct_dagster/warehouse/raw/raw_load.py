@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from intacct_dagster.warehouse import types
 from intacct_dagster.warehouse.errors import LoadRefused
 from intacct_dagster.warehouse.raw.lines import Parents
+from intacct_dagster.warehouse.raw.log import Kind
 from intacct_dagster.warehouse.raw.names import CHANGED
 from intacct_dagster.warehouse.sql import identifier, literal
 from intacct_dagster.warehouse.types import Column
@@ -34,15 +35,19 @@ class LoadProof:
 class RawLoad:
     """The pages of one pagination, and the partitions they fill.
 
-    `files` each hold one JSON array of flat rows; none, or `[]`, is a pagination without rows, and
-    clears the days. `columns` name at least the paths `key`, `audit.modifiedDateTime` and
-    `entity.id`. `days` are all the days it covers; with `takes_older` the first of them also takes
-    rows changed before it, or never. `extracted_at` and `read_until` are aware; the latter is given
-    where reading ended before the last day did. A `snapshot` is of an object without change times:
-    its rows, all there are, belong to the last of the days, and it need not have `entity.id`.
-    `dated_by` is the path of the change time that days are of; of lines, whose documents `parents`
-    names, it is that of the document, and they need not have `entity.id` either. `left` rows were
-    read and are not in it: their records changed meanwhile.
+    `files` each hold one JSON array of flat rows; none, or `[]`, is a pagination without rows.
+    `columns` name at least the paths `key`, `audit.modifiedDateTime` and `entity.id`. `days` are
+    all the days it covers; with `takes_older` the first of them also takes rows changed before it,
+    or never. All moments are aware. `read_until` is given where reading ended before the last day
+    did, or went on beyond it: changes from then on are not in it. A `snapshot` is of an object
+    without change times: its rows, all there are, belong to the last of the days, and it need not
+    have `entity.id`. `dated_by` is the path of the change time that days are of; of lines, whose
+    documents `parents` names, it is that of the document, and they need not have `entity.id`
+    either. `left` rows were read and are not in it: their records changed meanwhile.
+
+    `read_at` says of each of the files when Intacct answered with it, by Intacct's own clock; where
+    it is missing or None, that is `extracted_at`. `lag` is how long after a change a reading may
+    still show what was before. A load `by_key` covers no days: its records were asked for by name.
     """
 
     object: str
@@ -59,6 +64,22 @@ class RawLoad:
     dated_by: str = CHANGED
     parents: Parents | None = None
     left: int = 0
+    read_at: Sequence[datetime | None] = ()
+    by_key: bool = False
+    lag: timedelta = timedelta(0)
+
+    @property
+    def read_times(self) -> list[datetime]:
+        """When Intacct answered with each of the files."""
+        times = [*self.read_at, *[None] * (len(self.files) - len(self.read_at))]
+        return [each if each is not None else self.extracted_at for each in times]
+
+    @property
+    def kind(self) -> Kind:
+        """What a version is of."""
+        if self.snapshot:
+            return "snapshot"
+        return "records" if self.parents is None else "lines"
 
     def column(self, path: str) -> str:
         """Return the quoted column of a path; NULL where a snapshot has none."""
@@ -72,10 +93,22 @@ class RawLoad:
             return f"CAST({literal(max(self.days).isoformat())} AS DATE)"
         # The same as AT TIME ZONE 'UTC', five times as fast.
         day = f"CAST(make_timestamp(epoch_us({self.column(self.dated_by)})) AS DATE)"
+        if self.by_key:
+            return f"coalesce({day}, CAST({literal(self.extracted_at.date().isoformat())} AS DATE))"
         if not self.takes_older:
-            return day
+            # what has no change time comes with the first of all days, where it was asked for
+            first = f"CAST({literal(min(self.days).isoformat())} AS DATE)"
+            return f"coalesce({day}, {first})"
         first = f"CAST({literal(min(self.days).isoformat())} AS DATE)"
         return f"greatest(coalesce({day}, {first}), {first})"
+
+    @property
+    def last_day(self) -> date:
+        """The last day that a row may be of."""
+        last = max(self.days)
+        if self.read_until is None:
+            return last
+        return max(last, (self.read_until.astimezone(UTC) - timedelta(microseconds=1)).date())
 
     def pages(self, *, exact: bool, file: str = "") -> str:
         """Return the rows of the pages as a relation, each value as it came.

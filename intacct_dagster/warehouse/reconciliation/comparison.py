@@ -22,8 +22,7 @@ from intacct_dagster.warehouse.partitions import (
     delete_partitions,
     stage_partitions,
 )
-from intacct_dagster.warehouse.raw.current import INTACCT
-from intacct_dagster.warehouse.raw.names import ENTITY, KEY, table_name
+from intacct_dagster.warehouse.raw.names import ENTITY, INTACCT, KEY, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, readable_amount, statement
 from intacct_dagster.warehouse.tables import (
     AMOUNT,

@@ -20,8 +20,7 @@ from intacct_dagster.warehouse.partitions import (
     rows_of,
     stage_partitions,
 )
-from intacct_dagster.warehouse.raw.current import INTACCT
-from intacct_dagster.warehouse.raw.names import ENTITY, KEY, table_name
+from intacct_dagster.warehouse.raw.names import ENTITY, INTACCT, KEY, table_name
 from intacct_dagster.warehouse.reconciliation.comparison import RECONCILED
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import (

@@ -15,8 +15,8 @@ from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
 from intacct_dagster.warehouse.errors import NotMaterialized, SchemaChanged
-from intacct_dagster.warehouse.raw.current import INTACCT, CurrentView
-from intacct_dagster.warehouse.raw.names import table_name
+from intacct_dagster.warehouse.raw.current import Relation
+from intacct_dagster.warehouse.raw.names import INTACCT, table_name
 from intacct_dagster.warehouse.reconciliation.comparison import RECONCILED
 from intacct_dagster.warehouse.reconciliation.outcomes import POSTING
 from intacct_dagster.warehouse.reconciliation.plan import PLAN
@@ -330,7 +330,7 @@ ANALYST_VIEWS = (_GENERAL_LEDGER, _TRIAL_BALANCE, _RECEIVABLES, _PAYABLES, _POST
 """The views for analysts, those first that others are made of."""
 
 
-def refresh_analysts(file: Warehouse, view: AnalystView, feeds: Sequence[str] = ()) -> CurrentView:
+def refresh_analysts(file: Warehouse, view: AnalystView, feeds: Sequence[str] = ()) -> Relation:
     """Make `intacct.<name>` and its macros, with their comments.
 
     `feeds` are those that a view `of_feeds` shows; those without a table yet are left out. Raises
@@ -361,7 +361,7 @@ def refresh_analysts(file: Warehouse, view: AnalystView, feeds: Sequence[str] = 
         columns = existing_columns(connection, CATALOG, INTACCT, view.name)
         name = identifier(CATALOG, INTACCT, view.name)
         rows = connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
-    return CurrentView(f"{INTACCT}.{view.name}", rows, columns)
+    return Relation(f"{INTACCT}.{view.name}", rows, columns)
 
 
 def posted_by_day(file: Warehouse, most: int) -> list[tuple[date, dict[str, int]]]:
