@@ -32,7 +32,7 @@ def rebuild_raw_tables(
 
     def report(load: RawLoad, rows: int) -> None:
         rebuilt[load.object] = rebuilt.get(load.object, 0) + 1
-        days = f"{min(load.days)} to {max(load.days)}"
+        days = f"{min(load.days)} to {max(load.days)}" if load.days else "by key"
         click.echo(f"{load.object} of {load.entity}, {days}: {rows:,} rows")
 
     done = rebuild_raw(

@@ -348,6 +348,7 @@ class Extractor:
                 takes_older=window is not None and self._takes_older(what, days),
                 read_until=read_until,
                 snapshot=window is None,
+                undated=window is not None and window.undated,
                 lag=self._lag,
             )
             load = self._read(load_of, client, what, schema, window, folder / "pages", on_progress)

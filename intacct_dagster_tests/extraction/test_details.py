@@ -62,8 +62,8 @@ def test_what_no_query_gives_comes_with_the_record_and_lists_as_json(tmp_path: P
         assert sum(len(keys) for keys in wire.gets) == done.rows > 50
         assert max(len(keys) for keys in wire.gets) <= 500
         types = at.rows(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name ="
-            " 'accounts_receivable_invoice' AND column_name IN"
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = 'raw'"
+            " AND table_name = 'accounts_receivable_invoice' AND column_name IN"
             " ('lines', 'contacts_pay_to', 'total_txn_amount', 'description') ORDER BY 1"
         )
         assert types == [

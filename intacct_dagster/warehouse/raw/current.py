@@ -33,6 +33,8 @@ def refresh_current(file: Warehouse, object: str) -> Relation:
     it. Raises NotMaterialized when nothing was loaded yet.
     """
     table = table_name(object)
+    if not file.path.exists():
+        raise not_materialized(object)
     with file.staging() as staging:
         with staging.attached(read_only=True) as connection:
             log = read_log(connection, object)

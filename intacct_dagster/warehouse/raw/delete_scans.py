@@ -130,24 +130,26 @@ def _store(connection: DuckDBPyConnection, scan: DeleteScan) -> None:
     if log is None:
         raise not_materialized(scan.object)
     names = {"object": scan.object, "entity": scan.entity, "found_at": scan.found_at}
-    if connection.execute(
-        "SELECT 1 FROM warehouse.meta.loads WHERE object = $object AND entity = $entity"
-        " AND kind = 'delete_scan' AND read_from = $found_at",
-        names,
-    ).fetchall():
+    gone = len(scan.deleted) + len(scan.out_of_sight)
+    before = connection.execute(statement(__name__, "delete_scan_before"), names).fetchall()
+    if before and before[0][1] == gone:
         return
-    load_id = next_load_id(connection)
-    connection.execute(
-        statement(__name__, "delete_scan_load"),
-        {
-            **names,
-            "load_id": load_id,
-            "run_id": scan.run_id,
-            "since": scan.since,
-            "seen": scan.seen,
-            "gone": len(scan.deleted) + len(scan.out_of_sight),
-        },
-    )
+    if before:  # tombstones were deleted by hand
+        load_id = before[0][0]
+        connection.execute("DELETE FROM warehouse.meta.tombstones WHERE load_id = ?", [load_id])
+    else:
+        load_id = next_load_id(connection)
+        connection.execute(
+            statement(__name__, "delete_scan_load"),
+            {
+                **names,
+                "load_id": load_id,
+                "run_id": scan.run_id,
+                "since": scan.since,
+                "seen": scan.seen,
+                "gone": gone,
+            },
+        )
     connection.execute(
         "INSERT INTO warehouse.meta.tombstones BY NAME"
         f" SELECT * REPLACE ({load_id} AS load_id) FROM memory.main.buried"

@@ -116,7 +116,7 @@ def scanned_keys(pages: Sequence[Path], changed: str | None, unit: str) -> str:
 def not_materialized(object: str) -> NotMaterialized:
     """Return the error for an object of which nothing was loaded yet."""
     return NotMaterialized(
-        f"Nothing of {object} was loaded yet.\nMaterialize it for an entity and a day first."
+        f"Nothing of {object} was loaded yet.\nMaterialize {object} for an entity and a day first."
     )
 
 

@@ -12,13 +12,18 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse import types
-from intacct_dagster.warehouse.database import CATALOG, Warehouse
+from intacct_dagster.warehouse.database import Warehouse
 from intacct_dagster.warehouse.errors import SchemaChanged
 from intacct_dagster.warehouse.raw.documents import store_documents
 from intacct_dagster.warehouse.raw.load_flaws import refuse_flaws
-from intacct_dagster.warehouse.raw.loads import record_days, record_load, set_as_of
+from intacct_dagster.warehouse.raw.loads import (
+    record_days,
+    record_load,
+    rows_of_load,
+    set_as_of,
+)
 from intacct_dagster.warehouse.raw.log import RAW_COLUMNS, ObjectLog, ensure_log, next_load_id
-from intacct_dagster.warehouse.raw.names import ENTITY, KEY, RAW, table_name
+from intacct_dagster.warehouse.raw.names import ENTITY, KEY
 from intacct_dagster.warehouse.raw.raw_load import RawLoad
 from intacct_dagster.warehouse.raw.snapshots import store_snapshot
 from intacct_dagster.warehouse.raw.versions import apply_load
@@ -79,9 +84,11 @@ def _load(
                 ensure_log(connection, log, columns)
             except SchemaChanged as error:
                 raise load.refused(error.reason, error.remedy) from error
-            if again and (there := _loaded_before(connection, load)) is not None:
-                return there, time.perf_counter() - started
             load_id = next_load_id(connection)
+            if again and (before := _loaded_before(connection, log, load)) is not None:
+                load_id, rows_by_day = before
+                if rows_by_day is not None:
+                    return rows_by_day, time.perf_counter() - started
             arrived = _append(connection, log, load, load_id, exact=exact)
             record_load(connection, load, load_id, arrived.stored)
             if load.days:
@@ -234,7 +241,7 @@ def _prove(
         "changed": load.column(load.dated_by),
     }
     rows_by_day = _rows_by_day(connection, names)
-    if not load.by_key and any(not min(load.days) <= day <= load.last_day for day in rows_by_day):
+    if not load.by_key and not all(_within(load, day) for day in rows_by_day):
         raise _Flawed(load.refused("it has rows outside the days asked for", "Read it again."))
     arrived = sum(rows_by_day.values())
     parts = max(1, -(-arrived // _KEYS_AT_ONCE))
@@ -255,6 +262,10 @@ def _prove(
     return dict.fromkeys(sorted(load.days), 0) | rows_by_day
 
 
+def _within(load: RawLoad, day: date | None) -> bool:
+    return day is not None and min(load.days) <= day <= load.last_day
+
+
 def _rows_by_day(connection: DuckDBPyConnection, names: Mapping[str, str]) -> dict[date, int]:
     return dict(
         connection.execute(
@@ -263,35 +274,33 @@ def _rows_by_day(connection: DuckDBPyConnection, names: Mapping[str, str]) -> di
     )
 
 
-def _loaded_before(connection: DuckDBPyConnection, load: RawLoad) -> dict[date, int] | None:
-    """Return the rows by day of this very load, if it is there, whole; withdraw what is left of it.
+def _loaded_before(
+    connection: DuckDBPyConnection, log: ObjectLog, load: RawLoad
+) -> tuple[int, dict[date, int] | None] | None:
+    """Return the id of this very load and its rows by day, if it is there already.
 
-    A table that was dropped by hand has lost the rows of loads that `meta.loads` still names.
+    If it is there in part, as in a table that was dropped by hand, what is left of it is deleted:
+    it is loaded again under its id, and there are no rows yet.
     """
     found = connection.execute(
-        statement(__name__, "load_before", raw=identifier(CATALOG, RAW, table_name(load.object))),
+        statement(__name__, "load_before", raw=log.raw),
         {
             "object": load.object,
             "entity": load.entity,
+            "kind": load.kind_of_load,
             "run_id": load.run_id,
             "extracted_at": load.extracted_at,
             "first_day": min(load.days, default=None),
             "last_day": max(load.days, default=None),
         },
     ).fetchall()
-    for load_id, rows, there in found:
-        if rows == there:
-            return dict(
-                connection.execute(
-                    "SELECT unnest($days::DATE[]), 0 UNION ALL SELECT day, rows"
-                    " FROM warehouse.meta.raw_loads"
-                    " WHERE object = $object AND entity = $entity AND load_id = $load_id",
-                    {
-                        "days": sorted(load.days),
-                        "object": load.object,
-                        "entity": load.entity,
-                        "load_id": load_id,
-                    },
-                ).fetchall()
-            )
-    return None
+    if not found:
+        return None
+    load_id, rows, there = found[-1]
+    if rows == there:
+        return load_id, rows_of_load(connection, load, load_id)
+    tables = [log.raw, "warehouse.meta.loads", *([log.documents] if load.parents else [])]
+    for table in tables:
+        column = "load_id" if table == "warehouse.meta.loads" else "_load_id"
+        connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [load_id])
+    return load_id, None

@@ -7,8 +7,10 @@ FROM warehouse.meta.loads AS loads
 WHERE
     loads.object = $object
     AND loads.entity = $entity
+    AND loads.kind = $kind
     AND loads.run_id = $run_id
     AND loads.extracted_at = $extracted_at
     AND loads.first_day IS NOT DISTINCT FROM $first_day
     AND loads.last_day IS NOT DISTINCT FROM $last_day
     AND loads.withdrawn_at IS NULL
+ORDER BY loads.load_id

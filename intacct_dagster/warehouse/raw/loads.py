@@ -24,7 +24,7 @@ def record_load(connection: DuckDBPyConnection, load: RawLoad, load_id: int, row
             "load_id": load_id,
             "object": load.object,
             "entity": load.entity,
-            "kind": "by_key" if load.by_key else load.kind,
+            "kind": load.kind_of_load,
             "run_id": load.run_id,
             "extracted_at": load.extracted_at,
             "read_from": min(times),
@@ -72,6 +72,16 @@ def record_days(
             "read_to": max(load.read_times, default=load.extracted_at),
         },
     )
+
+
+def rows_of_load(connection: DuckDBPyConnection, load: RawLoad, load_id: int) -> dict[date, int]:
+    """Return the rows of each day of a load that is recorded, as far as no later one read it."""
+    rows = connection.execute(
+        "SELECT day, rows FROM warehouse.meta.raw_loads"
+        " WHERE object = ? AND entity = ? AND load_id = ?",
+        [load.object, load.entity, load_id],
+    ).fetchall()
+    return dict.fromkeys(sorted(load.days), 0) | dict(rows)
 
 
 def set_as_of(connection: DuckDBPyConnection, object: str, entity: str) -> None:

@@ -240,7 +240,7 @@ def _left_alone(folder: Path) -> bool:
 
 
 def _below(load: RawLoad) -> Path:
-    days = f"{min(load.days)}_{max(load.days)}"
+    days = f"{min(load.days)}_{max(load.days)}" if load.days else "by-key"
     return Path(table_name(load.object), _quoted(load.entity), days)
 
 

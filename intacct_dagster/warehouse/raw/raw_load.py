@@ -47,7 +47,8 @@ class RawLoad:
 
     `read_at` says of each of the files when Intacct answered with it, by Intacct's own clock; where
     it is missing or None, that is `extracted_at`. `lag` is how long after a change a reading may
-    still show what was before. A load `by_key` covers no days: its records were asked for by name.
+    still show what was before. An `undated` load has rows without a change time as well, which are
+    of its first day. A load `by_key` covers no days: its records were asked for by name.
     """
 
     object: str
@@ -66,6 +67,7 @@ class RawLoad:
     left: int = 0
     read_at: Sequence[datetime | None] = ()
     by_key: bool = False
+    undated: bool = False
     lag: timedelta = timedelta(0)
 
     @property
@@ -81,6 +83,11 @@ class RawLoad:
             return "snapshot"
         return "records" if self.parents is None else "lines"
 
+    @property
+    def kind_of_load(self) -> str:
+        """What `meta.loads` calls it."""
+        return "by_key" if self.by_key else self.kind
+
     def column(self, path: str) -> str:
         """Return the quoted column of a path; NULL where a snapshot has none."""
         named = (identifier(column.name) for column in self.columns if column.path == path)
@@ -95,11 +102,9 @@ class RawLoad:
         day = f"CAST(make_timestamp(epoch_us({self.column(self.dated_by)})) AS DATE)"
         if self.by_key:
             return f"coalesce({day}, CAST({literal(self.extracted_at.date().isoformat())} AS DATE))"
-        if not self.takes_older:
-            # what has no change time comes with the first of all days, where it was asked for
-            first = f"CAST({literal(min(self.days).isoformat())} AS DATE)"
-            return f"coalesce({day}, {first})"
         first = f"CAST({literal(min(self.days).isoformat())} AS DATE)"
+        if not self.takes_older:
+            return f"coalesce({day}, {first})" if self.undated else day
         return f"greatest(coalesce({day}, {first}), {first})"
 
     @property

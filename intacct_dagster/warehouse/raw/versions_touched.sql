@@ -1,15 +1,14 @@
--- A row of `touched` is a unit that the load brought. It is contested if there are other versions of
--- it, or if it was found gone.
+-- A row of `touched` is a unit that the load brought. It is contested if a version of it counts
+-- already, or if it was found gone.
 CREATE OR REPLACE TEMP TABLE touched AS
 SELECT DISTINCT {{unit_of_versions}} AS key
 FROM {{versions}}
 WHERE _load_id = {{load}};
 
 CREATE OR REPLACE TEMP TABLE contested AS
-SELECT DISTINCT read.{{unit_of_versions}} AS key
-FROM {{versions}} AS read
-SEMI JOIN temp.main.touched AS touched ON touched.key = read.{{unit_of_versions}}
-WHERE read._load_id <> {{load}}
+SELECT DISTINCT current.{{unit}} AS key
+FROM {{current}} AS current
+SEMI JOIN temp.main.touched AS touched ON touched.key = current.{{unit}}
 UNION
 SELECT gone.key
 FROM warehouse.meta.tombstones AS gone

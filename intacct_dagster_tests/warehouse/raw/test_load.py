@@ -117,7 +117,7 @@ def test_rows_are_typed_and_partitioned_by_the_utc_day_of_their_change(
     ]
 
 
-def test_a_load_replaces_its_own_partitions_only(tmp_path: Path, warehouse: Warehouse) -> None:
+def test_a_load_adds_versions_and_takes_none_away(tmp_path: Path, warehouse: Warehouse) -> None:
     pages = tmp_path / "pages"
     load_raw(warehouse, load_of(pages, [invoice("1"), invoice("2")]))
     load_raw(warehouse, load_of(pages, [invoice("9", **{"entity.id": "E120"})], entity="E120"))
@@ -125,6 +125,8 @@ def test_a_load_replaces_its_own_partitions_only(tmp_path: Path, warehouse: Ware
     load_raw(warehouse, load_of(pages, [late], days=[NEXT_DAY], takes_older=False))
     load_raw(warehouse, load_of(pages, [invoice("3")], run_id="run-2"))
     assert stored(warehouse, "key, _entity, _run_id") == [
+        ("1", "E110", "run-1"),
+        ("2", "E110", "run-1"),
         ("3", "E110", "run-2"),
         ("5", "E110", "run-1"),
         ("9", "E120", "run-1"),
@@ -132,7 +134,7 @@ def test_a_load_replaces_its_own_partitions_only(tmp_path: Path, warehouse: Ware
 
 
 @pytest.mark.parametrize("pages", ["no files", "[]"])
-def test_an_empty_day_clears_the_partition_and_is_on_record(
+def test_an_empty_reading_of_a_day_is_on_record_and_takes_nothing_away(
     tmp_path: Path, warehouse: Warehouse, pages: str
 ) -> None:
     load_raw(warehouse, load_of(tmp_path / "pages", [invoice("1")]))
@@ -140,7 +142,7 @@ def test_an_empty_day_clears_the_partition_and_is_on_record(
     if pages == "no files":
         empty = replace(empty, files=[])
     assert load_raw(warehouse, empty)[0] == {DAY: 0}
-    assert stored(warehouse) == []
+    assert stored(warehouse) == [("1",)]
     loads = warehouse.frame("SELECT object, entity, day, rows, takes_older FROM meta.raw_loads")
     assert loads["rows"].tolist() == [0]
     assert loads["takes_older"].tolist() == [True]

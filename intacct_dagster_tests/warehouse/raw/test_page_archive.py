@@ -41,7 +41,10 @@ from intacct_dagster_tests.extraction.test_extract import (
 TABLES = (
     "raw.accounts_receivable_invoice",
     "raw.company_config_colour",
+    "intacct.accounts_receivable_invoice",
+    "meta.loads",
     "meta.raw_loads",
+    "meta.as_of",
     "meta.catalogue",
     "meta.tombstones",
 )
@@ -112,7 +115,7 @@ def filled(folder: Path) -> Keeper:
     assert desk.extractor.delete_scan(WHAT, "E110").deleted == 2
     desk.company.rows[INVOICE].append(gone[0])
     desk.now += timedelta(minutes=1)
-    assert desk.extractor.delete_scan(WHAT, "E110").revived == 1
+    assert desk.extractor.delete_scan(WHAT, "E110").fetched == 1
     return desk
 
 
@@ -120,7 +123,7 @@ def test_a_rebuilt_warehouse_equals_the_one_that_was_read(tmp_path: Path) -> Non
     desk = filled(tmp_path)
     asked = len(desk.company.asked)
     other = Warehouse(tmp_path / "other.duckdb")
-    assert rebuild(other, desk.pages).loads == 4
+    assert rebuild(other, desk.pages).loads == 5
     for table in TABLES:
         rows = content(desk.warehouse, table)
         assert rows
@@ -140,7 +143,7 @@ def test_tombstones_and_catalogue_are_made_again_and_what_is_there_stays(tmp_pat
     assert (again.delete_scans, again.objects) == (2, ())
     assert {table: content(desk.warehouse, table) for table in TABLES} == before
     with desk.warehouse.connect() as connection:
-        connection.execute("DELETE FROM meta.tombstones")
+        connection.execute("DELETE FROM meta.tombstones WHERE object = ?", [INVOICE])
         connection.execute("DELETE FROM meta.catalogue WHERE object = ?", [INVOICE])
     assert rebuild(desk.warehouse, desk.pages).objects == (INVOICE,)
     assert {table: content(desk.warehouse, table) for table in TABLES} == before
@@ -151,7 +154,7 @@ def test_a_lost_table_is_made_again_in_place(tmp_path: Path) -> None:
     before = {table: content(desk.warehouse, table) for table in TABLES}
     with desk.warehouse.connect() as connection:
         connection.execute(f"DROP TABLE {TABLES[0]}")
-    assert rebuild(desk.warehouse, desk.pages, objects=[INVOICE], entities=["E110"]).loads == 2
+    assert rebuild(desk.warehouse, desk.pages, objects=[INVOICE], entities=["E110"]).loads == 3
     assert {table: content(desk.warehouse, table) for table in TABLES} == before
     assert rebuild(desk.warehouse, desk.pages, entities=["E120"]).loads == 0
 
@@ -180,7 +183,7 @@ def test_pages_are_deleted_after_their_time(tmp_path: Path) -> None:
     desk.now += timedelta(days=29, hours=23)
     assert desk.kept.prune() == 2  # an hour lay between them and the others
     desk.extractor.prepare([WHAT], "E110")
-    assert len(archived_loads(desk.pages)) == 2
+    assert len(archived_loads(desk.pages)) == 3
     desk.now += timedelta(hours=1)
     desk.extractor.prepare([WHAT], "E110")
     assert archived_loads(desk.pages) == []
@@ -249,7 +252,7 @@ def test_the_command_rebuilds_and_says_what(
     ran = CliRunner().invoke(main, ["rebuild", "--into", str(other)])
     assert ran.exit_code == 0, ran.output
     assert ran.output.splitlines()[0] == f"{INVOICE} of E110, 2026-10-01 to 2026-10-03: 7 rows"
-    assert f"4 loads of 2 objects are in {other}, with the deletes of 2 sweeps" in ran.output
+    assert f"5 loads of 2 objects are in {other}, with the deletes of 2 sweeps" in ran.output
     assert content(Warehouse(other), "intacct.accounts_receivable_invoice") == content(
         rebuilt_by_hand(desk), "intacct.accounts_receivable_invoice"
     )
@@ -273,7 +276,7 @@ def test_a_time_that_is_none_is_refused_by_name(told: str) -> None:
 
 def test_time_and_days_are_what_they_were(tmp_path: Path) -> None:
     desk = filled(tmp_path)
-    last = archived_loads(desk.pages)[-1]
+    last = archived_loads(desk.pages)[-2]  # the last one is by key
     assert last.load.days == [date(2026, 10, 3), date(2026, 10, 4)]
     assert last.load.extracted_at == NOW + timedelta(hours=1)
     assert last.kept_at.astimezone(UTC) == datetime(2026, 10, 5, 11, 0, tzinfo=UTC)
