@@ -289,6 +289,7 @@ def _matches(record: Record, filters: Iterable[dict[str, dict[str, Any]]]) -> bo
 _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "$gte": lambda held, value: held is not None and bool(held >= value),
     "$lt": lambda held, value: held is not None and bool(held < value),
+    "$eq": lambda held, value: bool(held == value),
     "$ne": lambda held, value: bool(held != value),
 }
 
@@ -362,12 +363,13 @@ def extract_world(
 
 
 def stored_versions(warehouse: Warehouse, days: list[date]) -> set[Version]:
-    """The records in the raw partitions of these days."""
+    """The records that the last load brought into the raw partitions of these days."""
     with warehouse.connect(read_only=True) as connection:
         rows = connection.execute(
             "SELECT key, strftime(audit_modified_date_time, '%Y-%m-%dT%H:%M:%SZ'),"
             " CAST(floor(total_txn_amount) AS INTEGER) FROM raw.accounts_receivable_invoice"
-            " WHERE list_contains(?::DATE[], _day)",
+            " WHERE list_contains(?::DATE[], _day)"
+            " AND _load_id = (SELECT max(load_id) FROM meta.loads)",
             [days],
         ).fetchall()
     return {(str(key), changed, int(version)) for key, changed, version in rows}

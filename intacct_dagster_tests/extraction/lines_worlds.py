@@ -186,13 +186,13 @@ class LinesStored:
 
 
 def stored_lines(warehouse: Warehouse) -> LinesStored:
-    """The raw table of lines, all days."""
+    """The lines that count."""
     with warehouse.connect(read_only=True) as connection:
         rows = connection.execute(
             "SELECT bill_key, strftime(bill_audit_modified_date_time, '%Y-%m-%dT%H:%M:%SZ'), key,"
             " CAST(substr(memo, 2) AS INTEGER),"
             " _day = CAST(bill_audit_modified_date_time AS DATE)"
-            " FROM raw.accounts_payable_bill_line"
+            " FROM intacct.accounts_payable_bill_line"
         ).fetchall()
     assert all(row[4] for row in rows)
     documents: dict[tuple[str, str], dict[str, int]] = {}

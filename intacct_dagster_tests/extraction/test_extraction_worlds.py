@@ -61,7 +61,7 @@ def _red(tmp_path: Path, *, settle: int = SETTLE, worlds: int = 100) -> int | No
     for seed in range(1, worlds + 1):
         try:
             _, verdict = judged(seed, tmp_path / str(seed), settle)
-        except AssertionError:  # it never ends well: that is not what these mutants are about
+        except (AssertionError, IndexError):  # it never ends: not what these mutants are about
             continue
         if verdict is not None:
             return seed
@@ -81,8 +81,9 @@ def test_with_offset_paging_a_world_goes_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def by_offset(self: Any) -> None:
+        bound = self._progress.bound
         while True:
-            page, rows = self._reader.read(self._request.window.since, self._progress.start)
+            page, rows = self._reader.read(bound, self._progress.start)
             self._keep(page, rows)
             self._progress.start += len(rows)
             if self._progress.start > page.total_count:

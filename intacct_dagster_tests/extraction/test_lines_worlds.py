@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import stamina
+from duckdb import DuckDBPyConnection
 
-from intacct_dagster.extraction import lines
-from intacct_dagster.warehouse.raw import join_lines
+from intacct_dagster.extraction import keys, lines
+from intacct_dagster.warehouse.database import CATALOG
+from intacct_dagster.warehouse.raw import join_lines, versions
 from intacct_dagster.warehouse.raw import load as raw
+from intacct_dagster.warehouse.raw.log import ObjectLog
 from intacct_dagster_tests.extraction.lines_worlds import LinesWorld, extract_lines
 from intacct_dagster_tests.random_worlds import FIRST_SEED, WORLDS
 
@@ -22,8 +25,8 @@ DAYS = [date(2026, 10, 1) + timedelta(n) for n in range(5)]
 
 @pytest.fixture(autouse=True)
 def _one_after_another(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(lines, "KEYS_IN_A_QUERY", 4)
-    monkeypatch.setattr(lines, "_BLOCKS_AT_ONCE", 1)
+    monkeypatch.setattr(keys, "KEYS_IN_A_QUERY", 4)
+    monkeypatch.setattr(keys, "_BLOCKS_AT_ONCE", 1)
     with stamina.set_testing(True, attempts=4):
         yield
 
@@ -71,8 +74,16 @@ def test_without_a_second_look_at_the_documents_a_world_goes_wrong(
     assert _red(tmp_path) is not None
 
 
-def test_without_clearing_what_a_document_had_a_world_goes_wrong(
+def _only_added(connection: DuckDBPyConnection, log: ObjectLog, load_id: int) -> int:
+    current = versions.current_relation(log.object)
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {CATALOG}.intacct")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {current} AS FROM {log.raw} LIMIT 0")
+    connection.execute(f"INSERT INTO {current} FROM {log.raw} WHERE _load_id = ?", [load_id])
+    return 0
+
+
+def test_without_choosing_the_version_that_counts_a_world_goes_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "clear_documents", lambda *_given: ([], None))
+    monkeypatch.setattr(raw, "apply_load", _only_added)
     assert _red(tmp_path) is not None

@@ -107,10 +107,10 @@ def seen_by(file: Warehouse, object: str, keys: Collection[str]) -> Mapping[str,
     return found
 
 
-def store_delete_scan(file: Warehouse, scan: DeleteScan) -> None:
+def store_delete_scan(file: Warehouse, scan: DeleteScan, *, again: bool = False) -> None:
     """Write the tombstones of a delete scan, and take what is gone out of `intacct.<object>`.
 
-    The same scan may be stored again: what it found is there once.
+    `again` says that it may be stored already: then what it found is there once.
     """
     found_at = scan.found_at.isoformat()
     records = [
@@ -121,17 +121,19 @@ def store_delete_scan(file: Warehouse, scan: DeleteScan) -> None:
     with file.staging() as staging:
         stage_records(staging.connection, "buried", TOMBSTONE_COLUMNS, records, staging.scratch)
         with staging.transaction() as connection:
-            _store(connection, scan)
+            _store(connection, scan, again=again)
 
 
-def _store(connection: DuckDBPyConnection, scan: DeleteScan) -> None:
+def _store(connection: DuckDBPyConnection, scan: DeleteScan, *, again: bool) -> None:
     ensure_meta(connection)
     log = read_log(connection, scan.object)
     if log is None:
         raise not_materialized(scan.object)
     names = {"object": scan.object, "entity": scan.entity, "found_at": scan.found_at}
     gone = len(scan.deleted) + len(scan.out_of_sight)
-    before = connection.execute(statement(__name__, "delete_scan_before"), names).fetchall()
+    before = []
+    if again:
+        before = connection.execute(statement(__name__, "delete_scan_before"), names).fetchall()
     if before and before[0][1] == gone:
         return
     if before:  # tombstones were deleted by hand

@@ -214,7 +214,7 @@ def rebuild(
     both: list[ArchivedLoad | ArchivedDeleteScan] = [*loads, *scans]
     for each in sorted(both, key=lambda kept: kept.order):
         if isinstance(each, ArchivedDeleteScan):
-            store_delete_scan(file, each.scan)
+            store_delete_scan(file, each.scan, again=True)
             continue
         with tempfile.TemporaryDirectory(prefix="intacct_dagster_") as scratch:
             into, load = Path(scratch), each.load

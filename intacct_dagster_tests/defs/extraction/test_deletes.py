@@ -41,7 +41,7 @@ def test_a_sweep_tells_what_it_found_and_the_current_view_leaves_it_out(
     )
     assert result.success
     metadata = result.asset_materializations_for_node("delete_scan")[0].metadata
-    assert (metadata["deleted"].value, metadata["revived"].value) == (1, 0)
+    assert (metadata["deleted"].value, metadata["fetched_by_key"].value) == (1, 0)
     assert metadata["covers"].value == "all records"
     assert location.run([current_key(OBJECT)]).success
     view = ".".join(current_key(OBJECT).path)

@@ -110,7 +110,7 @@ def test_a_sweep_finds_what_gl_detail_has_no_more_and_leaves_balances_out(
     )
     assert scanned.success
     metadata = scanned.asset_materializations_for_node("delete_scan")[0].metadata
-    assert (metadata["deleted"].value, metadata["revived"].value) == (1, 0)
+    assert (metadata["deleted"].value, metadata["fetched_by_key"].value) == (1, 0)
     keys = {spec.key for spec in definitions.resolve_all_asset_specs()}
     assert deletes_key(DETAIL) in keys
     assert deletes_key(BALANCE) not in keys
