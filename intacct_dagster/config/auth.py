@@ -59,6 +59,8 @@ class Entity(SettingsSection):
     """The id of the Sage user that has access to it."""
     retired: bool = False
     """Whether nothing runs for it by itself any more."""
+    was: NonEmpty | None = None
+    """The id that it had before it was renamed in Intacct: what was read under it stays its own."""
 
     @field_validator("id")
     @classmethod

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -36,10 +36,11 @@ from intacct_dagster.extraction.delete_scan import (
     scan_keys,
 )
 from intacct_dagster.extraction.details import complete_rows
+from intacct_dagster.extraction.extracted import Extracted, together
 from intacct_dagster.extraction.lines import LineReader
 from intacct_dagster.extraction.schema import CompanySchema, ObjectSchema
 from intacct_dagster.state import ApiUsage
-from intacct_dagster.warehouse import Column, Warehouse
+from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import (
     DeleteScan,
     LoadProof,
@@ -47,52 +48,20 @@ from intacct_dagster.warehouse.raw import (
     RawLoad,
     store_delete_scan,
 )
+from intacct_dagster.warehouse.raw.entities import know_entities
 from intacct_dagster.warehouse.raw.load import load_raw
 from intacct_dagster.warehouse.raw.loads import loaded_by_runs
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """What one extraction did. `rows_by_day` has an entry for every day that was asked for.
-
-    `looked_back` counts the rows of the days before, which were read again for what came late.
-    `read_until` is given where the last day is not over: later changes are still to be read.
-    `left` rows were read and not stored: the record, or the document that they are lines of,
-    changed meanwhile, so a later day has them. `usage` is all that it cost.
-    """
-
-    object: str
-    entity: str
-    rows_by_day: Mapping[date, int]
-    read_until: datetime | None
-    distinct_keys: int
-    schema: ObjectSchema
-    usage: Usage
-    looked_back: int = 0
-    left: int = 0
-    attempts: int = 0
-    seconds_reading: float = 0.0
-    seconds_loading: float = 0.0
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """The columns of the raw table that were read."""
-        return self.schema.raw_columns
-
-    @property
-    def rows(self) -> int:
-        """Rows in all days together."""
-        return sum(self.rows_by_day.values())
 
 
 class Extractor:
     """Extracts objects of one company. Safe to use from several threads at once.
 
-    `entities` are those that are read, in their order; default: all of the company's. `start_date`
-    is the first partition: the day into which objects that take older rows also put
-    what was last changed before it. `now` gives aware UTC times. What it costs is written to
-    `api_usage`, also where it fails; what it loads stays in `page_archive`, for its time. What
-    `attempts` loaded, runs that this one goes on from, is not read again.
+    `entities` are those that are read, in their order (default: all of the company's); `renamed`
+    has the present ids of those that are called otherwise now, by the former. `end_date` is the
+    last partition, if there is one. `start_date` is the first: the day into which objects that take
+    older rows also put what was last changed before it. `now` gives aware UTC times. What it costs
+    is written to `api_usage`, also where it fails; what it loads stays in `page_archive`, for its
+    time. What `attempts` loaded, runs that this one goes on from, is not read again.
     """
 
     def __init__(  # noqa: PLR0913 - options of a public constructor, most with a default
@@ -108,6 +77,8 @@ class Extractor:
         api_usage: ApiUsage | None = None,
         page_archive: PageArchive | None = None,
         entities: Sequence[str] | None = None,
+        renamed: Mapping[str, str] | None = None,
+        end_date: date | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._intacct = intacct
@@ -120,7 +91,11 @@ class Extractor:
         self._api_usage = api_usage
         self._page_archive = page_archive
         self._entities = tuple(entities if entities is not None else intacct.entities)
+        self._renamed = renamed or {}
+        self._end_date = end_date
         self._now = now
+        self._bounds: dict[str, datetime] = {}
+        self._entities_known = False
         self._schemas = CompanySchema(warehouse, now)
         # Within this process loads take turns; between processes DuckDB's own lock sees to it.
         self._load_lock = threading.Lock()
@@ -166,7 +141,7 @@ class Extractor:
                     for each in ranges_of_days(read)
                 ]
             )
-        return _together(ranges, asked, client.usage)
+        return together(ranges, asked, client.usage)
 
     def _loaded_earlier(
         self, object: str, entity: str, days: Sequence[date], schema: ObjectSchema
@@ -292,8 +267,15 @@ class Extractor:
         self._load(load)
         return load.proof.distinct_keys
 
+    def _know_entities(self) -> None:
+        """Record the entities before the first thing that is stored; the load lock is held."""
+        if not self._entities_known:
+            know_entities(self._warehouse, self._entities, self._renamed)
+            self._entities_known = True
+
     def _store(self, scan: DeleteScan) -> None:
         with self._load_lock:
+            self._know_entities()
             store_delete_scan(self._warehouse, scan)
         if self._page_archive is not None:
             self._page_archive.keep_delete_scan(scan)
@@ -332,10 +314,18 @@ class Extractor:
         on_progress: OnProgress | None,
     ) -> Extracted:
         entity = client.entity_id or ""
-        window, read_until = self._window(what, schema, entity, days)
+        until = self._until(what, entity, days)
         started = time.monotonic()
         paths = [*schema.query_paths, *schema.record_paths]
-        with self._spool("days", what.name, entity, f"{window} {days[-1]} {paths}") as folder:
+        whole = until == midnight(days[-1] + timedelta(days=1))
+        # A window that ends with what has settled is not named by it, so that a run which goes on
+        # where another was interrupted finds what that one read, and ends where it would have.
+        about = f"{days[0]} {days[-1]} {whole} {self._takes_older(what, days)} {paths}"
+        with self._spool("days", what.name, entity, about) as folder:
+            until = spools.remembered(folder, "until", until)
+            window = self._window(what, schema, days, until)
+            read_until = until if window is not None and not whole else None
+            not_over = until < midnight(days[-1] + timedelta(days=1))
             began = spools.began(folder, self._now)
             load_of = partial(
                 RawLoad,
@@ -358,7 +348,7 @@ class Extractor:
             what.name,
             entity,
             rows_by_day=rows_by_day,
-            read_until=read_until,
+            read_until=read_until if read_until is not None and not_over else None,
             distinct_keys=load.proof.distinct_keys,
             schema=schema,
             usage=client.usage,
@@ -424,20 +414,22 @@ class Extractor:
         if self._page_archive is not None:
             keeping = self._page_archive.keeping(load, self._schemas.fields(load.object))
         with keeping, self._load_lock:
+            self._know_entities()
             return load_raw(self._warehouse, load)
 
     def _takes_older(self, what: ObjectSettings, days: Sequence[date]) -> bool:
         return what.takes_older and days[0] <= self._start_date
 
-    def _window(
-        self, what: ObjectSettings, schema: ObjectSchema, entity: str, days: Sequence[date]
-    ) -> tuple[ChangeWindow | None, datetime | None]:
-        """Return the change times of the days, up to what has settled.
+    def _until(self, what: ObjectSettings, entity: str, days: Sequence[date]) -> datetime:
+        """Return up to when a range of days is read: to its end, or to what has settled.
 
-        Also that bound, if it cuts a day. The window is None for an object that is read whole.
+        A range with the newest day that is over is read on to what has settled, so that all objects
+        of the entity are known as of one moment.
         """
-        settled = self._settled(self._now())
         since, end = midnight(days[0]), midnight(days[-1] + timedelta(days=1))
+        settled = self._bounds.get(entity)
+        if settled is None or since >= settled:
+            settled = self._bounds[entity] = self._settled(self._now())
         if since >= settled:
             raise RequestRefused(
                 f"{what.name} of entity {entity}: nothing of {days[0]} can be read before "
@@ -446,12 +438,19 @@ class Extractor:
                 object=what.name,
                 remedy="Run it again after that: changes are read when they have settled.",
             )
+        newest = settled - end < timedelta(days=1)
+        ends = self._end_date is not None and days[-1] >= self._end_date
+        return settled if settled < end or (newest and not ends) else end
+
+    def _window(
+        self, what: ObjectSettings, schema: ObjectSchema, days: Sequence[date], until: datetime
+    ) -> ChangeWindow | None:
+        """Return the change times of the days, up to `until`; None where it is read whole."""
         if not schema.dated and schema.parent is None:
-            return None, None
+            return None
         older = self._takes_older(what, days)
         undated = not older and days[0] <= self._start_date and schema.parent is None
-        window = ChangeWindow(None if older else since, min(end, settled), undated)
-        return window, settled if settled < end else None
+        return ChangeWindow(None if older else midnight(days[0]), until, undated)
 
     def _spool(self, *names: str) -> AbstractContextManager[Path]:
         return spools.spool(self._warehouse.path, *names)
@@ -470,20 +469,3 @@ class Extractor:
                     requests=client.usage.requests,
                     transactions=client.usage.transactions,
                 )
-
-
-def _together(ranges: Sequence[Extracted], asked: Sequence[date], usage: Usage) -> Extracted:
-    """Return what the extractions of several ranges of days did, as one; it cost `usage`."""
-    rows = {day: count for each in ranges for day, count in each.rows_by_day.items()}
-    return replace(
-        ranges[-1],
-        rows_by_day={day: rows[day] for day in asked},
-        looked_back=sum(count for day, count in rows.items() if day not in asked),
-        read_until=next((each.read_until for each in reversed(ranges) if each.read_until), None),
-        distinct_keys=sum(each.distinct_keys for each in ranges),
-        left=sum(each.left for each in ranges),
-        attempts=max(each.attempts for each in ranges),
-        usage=usage,
-        seconds_reading=sum(each.seconds_reading for each in ranges),
-        seconds_loading=sum(each.seconds_loading for each in ranges),
-    )

@@ -44,10 +44,14 @@ def spool(warehouse: Path, *names: str) -> Iterator[Path]:
 
 def began(folder: Path, now: Callable[[], datetime]) -> datetime:
     """Return when reading into this folder began, also if that was before an interruption."""
-    file = folder / "began"
+    return remembered(folder, "began", now())
+
+
+def remembered(folder: Path, name: str, moment: datetime) -> datetime:
+    """Return the moment that this folder remembers by `name`; at first that is `moment`."""
+    file = folder / name
     with suppress(OSError, ValueError):
         return datetime.fromisoformat(file.read_text(encoding="utf-8"))
-    moment = now()
     file.write_text(moment.isoformat(), encoding="utf-8")
     return moment
 

@@ -20,7 +20,8 @@ import httpx
 
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctError
 from intacct_dagster.config import ObjectSettings, Reading
-from intacct_dagster.extraction.extract import Extracted, Extractor
+from intacct_dagster.extraction.extract import Extractor
+from intacct_dagster.extraction.extracted import Extracted
 from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import Warehouse, WarehouseError

@@ -16,11 +16,12 @@ import pytest
 from intacct_dagster.client import ClientCredentials, Intacct, RequestRefused
 from intacct_dagster.config import ConfigError, ObjectSettings, Reading, read_settings
 from intacct_dagster.extraction import extract
-from intacct_dagster.extraction.extract import Extracted, Extractor
+from intacct_dagster.extraction.extract import Extractor
+from intacct_dagster.extraction.extracted import Extracted
 from intacct_dagster.warehouse import (
     Warehouse,
 )
-from intacct_dagster.warehouse.raw import PageArchive, rebuild, table_name
+from intacct_dagster.warehouse.raw import PageArchive, load, rebuild, table_name
 from intacct_dagster.warehouse.raw.current import refresh_current
 from intacct_dagster.warehouse.types import column_name
 from intacct_dagster_tests.code_location import PROJECT
@@ -110,7 +111,7 @@ class Desk:
 def committing_late(at: Desk, what: str, days: list[date]) -> Iterator[None]:
     """Read these days before this block, and load them after it."""
     read, go_on = threading.Event(), threading.Event()
-    load_raw = extract.load_raw
+    load_raw = load.load_raw
 
     def late(*given: Any, **named: Any) -> Any:
         if threading.current_thread() is reading:

@@ -22,7 +22,8 @@ from intacct_dagster.defs.partitions import (
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.source_code import made_by
 from intacct_dagster.defs.tables import column_schema, relation, spent, table_rows
-from intacct_dagster.extraction.extract import Extracted, Extractor
+from intacct_dagster.extraction.extract import Extractor
+from intacct_dagster.extraction.extracted import Extracted
 from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import WarehouseError
@@ -111,6 +112,9 @@ def extractor_of(
         reading=settings.reading,
         api_usage=warehouse.api_usage(settings.company),
         page_archive=archive,
+        entities=settings.active,
+        renamed={each.was: each.id for each in settings.entities if each.was is not None},
+        end_date=settings.end_date,
     )
 
 

@@ -21,7 +21,10 @@ _ENTITY = "entity_id"
 
 @dataclass(frozen=True, slots=True)
 class NotAsLoaded:
-    """A partition of which the raw table has other rows than its load proved (None: no load)."""
+    """A load of which the raw table has other rows than it proved (None: rows of no load).
+
+    `day` is the first of the days that it read.
+    """
 
     entity: str
     day: date
@@ -65,7 +68,7 @@ class FieldChange:
 
 
 def not_as_loaded(file: Warehouse, objects: Collection[str]) -> dict[str, list[NotAsLoaded]]:
-    """Of each object, the partitions that are not as their load proved them; the oldest first."""
+    """Of each object, the loads that are not as they were proved; the oldest first."""
     with file.connect(read_only=True) as connection:
         return {each: _not_as_loaded(connection, each) for each in objects}
 

@@ -36,6 +36,7 @@ from intacct_dagster.warehouse.types import column_name
 _THREADS = 2
 _MEGABYTES = 56
 _MEGABYTES_A_COLUMN = 4
+_MEGABYTES_TO_APPLY = 128
 _KEYS_AT_ONCE = 2_000_000  # compared in one go; more than fit into memory go to the disk
 
 
@@ -93,6 +94,9 @@ def _load(
             record_load(connection, load, load_id, arrived.stored)
             if load.days:
                 record_days(connection, load, load_id, arrived.rows_by_day)
+            # What is compared is narrow, and of this load's keys only.
+            apply_memory = _megabytes(load, exact=exact) + _MEGABYTES_TO_APPLY
+            connection.execute(f"SET memory_limit = '{apply_memory}MB'")
             went_back = apply_load(connection, log, load_id)
             if went_back:
                 connection.execute(

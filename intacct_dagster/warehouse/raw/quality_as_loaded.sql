@@ -1,25 +1,30 @@
--- A row is a partition of which the raw table has other rows than the load that filled it proved, or
--- rows of another entity.
+-- A row is a load of which the raw table has other rows than it added and proved, or rows of another
+-- entity; or rows of no load.
 WITH stored AS (
     SELECT
-        _entity AS entity,
-        _day AS day,
+        _load_id AS load_id,
+        min(_entity) AS entity,
+        min(_day) AS day,
         count(*) AS has,
         count(*) FILTER (WHERE {{foreign}}) AS of_others
     FROM raw.{{table}}
-    GROUP BY _entity, _day
+    GROUP BY _load_id
 )
+
 SELECT
-    coalesce(stored.entity, loads.entity) AS entity,
-    coalesce(stored.day, loads.day) AS day,
+    coalesce(loads.entity, stored.entity) AS entity,
+    coalesce(loads.first_day, stored.day, CAST(loads.extracted_at AS DATE)) AS day,
     coalesce(stored.has, 0) AS has,
     loads.rows AS proved,
     coalesce(stored.of_others, 0) AS of_others
 FROM stored
 FULL JOIN (
-    SELECT entity, day, rows
-    FROM meta.raw_loads
-    WHERE object = $object
-) AS loads ON loads.entity = stored.entity AND loads.day = stored.day
-WHERE coalesce(stored.has, 0) IS DISTINCT FROM loads.rows OR stored.of_others > 0
+    SELECT *
+    FROM meta.loads
+    WHERE object = $object AND kind <> 'delete_scan'
+) AS loads ON loads.load_id = stored.load_id
+WHERE
+    -- what an older version of this package left was not counted by load
+    (coalesce(stored.load_id, 1) <> 0 AND coalesce(stored.has, 0) IS DISTINCT FROM loads.rows)
+    OR stored.of_others > 0
 ORDER BY day, entity

@@ -20,6 +20,7 @@ from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.database import CATALOG
 from intacct_dagster.warehouse.raw.deletes import ensure_tombstones
+from intacct_dagster.warehouse.raw.history import ensure_history
 from intacct_dagster.warehouse.raw.log import ObjectLog, renamed_entities
 from intacct_dagster.warehouse.raw.names import ENTITY, INTACCT, KEY, RAW, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, statement
@@ -106,6 +107,7 @@ def _ensure_current(connection: DuckDBPyConnection, log: ObjectLog) -> bool:
             "as was read and scanned for deletes. A row is a record, by its key."
         )
         ensure_table(connection, CATALOG, INTACCT, table, columns, about)
+        ensure_history(connection, log)
     ensure_tombstones(connection)
     return not held
 
