@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from intacct_dagster.client.errors import About, NotReached, OutcomeUnknown, ServerFailed
-from intacct_dagster.client.transport import Kind, Response, Transport
-from intacct_dagster.client.usage import Meter
+from intacct_dagster.client.http.transport import Kind, Response, Transport
+from intacct_dagster.client.http.usage import Meter
 
 BODY = bytes(range(256)) * 9000  # 2.3 MB
 #: ends the wait of an answer that nobody waits for any more

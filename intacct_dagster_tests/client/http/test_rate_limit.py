@@ -20,9 +20,14 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.client.auth.tokens import MemoryTokenStore
 from intacct_dagster.client.errors import About, NoRequestSlot
-from intacct_dagster.client.priority_executor import PriorityExecutor
-from intacct_dagster.client.rate_limit import FINE_IN_A_ROW, LONGEST_WAIT, RateLimiter, RequestSlot
-from intacct_dagster.client.transport import (
+from intacct_dagster.client.http.priority_executor import PriorityExecutor
+from intacct_dagster.client.http.rate_limit import (
+    FINE_IN_A_ROW,
+    LONGEST_WAIT,
+    RateLimiter,
+    RequestSlot,
+)
+from intacct_dagster.client.http.transport import (
     CONNECT_TIMEOUT,
     TOKEN_SLOT_WAIT,
     TOKEN_TIMEOUT,
@@ -30,7 +35,7 @@ from intacct_dagster.client.transport import (
     Transport,
     asked_to_wait,
 )
-from intacct_dagster.client.usage import Meter
+from intacct_dagster.client.http.usage import Meter
 from intacct_dagster.locks import FileLocks
 from intacct_dagster.state.tokens import LEASE_SECONDS
 from intacct_dagster_tests.client.intacct_wire import BASE_URL, Wire, page_reply, reply

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from intacct_dagster.cli.dev import run_dev
-from intacct_dagster.cli.sandbox_company import SANDBOX_FOLDER, sandbox_beside
-from intacct_dagster.cli.ui_guard import UIError
+from intacct_dagster.cli.demo.sandbox_company import SANDBOX_FOLDER, sandbox_beside
+from intacct_dagster.cli.dev.run import run_dev
+from intacct_dagster.cli.dev.ui_guard import UIError
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.docs_commands import run_commands
 from intacct_sandbox import SandboxError, write_sales_feed

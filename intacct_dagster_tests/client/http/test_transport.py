@@ -25,7 +25,7 @@ from intacct_dagster.client import (
     Usage,
 )
 from intacct_dagster.client.errors import AddressRefused
-from intacct_dagster.client.transport import _wait_before_another_try, asked_to_wait
+from intacct_dagster.client.http.transport import _wait_before_another_try, asked_to_wait
 from intacct_dagster_tests.client.intacct_wire import (
     BASE_URL,
     Reply,
