@@ -199,3 +199,8 @@ def _serve(project: Path, words: list[str]) -> None:
             assert '"base_url"' in process.stdout.readline(), words
         finally:
             process.terminate()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
