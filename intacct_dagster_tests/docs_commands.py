@@ -34,7 +34,7 @@ INVOICE = "accounts-receivable/invoice"
 class Run:
     """A command that is run: what it has to print, and how it ends."""
 
-    told: str
+    printed: str
     status: int = 0
 
 
@@ -150,7 +150,7 @@ def run_commands(
                     words = shlex.split(command)
                     status, output = _ask(sandbox, words) if words[0] == "curl" else _type(words)
                     assert status == expected.status, f"{command}\n{output}"
-                    wanted = expected.told.replace("<rejected>", str(rejected))
+                    wanted = expected.printed.replace("<rejected>", str(rejected))
                     assert wanted in output, f"{command}\n{output}"
 
 

@@ -35,7 +35,7 @@ def copied(location: CodeLocation) -> list[tuple[object, ...]]:
         return connection.execute(COUNTS).fetchall()
 
 
-def told(location: CodeLocation) -> list[dg.AssetMaterialization]:
+def materialized(location: CodeLocation) -> list[dg.AssetMaterialization]:
     found = location.instance.fetch_materializations(SNAPSHOT, limit=100).records
     return [each.asset_materialization for each in found if each.asset_materialization]
 
@@ -45,7 +45,7 @@ def test_a_run_leaves_a_copy_of_what_it_loaded_and_says_so(location: CodeLocatio
         assert location.run(RAW, entity=entity).success
         assert copied(location) == location.rows(COUNTS)
     assert len(copied(location)) == 2
-    events = told(location)
+    events = materialized(location)
     assert len(events) == 2
     metadata = events[0].metadata
     as_of = Snapshot(location.warehouse).as_of
@@ -60,7 +60,7 @@ def test_a_run_that_fails_leaves_a_copy_of_what_it_loaded(location: CodeLocation
     location.settings = location.settings.model_copy(update={"base_url": "http://127.0.0.1:9/ia"})
     assert not location.run(RAW, entity="E120").success
     assert copied(location) == location.rows(COUNTS)
-    assert len(told(location)) == 1
+    assert len(materialized(location)) == 1
 
 
 def test_while_others_are_at_work_a_copy_is_made_seldom_and_the_last_makes_it(
@@ -80,7 +80,7 @@ def test_no_copy_is_made_where_the_settings_want_none(tmp_path: Path) -> None:
     with code_location(tmp_path, reader=Reader(enabled=False)) as location:
         assert location.run(RAW, entity="E110").success
         assert not snapshot_path(location.settings.warehouse).exists()
-        assert told(location) == []
+        assert materialized(location) == []
 
 
 def unusable(location: CodeLocation, name: str) -> None:
