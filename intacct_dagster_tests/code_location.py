@@ -68,6 +68,7 @@ class CodeLocation:
         self.warehouse = Warehouse(settings.warehouse)
         self.now = AFTER
         self._cursors: dict[str, str | None] = {}
+        self._job: tuple[Settings, dg.JobDefinition] | None = None
 
     def run(
         self,
@@ -85,14 +86,20 @@ class CodeLocation:
                 "dagster/asset_partition_range_start": partition_key(entity, first),
                 "dagster/asset_partition_range_end": partition_key(entity, last),
             }
-        job = build_definitions(self.settings).resolve_implicit_global_asset_job_def()
-        return job.execute_in_process(
+        return self._everything().execute_in_process(
             instance=self.instance,
             asset_selection=list(keys),
             tags=tags,
             run_config={**_QUIET, "ops": dict(ops or {})},
             raise_on_error=False,
         )
+
+    def _everything(self) -> dg.JobDefinition:
+        """Return the job of all assets, made once for the settings, as a code server makes it."""
+        if self._job is None or self._job[0] is not self.settings:
+            definitions = build_definitions(self.settings)
+            self._job = self.settings, definitions.resolve_implicit_global_asset_job_def()
+        return self._job[1]
 
     def tick(
         self,

@@ -148,7 +148,7 @@ def test_a_launch_changes_no_bound_resource(
     assert f'unexpected config entry "url" at path root:resources:{resource}' in done.stdout
 
 
-def test_a_company_without_settings_is_told_where_they_should_be(tmp_path: Path) -> None:
+def test_a_company_without_settings_is_shown_where_they_should_be(tmp_path: Path) -> None:
     missing = tmp_path / "gone.yaml"
     with pytest.raises(ConfigError, match=re.escape(f"{missing}: there is no such file")):
         dg.build_defs_for_component(component=IntacctCompany(settings=str(missing)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from intacct_dagster.cli.sandbox_company import PROJECT_FILES
+from intacct_dagster.cli.demo.sandbox_company import PROJECT_FILES
 from intacct_dagster_tests.code_location import PROJECT
 
 pytestmark = pytest.mark.slow

@@ -108,8 +108,8 @@ def test_the_examples_are_posted_once_found_again_and_read_back(
     reconcile_and_post(location)
     assert location.rows("SELECT * FROM feed.quarantine") == []
     for feed in FEEDS:
-        fates = location.rows(f"SELECT state, reason FROM posting.{feed}")
-        assert fates == [("posted", None)] * 2, feed
+        states = location.rows(f"SELECT state, reason FROM posting.{feed}")
+        assert states == [("posted", None)] * 2, feed
     posted = Counter(
         location.rows(
             " UNION ALL ".join(
@@ -141,7 +141,9 @@ def test_the_examples_are_posted_once_found_again_and_read_back(
     assert location.run(keys, entity="E110", first=FIRST).success
     found = location.rows("SELECT source_id, status, differences FROM reconciled.accruals")
     changed = {"source": "311.00", "posted": "310.40"}
-    assert [(id_, status, json.loads(told or "{}")) for id_, status, told in sorted(found)] == [
+    assert [
+        (id_, status, json.loads(differences or "{}")) for id_, status, differences in sorted(found)
+    ] == [
         ("ACC-0042", "different", {f"lines[{n}].txnAmount": changed for n in (0, 1)}),
         ("ACC-0043", "matched", {}),
     ]

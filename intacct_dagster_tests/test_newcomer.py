@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from intacct_dagster.cli.app import main
-from intacct_dagster.cli.sandbox_company import PROJECT_FILES
+from intacct_dagster.cli.demo.sandbox_company import PROJECT_FILES
 from intacct_dagster.config import Auth, Limits, ObjectSettings
 from intacct_dagster.defs import current_key, raw_key
 from intacct_dagster_tests.code_location import (

@@ -26,7 +26,7 @@ def test_a_command_that_needs_the_sandbox_names_the_command_that_installs_it(
     for name in [one for one in sys.modules if one.partition(".")[0] == "intacct_sandbox"]:
         monkeypatch.delitem(sys.modules, name)
     # Where another test imported it with the sandbox, it would run the demo in this very clone.
-    monkeypatch.delitem(sys.modules, "intacct_dagster.cli.demo", raising=False)
+    monkeypatch.delitem(sys.modules, "intacct_dagster.cli.demo.run", raising=False)
     monkeypatch.setattr(sys, "meta_path", [NotInstalled, *sys.meta_path])
     monkeypatch.chdir(PROJECT)
     result = CliRunner().invoke(main, command)

@@ -14,7 +14,7 @@ LIMIT = 20
 
 
 class Receiver(ThreadingHTTPServer):
-    """Takes webhooks; answers the statuses it is told to, and 200 after them."""
+    """Takes webhooks; answers the statuses that it is given, and 200 after them."""
 
     daemon_threads = True
 

@@ -40,7 +40,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
 
     Imported only once something failed, so that `--help` does not wait for Dagster and DuckDB.
     """
-    from intacct_dagster.cli.ui_guard import UIError
+    from intacct_dagster.cli.dev.ui_guard import UIError
     from intacct_dagster.client import IntacctError
     from intacct_dagster.config import ConfigError
     from intacct_dagster.locks import LockError

@@ -3,10 +3,6 @@
 Knows neither Dagster nor DuckDB. What is not named here is private.
 """
 
-from intacct_dagster.client.address import (
-    address_flaw,
-    is_loopback,
-)
 from intacct_dagster.client.auth.authorize import (
     NotThisConsent,
     code_from,
@@ -48,6 +44,13 @@ from intacct_dagster.client.errors import (
     Throttled,
     WrongEntity,
 )
+from intacct_dagster.client.http.address import (
+    address_flaw,
+    is_loopback,
+)
+from intacct_dagster.client.http.usage import (
+    Usage,
+)
 from intacct_dagster.client.model import (
     ModelField,
     ObjectModel,
@@ -75,9 +78,6 @@ from intacct_dagster.client.rejection_reasons import (
 )
 from intacct_dagster.client.scope import (
     MOSTLY_PRIVATE,
-)
-from intacct_dagster.client.usage import (
-    Usage,
 )
 from intacct_dagster.client.xml.access import (
     XmlAccess,

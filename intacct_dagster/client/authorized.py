@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from intacct_dagster.client.auth.session import Session
-from intacct_dagster.client.error_mapping import refusal, token_is_dead
 from intacct_dagster.client.errors import About, IntacctError
-from intacct_dagster.client.transport import Kind, Response, Transport
-from intacct_dagster.client.usage import Meter
+from intacct_dagster.client.http.error_mapping import refusal, token_is_dead
+from intacct_dagster.client.http.transport import Kind, Response, Transport
+from intacct_dagster.client.http.usage import Meter
 
 # An unknown header is silently ignored and the answer is of the whole company (observed live), so
 # the name is spelled in one place. It is the form with three hyphens that works.

@@ -13,8 +13,8 @@ from typing import Final, cast
 import msgspec
 
 from intacct_dagster.client.errors import About, ErrorDetail, OutcomeUnknown
-from intacct_dagster.client.responses import ApiError, error_of, read_error
-from intacct_dagster.client.transport import Response
+from intacct_dagster.client.http.responses import ApiError, error_of, read_error
+from intacct_dagster.client.http.transport import Response
 
 #: The most records in one request (developer portal, bulk requests).
 LARGEST_BATCH: Final = 500

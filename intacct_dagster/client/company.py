@@ -15,10 +15,10 @@ from intacct_dagster.client.auth.session import RefreshWatch, Session, StoredSes
 from intacct_dagster.client.auth.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.client.entity_client import IntacctClient
 from intacct_dagster.client.errors import About, AuthenticationRefused, RequestRefused
-from intacct_dagster.client.priority_executor import PriorityExecutor
-from intacct_dagster.client.rate_limit import RateLimiter, SharedSlots
-from intacct_dagster.client.transport import Kind, Transport
-from intacct_dagster.client.usage import Meter, Usage
+from intacct_dagster.client.http.priority_executor import PriorityExecutor
+from intacct_dagster.client.http.rate_limit import RateLimiter, SharedSlots
+from intacct_dagster.client.http.transport import Kind, Transport
+from intacct_dagster.client.http.usage import Meter, Usage
 from intacct_dagster.client.xml.access import XmlAccess, XmlSession
 
 

@@ -17,7 +17,6 @@ import msgspec
 from intacct_dagster.client.auth.session import Session
 from intacct_dagster.client.authorized import AuthorizedRequests
 from intacct_dagster.client.batch import BatchResponse, check_batch, read_batch_response
-from intacct_dagster.client.error_mapping import token_is_dead
 from intacct_dagster.client.errors import (
     About,
     AnswerNotUnderstood,
@@ -25,6 +24,11 @@ from intacct_dagster.client.errors import (
     RequestRefused,
     WrongEntity,
 )
+from intacct_dagster.client.http.error_mapping import token_is_dead
+from intacct_dagster.client.http.priority_executor import PriorityExecutor
+from intacct_dagster.client.http.responses import read_records, read_result
+from intacct_dagster.client.http.transport import Kind, Transport
+from intacct_dagster.client.http.usage import Meter, Usage
 from intacct_dagster.client.matched_query import MatchedQueries
 from intacct_dagster.client.model import ObjectModel, object_names, read_model
 from intacct_dagster.client.pagination import (
@@ -37,12 +41,8 @@ from intacct_dagster.client.pagination import (
     discard,
     paginate,
 )
-from intacct_dagster.client.priority_executor import PriorityExecutor
 from intacct_dagster.client.query import LARGEST_PAGE, Filter, Query, QueryPage, read_page
-from intacct_dagster.client.responses import read_records, read_result
 from intacct_dagster.client.scope import EntityScope
-from intacct_dagster.client.transport import Kind, Transport
-from intacct_dagster.client.usage import Meter, Usage
 from intacct_dagster.client.xml.access import XmlAccess, XmlSession
 from intacct_dagster.client.xml.gateway import XmlGateway
 from intacct_dagster.client.xml.objects import xml_object

@@ -11,7 +11,7 @@ from typing import Final
 from intacct_dagster.client.auth.session import Session
 from intacct_dagster.client.authorized import ENTITY_HEADER
 from intacct_dagster.client.errors import About, AccessDenied, RequestRefused, WrongEntity
-from intacct_dagster.client.priority_executor import PriorityExecutor
+from intacct_dagster.client.http.priority_executor import PriorityExecutor
 from intacct_dagster.client.query import Filter, Query, QueryPage, Scalar
 
 #: Objects whose records are of an entity in nearly every company: they tell whose a session is.

@@ -37,6 +37,12 @@ ENTITY_WAIT_SECONDS = 6 * 3600.0
 SNAPSHOT = dg.AssetKey(["reader", "warehouse"])
 
 
+def _warn(context: dg.InitResourceContext, error: LockError | WarehouseError) -> None:
+    """Log that there is no new copy. The run does not fail for it; the age of the copy shows it."""
+    if context.log is not None:
+        context.log.warning(f"The copy for readers was not made: {error}")
+
+
 def published(done: Published) -> dict[str, dg.MetadataValue]:
     """Return the metadata of a snapshot that was published."""
     return {
@@ -183,17 +189,23 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
             yield
             return
         copy = Snapshot(self.warehouse)
-        with copy.working() as work:
+        with ExitStack() as held:
+            work = None
+            try:
+                work = held.enter_context(copy.working())
+            except LockError as error:
+                _warn(context, error)
+            if work is None:
+                yield
+                return
             try:
                 yield
             finally:
-                nobody_else = work.done() and not _awaited(context.instance)
                 try:
+                    nobody_else = work.done() and not _awaited(context.instance)
                     done = copy.publish(unless_within=0 if nobody_else else self.reader_seconds)
                 except (LockError, WarehouseError) as error:
-                    # What the run did is done; the age of the copy stays visible.
-                    if context.log is not None:
-                        context.log.warning(f"The copy for readers was not made: {error}")
+                    _warn(context, error)
                 else:
                     if done is not None and context.instance is not None:
                         context.instance.report_runless_asset_event(

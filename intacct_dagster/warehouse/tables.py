@@ -48,10 +48,13 @@ def check_types(
     columns: Sequence[TableColumn],
 ) -> None:
     """Raise SchemaChanged, naming each column, if the table holds one of them with another type."""
-    held = {
-        column.name.lower(): column.type
-        for column in existing_columns(connection, catalog, schema, table)
-    }
+    _check_types(existing_columns(connection, catalog, schema, table), schema, table, columns)
+
+
+def _check_types(
+    existing: Sequence[TableColumn], schema: str, table: str, columns: Sequence[TableColumn]
+) -> None:
+    held = {column.name.lower(): column.type for column in existing}
     changed = [
         f"{column.name} is {held[column.name.lower()]} and would become {column.type}"
         for column in columns
@@ -78,12 +81,11 @@ def ensure_table(
     A column that is no longer asked for stays, and is null in new rows. Raises SchemaChanged
     before anything is altered. Meant to run inside the transaction that writes the rows.
     """
-    check_types(connection, catalog, schema, table, columns)
+    # Asked once: it takes DuckDB some milliseconds, the more columns the whole file has.
+    existing = existing_columns(connection, catalog, schema, table)
+    _check_types(existing, schema, table, columns)
     name = identifier(catalog, schema, table)
-    held = {
-        column.name.lower(): column
-        for column in existing_columns(connection, catalog, schema, table)
-    }
+    held = {column.name.lower(): column for column in existing}
     if not held:
         spelled = ", ".join(f"{identifier(column.name)} {column.type}" for column in columns)
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(catalog, schema)}")

@@ -1,4 +1,4 @@
-"""The doctor: all well on the sandbox, and each thing that is wrong told once, with its remedy."""
+"""The doctor: all well on the sandbox, and each thing that is wrong, once, with its remedy."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class Practice:
         result = CliRunner().invoke(main, ["doctor", "--json", *options])
         assert "Traceback" not in result.output
         assert "sandbox-secret" not in result.output
-        told = json.loads(result.output)
-        assert told["well"] == (result.exit_code == 0)
-        return Examined(result.exit_code, told["findings"])
+        report = json.loads(result.output)
+        assert report["well"] == (result.exit_code == 0)
+        return Examined(result.exit_code, report["findings"])
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_a_top_level_user_consents_to_the_discovery_and_to_nothing_more(
 
 
 @pytest.mark.parametrize(
-    ("who", "told"),
+    ("who", "printed"),
     [
         ("top", "The company has: E110 (United States), E120 (Canada)"),
         ("usa", "usa consented, and not top"),
@@ -136,13 +136,13 @@ def test_a_consent_that_does_not_lead_to_users_leads_on(
     back: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     who: str,
-    told: str,
+    printed: str,
 ) -> None:
     person = consenting(monkeypatch, who)
     with person.waited_for():
         result = init(sandbox, *back)
     assert result.exit_code == 1
-    assert told in " ".join(result.output.split())
+    assert printed in " ".join(result.output.split())
     assert list(folder.iterdir()) == []
 
 
@@ -176,7 +176,7 @@ def test_only_its_owner_may_read_the_secret_and_any_secret_comes_back(
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "printed"),
     [
         ((), "name them with --entity E110=user, or --discover TOP_USER"),
         (("--entity", "E110"), "say it like --entity E110=reporting-usa"),
@@ -192,11 +192,11 @@ def test_only_its_owner_may_read_the_secret_and_any_secret_comes_back(
     ids=lambda value: "-".join(value).strip("-") if isinstance(value, tuple) else "",
 )
 def test_a_mistake_leads_on_and_nothing_is_written(
-    sandbox: RunningSandbox, folder: Path, more: tuple[str, ...], told: str
+    sandbox: RunningSandbox, folder: Path, more: tuple[str, ...], printed: str
 ) -> None:
     result = init(sandbox, *more)
     assert result.exit_code == 1
-    assert told in " ".join(result.output.split())
+    assert printed in " ".join(result.output.split())
     assert list(folder.iterdir()) == []
 
 

@@ -101,7 +101,7 @@ def test_without_a_copy_it_reads_the_warehouse_and_says_what_that_means(
 
 
 @pytest.mark.parametrize(
-    ("statement", "told"),
+    ("statement", "message"),
     [
         ("SELEC 1", "syntax error"),
         ("SELECT nothing FROM intacct.invoice", 'column "nothing" not found'),
@@ -110,12 +110,12 @@ def test_without_a_copy_it_reads_the_warehouse_and_says_what_that_means(
         (" ;", "There is no statement"),
     ],
 )
-def test_what_duckdb_refuses_is_told_without_a_traceback(
-    warehouse: Warehouse, statement: str, told: str
+def test_what_duckdb_refuses_is_reported_without_a_traceback(
+    warehouse: Warehouse, statement: str, message: str
 ) -> None:
     Snapshot(warehouse).publish()
     answer = ask(statement)
-    assert told.lower() in answer.stderr.lower()
+    assert message.lower() in answer.stderr.lower()
     assert answer.exit_code == 1
     assert isinstance(answer.exception, SystemExit)
     assert "Traceback" not in answer.output

@@ -284,7 +284,7 @@ class TopLevel(httpx.BaseTransport):
 
 
 @pytest.mark.parametrize("object", [CUSTOMER, INVOICE])
-def test_a_session_at_the_top_level_is_told_from_an_empty_day(
+def test_a_session_at_the_top_level_is_distinguished_from_an_empty_day(
     sandbox: RunningSandbox, tmp_path: Path, object: str
 ) -> None:
     grant = ClientCredentials(CLIENT_ID, CLIENT_SECRET)
@@ -325,7 +325,7 @@ def test_the_scope_is_proven_once_where_the_rows_do_not_show_it(
     assert client.usage.requests - before == again.proof.requests
 
 
-def test_keys_that_exist_are_told_from_those_that_do_not(intacct: Intacct) -> None:
+def test_keys_that_exist_are_distinguished_from_those_that_do_not(intacct: Intacct) -> None:
     client = intacct.entity("E110")
     keys = [row["key"] for row in client.query(Query(INVOICE, ("key",), size=5)).rows]
     assert client.existing(INVOICE, [*keys, "99999999"]) == set(keys)

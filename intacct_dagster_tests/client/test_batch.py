@@ -23,7 +23,7 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.client.batch import RejectedItem, read_batch_response
 from intacct_dagster.client.errors import About
-from intacct_dagster.client.transport import Response
+from intacct_dagster.client.http.transport import Response
 from intacct_dagster_tests.client.intacct_wire import (
     BASE_URL,
     Wire,

@@ -40,8 +40,8 @@ def test_rows_and_counts_are_those_of_the_answer(
     page = read_page(json.dumps(answer, indent=indent).encode(), ABOUT)
     assert page.rows == rows
     assert json.loads(bytes(page.raw)) == rows
-    told = (page.total_count, page.page_size, page.next, page.start)
-    assert told == (
+    shown = (page.total_count, page.page_size, page.next, page.start)
+    assert shown == (
         *(meta[name] for name in ("totalCount", "pageSize")),
         meta.get("next"),
         meta.get("start"),

@@ -26,7 +26,7 @@ from intacct_sandbox import RunningSandbox, serve
 EXPIRIES = 200
 EIGHT = 8
 
-#: What a person finds after a death at each moment: the session usable, or to be authorized anew.
+#: What a person finds after a death at each moment: the session usable, or to be authorized again.
 #: Between the answer and the commit nobody has the new refresh token, and the old one is dead.
 LOST = {(RefreshStep.ASK, "after"), (RefreshStep.SAVE, "before")}
 

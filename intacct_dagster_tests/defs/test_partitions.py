@@ -65,8 +65,8 @@ def test_the_keys_of_a_range_are_made_as_often_however_many_there_are(
     monkeypatch.setattr(dg.MultiPartitionsDefinition, "get_partition_keys_in_range", counted)
     times = set()
     for days in (2, 40):
-        told = made_of(days)
-        assert told == {
+        made = made_of(days)
+        assert made == {
             str(partition_key("E000", FIRST + timedelta(day))): {"all": True, "day": day, "more": 1}
             for day in range(days)
         }

@@ -102,7 +102,7 @@ def test_a_chunk_is_sent_once(ledger: Ledger) -> None:
     assert states(ledger) == {"A": "sending"}
 
 
-def test_what_may_be_in_intacct_is_told_of_every_entity_and_what_was_posted_byte_for_byte(
+def test_what_may_be_in_intacct_is_known_of_every_entity_and_what_was_posted_byte_for_byte(
     ledger: Ledger,
 ) -> None:
     (sent,) = plan(ledger, item("A"), item("B", payload="2.00"))

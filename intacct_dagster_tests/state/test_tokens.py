@@ -77,13 +77,13 @@ def test_the_key_file_is_made_once_and_only_its_owner_may_read_it(
     assert [path.name for path in tmp_path.iterdir()] == ["token.key"]
 
 
-def test_a_malformed_key_is_told_without_showing_it(
+def test_a_malformed_key_is_reported_without_showing_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "not-a-key")
-    with pytest.raises(TokenKeyWrong, match=KEY_VARIABLE) as told:
+    with pytest.raises(TokenKeyWrong, match=KEY_VARIABLE) as raised:
         token_key(tmp_path)
-    assert "not-a-key" not in str(told.value)
+    assert "not-a-key" not in str(raised.value)
 
 
 def test_a_second_holder_waits_until_the_first_lets_go(engine: sa.Engine) -> None:
@@ -132,7 +132,7 @@ def test_a_state_store_of_an_older_version_is_widened(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_a_state_store_that_cannot_be_opened_is_told_plainly(tmp_path: Path) -> None:
+def test_a_state_store_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StateStoreUnusable, match="file"):
         open_state(f"sqlite:///{tmp_path}/file/state.db")

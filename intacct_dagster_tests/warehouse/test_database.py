@@ -168,7 +168,7 @@ def test_threads_of_one_process_take_turns(tmp_path: Path) -> None:
     assert numbers(Warehouse(path)) == [1, 2, 3, *range(10, 18)]
 
 
-def test_a_thread_that_would_wait_for_itself_is_told_at_once(tmp_path: Path) -> None:
+def test_a_thread_that_would_wait_for_itself_fails_at_once(tmp_path: Path) -> None:
     warehouse = with_numbers(tmp_path / "warehouse.duckdb")
     with (
         warehouse.connect(),

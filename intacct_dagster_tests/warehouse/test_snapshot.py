@@ -121,13 +121,13 @@ def an_analyst_at_work(path: Path, how: str) -> Iterator[dict[str, Any]]:
             assert process.stdout is not None
             assert process.stdout.readline() == "open\n"
             yield found
-            told, _ = process.communicate("done\n", timeout=60)
-            found.update(json.loads(told))
+            printed, _ = process.communicate("done\n", timeout=60)
+            found.update(json.loads(printed))
         finally:
             process.kill()
 
 
-def test_the_copy_stores_no_row_anew(tmp_path: Path) -> None:
+def test_the_copy_stores_no_row_again(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "w.duckdb")
     with warehouse.connect() as connection:
         connection.execute("CREATE TABLE t (n BIGINT, word VARCHAR)")
@@ -161,7 +161,7 @@ def test_an_analyst_who_asks_all_the_time_sees_whole_partitions_and_delays_nobod
     assert copy.publish() is not None
     with (
         an_analyst_at_work(copy.path, "keeps") as keeper,
-        an_analyst_at_work(copy.path, "asks anew") as analyst,
+        an_analyst_at_work(copy.path, "asks again") as analyst,
     ):
         for version in range(1, 21):
             for entity in ("E110", "E120"):
@@ -170,7 +170,7 @@ def test_an_analyst_who_asks_all_the_time_sees_whole_partitions_and_delays_nobod
 
     assert keeper["asked"] > 1
     assert len(keeper["seen"]) == 1, "an open connection goes on reading what it opened"
-    assert len(analyst["seen"]) > 1, "who opens it anew sees what is new"
+    assert len(analyst["seen"]) > 1, "who opens it again sees what is new"
     for found in [*keeper["seen"], *analyst["seen"]]:
         assert [(entity, day, rows) for entity, day, _, rows in found] == [
             (entity, day.isoformat(), ROWS) for entity in ("E110", "E120") for day in DAYS

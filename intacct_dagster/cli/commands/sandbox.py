@@ -50,7 +50,7 @@ def demo(days: int, json_file: Path | None) -> None:
     with Intacct, posts what is missing, and asks the sandbox's own books whether they agree. Exits
     with 0 only if they do. A second run finds everything posted and posts nothing.
     """
-    from intacct_dagster.cli.demo import run_demo
+    from intacct_dagster.cli.demo.run import run_demo
 
     sys.exit(0 if run_demo(days=days, json_file=json_file) else 1)
 
@@ -73,6 +73,6 @@ def dev(host: str, port: int, hosts: tuple[str, ...]) -> None:
     this machine, --host, --allow-host and `webserver_url`), its own origin, and JSON. Stops both at
     Ctrl-C.
     """
-    from intacct_dagster.cli.dev import run_dev
+    from intacct_dagster.cli.dev.run import run_dev
 
     sys.exit(run_dev(host=host, port=port, hosts=hosts))

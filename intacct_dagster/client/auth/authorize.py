@@ -14,9 +14,9 @@ from html import escape
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from intacct_dagster.client.address import is_loopback
 from intacct_dagster.client.auth.oauth import Consent
 from intacct_dagster.client.errors import AddressRefused, AuthenticationRefused, NotReached
+from intacct_dagster.client.http.address import is_loopback
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <body style="font: 16px/1.5 system-ui, sans-serif; max-width: 30rem; margin: 4rem auto">

@@ -12,8 +12,8 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from intacct_dagster.client.address import address_flaw
 from intacct_dagster.client.errors import AddressRefused
+from intacct_dagster.client.http.address import address_flaw
 
 
 @dataclass(frozen=True)

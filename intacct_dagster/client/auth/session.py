@@ -32,16 +32,16 @@ from intacct_dagster.client.errors import (
     OutcomeUnknown,
     Throttled,
 )
-from intacct_dagster.client.model import ObjectModel
-from intacct_dagster.client.responses import ApiError, read_error
-from intacct_dagster.client.transport import (
+from intacct_dagster.client.http.responses import ApiError, read_error
+from intacct_dagster.client.http.transport import (
     TOKEN_SLOT_WAIT,
     TOKEN_TIMEOUT,
     Kind,
     Response,
     Transport,
 )
-from intacct_dagster.client.usage import Meter
+from intacct_dagster.client.http.usage import Meter
+from intacct_dagster.client.model import ObjectModel
 
 #: Times that a renewal is begun where no slot for its request is free: ten minutes in all.
 _RENEWALS = 40

@@ -27,7 +27,6 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
-from intacct_dagster.client.error_mapping import refusal
 from intacct_dagster.client.errors import (
     About,
     AccessDenied,
@@ -39,6 +38,10 @@ from intacct_dagster.client.errors import (
     Throttled,
     WrongEntity,
 )
+from intacct_dagster.client.http.error_mapping import refusal
+from intacct_dagster.client.http.responses import read_result
+from intacct_dagster.client.http.transport import Kind, Response, Transport
+from intacct_dagster.client.http.usage import Meter, Usage
 from intacct_dagster.client.pagination import (
     ATTEMPTS,
     PaginationProof,
@@ -49,9 +52,6 @@ from intacct_dagster.client.pagination import (
     page_file,
 )
 from intacct_dagster.client.query import Query, QueryPage
-from intacct_dagster.client.responses import read_result
-from intacct_dagster.client.transport import Kind, Response, Transport
-from intacct_dagster.client.usage import Meter, Usage
 from intacct_dagster.client.xml.access import XmlAccess, XmlSession
 from intacct_dagster.client.xml.functions import (
     TIME_FORMAT,

@@ -67,6 +67,7 @@ def _type_of(expression: str, named: tuple[tuple[str, str], ...]) -> str:
         connection.close()
 
 
+@lru_cache(maxsize=1_000)  # every asset of a feed asks about the same text
 def is_query(sql: str) -> str | None:
     """Why a text is not one query (SELECT …) of DuckDB SQL; None if it is."""
     with duckdb.connect(":memory:") as connection:

@@ -166,7 +166,7 @@ def test_rows_that_went_after_they_were_loaded_stop_what_comes_after(
     assert f"materialize {ENTRY} for them again" in str(check.description)
     assert location.instance.get_latest_materialization_event(current_key(ENTRY)) == before
     assert last(location, raw_key(LINE), ROW_COUNT).passed
-    # Another entity's run is told, and not stopped; one that reads the day again mends it.
+    # Another entity's run gets a warning, and is not stopped; reading the day again corrects it.
     assert location.run([*RAW, *CURRENT], entity="E110").success
     assert last(location, raw_key(ENTRY), ROW_COUNT).severity is dg.AssetCheckSeverity.WARN
     assert not last(location, raw_key(ENTRY), ROW_COUNT).passed
@@ -174,7 +174,7 @@ def test_rows_that_went_after_they_were_loaded_stop_what_comes_after(
     assert last(location, raw_key(ENTRY), ROW_COUNT).passed
 
 
-def test_rows_of_another_entity_are_told(location: CodeLocation) -> None:
+def test_rows_of_another_entity_are_reported(location: CodeLocation) -> None:
     change(
         location,
         "UPDATE raw.general_ledger_journal_entry SET entity_id = 'E140'"
@@ -297,7 +297,7 @@ def test_the_last_day_that_should_be_read_is_yesterday_or_the_settings_last() ->
     assert last_day_over(settings, now + timedelta(days=30)) == settings.end_date
 
 
-def test_fields_that_came_or_went_are_told_for_two_weeks(warehouse: Warehouse) -> None:
+def test_fields_that_came_or_went_are_reported_for_two_weeks(warehouse: Warehouse) -> None:
     with warehouse.connect() as connection:
         connection.execute(
             "INSERT INTO meta.catalogue VALUES"
@@ -323,9 +323,9 @@ def test_the_checks_of_the_company_run_under_dagster(location: CodeLocation) -> 
     result = definitions.resolve_job_def(LOOK).execute_in_process(instance=location.instance)
     assert result.success
     assert last(location, SAGE_INTACCT, SCHEMA_DRIFT).passed
-    told = last(location, SAGE_INTACCT, FRESH)
-    assert not told.passed, "two of the four entities were never read"
-    assert "2 of 4 entities" in str(told.description)
+    evaluation = last(location, SAGE_INTACCT, FRESH)
+    assert not evaluation.passed, "two of the four entities were never read"
+    assert "2 of 4 entities" in str(evaluation.description)
 
 
 def svg_of(picture: dg.MarkdownMetadataValue) -> ET.Element:

@@ -28,7 +28,7 @@ def consent(location: CodeLocation, entity: Entity) -> None:
 
 
 def revoke_elsewhere(location: CodeLocation, user: str) -> None:
-    """Ends the tokens of a user as somebody would who has one of them: this store is not told."""
+    """Ends the tokens of a user as somebody would who has one of them: this store does not know."""
     base_url = location.settings.base_url
     form = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
     login = {**form, "grant_type": "client_credentials", "username": f"{user}@demo"}
@@ -81,9 +81,9 @@ def test_a_session_that_was_revoked_stops_its_entity_alone(tmp_path: Path, dead:
 
         revoke_elsewhere(location, dead.user)
         stopped = extract_both(location)
-        told = failure(stopped)
-        assert told.count("`intacct-dagster authorize") == 1
-        assert f"`intacct-dagster authorize {dead.id}`" in told
+        message = failure(stopped)
+        assert message.count("`intacct-dagster authorize") == 1
+        assert f"`intacct-dagster authorize {dead.id}`" in message
         found = check(location)
         assert not found.passed
         assert f"authorize {dead.id}`. The others go on" in str(found.description)

@@ -170,7 +170,7 @@ def test_what_its_source_has_otherwise_is_changed_and_never_posted_again(
     write(location, "customers", ",,yes", ",5,no")
     write(location, "receipts", "30.00", "31.00")
     checks = run(location, "invoices", "customers", "receipts")
-    told = {
+    reasons = {
         (source_id, reason)
         for feed in ("invoices", "customers", "receipts")
         for source_id, reason in location.rows(
@@ -180,8 +180,8 @@ def test_what_its_source_has_otherwise_is_changed_and_never_posted_again(
     assert {
         ("NW-1002", "it was changed in Intacct too, since it was posted"),
         ("BANK-9002", "accounts-receivable/payment is not changed once it is posted"),
-    } <= told
-    assert any(id_ == "R-2026-1" and why.startswith("it is paid in") for id_, why in told)
+    } <= reasons
+    assert any(id_ == "R-2026-1" and why.startswith("it is paid in") for id_, why in reasons)
     assert not checks["invoices", "change_allowed"]
     # the file of the customers is as it was at first: what was changed is changed back
     assert changes_sent(location) == requests + 2, "the payments, and one change back"

@@ -214,7 +214,9 @@ def test_every_column_is_explained_and_its_lineage_leads_to_columns_that_exist(
     }
     for view in ANALYST_VIEWS:
         mine = {
-            name: told for (table, name), told in columns.items() if table == f"intacct/{view.name}"
+            name: comment
+            for (table, name), comment in columns.items()
+            if table == f"intacct/{view.name}"
         }
         assert list(mine) == [column.name for column in view.columns]
         assert all(mine.values())
@@ -244,8 +246,8 @@ def test_a_view_without_its_objects_is_not_made_and_says_what_it_needs(tmp_path:
     with code_location(tmp_path) as location:
         definitions = build_definitions(location.settings)
     specs = {each.key.to_user_string(): each for each in definitions.resolve_all_asset_specs()}
-    told = str(specs["intacct/trial_balance"].description)
-    assert told.startswith("Not made: it needs general-ledger/journal-entry-line, ")
+    description = str(specs["intacct/trial_balance"].description)
+    assert description.startswith("Not made: it needs general-ledger/journal-entry-line, ")
     assert "Not made" not in str(specs["intacct/ar_ageing"].description)
     keys = {key.to_user_string() for key in analyst_keys(location.settings)}
     assert keys == {"intacct/ar_ageing", "intacct/posted_against_source"}
@@ -335,7 +337,7 @@ def test_every_asset_of_the_graph_says_all_that_a_reader_asks(books: Books) -> N
                 "a table": "dagster/table_name" in metadata,
                 "a relation": str(metadata.get("dagster/relation_identifier")).count(".") == 2,
                 "columns": columns,
-                f"what {[name for name, told in columns.items() if not told]} hold": all(
+                f"what {[name for name, comment in columns.items() if not comment]} hold": all(
                     columns.values()
                 ),
                 "rows": isinstance(metadata.get("dagster/row_count"), int),

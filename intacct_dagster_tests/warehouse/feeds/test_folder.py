@@ -1,4 +1,4 @@
-"""Feeds' folders that lie elsewhere: an object store, and how its failures are told."""
+"""Feeds' folders that lie elsewhere: an object store, and how its failures are reported."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_objects_are_seen_copied_replaced_and_forgotten(
 
 
 @pytest.mark.parametrize("ask", [FeedFolder.look, FeedFolder.fetch])
-def test_what_is_not_there_or_not_reached_is_told_and_is_never_taken_to_be_empty(
+def test_what_is_not_there_or_not_reached_is_reported_and_is_never_taken_to_be_empty(
     bucket: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Any
 ) -> None:
     with pytest.raises(FeedError, match=r"store://…@gone/sales/.* is not there"):
@@ -129,7 +129,7 @@ def test_what_is_not_there_or_not_reached_is_told_and_is_never_taken_to_be_empty
         ask(folder(tmp_path, "store://books/sales/*.csv"))
 
 
-def test_a_connection_that_ended_is_made_anew_at_the_next_look(
+def test_a_connection_that_ended_is_made_again_at_the_next_look(
     bucket: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket["sales/a.csv"] = b"one"
@@ -146,6 +146,6 @@ def test_a_package_that_is_missing_is_named(
 ) -> None:
     nothing: dict[str, str] = {"class": "no_such_package.FileSystem", "err": "Install s3fs"}
     monkeypatch.setitem(known_implementations, "parcel", nothing)
-    with pytest.raises(FeedError, match="the package that reads parcel:// is missing") as told:
+    with pytest.raises(FeedError, match="the package that reads parcel:// is missing") as raised:
         folder(tmp_path, "parcel://books/*.csv").look()
-    assert "Install s3fs" in str(told.value)
+    assert "Install s3fs" in str(raised.value)

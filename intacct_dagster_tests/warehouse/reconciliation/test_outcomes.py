@@ -59,7 +59,7 @@ def in_ledger(source_id: str, state: str, *, day: date = DAY, amount: str = "10.
     """A row as the ledger gives it."""
     key = f"7{source_id}" if state == "posted" else None
     reason = 'It said "no"\nand stopped' if state == "rejected" else None
-    reported = (reason, reason and "Mend it", None, None, None)
+    reported = (reason, reason and "Correct it", None, None, None)
     sent = ("chunk", 0, "run", READ_AT.isoformat())
     row = ("E110", source_id, day.isoformat(), amount, state, key, *reported, *sent)
     return json.dumps(row).encode()

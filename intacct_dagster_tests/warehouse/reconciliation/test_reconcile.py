@@ -194,7 +194,7 @@ def test_a_document_that_changed_after_posting_is_different_and_never_posted_aga
         assert (entity, set(source_ids)) == ("E110", {"BR-1", "BR-2", "BR-3"})
         return {source_id: before[source_id].payload for source_id in source_ids}
 
-    # In Intacct by now: all but BR-2; and of BR-3 somebody mended the total there.
+    # In Intacct by now: all but BR-2; and of BR-3 somebody corrected the total there.
     write_sales(
         tmp_path / "feed",
         line("BR-1", description="Gadget"),
@@ -261,7 +261,7 @@ def test_what_is_compared_with_intacct_is_judged_by_what_intacct_has_now(
         "different",
         {"dueDate": {"source": "2026-11-01", "intacct": "2026-10-20"}},
     )
-    assert statuses("2026-11-01") == ("matched", None), "a person mended it in Intacct"
+    assert statuses("2026-11-01") == ("matched", None), "a person corrected it in Intacct"
 
 
 def test_payloads_come_in_a_stable_order_and_are_those_that_were_reconciled(
@@ -310,7 +310,7 @@ def test_partitions_that_are_not_asked_for_stay(tmp_path: Path, warehouse: Wareh
 
 
 @pytest.mark.parametrize(
-    ("days", "told_of"),
+    ("days", "named"),
     [
         ([], "its first day for E110"),
         ([(DAY, True)], "1 of its days for E110 are not loaded, the first of them 2026-10-02"),
@@ -322,14 +322,14 @@ def test_partitions_that_are_not_asked_for_stay(tmp_path: Path, warehouse: Wareh
     ],
 )
 def test_what_was_never_loaded_does_not_look_missing(
-    tmp_path: Path, warehouse: Warehouse, days: list[tuple[date, bool]], told_of: str
+    tmp_path: Path, warehouse: Warehouse, days: list[tuple[date, bool]], named: str
 ) -> None:
     write_sales(tmp_path / "feed", line("BR-1", day=NEXT_DAY))
     read(warehouse, tmp_path / "feed", [("E110", NEXT_DAY)])
     load_invoices(warehouse, tmp_path / "pages", [], entity="E120")
     for day, takes_older in days:
         load_raw(warehouse, load_of(tmp_path / "pages", [], days=[day], takes_older=takes_older))
-    with pytest.raises(NotMaterialized, match=told_of):
+    with pytest.raises(NotMaterialized, match=named):
         run(warehouse, (), [("E110", NEXT_DAY)])
 
 

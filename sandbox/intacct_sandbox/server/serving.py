@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import signal
 import socket
 import threading
@@ -243,10 +244,12 @@ def run(show: Callable[[str], None] | None = None, **options: Unpack[ServeOption
         SandboxError: As for `serve`.
     """
     options.setdefault("port", 8765)
-    stop = threading.Event()
+    # An event cannot be set in a signal handler: the thread that the signal interrupts may be in
+    # `Event.wait` and hold the lock that `set` takes, and both would wait for ever.
+    stopped, stop = os.pipe()
 
     def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        os.write(stop, b".")
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -256,7 +259,9 @@ def run(show: Callable[[str], None] | None = None, **options: Unpack[ServeOption
                 show(line)
             else:
                 print(line, flush=True)
-            stop.wait()
+            os.read(stopped, 1)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(stopped)
+        os.close(stop)

@@ -25,7 +25,7 @@ from intacct_dagster.client import (
     Usage,
 )
 from intacct_dagster.client.errors import AddressRefused
-from intacct_dagster.client.transport import _wait_before_another_try, asked_to_wait
+from intacct_dagster.client.http.transport import _wait_before_another_try, asked_to_wait
 from intacct_dagster_tests.client.intacct_wire import (
     BASE_URL,
     Reply,
@@ -190,7 +190,7 @@ def test_a_base_url_that_is_none_is_reported_as_such() -> None:
         Intacct("demo", "localhost:8765", ClientCredentials("a", "b"), {"E110": "usa"})
 
 
-def test_a_user_without_access_to_the_entity_is_told_where_to_give_it() -> None:
+def test_a_user_without_access_to_the_entity_is_shown_where_to_give_it() -> None:
     wire = Wire(error_reply(403, "x", "The user has no access to the entity E110"))
     with pytest.raises(AccessDenied) as caught:
         client(wire).count(BILL)

@@ -12,7 +12,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from intacct_dagster.cli.sandbox_company import FEED, control_url
+from intacct_dagster.cli.demo.sandbox_company import FEED, control_url
 from intacct_dagster.config import Settings
 from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import Entry, ItemState, Ledger

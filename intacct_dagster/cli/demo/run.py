@@ -13,8 +13,7 @@ import httpx
 from rich.console import Console
 
 from intacct_dagster.cli.dagster_instance import open_instance
-from intacct_dagster.cli.demo_summary import Summary, audit_books, collect, print_summary
-from intacct_dagster.cli.sandbox_company import (
+from intacct_dagster.cli.demo.sandbox_company import (
     FEED,
     SANDBOX_FOLDER,
     control_url,
@@ -23,6 +22,7 @@ from intacct_dagster.cli.sandbox_company import (
     write_feed,
     write_project,
 )
+from intacct_dagster.cli.demo.summary import Summary, audit_books, collect, print_summary
 from intacct_dagster.config import Settings
 from intacct_dagster.defs import (
     analyst_keys,

@@ -35,7 +35,7 @@ def write_project(folder: Path) -> list[Path]:
     files = [folder / name for name in PROJECT_FILES]
     if os.environ.get(CONFIG_VARIABLE) or any(file.exists() for file in files):
         return []
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[2]
     # The wheel has the files; an editable installation leaves them where the package's folder is.
     source = package / "project" if (package / "project").is_dir() else package.parent
     for file in files:

@@ -20,9 +20,14 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.client.auth.tokens import MemoryTokenStore
 from intacct_dagster.client.errors import About, NoRequestSlot
-from intacct_dagster.client.priority_executor import PriorityExecutor
-from intacct_dagster.client.rate_limit import FINE_IN_A_ROW, LONGEST_WAIT, RateLimiter, RequestSlot
-from intacct_dagster.client.transport import (
+from intacct_dagster.client.http.priority_executor import PriorityExecutor
+from intacct_dagster.client.http.rate_limit import (
+    FINE_IN_A_ROW,
+    LONGEST_WAIT,
+    RateLimiter,
+    RequestSlot,
+)
+from intacct_dagster.client.http.transport import (
     CONNECT_TIMEOUT,
     TOKEN_SLOT_WAIT,
     TOKEN_TIMEOUT,
@@ -30,7 +35,7 @@ from intacct_dagster.client.transport import (
     Transport,
     asked_to_wait,
 )
-from intacct_dagster.client.usage import Meter
+from intacct_dagster.client.http.usage import Meter
 from intacct_dagster.locks import FileLocks
 from intacct_dagster.state.tokens import LEASE_SECONDS
 from intacct_dagster_tests.client.intacct_wire import BASE_URL, Wire, page_reply, reply
@@ -92,7 +97,7 @@ def test_requests_that_are_refused_together_count_as_one_refusal() -> None:
 
 
 @pytest.mark.parametrize("family", [each for each in FAMILIES if each not in ("minute", "cpu")])
-def test_everyone_waits_as_long_as_one_was_told_to(family: str) -> None:
+def test_everyone_waits_as_long_as_one_was_asked_to(family: str) -> None:
     time = Time()
     limiter = limiter_of(time)
     refuse(limiter, throttle_headers(family, 42))
@@ -117,9 +122,11 @@ def test_an_hours_hard_limit_is_spread_before_it_refuses() -> None:
     for _ in range(1500):
         with (
             limiter.slot(),
-            throttle.admit(datetime(2026, 10, 1, tzinfo=UTC) + timedelta(seconds=time.now)) as told,
+            throttle.admit(
+                datetime(2026, 10, 1, tzinfo=UTC) + timedelta(seconds=time.now)
+            ) as headers,
         ):
-            limiter.answered(httpx.Headers(told))
+            limiter.answered(httpx.Headers(headers))
     assert 3600 < time.slept < 3 * 3600  # three hours' worth of requests, the first at once
 
 
@@ -152,12 +159,14 @@ def test_processor_time_that_is_used_up_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [{"X-IA-Throttle-Limit": "4"}, {"X-IA-TENANT-Throttle-Limit": "LIMIT001-4"}]
+    "headers", [{"X-IA-Throttle-Limit": "4"}, {"X-IA-TENANT-Throttle-Limit": "LIMIT001-4"}]
 )
-def test_never_more_are_in_flight_than_intacct_says_the_plan_allows(told: dict[str, str]) -> None:
+def test_never_more_are_in_flight_than_intacct_says_the_plan_allows(
+    headers: dict[str, str],
+) -> None:
     limiter = limiter_of(Time())
     for _ in range(500):
-        answer(limiter, told)
+        answer(limiter, headers)
     assert limiter.allowed == 4
 
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from intacct_dagster.cli.ui_guard import BLOCKED_PORTS, Guard, UIError, blocked_port, guarded
+from intacct_dagster.cli.dev.ui_guard import BLOCKED_PORTS, Guard, UIError, blocked_port, guarded
 
 JSON = {"Content-Type": "application/json"}
 

@@ -22,7 +22,6 @@ import httpx
 import stamina
 
 from intacct_dagster import __version__
-from intacct_dagster.client.address import address_flaw, is_loopback
 from intacct_dagster.client.errors import (
     About,
     AddressRefused,
@@ -33,14 +32,15 @@ from intacct_dagster.client.errors import (
     ServerFailed,
     Throttled,
 )
-from intacct_dagster.client.rate_limit import (
+from intacct_dagster.client.http.address import address_flaw, is_loopback
+from intacct_dagster.client.http.rate_limit import (
     LONGEST_WAIT,
     RateLimiter,
     RequestSlot,
     SlotUnavailable,
 )
-from intacct_dagster.client.responses import read_error
-from intacct_dagster.client.usage import Meter, Usage
+from intacct_dagster.client.http.responses import read_error
+from intacct_dagster.client.http.usage import Meter, Usage
 
 #: Tries of one request in all, the first included.
 ATTEMPTS: Final = 5

@@ -21,8 +21,8 @@ from intacct_dagster.client import (
     listening,
     xml_access,
 )
-from intacct_dagster.client.address import address_flaw, is_loopback
-from intacct_dagster.client.transport import Transport
+from intacct_dagster.client.http.address import address_flaw, is_loopback
+from intacct_dagster.client.http.transport import Transport
 from intacct_dagster.config import ConfigError, read_settings
 from intacct_dagster.defs.resources import EntityUser, IntacctResource
 from intacct_dagster_tests.code_location import failure

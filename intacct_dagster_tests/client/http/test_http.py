@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import gc
 import gzip
-import ipaddress
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from intacct_dagster.client.errors import About, NotReached, OutcomeUnknown, ServerFailed
-from intacct_dagster.client.transport import Kind, Response, Transport
-from intacct_dagster.client.usage import Meter
+from intacct_dagster.client.http.transport import Kind, Response, Transport
+from intacct_dagster.client.http.usage import Meter
 
 BODY = bytes(range(256)) * 9000  # 2.3 MB
 #: ends the wait of an answer that nobody waits for any more
@@ -202,46 +196,17 @@ def test_where_the_environment_names_a_proxy_all_requests_go_through_it(
     assert set(TUNNELS) == {"intacct.invalid:443"}
 
 
-def certificate(file: Path) -> Path:
-    """A key and a certificate of 127.0.0.1 that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    file.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + made.public_bytes(pem)
-    )
-    return file
-
-
 def test_a_certificate_has_to_be_one_that_is_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = certificate(tmp_path / "server.pem")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(file)
+    tls.load_cert_chain(certificate)
     with serving(tls) as address:
         strict = Transport(address)
         with pytest.raises(NotReached, match="certificate"):
             get(strict, "/")
         strict.close()
-        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         trusting = Transport(address)
         assert get(trusting, "/").body == BODY
         trusting.close()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from intacct_dagster.cli.child_process import end_process
 from intacct_dagster.cli.dagster_instance import open_instance
-from intacct_dagster.cli.ui_guard import UIError, answers, blocked_port, guarded
+from intacct_dagster.cli.dev.ui_guard import UIError, answers, blocked_port, guarded
 from intacct_dagster.config import load_settings
 
 #: Seconds that Dagster's webserver may take to come up, on a busy machine.
@@ -53,7 +53,7 @@ def run_dev(*, host: str, port: int, hosts: Sequence[str] = ()) -> int:
     if not settings.is_sandbox:
         return _serve_ui(host, port, hosts)
     # Only here: a real company has no need of the sandbox package.
-    from intacct_dagster.cli import sandbox_company
+    from intacct_dagster.cli.demo import sandbox_company
 
     if sandbox_company.FEED not in settings.feeds:
         # A file of one's own for the sandbox says where it is, and whoever wrote it serves it.

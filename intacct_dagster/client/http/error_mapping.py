@@ -11,8 +11,8 @@ from intacct_dagster.client.errors import (
     IntacctError,
     RequestRefused,
 )
-from intacct_dagster.client.responses import ApiError, read_error
-from intacct_dagster.client.transport import Response
+from intacct_dagster.client.http.responses import ApiError, read_error
+from intacct_dagster.client.http.transport import Response
 
 # Seen by client authors with 400 as well as 401; GW-0040 is the gateway's "Expired token".
 _DEAD_TOKEN_IDS = frozenset({"REST-1206", "REST-2102", "GW-0040"})

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from intacct_dagster.cli.ui_guard import answers
+from intacct_dagster.cli.dev.ui_guard import answers
 from intacct_dagster_tests.dev_server import LAUNCH, VALUE, VARIABLE, dev, params, project
 from intacct_dagster_tests.ui_pages import JOB, LOCATION, UI
 from intacct_sandbox import CLIENT_SECRET, serve
