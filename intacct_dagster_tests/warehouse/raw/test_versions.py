@@ -67,8 +67,14 @@ class Readings:
             return connection.execute(f"SELECT {columns} FROM {CURRENT} ORDER BY ALL").fetchall()
 
     def scan(self, *gone: str, found_at: datetime, entity: str = "E110", all_: bool = True) -> None:
-        keys = {"deleted": gone} if all_ else {"deleted": (), "out_of_sight": gone}
-        scan = DeleteScan(INVOICE, entity, found_at=found_at, run_id="scan", **keys)
+        scan = DeleteScan(
+            INVOICE,
+            entity,
+            deleted=gone if all_ else (),
+            out_of_sight=() if all_ else gone,
+            found_at=found_at,
+            run_id="scan",
+        )
         store_delete_scan(self.warehouse, scan)
 
 
