@@ -74,5 +74,8 @@ class Reading(SettingsSection):
     after its change time."""
     look_back_days: int = Field(default=1, ge=0, le=31)
     """Days before those of a run that are read again, for what showed even later."""
+    open_documents: bool = True
+    """Whether documents of which something is due (invoices, bills, adjustments) are read again
+    each night. A payment changes what is due, and perhaps not the document's change time."""
     delete_scan_months: int | None = Field(default=None, ge=1)
     """Months back that a delete scan covers, by change time. Default: all."""

@@ -38,6 +38,7 @@ from intacct_dagster.extraction.delete_scan import (
 from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.extracted import Extracted, together
 from intacct_dagster.extraction.lines import LineReader
+from intacct_dagster.extraction.open_documents import has_open_documents, read_open_documents
 from intacct_dagster.extraction.schema import CompanySchema, ObjectSchema
 from intacct_dagster.state import ApiUsage
 from intacct_dagster.warehouse import Warehouse
@@ -141,6 +142,8 @@ class Extractor:
                     for each in ranges_of_days(read)
                 ]
             )
+            if earlier is None and self._is_newest(asked[-1]):
+                self._read_open_documents(client, what, schema)
         return together(ranges, asked, client.usage)
 
     def _loaded_earlier(
@@ -242,7 +245,18 @@ class Extractor:
         if not keys or not (schema.dated or schema.parent is not None):
             return 0
         into.mkdir(parents=True, exist_ok=True)
-        load_of = partial(
+        load_of, size = self._by_key(client, what, schema), self._page_size
+        load = read_by_key(
+            load_of, client, self._warehouse, what.name, schema, keys, into=into, page_size=size
+        )
+        self._load(load)
+        return load.proof.distinct_keys
+
+    def _by_key(
+        self, client: IntacctClient, what: ObjectSettings, schema: ObjectSchema
+    ) -> Callable[..., RawLoad]:
+        """Return what makes a load of records that are asked for by name."""
+        return partial(
             RawLoad,
             object=what.name,
             columns=schema.raw_columns,
@@ -254,18 +268,23 @@ class Extractor:
             by_key=True,
             lag=self._lag,
         )
-        load = read_by_key(
-            load_of,
-            client,
-            self._warehouse,
-            what.name,
-            schema,
-            keys,
-            into=into,
-            page_size=self._page_size,
-        )
-        self._load(load)
-        return load.proof.distinct_keys
+
+    def _read_open_documents(
+        self, client: IntacctClient, what: ObjectSettings, schema: ObjectSchema
+    ) -> None:
+        if not self._reading.open_documents or not has_open_documents(schema):
+            return
+        with self._spool("open", what.name, client.entity_id or "", self._run_id) as folder:
+            load = read_open_documents(
+                partial(self._by_key(client, what, schema), only_changes=True),
+                client,
+                self._warehouse,
+                what.name,
+                schema,
+                into=folder,
+                page_size=self._page_size,
+            )
+            self._load(load)
 
     def _know_entities(self) -> None:
         """Record the entities before the first thing that is stored; the load lock is held."""
@@ -438,9 +457,14 @@ class Extractor:
                 object=what.name,
                 remedy="Run it again after that: changes are read when they have settled.",
             )
-        newest = settled - end < timedelta(days=1)
-        ends = self._end_date is not None and days[-1] >= self._end_date
-        return settled if settled < end or (newest and not ends) else end
+        return settled if settled < end or self._is_newest(days[-1]) else end
+
+    def _is_newest(self, day: date) -> bool:
+        """Return whether a day is the last one that is over, and not the last one there is."""
+        if self._end_date is not None and day >= self._end_date:
+            return False
+        end = midnight(day + timedelta(days=1))
+        return self._settled(self._now()) - end < timedelta(days=1)
 
     def _window(
         self, what: ObjectSettings, schema: ObjectSchema, days: Sequence[date], until: datetime

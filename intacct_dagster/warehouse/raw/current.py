@@ -14,6 +14,7 @@ from intacct_dagster.warehouse.raw.names import INTACCT, KEY, table_name
 from intacct_dagster.warehouse.raw.versions import recompute_all
 from intacct_dagster.warehouse.sql import identifier
 from intacct_dagster.warehouse.tables import TableColumn, existing_columns
+from intacct_dagster.warehouse.types import column_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,21 @@ def refresh_current(file: Warehouse, object: str) -> Relation:
 def _rows(connection: DuckDBPyConnection, table: str) -> int:
     name = identifier(CATALOG, INTACCT, table)
     return int(connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0])
+
+
+def keys_where_not_zero(file: Warehouse, object: str, entity: str, column: str) -> set[str]:
+    """Return the keys of an entity's records whose value in a column of numbers is not zero."""
+    table = table_name(object)
+    with file.connect(read_only=True) as connection:
+        columns = {each.name for each in existing_columns(connection, CATALOG, INTACCT, table)}
+        if column not in columns:
+            return set()
+        rows = connection.execute(
+            f"SELECT {identifier(column_name(KEY))} FROM {identifier(INTACCT, table)}"
+            f" WHERE _entity = ? AND {identifier(column)} <> 0",
+            [entity],
+        ).fetchall()
+    return {key for (key,) in rows}
 
 
 #: Applications whose documents are the company's, and not a person's.

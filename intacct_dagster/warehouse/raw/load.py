@@ -25,7 +25,7 @@ from intacct_dagster.warehouse.raw.loads import (
 from intacct_dagster.warehouse.raw.log import RAW_COLUMNS, ObjectLog, ensure_log, next_load_id
 from intacct_dagster.warehouse.raw.names import ENTITY, KEY
 from intacct_dagster.warehouse.raw.raw_load import RawLoad
-from intacct_dagster.warehouse.raw.snapshots import store_snapshot
+from intacct_dagster.warehouse.raw.snapshots import store_changes
 from intacct_dagster.warehouse.raw.versions import apply_load
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import TableColumn
@@ -174,7 +174,8 @@ def _append(
 ) -> _Arrived:
     """Append the pages' rows to the log, and prove them."""
     target = log.raw
-    if load.snapshot:
+    staged = load.snapshot or load.only_changes
+    if staged:
         target = identifier("temp", "main", "fresh")
         connection.execute(f"CREATE TEMP TABLE fresh AS FROM {log.raw} LIMIT 0")
     _insert(connection, load, load_id, target, exact=exact)
@@ -183,8 +184,8 @@ def _append(
     rows_by_day = _prove(connection, load, load_id, target)
     connection.execute(f"SET memory_limit = '{_megabytes(load, exact=exact)}MB'")
     rows = sum(rows_by_day.values())
-    if load.snapshot:
-        rows = store_snapshot(connection, log, load, load_id)
+    if staged:
+        rows = store_changes(connection, log, load, load_id)
     if load.parents is not None:
         store_documents(connection, log, load, load_id)
     return _Arrived(rows_by_day, rows)

@@ -48,7 +48,8 @@ class RawLoad:
     `read_at` says of each of the files when Intacct answered with it, by Intacct's own clock; where
     it is missing or None, that is `extracted_at`. `lag` is how long after a change a reading may
     still show what was before. An `undated` load has rows without a change time as well, which are
-    of its first day. A load `by_key` covers no days: its records were asked for by name.
+    of its first day. A load `by_key` covers no days: its records were asked for by name. With
+    `only_changes` rows that are as the entity read them last are proven and not added.
     """
 
     object: str
@@ -68,6 +69,7 @@ class RawLoad:
     read_at: Sequence[datetime | None] = ()
     by_key: bool = False
     undated: bool = False
+    only_changes: bool = False
     lag: timedelta = timedelta(0)
 
     @property
