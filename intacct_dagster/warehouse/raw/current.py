@@ -10,6 +10,7 @@ from duckdb import DuckDBPyConnection
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
 from intacct_dagster.warehouse.raw.deletes import not_materialized
 from intacct_dagster.warehouse.raw.log import adopt_log, read_log
+from intacct_dagster.warehouse.raw.maintenance import maintain
 from intacct_dagster.warehouse.raw.names import INTACCT, KEY, table_name
 from intacct_dagster.warehouse.raw.versions import recompute_all
 from intacct_dagster.warehouse.sql import identifier
@@ -29,13 +30,14 @@ class Relation:
 def refresh_current(file: Warehouse, object: str) -> Relation:
     """Return `intacct.<object>` as it stands; make it first where an older version had a view.
 
-    Every load brings the table up to date itself. A record that several entities share (its
-    `entity_id` is null) is one row; `_entity` then is the first entity in intacct.yaml that sees
-    it. Raises NotMaterialized when nothing was loaded yet.
+    Every load brings the table up to date itself; here it is maintained, when that is due. A record
+    that several entities share (its `entity_id` is null) is one row; `_entity` then is the first
+    entity in intacct.yaml that sees it. Raises NotMaterialized when nothing was loaded yet.
     """
     table = table_name(object)
     if not file.path.exists():
         raise not_materialized(object)
+    maintain(file, object)
     with file.staging() as staging:
         with staging.attached(read_only=True) as connection:
             log = read_log(connection, object)
