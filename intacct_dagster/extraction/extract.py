@@ -101,16 +101,22 @@ class Extractor:
         # Within this process loads take turns; between processes DuckDB's own lock sees to it.
         self._load_lock = threading.Lock()
 
-    def prepare(self, objects: Sequence[ObjectSettings], entity: str) -> None:
+    def prepare(self, objects: Sequence[ObjectSettings], entity: str) -> Mapping[str, Exception]:
         """Learn what the objects offer, before any data is read.
 
-        Raises RequestRefused with a line for every object and field that cannot be read.
+        Returns:
+            By its name, why an object cannot be read, with all that is wrong with it. The others
+            can be.
+
+        Raises:
+            IntacctError, LockError, StateError, WarehouseError: What concerns all of them.
         """
         client = self._intacct.entity(entity)
         with self._counted(client, "core/model"):
-            self._schemas.learn(client, objects)
+            amiss = self._schemas.learn_each(client, objects)
         if self._page_archive is not None:
             self._page_archive.prune()
+        return amiss
 
     def extract(
         self,

@@ -16,15 +16,20 @@ from datetime import datetime
 
 from intacct_dagster.client import (
     CHANGED,
+    AuthenticationRefused,
     IntacctClient,
     ModelField,
+    NotReached,
     ObjectModel,
     Query,
     Reference,
     RequestRefused,
+    Throttled,
 )
 from intacct_dagster.config import ObjectSettings
-from intacct_dagster.warehouse import Column, Warehouse, column_for
+from intacct_dagster.locks import LockError
+from intacct_dagster.state import StateError
+from intacct_dagster.warehouse import Column, Warehouse, WarehouseError, column_for
 from intacct_dagster.warehouse.raw import (
     SchemaField,
     read_schemas,
@@ -37,6 +42,15 @@ ENTITY = "entity.id"
 # Refused one at a time, so an object with more of them costs that many requests, once.
 _MOST_REFUSED = 40
 _NAMED = re.compile(r"The (\S+) field")
+# What keeps every object from being learnt, so that asking for the next one is no use.
+_OF_ALL_OBJECTS = (
+    AuthenticationRefused,
+    NotReached,
+    Throttled,
+    LockError,
+    StateError,
+    WarehouseError,
+)
 
 
 @dataclass(frozen=True)
@@ -143,41 +157,69 @@ class CompanySchema:
 
         Raises RequestRefused, with a line for each thing that is wrong.
         """
+        amiss = self.learn_each(client, objects)
+        for error in amiss.values():
+            if not isinstance(error, RequestRefused):
+                raise error
+        if amiss:
+            raise RequestRefused("\n".join(map(str, amiss.values())))
+        with self._lock:
+            return {each.name: self._schemas[each.name] for each in objects}
+
+    def learn_each(
+        self, client: IntacctClient, objects: Sequence[ObjectSettings]
+    ) -> Mapping[str, Exception]:
+        """Learn the schemas of these objects, and return the errors of those that cannot be learnt.
+
+        One that cannot be learnt does not keep the others from it. Raises what concerns all of
+        them: no session, no connection, a warehouse that is held.
+        """
         with self._lock:
             wanted = [each for each in objects if each.name not in self._schemas]
-            if wanted:
-                self._learn(client, wanted)
-            return {each.name: self._schemas[each.name] for each in objects}
+            return self._learn(client, wanted) if wanted else {}
 
     def fields(self, object: str) -> Sequence[SchemaField]:
         """Return what was learnt of the fields of an object, as the warehouse keeps it."""
         with self._lock:
             return self._known[object]
 
-    def _learn(self, client: IntacctClient, objects: Sequence[ObjectSettings]) -> None:
+    def _learn(
+        self, client: IntacctClient, objects: Sequence[ObjectSettings]
+    ) -> Mapping[str, Exception]:
         held = read_schemas(self._warehouse)
-        problems: list[str] = []
+        errors: dict[str, Exception] = {}
         learnt: dict[str, ObjectSchema] = {}
         all_: dict[str, list[SchemaField]] = {}
         changed: dict[str, list[SchemaField]] = {}
         for each in objects:
             known = held.get(each.name, {})
-            found = self._examine(client, each, known)
-            if isinstance(found, list):
-                problems += found
+            try:
+                learnt[each.name], fields = self._examined(client, each, known)
+            except _OF_ALL_OBJECTS:
+                raise
+            except Exception as error:  # also a defect of ours: the others are learnt all the same
+                errors[each.name] = error
                 continue
-            learnt[each.name], fields = found
             all_[each.name] = fields
             if fields != sorted(known.values(), key=lambda field: field.path):
                 changed[each.name] = fields
-        if problems:
-            raise RequestRefused(
-                "\n".join(problems),
-                remedy="Correct `objects` in intacct.yaml; nothing was read.",
-            )
         store_schemas(self._warehouse, changed)
         self._schemas |= learnt
         self._known |= all_
+        return errors
+
+    def _examined(
+        self, client: IntacctClient, each: ObjectSettings, known: Mapping[str, SchemaField]
+    ) -> tuple[ObjectSchema, list[SchemaField]]:
+        found = self._examine(client, each, known)
+        if isinstance(found, list):
+            raise RequestRefused(
+                "\n".join(found),
+                entity=client.entity_id,
+                object=each.name,
+                remedy="Correct `objects` in intacct.yaml; nothing of it was read.",
+            )
+        return found
 
     def look(self, client: IntacctClient, what: ObjectSettings) -> ObjectSchema | list[str]:
         """Return how an object would be read, or all that is amiss with it. Nothing is kept."""

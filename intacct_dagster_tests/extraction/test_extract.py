@@ -12,12 +12,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
 import stamina
 
-from intacct_dagster.client import ClientCredentials, Intacct, RequestRefused, ServerFailed
+from intacct_dagster.client import (
+    ClientCredentials,
+    Intacct,
+    NotReached,
+    RequestRefused,
+    ServerFailed,
+)
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.defs.checks.api_quota import check_quota
 from intacct_dagster.extraction.extract import Extractor
@@ -189,30 +196,48 @@ def days(first: int, last: int) -> list[date]:
     return [date(2026, 10, day) for day in range(first, last + 1)]
 
 
-def test_everything_amiss_is_told_at_once_before_any_data_is_read(tmp_path: Path) -> None:
+def test_everything_amiss_is_reported_by_object_and_the_others_are_learnt(tmp_path: Path) -> None:
     company = Company(
-        {INVOICE: model(total=None, totalDue=None), CUSTOMER: model(name=None)},
-        {CUSTOMER: [], INVOICE: []},
+        {INVOICE: model(total=None, totalDue=None), CUSTOMER: model(name=None), COLOUR: model()},
+        {CUSTOMER: [], INVOICE: [], COLOUR: []},
         not_in_queries={"name"},
     )
-    wanted = [
-        ObjectSettings(name="accounts-receivable/invoise"),
-        ObjectSettings(name=INVOICE, fields=("totl", "action", "totalDue")),
-        ObjectSettings(name=CUSTOMER, fields=("name",)),
-    ]
+    wrong = ObjectSettings(name="accounts-receivable/invoise")
+    fields = ObjectSettings(name=INVOICE, fields=("totl", "action", "totalDue"))
+    refused = ObjectSettings(name=CUSTOMER, fields=("name",))
+    right = ObjectSettings(name=COLOUR)
     desk = Desk(company, tmp_path)
-    with pytest.raises(RequestRefused) as caught:
-        desk.extractor.prepare(wanted, "E110")
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 5
-    assert "accounts-receivable/invoise" in lines[0]
-    assert "Did you mean accounts-receivable/invoice" in lines[0]
-    assert "totl is not a field that can be read: did you mean total" in lines[1]
-    assert "action can only be sent, not read" in lines[2]
-    assert lines[3].endswith("has the field name, but no query may ask for it")
-    assert lines[4] == "Correct `objects` in intacct.yaml; nothing was read."
+    amiss = desk.extractor.prepare([wrong, fields, refused, right], "E110")
+    assert list(amiss) == [wrong.name, INVOICE, CUSTOMER]
+    assert "Did you mean accounts-receivable/invoice" in str(amiss[wrong.name])
+    totl, action, remedy = str(amiss[INVOICE]).splitlines()
+    assert "totl is not a field that can be read: did you mean total" in totl
+    assert "action can only be sent, not read" in action
+    assert remedy == "Correct `objects` in intacct.yaml; nothing of it was read."
+    assert "has the field name, but no query may ask for it" in str(amiss[CUSTOMER])
     assert all(query["size"] == 1 for query in company.asked)
-    assert not desk.warehouse.path.exists()
+    company.asked.clear()
+    assert desk.extractor.prepare([right], "E110") == {}
+    assert company.asked == []  # it was learnt, and kept
+
+
+def test_what_concerns_all_objects_is_raised(tmp_path: Path) -> None:
+    company = Company({INVOICE: model()})
+    desk = Desk(company, tmp_path)
+    with mock.patch.object(desk._intacct, "entity") as entity:
+        entity.return_value.model.side_effect = NotReached("no connection")
+        entity.return_value.usage.requests = 0
+        with pytest.raises(NotReached):
+            desk.extractor.prepare([ObjectSettings(name=INVOICE)], "E110")
+
+
+def test_a_defect_of_ours_in_one_object_leaves_the_others(tmp_path: Path) -> None:
+    company = Company(
+        {INVOICE: {"fields": 7}, CUSTOMER: model(name=None)}, {CUSTOMER: [], INVOICE: []}
+    )
+    desk = Desk(company, tmp_path)
+    wanted = [ObjectSettings(name=INVOICE), ObjectSettings(name=CUSTOMER)]
+    assert list(desk.extractor.prepare(wanted, "E110")) == [INVOICE]
 
 
 def test_what_no_query_gives_is_learnt_once_and_left_out(tmp_path: Path) -> None:
