@@ -22,6 +22,8 @@ DIMENSIONS = frozenset(
     }
 )
 
+FieldType = Literal["text", "integer", "decimal", "boolean", "date", "timestamp", "json"]
+
 _OBJECT = re.compile(r"^[a-z][a-z0-9-]*/[A-Za-z0-9_:. -]+$")
 
 
@@ -33,6 +35,11 @@ class ObjectSettings(SettingsSection):
     fields: tuple[str, ...] | None = None
     """Narrows what is read: dotted paths such as `customer.id`. Default: all that the model
     offers."""
+    exclude: tuple[NonEmpty, ...] = ()
+    """Fields that are left out: dotted paths."""
+    types: dict[str, FieldType] = Field(default_factory=dict)
+    """Types of fields that the model gives another type than their values need, by dotted path:
+    `text`, `integer`, `decimal`, `boolean`, `date`, `timestamp` or `json`."""
     history: Literal["all", "from_start"] | None = None
     """With `all` the first partition also takes what was last changed before it. Default: `all`
     for masters, and for objects that a feed posts to."""

@@ -23,7 +23,8 @@ from intacct_dagster.client import (
     PaginationResult,
     Usage,
 )
-from intacct_dagster.extraction.schema import KEY, ObjectSchema
+from intacct_dagster.extraction.columns import KEY
+from intacct_dagster.extraction.schema import ObjectSchema
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import KeyComparison, ScannedPages, compare_keys, seen_by
 

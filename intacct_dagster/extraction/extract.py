@@ -7,10 +7,9 @@ next one that wants the same goes on from its last whole page.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -38,8 +37,9 @@ from intacct_dagster.extraction.delete_scan import (
 from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.extracted import Extracted, together
 from intacct_dagster.extraction.lines import LineReader
+from intacct_dagster.extraction.loading import Loader
 from intacct_dagster.extraction.open_documents import has_open_documents, read_open_documents
-from intacct_dagster.extraction.schema import CompanySchema, ObjectSchema
+from intacct_dagster.extraction.schema import CompanySchema, ObjectSchema, refused_field
 from intacct_dagster.state import ApiUsage
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import (
@@ -47,10 +47,7 @@ from intacct_dagster.warehouse.raw import (
     LoadProof,
     PageArchive,
     RawLoad,
-    store_delete_scan,
 )
-from intacct_dagster.warehouse.raw.entities import know_entities
-from intacct_dagster.warehouse.raw.load import load_raw
 from intacct_dagster.warehouse.raw.loads import loaded_by_runs
 
 
@@ -92,14 +89,11 @@ class Extractor:
         self._api_usage = api_usage
         self._page_archive = page_archive
         self._entities = tuple(entities if entities is not None else intacct.entities)
-        self._renamed = renamed or {}
         self._end_date = end_date
         self._now = now
         self._bounds: dict[str, datetime] = {}
-        self._entities_known = False
         self._schemas = CompanySchema(warehouse, now)
-        # Within this process loads take turns; between processes DuckDB's own lock sees to it.
-        self._load_lock = threading.Lock()
+        self._loader = Loader(warehouse, self._schemas, page_archive, self._entities, renamed or {})
 
     def prepare(self, objects: Sequence[ObjectSettings], entity: str) -> Mapping[str, Exception]:
         """Learn what the objects offer, before any data is read.
@@ -136,21 +130,46 @@ class Extractor:
         client = self._intacct.entity(entity)
         asked = sorted(set(days))
         with self._counted(client, what.name):
-            schema = self._schemas.learn(client, [what])[what.name]
-            by_days = schema.dated or schema.parent is not None
-            read = self._with_look_back(asked) if by_days else asked
-            earlier = self._loaded_earlier(what.name, entity, asked, schema)
-            ranges = (
-                [earlier]
-                if earlier is not None
-                else [
-                    self._extract_range(client, what, schema, each, on_progress)
-                    for each in ranges_of_days(read)
-                ]
-            )
-            if earlier is None and self._is_newest(asked[-1]):
-                self._read_open_documents(client, what, schema)
+            ranges = self._read_days(client, what, asked, on_progress)
         return together(ranges, asked, client.usage)
+
+    def _read_days(
+        self,
+        client: IntacctClient,
+        what: ObjectSettings,
+        asked: Sequence[date],
+        on_progress: OnProgress | None,
+    ) -> list[Extracted]:
+        """Read and load days; without a field for which a permission was withdrawn."""
+        schema = self._schemas.learn(client, [what])[what.name]
+        try:
+            return self._read_ranges(client, what, schema, asked, on_progress)
+        except RequestRefused as error:
+            if refused_field(error, schema.query_paths) is None:
+                raise
+        self._schemas.doubt(what.name)
+        schema = self._schemas.learn(client, [what])[what.name]
+        return self._read_ranges(client, what, schema, asked, on_progress)
+
+    def _read_ranges(
+        self,
+        client: IntacctClient,
+        what: ObjectSettings,
+        schema: ObjectSchema,
+        asked: Sequence[date],
+        on_progress: OnProgress | None,
+    ) -> list[Extracted]:
+        earlier = self._loaded_earlier(what.name, client.entity_id or "", asked, schema)
+        if earlier is not None:
+            return [earlier]
+        by_days = schema.dated or schema.parent is not None
+        ranges = [
+            self._extract_range(client, what, schema, each, on_progress)
+            for each in ranges_of_days(self._with_look_back(asked) if by_days else asked)
+        ]
+        if self._is_newest(asked[-1]):
+            self._read_open_documents(client, what, schema)
+        return ranges
 
     def _loaded_earlier(
         self, object: str, entity: str, days: Sequence[date], schema: ObjectSchema
@@ -223,7 +242,7 @@ class Extractor:
                 since=since if schema.dated else None,
                 seen=read.proof.distinct_keys,
             )
-            self._store(scan)
+            self._loader.store(scan)
         return DeleteScanResult(
             object=what.name,
             entity=entity,
@@ -255,7 +274,7 @@ class Extractor:
         load = read_by_key(
             load_of, client, self._warehouse, what.name, schema, keys, into=into, page_size=size
         )
-        self._load(load)
+        self._loader.load(load)
         return load.proof.distinct_keys
 
     def _by_key(
@@ -290,20 +309,7 @@ class Extractor:
                 into=folder,
                 page_size=self._page_size,
             )
-            self._load(load)
-
-    def _know_entities(self) -> None:
-        """Record the entities before the first thing that is stored; the load lock is held."""
-        if not self._entities_known:
-            know_entities(self._warehouse, self._entities, self._renamed)
-            self._entities_known = True
-
-    def _store(self, scan: DeleteScan) -> None:
-        with self._load_lock:
-            self._know_entities()
-            store_delete_scan(self._warehouse, scan)
-        if self._page_archive is not None:
-            self._page_archive.keep_delete_scan(scan)
+            self._loader.load(load)
 
     def _with_look_back(self, days: Sequence[date]) -> list[date]:
         wanted = set(days)
@@ -368,7 +374,7 @@ class Extractor:
             )
             load = self._read(load_of, client, what, schema, window, folder / "pages", on_progress)
             seconds_reading = time.monotonic() - started
-            rows_by_day, seconds_loading = self._load(load)
+            rows_by_day, seconds_loading = self._loader.load(load)
         return Extracted(
             what.name,
             entity,
@@ -433,14 +439,6 @@ class Extractor:
             left=keys - rows.keys,
             dated_by=CHANGED,
         )
-
-    def _load(self, load: RawLoad) -> tuple[Mapping[date, int], float]:
-        keeping: AbstractContextManager[None] = nullcontext()
-        if self._page_archive is not None:
-            keeping = self._page_archive.keeping(load, self._schemas.fields(load.object))
-        with keeping, self._load_lock:
-            self._know_entities()
-            return load_raw(self._warehouse, load)
 
     def _takes_older(self, what: ObjectSettings, days: Sequence[date]) -> bool:
         return what.takes_older and days[0] <= self._start_date

@@ -13,7 +13,7 @@ DUE = "totalTxnAmountDue"
 
 def company(**due: str) -> Company:
     rows = [row(key, "2026-10-02T12:00:00Z", **{DUE: amount}) for key, amount in due.items()]
-    return Company({INVOICE: model(**{DUE: "decimal-precision-2"})}, {INVOICE: rows})
+    return Company({INVOICE: model(totalTxnAmountDue="decimal-precision-2")}, {INVOICE: rows})
 
 
 def due(desk: Desk) -> list[tuple[str, str]]:

@@ -25,7 +25,13 @@ from intacct_dagster.warehouse.raw.names import (
     table_name,
 )
 from intacct_dagster.warehouse.sql import identifier, statement
-from intacct_dagster.warehouse.tables import TIME, TableColumn, ensure_table, existing_columns
+from intacct_dagster.warehouse.tables import (
+    TIME,
+    TableColumn,
+    ensure_table,
+    existing_columns,
+    widen_columns,
+)
 from intacct_dagster.warehouse.types import column_name
 
 #: What the unit of an object's versions is: a record; a document, of whose lines a version has all;
@@ -148,6 +154,7 @@ def ensure_log(
     ensure_meta(connection)
     table = table_name(log.object)
     held = {column.name for column in existing_columns(connection, CATALOG, RAW, table)}
+    widen_columns(connection, CATALOG, RAW, table, columns)
     ensure_table(connection, CATALOG, RAW, table, (*columns, *RAW_COLUMNS), _about(log.object))
     if log.kind == "lines":
         ensure_table(
