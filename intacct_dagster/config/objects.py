@@ -24,7 +24,7 @@ DIMENSIONS = frozenset(
 
 FieldType = Literal["text", "integer", "decimal", "boolean", "date", "timestamp", "json"]
 
-_OBJECT = re.compile(r"^[a-z][a-z0-9-]*/[A-Za-z0-9_:. -]+$")
+_OBJECT = re.compile(r"^[a-z][a-z0-9-]*(/[A-Za-z0-9_:. -]+)+$")
 
 
 class ObjectSettings(SettingsSection):
