@@ -171,7 +171,7 @@ def _take_out(connection: DuckDBPyConnection, log: ObjectLog) -> None:
 
 
 def _places(log: ObjectLog, object: str, entity: str) -> dict[str, str]:
-    changed = identifier(log.changed) if log.changed is not None else None
+    changed = f"read.{identifier(log.changed)}" if log.changed is not None else None
     return {
         "raw": log.raw,
         "key": _KEY,
