@@ -2,14 +2,14 @@
 
 No query shows a delete. So all keys are read, and compared in both directions. A key that we have
 and the scan did not see is asked for by name, in this entity and then in every other that has read
-the record: a record is deleted only if none of them shows it. An entity that cannot be asked blocks
-that: then it is out of sight of this one, and stays as the others have it. What Intacct has and we
-have not, or not as it is, is read by its key.
+the record or may have it by now: it is deleted only if none of them shows it. One that shows it is
+read, and only then is it out of sight of this one. An entity that cannot be asked blocks both. What
+Intacct has and we have not, or not as it is, is read by its key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,19 +26,27 @@ from intacct_dagster.client import (
 from intacct_dagster.extraction.columns import KEY
 from intacct_dagster.extraction.schema import ObjectSchema
 from intacct_dagster.warehouse import Warehouse
-from intacct_dagster.warehouse.raw import KeyComparison, ScannedPages, compare_keys, seen_by
+from intacct_dagster.warehouse.raw import (
+    KeyComparison,
+    ScannedPages,
+    compare_keys,
+    readers_of,
+    seen_by,
+)
 
 _KEYS_IN_A_QUESTION = 500
 #: A company was refreshed from a copy if more records than this went back, and this part of them.
 _FEW_WENT_BACK = 5
 _PART_WENT_BACK = 0.02
+#: Entities that are asked for a record that they have not read, in which it may be by now.
+_MOST_STRANGERS = 20
 
 
 @dataclass(frozen=True)
 class DeleteScanResult:
     """What a delete scan did: of our `known` records `deleted` are gone.
 
-    `out_of_sight` of them are only so for this entity: others see them, or could not be asked.
+    `out_of_sight` of them are only so for this entity: others see them.
     `fetched` records were read by key: we had them not, or not as they are. `seen` are the keys
     that Intacct has of changes since `since` (None: all). `usage` is all that the scan cost.
     """
@@ -109,34 +117,58 @@ def existing(client: IntacctClient, object: str, keys: Sequence[str]) -> set[str
     return found
 
 
-def gone_everywhere(
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where the records are that an entity sees no more: `shown` has the keys by who shows them.
+
+    The keys in `unknown` may be in an entity that could not be asked.
+    """
+
+    shown: Mapping[str, list[str]]
+    unknown: frozenset[str]
+
+
+def find_elsewhere(
     warehouse: Warehouse,
     object: str,
     gone: Sequence[str],
     *,
     others: Collection[str],
     client_of: Callable[[str], IntacctClient],
-) -> set[str]:
-    """Return those of the keys `gone` from an entity that none of the `others` sees either.
+) -> Elsewhere:
+    """Ask the `others` for the keys `gone` from an entity.
 
-    Asked are only those of the others that have read the record. One that cannot be asked may see
-    it.
+    Those that have read a record are asked for it first, and for what none of them shows those that
+    read the object: a record may have moved there, and not have been read yet. So that a company of
+    hundreds of entities stays affordable, of these no more than a few are asked.
     """
     if not gone:
-        return set()
+        return Elsewhere({}, frozenset())
     readers = seen_by(warehouse, object, gone)
-    deleted = set(gone)
-    for entity in others:
-        asked = [key for key in gone if key in deleted and entity in readers.get(key, ())]
-        if asked:
-            deleted -= _may_be_there(client_of, entity, object, asked)
-    return deleted
-
-
-def _may_be_there(
-    client_of: Callable[[str], IntacctClient], entity: str, object: str, keys: Sequence[str]
-) -> set[str]:
-    try:
-        return existing(client_of(entity), object, keys)
-    except IntacctError:
-        return set(keys)
+    reading = readers_of(warehouse, object)
+    strangers = [entity for entity in others if entity in reading][:_MOST_STRANGERS]
+    shown: dict[str, list[str]] = {}
+    found: set[str] = set()
+    unknown: set[str] = set()
+    asked: set[tuple[str, str]] = set()
+    for of_readers in (True, False):
+        for entity in others if of_readers else strangers:
+            keys = [
+                key
+                for key in gone
+                if key not in found
+                and (entity, key) not in asked
+                and (not of_readers or entity in readers.get(key, ()))
+            ]
+            if not keys:
+                continue
+            asked |= {(entity, key) for key in keys}
+            try:
+                there = existing(client_of(entity), object, keys)
+            except IntacctError:
+                unknown |= set(keys)
+                continue
+            if there:
+                shown.setdefault(entity, []).extend(key for key in keys if key in there)
+            found |= there
+    return Elsewhere(shown, frozenset(unknown - found))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from intacct_dagster.client import (
     ChangeWindow,
     Intacct,
     IntacctClient,
+    IntacctError,
     OnProgress,
     RequestRefused,
     Usage,
@@ -31,7 +32,7 @@ from intacct_dagster.extraction.days import earliest, midnight, ranges_of_days
 from intacct_dagster.extraction.delete_scan import (
     DeleteScanResult,
     confirm_missing,
-    gone_everywhere,
+    find_elsewhere,
     scan_keys,
 )
 from intacct_dagster.extraction.details import complete_rows
@@ -223,12 +224,8 @@ class Extractor:
                     wanted_since=None if what.takes_older else midnight(self._start_date),
                 )
                 gone = confirm_missing(client, what.name, found.missing)
-                deleted = gone_everywhere(
-                    self._warehouse,
-                    what.name,
-                    gone,
-                    others=[each for each in self._entities if each != entity],
-                    client_of=self._intacct.entity,
+                deleted, out_of_sight = self._look_elsewhere(
+                    what, schema, entity, gone, folder / "elsewhere"
                 )
                 lacking = {*found.lacking, *found.went_back, *found.missing} - set(gone)
                 fetched = self._fetch(client, what, schema, sorted(lacking), folder / "lacking")
@@ -236,7 +233,7 @@ class Extractor:
                 what.name,
                 entity,
                 deleted=tuple(key for key in gone if key in deleted),
-                out_of_sight=tuple(key for key in gone if key not in deleted),
+                out_of_sight=tuple(key for key in gone if key in out_of_sight),
                 found_at=earliest(read.read_at) or began,
                 run_id=self._run_id,
                 since=since if schema.dated else None,
@@ -254,6 +251,35 @@ class Extractor:
             fetched=fetched,
             usage=client.usage,
         )
+
+    def _look_elsewhere(
+        self,
+        what: ObjectSettings,
+        schema: ObjectSchema,
+        entity: str,
+        gone: Sequence[str],
+        into: Path,
+    ) -> tuple[set[str], set[str]]:
+        """Return those keys gone from an entity that are deleted, and those that others see.
+
+        What others see is read there first: else a record that moved would be nowhere until its
+        new entity is read. Nothing is said of keys whose entity cannot be asked.
+        """
+        elsewhere = find_elsewhere(
+            self._warehouse,
+            what.name,
+            gone,
+            others=[each for each in self._entities if each != entity],
+            client_of=self._intacct.entity,
+        )
+        deleted, out_of_sight = set(gone) - elsewhere.unknown, set[str]()
+        for number, (other, keys) in enumerate(elsewhere.shown.items(), start=1):
+            deleted -= set(keys)
+            client = self._intacct.entity(other)
+            with suppress(IntacctError), self._counted(client, what.name):
+                if self._fetch(client, what, schema, keys, into / str(number)):
+                    out_of_sight |= set(keys)
+        return deleted, out_of_sight
 
     def _fetch(
         self,

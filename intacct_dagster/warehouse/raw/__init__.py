@@ -14,6 +14,7 @@ from intacct_dagster.warehouse.raw.data_quality import (
 from intacct_dagster.warehouse.raw.delete_scans import (
     ScannedPages,
     compare_keys,
+    readers_of,
     seen_by,
     store_delete_scan,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "join_records",
     "not_as_loaded",
     "read_schemas",
+    "readers_of",
     "rebuild",
     "sample_rows",
     "seen_by",

@@ -107,6 +107,15 @@ def seen_by(file: Warehouse, object: str, keys: Collection[str]) -> Mapping[str,
     return found
 
 
+def readers_of(file: Warehouse, object: str) -> set[str]:
+    """Return the entities, as they are called now, of whose sessions an object was read."""
+    with file.connect(read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT entity FROM meta.as_of WHERE object = ?", [object]
+        ).fetchall()
+    return {entity for (entity,) in rows}
+
+
 def store_delete_scan(file: Warehouse, scan: DeleteScan, *, again: bool = False) -> None:
     """Write the tombstones of a delete scan, and take what is gone out of `intacct.<object>`.
 
@@ -171,7 +180,7 @@ def _take_out(connection: DuckDBPyConnection, log: ObjectLog) -> None:
 
 
 def _places(log: ObjectLog, object: str, entity: str) -> dict[str, str]:
-    changed = identifier(log.changed) if log.changed is not None else None
+    changed = f"read.{identifier(log.changed)}" if log.changed is not None else None
     return {
         "raw": log.raw,
         "key": _KEY,
