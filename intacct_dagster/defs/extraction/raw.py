@@ -77,6 +77,8 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
         run = _ExtractionRun(context, settings, warehouse, extractor, selected)
         try:
             _extract(run)
+            if extractor.clock.skew is not None:
+                context.log.warning(extractor.clock.describe())
             if run.failed:
                 fail(settings, run.failed, run.done, "reads")
             last = last_reported(context)
@@ -157,6 +159,7 @@ class _Landed:
 
     rows: dict[str, Mapping[date, int]] = field(default_factory=dict)
     done: list[Extracted] = field(default_factory=list)
+    clock_skew: timedelta | None = None
 
     def add(self, each: Extracted) -> None:
         self.rows[each.entity] = each.rows_by_day
@@ -190,6 +193,11 @@ class _Landed:
                 else {}
             ),
             **({"rows_changed_while_read": dg.MetadataValue.int(left)} if left else {}),
+            **(
+                {"seconds_our_clock_is_ahead": dg.MetadataValue.int(_seconds(self.clock_skew))}
+                if self.clock_skew is not None
+                else {}
+            ),
             **{
                 name: dg.MetadataValue.text(", ".join(paths))
                 for name, paths in fields.items()
@@ -371,6 +379,7 @@ def _take(
         error = future.exception()
         if error is None:
             run.landed[key].add(future.result())
+            run.landed[key].clock_skew = run.extractor.clock.skew
             lines.append(_describe(future.result(), days))
         elif isinstance(error, Exception) and not isinstance(error, ReadStopped):
             run.fails(error, entity, [run.objects[key]])
@@ -386,6 +395,10 @@ def _await(names: Mapping[Future[Extracted], str], progress: Progress) -> None:
         for future in over:
             progress.one_more(names[future])
         progress.look()
+
+
+def _seconds(skew: timedelta) -> int:
+    return round(skew.total_seconds())
 
 
 def _proof(done: Extracted) -> str:
