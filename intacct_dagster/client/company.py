@@ -93,6 +93,11 @@ class Intacct:
         """What the answers so far said of rates and requests at once, by header."""
         return self._transport.reported_limits
 
+    @property
+    def server_time(self) -> datetime | None:
+        """The time by Intacct's clock, as its latest answer has it; None if none had a date."""
+        return self._transport.server_time
+
     def clock_skew(self) -> timedelta | None:
         """By how much our clock is ahead of Intacct's; None if its answers have no date.
 

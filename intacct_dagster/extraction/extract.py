@@ -28,6 +28,7 @@ from intacct_dagster.client import (
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.extraction import spool as spools
 from intacct_dagster.extraction.by_key import read_by_key
+from intacct_dagster.extraction.clock import ComparedClock
 from intacct_dagster.extraction.days import earliest, midnight, ranges_of_days
 from intacct_dagster.extraction.delete_scan import (
     DeleteScanResult,
@@ -92,6 +93,7 @@ class Extractor:
         self._entities = tuple(entities if entities is not None else intacct.entities)
         self._end_date = end_date
         self._now = now
+        self._clock = ComparedClock(lambda: intacct.server_time)
         self._bounds: dict[str, datetime] = {}
         self._schemas = CompanySchema(warehouse, now)
         self._loader = Loader(warehouse, self._schemas, page_archive, self._entities, renamed or {})
@@ -112,6 +114,11 @@ class Extractor:
         if self._page_archive is not None:
             self._page_archive.prune()
         return amiss
+
+    @property
+    def clock(self) -> ComparedClock:
+        """Our clock held against Intacct's, as far as the reads so far have shown."""
+        return self._clock
 
     def extract(
         self,
@@ -353,7 +360,7 @@ class Extractor:
 
     def _settled(self, now: datetime) -> datetime:
         """Return up to when what changed shows by now."""
-        settled = now - timedelta(seconds=self._reading.settle_seconds)
+        settled = self._clock.earlier(now) - timedelta(seconds=self._reading.settle_seconds)
         return settled.replace(microsecond=0)
 
     def _scanned_since(self, now: datetime) -> datetime | None:
@@ -485,7 +492,10 @@ class Extractor:
                 f"{since + timedelta(seconds=self._reading.settle_seconds + 1)}.",
                 entity=entity,
                 object=what.name,
-                remedy="Run it again after that: changes are read when they have settled.",
+                remedy=(
+                    f"{self._clock.describe()} Run it again after that: changes are read when they "
+                    "have settled."
+                ).lstrip(),
             )
         return settled if settled < end or self._is_newest(days[-1]) else end
 

@@ -463,22 +463,21 @@ def test_what_was_reconciled_anew_since_the_plan_is_not_sent(read: CodeLocation)
     assert statuses(location, "every_item_accounted_for")[None] == "FAILED"
 
 
-def test_an_object_that_does_not_exist_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_an_object_that_does_not_exist_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
     with code_location(tmp_path) as location:
-        objects = (
-            *location.settings.objects,
-            location.settings.objects[0].model_copy(update={"name": "general-ledger/acount"}),
-        )
-        location.settings = location.settings.model_copy(update={"objects": objects})
-        keys = [raw_key(each.name) for each in objects]
-        told = failure(location.run(keys, entity="E110"))
+        unknown = location.settings.objects[0].model_copy(update={"name": "general-ledger/acount"})
+        others = location.settings.objects
+        location.settings = location.settings.model_copy(update={"objects": (*others, unknown)})
+        keys = [raw_key(each.name) for each in others]
+        told = failure(location.run([*keys, raw_key(unknown.name)], entity="E110"))
 
-        assert told.startswith(
-            "Sage Intacct knows no object general-ledger/acount. "
-            "Did you mean general-ledger/account"
+        assert (
+            "general-ledger/acount | all | read | Sage Intacct knows no object "
+            "general-ledger/acount. Did you mean general-ledger/account" in told
         )
+        assert location.materialized(raw_key(unknown.name)) == set()
         for key in keys:
-            assert location.materialized(key) == set()
+            assert location.materialized(key) == {f"{LAST_DAY}|E110"}
 
 
 def test_what_landed_before_a_failure_counts_as_materialized(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,6 +28,7 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.defs.checks.api_quota import check_quota
+from intacct_dagster.extraction.clock import ComparedClock
 from intacct_dagster.extraction.extract import Extractor
 from intacct_dagster.state import ApiUsage, open_state
 from intacct_dagster.warehouse import Warehouse
@@ -151,6 +153,7 @@ class Desk:
     reading: Reading = field(default_factory=Reading)
     now: datetime = NOW
     concurrency: int = 6
+    transport: httpx.BaseTransport | None = None
 
     def __post_init__(self) -> None:
         self.warehouse = Warehouse(self.folder / "warehouse.duckdb")
@@ -161,7 +164,7 @@ class Desk:
             "https://company.test/ia/api/v1",
             grant,
             {"E110": "usa"},
-            transport=self.company,
+            transport=self.transport or self.company,
             concurrency=self.concurrency,
         )
 
@@ -328,6 +331,77 @@ def test_a_day_that_has_not_begun_is_refused(tmp_path: Path) -> None:
             reading=Reading(look_back_days=0),
             now=lambda: NOW,
         ).extract(ObjectSettings(name=INVOICE), "E110", days(6, 7))
+
+
+@dataclass
+class ClockedCompany(httpx.BaseTransport):
+    """A company whose answers have its own time; records show from their change time on."""
+
+    company: Company
+    now: datetime
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        whole = self.company.rows
+        at = self.now.isoformat()
+        self.company.rows = {
+            name: [row for row in rows if str(row["audit.modifiedDateTime"]) <= at]
+            for name, rows in whole.items()
+        }
+        try:
+            response = self.company.handle_request(request)
+        finally:
+            self.company.rows = whole
+        response.headers["date"] = format_datetime(self.now, usegmt=True)
+        return response
+
+
+def test_a_clock_that_is_two_days_ahead_for_a_night_loses_no_row(tmp_path: Path) -> None:
+    company = invoices(3, 4, 5)
+    clocked = ClockedCompany(company, datetime(2026, 10, 4, 2, tzinfo=UTC))
+    desk = Desk(company, tmp_path, now=datetime(2026, 10, 6, 2, tzinfo=UTC), transport=clocked)
+    extractor = desk.extractor
+    what = ObjectSettings(name=INVOICE)
+    # By this machine the 4th and the 5th are over; by Intacct the 4th has hardly begun.
+    done = extractor.extract(what, "E110", days(3, 4))
+    assert done.read_until == datetime(2026, 10, 4, 1, 55, tzinfo=UTC)
+    assert extractor.clock.skew is not None
+    assert round(extractor.clock.skew / timedelta(days=1)) == 2
+    assert "172,800 s ahead of that of Intacct" in extractor.clock.describe()
+    assert extractor.extract(what, "E110", days(5, 5)).read_until == done.read_until
+    with pytest.raises(RequestRefused) as caught:
+        extractor.extract(what, "E110", days(6, 6))
+    assert "set the clock (NTP)" in str(caught.value)
+    with desk.warehouse.connect(read_only=True) as connection:
+        whole = "SELECT day FROM meta.raw_loads WHERE read_until IS NULL ORDER BY day"
+        assert connection.execute(whole).fetchall() == [
+            (START + timedelta(days=n),) for n in (1, 2)
+        ]
+
+    clocked.now = desk.now = datetime(2026, 10, 6, 2, tzinfo=UTC)  # the clock is right again
+    right = desk.extractor
+    right.extract(what, "E110", days(5, 5))
+    assert right.clock.skew is None
+    assert right.clock.describe() == ""
+    assert desk.keys() == sorted({str(row["key"]) for row in company.rows[INVOICE]})
+
+
+@pytest.mark.parametrize(
+    ("ahead", "compared"),
+    [
+        (timedelta(seconds=119), False),
+        (timedelta(seconds=-119), False),
+        (timedelta(0), False),
+        (timedelta(seconds=130), True),
+        (timedelta(days=-40), True),
+    ],
+)
+def test_the_earlier_clock_counts_where_they_are_far_apart(
+    ahead: timedelta, compared: bool
+) -> None:
+    clock = ComparedClock(lambda: NOW - ahead)
+    assert clock.earlier(NOW) == (min(NOW, NOW - ahead) if compared else NOW)
+    assert (clock.skew is not None) is compared
+    assert ComparedClock(lambda: None).earlier(NOW) == NOW
 
 
 def test_an_object_without_change_times_is_kept_as_it_was_read_last(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
@@ -124,9 +124,19 @@ class Transport:
             transport=transport, headers=_HEADERS, trust_env=not is_loopback(self.base_url)
         )
 
+        self._dated: tuple[datetime, float] | None = None
+
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The time by the clock of the server, reckoned from its latest answer that had a date."""
+        if self._dated is None:
+            return None
+        sent_at, received = self._dated
+        return sent_at + timedelta(seconds=time.monotonic() - received)
 
     @property
     def reported_limits(self) -> Mapping[str, str]:
@@ -184,6 +194,7 @@ class Transport:
                         # which only the garbage collector would find.
                         response.stream = httpx.ByteStream(b"")
                         self._note_limits(slot, response)
+                        self._note_time(response)
                     return self._judge(response, kind, about)
                 except SlotUnavailable as error:
                     raise _no_slot(error, about) from error
@@ -192,6 +203,11 @@ class Transport:
                 finally:
                     idle_since = time.monotonic()
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _note_time(self, response: httpx.Response) -> None:
+        sent_at = _moment(response.headers.get("date", ""))
+        if sent_at is not None:
+            self._dated = sent_at, time.monotonic()
 
     def _note_limits(self, slot: RequestSlot, response: httpx.Response) -> None:
         if response.status_code in (429, 503):

@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from intacct_dagster.config import Settings
+from intacct_dagster.defs.extraction.failed_parts import FailedPart, fail, log_defect
 from intacct_dagster.defs.extraction.raw import raw_key
-from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import column_schema, lineage, relation, table_of
 from intacct_dagster.warehouse.raw import sample_rows, table_name
@@ -46,26 +46,41 @@ def current_assets(settings: Settings) -> dg.AssetsDefinition:
     def refresh(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
+        failed: list[FailedPart] = []
+        done: list[str] = []
         for key, name in objects.items():
-            if key in context.selected_asset_keys:
-                view = as_dagster_failure(settings, refresh_current, warehouse.warehouse, name)
-                yield dg.MaterializeResult(
-                    asset_key=key,
-                    metadata={
-                        "dagster/row_count": view.rows,
-                        "dagster/column_schema": column_schema(view.columns),
-                        "dagster/column_lineage": lineage(
-                            {each.name: [(raw_key(name), each.name)] for each in view.columns}
-                        ),
-                        **_sample(
-                            as_dagster_failure(
-                                settings, sample_rows, warehouse.warehouse, name, view.columns
-                            )
-                        ),
-                    },
-                )
+            if key not in context.selected_asset_keys:
+                continue
+            try:
+                result = _refreshed(warehouse, key, name)
+            except Exception as error:  # the tables of the other objects are refreshed all the same
+                part = FailedPart("refresh", (name,), "", error)
+                log_defect(context.log, part)
+                failed.append(part)
+            else:
+                done.append(name)
+                yield result
+        if failed:
+            fail(settings, failed, done, "tables")
 
     return refresh
+
+
+def _refreshed(
+    warehouse: WarehouseResource, key: dg.AssetKey, name: str
+) -> dg.MaterializeResult[None]:
+    view = refresh_current(warehouse.warehouse, name)
+    return dg.MaterializeResult(
+        asset_key=key,
+        metadata={
+            "dagster/row_count": view.rows,
+            "dagster/column_schema": column_schema(view.columns),
+            "dagster/column_lineage": lineage(
+                {each.name: [(raw_key(name), each.name)] for each in view.columns}
+            ),
+            **_sample(sample_rows(warehouse.warehouse, name, view.columns)),
+        },
+    )
 
 
 def _sample(rows: Sequence[Mapping[str, object]]) -> dict[str, dg.MetadataValue[Any]]:

@@ -1,16 +1,19 @@
 """Deletes: no query shows them, so all keys are read and compared with those in the warehouse."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import dagster as dg
 
 from intacct_dagster.client import Usage, xml_object
 from intacct_dagster.config import ObjectSettings, Settings
+from intacct_dagster.defs.extraction.failed_parts import FailedPart, fail, log_defect
 from intacct_dagster.defs.extraction.raw import extractor_of, raw_key
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import spent
 from intacct_dagster.extraction.delete_scan import DeleteScanResult
+from intacct_dagster.extraction.extract import Extractor
 from intacct_dagster.warehouse.raw import table_name, tombstones
 
 GROUP = "deletes"
@@ -62,25 +65,67 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
     def delete_scan(
         context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
-        extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
-
-        def scan_one(what: ObjectSettings, entity: str) -> DeleteScanResult:
-            with warehouse.reading(settings.company, entity, context.log.info):
-                return extractor.delete_scan(what, entity)
-
-        done = {
-            key: [
-                as_dagster_failure(settings, scan_one, each, entity)
-                for entity in context.partition_keys
-            ]
-            for key, each in objects.items()
-            if key in context.selected_asset_keys
+        selected = {
+            key: each for key, each in objects.items() if key in context.selected_asset_keys
         }
-        gone = as_dagster_failure(settings, tombstones, warehouse.warehouse)
-        for key, found in done.items():
+        extractor = extractor_of(settings, intacct, warehouse, context.run.run_id)
+        run = _ScanRun(context, settings, warehouse, extractor, selected)
+        try:
+            _scan(run)
+            if run.failed:
+                fail(settings, run.failed, run.names_of_done, "scans")
+            gone = as_dagster_failure(settings, tombstones, warehouse.warehouse)
+        except BaseException:  # also where the run is cancelled, or this code has a defect
+            _report_scanned(run)
+            raise
+        for key, found in run.done.items():
             yield _result(context, key, objects[key].name, found, gone)
 
     return delete_scan
+
+
+@dataclass
+class _ScanRun:
+    """A run that scans objects for deletes: what it scans, what was done, and what failed."""
+
+    context: dg.AssetExecutionContext
+    settings: Settings
+    warehouse: WarehouseResource
+    extractor: Extractor
+    objects: Mapping[dg.AssetKey, ObjectSettings]
+    failed: list[FailedPart] = field(default_factory=list)
+    done: dict[dg.AssetKey, list[DeleteScanResult]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.done = {key: [] for key in self.objects}
+
+    @property
+    def names_of_done(self) -> list[str]:
+        """What was scanned, each as "entity object"."""
+        return [f"{each.entity} {each.object}" for found in self.done.values() for each in found]
+
+
+def _scan(run: _ScanRun) -> None:
+    """Scan the objects, entity by entity. An object or an entity that fails does so alone."""
+    log = run.context.log
+    for key, what in run.objects.items():
+        for entity in run.context.partition_keys:
+            try:
+                with run.warehouse.reading(run.settings.company, entity, log.info):
+                    run.done[key].append(run.extractor.delete_scan(what, entity))
+            except Exception as error:  # the scans of the others go on
+                part = FailedPart("delete scan", (what.name,), entity, error)
+                log_defect(log, part)
+                run.failed.append(part)
+
+
+def _report_scanned(run: _ScanRun) -> None:
+    """Report what was scanned as materialized, of a run that does not come to its end."""
+    for key, found in run.done.items():
+        for each in found:
+            run.context.log_event(
+                dg.AssetMaterialization(key, partition=each.entity, metadata=_metadata([each]))
+            )
 
 
 def _result(

@@ -14,6 +14,10 @@ PROGRESS_TAG = "intacct/progress"
 SECONDS = 5.0
 
 
+class ReadStopped(Exception):
+    """The run was cancelled, so a read ends before its next page."""
+
+
 @dataclass
 class _Reading:
     """An object that is being read.
@@ -70,11 +74,18 @@ class Progress:
         self._parts_text = ""
         self._readings: dict[str, _Reading] = {}
         self._lock = threading.Lock()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End all reads at their next page: the callbacks of `of` raise ReadStopped from now on."""
+        self._stopped = True
 
     def of(self, name: str) -> Callable[[int, int], None]:
         """Return the callback that receives (rows, expected) of an object, on any thread."""
 
         def on_progress(rows: int, expected: int) -> None:
+            if self._stopped:
+                raise ReadStopped(name)
             now = self._clock()
             with self._lock:
                 reading = self._readings.setdefault(name, _Reading(now, rows, rows, expected, now))

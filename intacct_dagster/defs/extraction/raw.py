@@ -1,17 +1,17 @@
 """Raw assets: each object as Intacct answered, by entity and day of change."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 import dagster as dg
 
 from intacct_dagster.client import AccessDenied, AuthenticationRefused, IntacctError, Usage
 from intacct_dagster.config import ObjectSettings, Settings
-from intacct_dagster.defs.extraction.progress import SECONDS, Progress
-from intacct_dagster.defs.failures import error_text, is_transient, retry_run
+from intacct_dagster.defs.extraction.failed_parts import FailedPart, fail, log_defect
+from intacct_dagster.defs.extraction.progress import SECONDS, Progress, ReadStopped
 from intacct_dagster.defs.partitions import (
     days_by_entity,
     entity_days,
@@ -75,11 +75,17 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
             key: each for key, each in objects.items() if key in context.selected_asset_keys
         }
         run = _ExtractionRun(context, settings, warehouse, extractor, selected)
-        _extract(run)
-        if run.failures:
-            _fail(run)
-        last = last_reported(context)
-        rows_of = table_rows(settings, warehouse, run.landed)
+        try:
+            _extract(run)
+            if extractor.clock.skew is not None:
+                context.log.warning(extractor.clock.describe())
+            if run.failed:
+                fail(settings, run.failed, run.done, "reads")
+            last = last_reported(context)
+            rows_of = table_rows(settings, warehouse, run.landed)
+        except BaseException:  # also where the run is cancelled, or this code has a defect
+            _report_landed(run)
+            raise
         for key, landed in run.landed.items():
             tell_partitions(context, key, dict(landed.by_partition(last, rows_of[key])))
             yield dg.MaterializeResult(asset_key=key)
@@ -153,6 +159,7 @@ class _Landed:
 
     rows: dict[str, Mapping[date, int]] = field(default_factory=dict)
     done: list[Extracted] = field(default_factory=list)
+    clock_skew: timedelta | None = None
 
     def add(self, each: Extracted) -> None:
         self.rows[each.entity] = each.rows_by_day
@@ -186,6 +193,11 @@ class _Landed:
                 else {}
             ),
             **({"rows_changed_while_read": dg.MetadataValue.int(left)} if left else {}),
+            **(
+                {"seconds_our_clock_is_ahead": dg.MetadataValue.int(_seconds(self.clock_skew))}
+                if self.clock_skew is not None
+                else {}
+            ),
             **{
                 name: dg.MetadataValue.text(", ".join(paths))
                 for name, paths in fields.items()
@@ -251,72 +263,126 @@ class _ExtractionRun:
     warehouse: WarehouseResource
     extractor: Extractor
     objects: Mapping[dg.AssetKey, ObjectSettings]
-    failures: list[Exception] = field(default_factory=list)
+    failed: list[FailedPart] = field(default_factory=list)
     landed: dict[dg.AssetKey, _Landed] = field(init=False)
 
     def __post_init__(self) -> None:
         self.landed = {key: _Landed() for key in self.objects}
 
+    @property
+    def done(self) -> list[str]:
+        """What was loaded, each as "entity object"."""
+        return [
+            f"{each.entity} {each.object}"
+            for landed in self.landed.values()
+            for each in landed.done
+        ]
+
+    def fails(self, error: Exception, entity: str, objects: Iterable[ObjectSettings]) -> None:
+        """Note that these objects of an entity (empty: of all) cannot be read."""
+        part = FailedPart("read", tuple(each.name for each in objects), entity, error)
+        log_defect(self.context.log, part)
+        self.failed.append(part)
+
 
 def _extract(run: _ExtractionRun) -> None:
     """Read the objects, entity by entity. An object or an entity that fails does so alone."""
-    days_of = _prepare(run, days_by_entity(run.context.partition_keys))
-    parts = len(days_of) * len(run.objects)
+    days_of, objects = _prepare(run, days_by_entity(run.context.partition_keys))
+    parts = len(days_of) * len(objects)
     progress = Progress(run.context, parts, sum(map(len, days_of.values())))
     for entity, days in days_of.items():
         try:
             with run.warehouse.reading(run.settings.company, entity, run.context.log.info):
-                _extract_entity(run, entity, days, progress)
-        except LockError as error:  # another run holds this entity; the others go on
-            run.failures.append(error)
+                _extract_entity(run, objects, entity, days, progress)
+        except Exception as error:  # such as another run that holds this entity; the others go on
+            run.fails(error, entity, objects.values())
 
 
-def _prepare(run: _ExtractionRun, days_of: Mapping[str, list[date]]) -> Mapping[str, list[date]]:
-    """Learn the fields of the objects from the first entity whose user may ask.
+def _prepare(
+    run: _ExtractionRun, days_of: Mapping[str, list[date]]
+) -> tuple[Mapping[str, list[date]], Mapping[dg.AssetKey, ObjectSettings]]:
+    """Learn the fields of each object from the first entity whose user may ask for them.
 
     Returns:
-        The days by entity, without the entities that Intacct refused before.
-
-    Raises:
-        dagster.Failure: Intacct could not be asked at all.
+        The days by entity, without the entities that Intacct refused, and the objects, without
+        those that cannot be read from any entity.
     """
     asked = dict(days_of)
+    objects = {each.name: (key, each) for key, each in run.objects.items()}
+    wanted = dict(objects)
     for entity in days_of:
-        try:
-            run.extractor.prepare(list(run.objects.values()), entity)
-        except (AuthenticationRefused, AccessDenied) as error:
-            run.failures.append(error)
-            del asked[entity]
-        except (IntacctError, LockError, StateError, WarehouseError) as error:
-            run.failures[:] = [error]
-            _fail(run)
-        else:
+        if not wanted:
             break
-    return asked
+        try:
+            amiss = run.extractor.prepare([each for _, each in wanted.values()], entity)
+        except (AuthenticationRefused, AccessDenied) as error:
+            run.fails(error, entity, run.objects.values())
+            del asked[entity]
+            continue
+        except (IntacctError, LockError, StateError, WarehouseError) as error:
+            # It concerns whatever is asked next as well: nothing can be read now.
+            run.failed.clear()
+            run.fails(error, "", run.objects.values())
+            return {}, {}
+        denied = {name for name, error in amiss.items() if isinstance(error, AccessDenied)}
+        if len(denied) == len(run.objects):
+            run.fails(amiss[min(denied)], entity, run.objects.values())
+            del asked[entity]
+            continue
+        for name in amiss.keys() - denied:
+            _, what = objects.pop(name)
+            run.fails(amiss[name], "", [what])
+        wanted = {name: each for name, each in wanted.items() if name in denied}
+    # What was denied to every user is asked for again, and so reported of each entity.
+    return asked, dict(objects.values())
 
 
-def _extract_entity(run: _ExtractionRun, entity: str, days: list[date], progress: Progress) -> None:
+def _extract_entity(
+    run: _ExtractionRun,
+    objects: Mapping[dg.AssetKey, ObjectSettings],
+    entity: str,
+    days: list[date],
+    progress: Progress,
+) -> None:
     """Read the objects of an entity, several at a time."""
+    names = {key: f"{entity} {each.name}" for key, each in objects.items()}
+    futures: dict[dg.AssetKey, Future[Extracted]] = {}
     # More threads than requests may be in flight: while some load, others read.
-    with ThreadPoolExecutor(max_workers=2 * run.settings.limits.concurrency) as pool:
-        names = {key: f"{entity} {each.name}" for key, each in run.objects.items()}
-        futures = {
-            key: pool.submit(
+    pool = ThreadPoolExecutor(max_workers=2 * run.settings.limits.concurrency)
+    try:
+        for key, each in objects.items():
+            futures[key] = pool.submit(
                 run.extractor.extract, each, entity, days, on_progress=progress.of(names[key])
             )
-            for key, each in run.objects.items()
-        }
         _await({future: names[key] for key, future in futures.items()}, progress)
+    except (
+        BaseException
+    ):  # cancelled: reads end at their next page, which the next run goes on from
+        progress.stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        _take(run, entity, days, futures)
+
+
+def _take(
+    run: _ExtractionRun,
+    entity: str,
+    days: Sequence[date],
+    futures: Mapping[dg.AssetKey, Future[Extracted]],
+) -> None:
+    """Note what the reads of an entity loaded, and which of them failed."""
     lines = []
     for key, future in futures.items():
+        if future.cancelled():
+            continue
         error = future.exception()
-        if isinstance(error, IntacctError | LockError | StateError | WarehouseError):
-            run.failures.append(error)
-        elif error is not None:
-            raise error
-        else:
+        if error is None:
             run.landed[key].add(future.result())
+            run.landed[key].clock_skew = run.extractor.clock.skew
             lines.append(_describe(future.result(), days))
+        elif isinstance(error, Exception) and not isinstance(error, ReadStopped):
+            run.fails(error, entity, [run.objects[key]])
     if lines:
         run.context.log.info("\n".join(lines))  # one event: each is a write to Dagster's storage
 
@@ -329,6 +395,10 @@ def _await(names: Mapping[Future[Extracted], str], progress: Progress) -> None:
         for future in over:
             progress.one_more(names[future])
         progress.look()
+
+
+def _seconds(skew: timedelta) -> int:
+    return round(skew.total_seconds())
 
 
 def _proof(done: Extracted) -> str:
@@ -349,8 +419,8 @@ def _describe(done: Extracted, days: Sequence[date]) -> str:
     )
 
 
-def _fail(run: _ExtractionRun) -> NoReturn:
-    """Report what was loaded as materialized, then fail the step with the errors.
+def _report_landed(run: _ExtractionRun) -> None:
+    """Report what was loaded as materialized, of a run that does not come to its end.
 
     Otherwise the UI would show days as missing that are complete in the warehouse.
     """
@@ -362,7 +432,3 @@ def _fail(run: _ExtractionRun) -> NoReturn:
             run.context.log_event(
                 dg.AssetMaterialization(key, partition=partition, metadata=metadata)
             )
-    messages = dict.fromkeys(error_text(each, run.settings) for each in run.failures)
-    if all(map(is_transient, run.failures)):
-        retry_run()
-    raise dg.Failure("\n".join(messages), metadata={"failed": len(run.failures)})
