@@ -8,117 +8,41 @@ next one that wants the same goes on from its last whole page.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from intacct_dagster.client import (
     CHANGED,
     ChangeWindow,
-    Intacct,
     IntacctClient,
-    IntacctError,
     OnProgress,
     RequestRefused,
     Usage,
 )
-from intacct_dagster.config import ObjectSettings, Reading
+from intacct_dagster.config import ObjectSettings
 from intacct_dagster.extraction import spool as spools
-from intacct_dagster.extraction.by_key import read_by_key
-from intacct_dagster.extraction.clock import ComparedClock
 from intacct_dagster.extraction.days import earliest, midnight, ranges_of_days
-from intacct_dagster.extraction.delete_scan import (
-    DeleteScanResult,
-    confirm_missing,
-    find_elsewhere,
-    scan_keys,
-)
 from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.extracted import Extracted, together
 from intacct_dagster.extraction.lines import LineReader
-from intacct_dagster.extraction.loading import Loader
 from intacct_dagster.extraction.open_documents import has_open_documents, read_open_documents
-from intacct_dagster.extraction.schema import CompanySchema, ObjectSchema, refused_field
-from intacct_dagster.state import ApiUsage
-from intacct_dagster.warehouse import Warehouse
+from intacct_dagster.extraction.scanner import Scanner
+from intacct_dagster.extraction.schema import ObjectSchema, refused_field
 from intacct_dagster.warehouse.raw import (
-    DeleteScan,
     LoadProof,
-    PageArchive,
     RawLoad,
 )
 from intacct_dagster.warehouse.raw.loads import loaded_by_runs
 
 
-class Extractor:
-    """Extracts objects of one company. Safe to use from several threads at once.
+class Extractor(Scanner):
+    """Extracts objects of one company, and scans them for deletes.
 
-    `entities` are those that are read, in their order (default: all of the company's); `renamed`
-    has the present ids of those that are called otherwise now, by the former. `end_date` is the
-    last partition, if there is one. `start_date` is the first: the day into which objects that take
-    older rows also put what was last changed before it. `now` gives aware UTC times. What it costs
-    is written to `api_usage`, also where it fails; what it loads stays in `page_archive`, for its
-    time. What `attempts` loaded, runs that this one goes on from, is not read again.
+    Safe to use from several threads at once. See CompanyReads for its arguments.
     """
-
-    def __init__(  # noqa: PLR0913 - options of a public constructor, most with a default
-        self,
-        intacct: Intacct,
-        warehouse: Warehouse,
-        *,
-        start_date: date,
-        run_id: str,
-        attempts: Collection[str] = (),
-        page_size: int = 4000,
-        reading: Reading | None = None,
-        api_usage: ApiUsage | None = None,
-        page_archive: PageArchive | None = None,
-        entities: Sequence[str] | None = None,
-        renamed: Mapping[str, str] | None = None,
-        end_date: date | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._intacct = intacct
-        self._warehouse = warehouse
-        self._start_date = start_date
-        self._run_id = run_id
-        self._attempts = attempts
-        self._page_size = page_size
-        self._reading = reading if reading is not None else Reading()
-        self._api_usage = api_usage
-        self._page_archive = page_archive
-        self._entities = tuple(entities if entities is not None else intacct.entities)
-        self._end_date = end_date
-        self._now = now
-        self._clock = ComparedClock(lambda: intacct.server_time)
-        self._bounds: dict[str, datetime] = {}
-        self._schemas = CompanySchema(warehouse, now)
-        self._loader = Loader(warehouse, self._schemas, page_archive, self._entities, renamed or {})
-
-    def prepare(self, objects: Sequence[ObjectSettings], entity: str) -> Mapping[str, Exception]:
-        """Learn what the objects offer, before any data is read.
-
-        Returns:
-            By its name, why an object cannot be read, with all that is wrong with it. The others
-            can be.
-
-        Raises:
-            IntacctError, LockError, StateError, WarehouseError: What concerns all of them.
-        """
-        client = self._intacct.entity(entity)
-        with self._counted(client, "core/model"):
-            amiss = self._schemas.learn_each(client, objects)
-        if self._page_archive is not None:
-            self._page_archive.prune()
-        return amiss
-
-    @property
-    def clock(self) -> ComparedClock:
-        """Our clock held against Intacct's, as far as the reads so far have shown."""
-        return self._clock
 
     def extract(
         self,
@@ -198,135 +122,6 @@ class Extractor:
             usage=Usage(),
         )
 
-    def delete_scan(self, what: ObjectSettings, entity: str) -> DeleteScanResult:
-        """Read the keys that Intacct has, and note which of ours are gone and which are back.
-
-        Raises IntacctError and WarehouseError.
-        """
-        client = self._intacct.entity(entity)
-        began = self._now()
-        since = self._scanned_since(began)
-        with self._counted(client, what.name):
-            schema = self._schemas.learn(client, [what])[what.name]
-            if schema.by_period:
-                raise RequestRefused(
-                    f"{what.name} takes no delete scan: each reading of it is whole, so what "
-                    "is gone is not in the current view.",
-                    entity=entity,
-                    object=what.name,
-                    remedy="Leave it out of the selection.",
-                )
-            window = None
-            if schema.dated:
-                window = ChangeWindow(since, self._settled(began), undated=since is not None)
-            with self._spool("sweep", what.name, entity, str(window)) as folder:
-                read, found = scan_keys(
-                    client,
-                    self._warehouse,
-                    what.name,
-                    schema,
-                    window,
-                    into=folder / "keys",
-                    page_size=self._page_size,
-                    wanted_since=None if what.takes_older else midnight(self._start_date),
-                )
-                gone = confirm_missing(client, what.name, found.missing)
-                deleted, out_of_sight = self._look_elsewhere(
-                    what, schema, entity, gone, folder / "elsewhere"
-                )
-                lacking = {*found.lacking, *found.went_back, *found.missing} - set(gone)
-                fetched = self._fetch(client, what, schema, sorted(lacking), folder / "lacking")
-            scan = DeleteScan(
-                what.name,
-                entity,
-                deleted=tuple(key for key in gone if key in deleted),
-                out_of_sight=tuple(key for key in gone if key in out_of_sight),
-                found_at=earliest(read.read_at) or began,
-                run_id=self._run_id,
-                since=since if schema.dated else None,
-                seen=read.proof.distinct_keys,
-            )
-            self._loader.store(scan)
-        return DeleteScanResult(
-            object=what.name,
-            entity=entity,
-            since=scan.since,
-            seen=scan.seen,
-            known=found.known,
-            deleted=len(scan.deleted),
-            out_of_sight=len(scan.out_of_sight),
-            fetched=fetched,
-            usage=client.usage,
-        )
-
-    def _look_elsewhere(
-        self,
-        what: ObjectSettings,
-        schema: ObjectSchema,
-        entity: str,
-        gone: Sequence[str],
-        into: Path,
-    ) -> tuple[set[str], set[str]]:
-        """Return those keys gone from an entity that are deleted, and those that others see.
-
-        What others see is read there first: else a record that moved would be nowhere until its
-        new entity is read. Nothing is said of keys whose entity cannot be asked.
-        """
-        elsewhere = find_elsewhere(
-            self._warehouse,
-            what.name,
-            gone,
-            others=[each for each in self._entities if each != entity],
-            client_of=self._intacct.entity,
-        )
-        deleted, out_of_sight = set(gone) - elsewhere.unknown, set[str]()
-        for number, (other, keys) in enumerate(elsewhere.shown.items(), start=1):
-            deleted -= set(keys)
-            client = self._intacct.entity(other)
-            with suppress(IntacctError), self._counted(client, what.name):
-                if self._fetch(client, what, schema, keys, into / str(number)):
-                    out_of_sight |= set(keys)
-        return deleted, out_of_sight
-
-    def _fetch(
-        self,
-        client: IntacctClient,
-        what: ObjectSettings,
-        schema: ObjectSchema,
-        keys: Sequence[str],
-        into: Path,
-    ) -> int:
-        """Read records by their keys, and load them; return how many there were.
-
-        An object without change times is read whole, so it lacks nothing for long.
-        """
-        if not keys or not (schema.dated or schema.parent is not None):
-            return 0
-        into.mkdir(parents=True, exist_ok=True)
-        load_of, size = self._by_key(client, what, schema), self._page_size
-        load = read_by_key(
-            load_of, client, self._warehouse, what.name, schema, keys, into=into, page_size=size
-        )
-        self._loader.load(load)
-        return load.proof.distinct_keys
-
-    def _by_key(
-        self, client: IntacctClient, what: ObjectSettings, schema: ObjectSchema
-    ) -> Callable[..., RawLoad]:
-        """Return what makes a load of records that are asked for by name."""
-        return partial(
-            RawLoad,
-            object=what.name,
-            columns=schema.raw_columns,
-            entity=client.entity_id or "",
-            days=(),
-            run_id=self._run_id,
-            extracted_at=self._now(),
-            takes_older=False,
-            by_key=True,
-            lag=self._lag,
-        )
-
     def _read_open_documents(
         self, client: IntacctClient, what: ObjectSettings, schema: ObjectSchema
     ) -> None:
@@ -351,23 +146,6 @@ class Extractor:
                 if (day := each[0] - timedelta(days=back)) >= self._start_date:
                     wanted.add(day)
         return sorted(wanted)
-
-    @property
-    def _lag(self) -> timedelta:
-        """How long after a change a reading may still show what was before."""
-        reading = self._reading
-        return timedelta(days=reading.look_back_days, seconds=reading.settle_seconds)
-
-    def _settled(self, now: datetime) -> datetime:
-        """Return up to when what changed shows by now."""
-        settled = self._clock.earlier(now) - timedelta(seconds=self._reading.settle_seconds)
-        return settled.replace(microsecond=0)
-
-    def _scanned_since(self, now: datetime) -> datetime | None:
-        months = self._reading.delete_scan_months
-        if months is None:
-            return None
-        return midnight((now - timedelta(days=31 * months)).date())
 
     def _extract_range(
         self,
@@ -483,9 +261,7 @@ class Extractor:
         of the entity are known as of one moment.
         """
         since, end = midnight(days[0]), midnight(days[-1] + timedelta(days=1))
-        settled = self._bounds.get(entity)
-        if settled is None or since >= settled:
-            settled = self._bounds[entity] = self._settled(self._now())
+        settled = self._bound(entity, since)
         if since >= settled:
             raise RequestRefused(
                 f"{what.name} of entity {entity}: nothing of {days[0]} can be read before "
@@ -515,21 +291,3 @@ class Extractor:
         older = self._takes_older(what, days)
         undated = not older and days[0] <= self._start_date and schema.parent is None
         return ChangeWindow(None if older else midnight(days[0]), until, undated)
-
-    def _spool(self, *names: str) -> AbstractContextManager[Path]:
-        return spools.spool(self._warehouse.path, *names)
-
-    @contextmanager
-    def _counted(self, client: IntacctClient, object: str) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            if self._api_usage is not None and client.usage.requests:
-                self._api_usage.spend(
-                    at=self._now(),
-                    run_id=self._run_id,
-                    entity=client.entity_id or "",
-                    object=object,
-                    requests=client.usage.requests,
-                    transactions=client.usage.transactions,
-                )

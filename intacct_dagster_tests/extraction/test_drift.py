@@ -40,7 +40,7 @@ class Nights:
             described = {"type": kind} if plain else {"type": "string", "format": kind}
             self.company.models[INVOICE]["fields"][path] = {**described, "nullable": True}
 
-    def night(self, _settings: dict[str, Any] | None = None, **values: Any) -> Extracted:
+    def night(self, _settings: Any = None, **values: Any) -> Extracted:
         self.day += 1
         self.company.rows[INVOICE].append(
             row(str(self.day), f"2026-10-{self.day:02}T12:00:00Z", **values)
