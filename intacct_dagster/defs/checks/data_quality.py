@@ -235,8 +235,8 @@ def check_anomalies(found: Sequence[Unusual]) -> CheckResult:
         text = (
             f"{_number(found, 'partition')} of the last week are unusual; the oldest is "
             f"{first.entity} on {first.day}: {first.rows:,} rows, where {first.usual:,} are usual "
-            "on that day of the week. A holiday, an import, or a user who lost a permission? Compare with Intacct; if "
-            "rows are missing, read the day again."
+            "on that day of the week. A holiday, an import, or a user who lost a permission? "
+            "Compare with Intacct; if rows are missing, read the day again."
         )
     else:
         text = "No day of the last week has far more or fewer rows than usual."
