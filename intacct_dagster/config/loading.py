@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def read_settings(text: str, *, file: Path) -> Settings:
         except ValidationError as error:
             problems.extend(_explain(error, values, renamed))
         else:
+            problems.extend(_nothing_to_read(settings, datetime.now(UTC).date()))
             problems.extend(_flaws_of_feeds(settings, renamed))
             if not problems:
                 warn_of(old_keys)
@@ -167,6 +169,24 @@ def _plain(
         return found
 
     return _VARIABLE.sub(put_in, value)
+
+
+def _nothing_to_read(settings: Settings, today: date) -> Iterator[Problem]:
+    """Check that there is a partition of an entity: without one, all would look as if read."""
+    newest = today - timedelta(days=1 - settings.end_offset)
+    if settings.start_date > newest:
+        yield Problem(
+            ("start_date",),
+            f"start_date: there is no partition yet, because {settings.start_date} is after the "
+            f"newest day there can be, {newest} (UTC): give an earlier day"
+            + (", or end_offset: 1 to read today as well" if settings.start_date == today else ""),
+        )
+    if not settings.active:
+        yield Problem(
+            ("entities",),
+            "entities: all of them are retired, so nothing would ever be read: add one, or take "
+            "`retired` from one",
+        )
 
 
 def _flaws_of_feeds(settings: Settings, renamed: Mapping[KeyPath, KeyPath]) -> Iterator[Problem]:

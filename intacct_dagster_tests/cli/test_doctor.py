@@ -70,6 +70,13 @@ def practice(sandbox: RunningSandbox, tmp_path: Path, monkeypatch: pytest.Monkey
     return Practice(tmp_path, sandbox.base_url)
 
 
+def test_a_company_without_a_partition_is_not_well(practice: Practice) -> None:
+    practice.change("start_date: 2026-10-13", "start_date: 2031-01-01")
+    seen = practice.examine()
+    assert seen.exit_code == 1
+    assert "start_date: there is no partition yet" in seen.only("error")["seen"]
+
+
 def test_a_company_that_is_well_has_a_line_for_each_thing_looked_at(practice: Practice) -> None:
     shutil.copy(PROJECT / "dagster.yaml", practice.folder)
     seen = practice.examine()

@@ -309,6 +309,33 @@ def test_a_retired_entity_stays_and_is_not_active() -> None:
     assert settings.active == ("E120",)
 
 
+TODAY = datetime.now(UTC).date()
+
+
+@pytest.mark.parametrize(
+    ("start", "offset", "usable"),
+    [
+        (date(2031, 1, 1), 0, False),
+        (TODAY + timedelta(days=2), 1, False),
+        (TODAY - timedelta(days=2), 0, True),
+        (TODAY - timedelta(days=2), 1, True),
+    ],
+)
+def test_a_company_without_a_partition_is_refused(start: date, offset: int, usable: bool) -> None:
+    text = BASE.replace("2026-01-01", f"{start}\nend_offset: {offset}")
+    if usable:
+        assert read(text).start_date == start
+        return
+    (line,) = errors(text)
+    assert line.startswith(f"{FILE}:8: start_date: there is no partition yet, because {start} is")
+
+
+def test_entities_that_are_all_retired_are_refused() -> None:
+    text = BASE.replace("{id: E110, user: usa}", "{id: E110, user: usa, retired: true}")
+    (line,) = errors(text)
+    assert line.startswith(f"{FILE}:6: entities: all of them are retired")
+
+
 def test_a_secret_in_place_of_a_variables_name_is_refused_and_not_repeated() -> None:
     text = """\
 notifications:

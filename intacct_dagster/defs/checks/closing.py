@@ -63,7 +63,7 @@ def closing_check(settings: Settings, *, now: Clock = clock) -> dg.AssetChecksDe
                 settings, open_documents, file, name, settings.active, first, last
             )
         ]
-        return _closing_result(f"{end:%B %Y}", days, unread, waiting)
+        return _closing_result(f"{end:%B %Y}", days, settings.active, unread, waiting)
 
     return check
 
@@ -71,6 +71,7 @@ def closing_check(settings: Settings, *, now: Clock = clock) -> dg.AssetChecksDe
 def _closing_result(
     month: str,
     days: Sequence[date],
+    entities: Sequence[str],
     unread: dict[tuple[str, str], list[date]],
     waiting: Sequence[tuple[str, OpenDocuments]],
 ) -> dg.AssetCheckResult:
@@ -89,10 +90,16 @@ def _closing_result(
             f"{documents:,} documents are not in Intacct as the source has them, the oldest of "
             f"{oldest}: see `reconciled` and the checks of their partitions."
         )
-    if not days:
-        texts.append("No day of it has a partition.")
+    judged = bool(days and entities)
+    if not judged:
+        texts.append(
+            "Nothing was judged: no day of it has a partition. See `start_date` and `end_date` in "
+            "intacct.yaml."
+            if entities
+            else "Nothing was judged: all entities are retired."
+        )
     return dg.AssetCheckResult(
-        passed=not missing and not documents,
+        passed=judged and not missing and not documents,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{month}: {' '.join(texts) or 'all was read, and every document is settled.'}",
         metadata={

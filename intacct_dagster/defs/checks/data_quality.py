@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.checks.results import CheckResult, result
+from intacct_dagster.defs.checks.results import CheckResult, nothing_judged, result
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT, raw_key
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.pictures import BAD, DOUBTFUL, bars
@@ -26,6 +26,7 @@ from intacct_dagster.warehouse.raw import (
     Unusual,
     field_changes,
     freshness,
+    loaded_objects,
     not_as_loaded,
     unusual_days,
 )
@@ -86,8 +87,8 @@ def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
                     # planned to be posted a second time.
                     blocking=True,
                     description=(
-                        "Each partition has the number of rows that its load proved complete, and "
-                        "none of another entity. Stops what comes after in a run of that entity."
+                        "The table has the rows that each load proved complete, and none of "
+                        "another entity. Stops what comes after in a run of that entity."
                     ),
                 ),
                 dg.AssetCheckSpec(
@@ -106,17 +107,22 @@ def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.AssetCheckResult]:
         checks = sorted(context.selected_asset_check_keys, key=lambda each: each.to_user_string())
-        names = {objects[check.asset_key] for check in checks}
-        wrong = as_dagster_failure(settings, not_as_loaded, warehouse.warehouse, names)
-        unusual = as_dagster_failure(settings, unusual_days, warehouse.warehouse, names)
+        loaded = as_dagster_failure(settings, loaded_objects, warehouse.warehouse)
+        names = {objects[check.asset_key] for check in checks} & loaded
+        wrong: Mapping[str, Sequence[NotAsLoaded]] = {}
+        unusual: Mapping[str, Sequence[Unusual]] = {}
+        if names:
+            wrong = as_dagster_failure(settings, not_as_loaded, warehouse.warehouse, names)
+            unusual = as_dagster_failure(settings, unusual_days, warehouse.warehouse, names)
         concerned = entities_of(settings, context.run.tags)
         for check in checks:
             name = objects[check.asset_key]
-            found = (
-                check_row_count(wrong[name], name, concerned)
-                if check.name == ROW_COUNT
-                else check_anomalies(unusual[name])
-            )
+            if name not in names:
+                found = nothing_judged(f"Nothing of {name} was loaded yet. Materialize it.")
+            elif check.name == ROW_COUNT:
+                found = check_row_count(wrong[name], name, concerned)
+            else:
+                found = check_anomalies(unusual[name])
             yield result(check.asset_key, check.name, found)
 
     return look
@@ -137,14 +143,18 @@ def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     )
     def fresh(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         until = last_day_over(settings, datetime.now(UTC))
-        found = as_dagster_failure(
-            settings,
-            freshness,
-            warehouse.warehouse,
-            entities,
-            objects,
-            first=settings.start_date,
-            until=until,
+        found = (
+            as_dagster_failure(
+                settings,
+                freshness,
+                warehouse.warehouse,
+                entities,
+                objects,
+                first=settings.start_date,
+                until=until,
+            )
+            if settings.start_date <= until
+            else []
         )
         return result(SAGE_INTACCT, FRESH, check_freshness(found, until))
 
@@ -157,6 +167,9 @@ def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         ),
     )
     def fields(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        if not as_dagster_failure(settings, loaded_objects, warehouse.warehouse) & set(objects):
+            none = nothing_judged("No object was read yet, so its fields are not known.")
+            return result(SAGE_INTACCT, SCHEMA_DRIFT, none)
         found = as_dagster_failure(settings, field_changes, warehouse.warehouse, objects)
         return result(SAGE_INTACCT, SCHEMA_DRIFT, check_schema_drift(found, datetime.now(UTC)))
 
@@ -184,22 +197,22 @@ def entities_of(settings: Settings, tags: Mapping[str, str]) -> set[str]:
 def check_row_count(
     found: Sequence[NotAsLoaded], name: str, entities: Collection[str]
 ) -> CheckResult:
-    """Return the result for partitions that differ from what their load proved, the oldest first.
+    """Return the result for loads whose rows are not as they were proved, the oldest first.
 
     The check stops a run of one of their `entities`, and no other run.
     """
     if not found:
-        text = "Each partition has the rows that its load proved, and none of another entity."
+        text = "The table has the rows that each load proved, and none of another entity."
     else:
         first = found[0]
         proved = "no load" if first.proved is None else f"{first.proved:,} proved"
         others = sum(each.of_others for each in found)
         text = (
-            f"{_partitions(found)} are not as they were loaded; the oldest is {first.entity} on "
-            f"{first.day}: {first.rows:,} rows, {proved}. "
+            f"{_number(found, 'load')} of {name} have other rows than were proved; the oldest is "
+            f"of {first.entity}, {first.day}: {first.rows:,} rows, {proved}. "
             + (f"{others:,} rows are of another entity. " if others else "")
-            + f"Something else wrote to the table: materialize {name} for them again, and do not "
-            "post before."
+            + "Something else wrote to the table: read it from the start: "
+            f"intacct-dagster objects reload {name}. Do not post before."
         )
     concerned = any(each.entity in entities for each in found)
     return CheckResult(
@@ -207,7 +220,7 @@ def check_row_count(
         dg.AssetCheckSeverity.ERROR if concerned else dg.AssetCheckSeverity.WARN,
         text,
         {
-            "partitions": dg.MetadataValue.int(len(found)),
+            "loads": dg.MetadataValue.int(len(found)),
             **(
                 {"not_as_loaded": table_of(map(_fields_of, found), _NOT_AS_LOADED)} if found else {}
             ),
@@ -220,10 +233,10 @@ def check_anomalies(found: Sequence[Unusual]) -> CheckResult:
     if found:
         first = found[0]
         text = (
-            f"{_partitions(found)} of the last week are unusual; the oldest is {first.entity} on "
-            f"{first.day}: {first.rows:,} rows, where {first.usual:,} are usual on that day of the "
-            "week. A holiday, an import, or a user who lost a permission? Compare with Intacct; if "
-            "rows are missing, read the day again."
+            f"{_number(found, 'partition')} of the last week are unusual; the oldest is "
+            f"{first.entity} on {first.day}: {first.rows:,} rows, where {first.usual:,} are usual "
+            "on that day of the week. A holiday, an import, or a user who lost a permission? "
+            "Compare with Intacct; if rows are missing, read the day again."
         )
     else:
         text = "No day of the last week has far more or fewer rows than usual."
@@ -240,6 +253,11 @@ def check_anomalies(found: Sequence[Unusual]) -> CheckResult:
 
 def check_freshness(found: Sequence[Freshness], until: date) -> CheckResult:
     """Return how far everything is read, the furthest behind first. One day behind still passes."""
+    if not found:
+        return nothing_judged(
+            f"No entity or no object has a day to be read up to {until}: see `start_date`, "
+            "`entities` and `objects` in intacct.yaml."
+        )
     stale = [each for each in found if each.behind > 1 or each.gaps]
     worst: dict[str, Freshness] = {}
     for each in found:
@@ -322,5 +340,5 @@ def _fields_of(found: NotAsLoaded | Unusual | Freshness) -> dict[str, object]:
     return {name: getattr(found, name) for name in found.__slots__}
 
 
-def _partitions(found: Sequence[object]) -> str:
-    return f"{len(found):,} partition{'' if len(found) == 1 else 's'}"
+def _number(found: Sequence[object], of: str) -> str:
+    return f"{len(found):,} {of}{'' if len(found) == 1 else 's'}"

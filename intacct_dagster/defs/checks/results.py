@@ -51,6 +51,16 @@ class CheckResult:
     metadata: Mapping[str, dg.MetadataValue]
 
 
+def nothing_judged(why: str) -> CheckResult:
+    """Return the result of a check that had nothing to judge: it does not pass, and warns."""
+    return CheckResult(
+        False,
+        dg.AssetCheckSeverity.WARN,
+        f"Nothing was judged. {why}",
+        {"judged": dg.MetadataValue.int(0)},
+    )
+
+
 def evaluation(
     key: dg.AssetKey, check: str, found: CheckResult, partition: str
 ) -> dg.AssetCheckEvaluation:
@@ -117,6 +127,8 @@ def _accounted_for(outcomes: Outcomes, differences: Sequence[FieldDifference]) -
         "again; if they came into Intacct meanwhile, extract first."
         if lost
         else f"{_documents(outcomes.documents)} {_have(outcomes.documents)} a known status."
+        if outcomes.documents
+        else "No document was to be posted."
     )
     held_back = (f"{count:,} {why}." for why, (count, _) in sorted(outcomes.aside.items()))
     return CheckResult(
@@ -150,7 +162,9 @@ def _none_rejected(outcomes: Outcomes, differences: Sequence[FieldDifference]) -
         f"Intacct rejected {_documents(rejected)} of {outcomes.documents:,}: "
         f"{_by_reason(outcomes.rejections)}."
         if rejected
-        else f"Intacct accepted {_documents(outcomes.documents)}.",
+        else f"Intacct accepted {_documents(outcomes.documents)}."
+        if outcomes.documents
+        else "No document was to be posted.",
         {
             "documents": dg.MetadataValue.int(outcomes.documents),
             "rejected": dg.MetadataValue.int(rejected),
@@ -168,7 +182,9 @@ def _nothing_uncertain(outcomes: Outcomes, differences: Sequence[FieldDifference
         f"{_documents(unsure)} were sent, and nobody knows whether Intacct created them. Do not "
         "enter them by hand: run this partition again, which asks Intacct."
         if unsure
-        else "Every document that was sent has an answer.",
+        else "Every document that was sent has an answer."
+        if outcomes.documents
+        else "No document was to be posted.",
         {
             "uncertain": dg.MetadataValue.int(unsure),
             **({"documents_uncertain": table_of(rows, _WHERE)} if unsure else {}),
@@ -185,6 +201,8 @@ def _read_back_agrees(outcomes: Outcomes, differences: Sequence[FieldDifference]
         )
     elif unread:
         text = f"{_documents(unread)} could not be read back yet: run this partition again."
+    elif not posted:
+        text = "No document was posted, so none was read back."
     else:
         text = f"Intacct holds {_documents(posted)} as they were sent."
     return CheckResult(

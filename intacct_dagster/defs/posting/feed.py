@@ -100,7 +100,7 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
                 "lines_in_quarantine": sum(done.quarantined.values()),
                 "documents_invalid": done.invalid,
             },
-            check_results=[_check_quarantine(done.quarantined, len(done.files), bad)],
+            check_results=[_check_quarantine(feed, done.quarantined, len(done.files), bad)],
         )
 
     return read
@@ -137,7 +137,7 @@ def _kind(feed: Feed) -> str:
 
 
 def _check_quarantine(
-    by_kind: Mapping[str, int], files: int, lines: Iterable[Mapping[str, object]]
+    feed: Feed, by_kind: Mapping[str, int], files: int, lines: Iterable[Mapping[str, object]]
 ) -> dg.AssetCheckResult:
     """Return the result of the check of a feed.
 
@@ -146,15 +146,18 @@ def _check_quarantine(
         lines: Some of them, for the table.
     """
     count = sum(by_kind.values())
+    nothing = not files and feed.sql is None
     kinds = "; ".join(f"{number} {kind}" for kind, number in by_kind.items())
     return dg.AssetCheckResult(
         check_name=NO_BAD_LINE,
-        passed=count == 0,
+        passed=count == 0 and not nothing,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
             f"{count} lines of {files} files are in quarantine ({kinds}). Their documents are not "
             "posted. Correct the files and run the partitions again."
             if by_kind
+            else f"Nothing was judged: no file is there, of {', '.join(feed.files)}."
+            if nothing
             else f"Every line of {files} files was read."
         ),
         metadata={

@@ -74,6 +74,8 @@ class ControlCheck:
             f"{self.bad(found)} The oldest is {_where(found[0])}. {_REMEDY}"
             if found
             else self.good.format(entries=f"{entries:,}")
+            if entries
+            else "No journal entry changed, so there was none to judge."
         )
         rows = (
             {

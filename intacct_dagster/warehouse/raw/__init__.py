@@ -8,6 +8,7 @@ from intacct_dagster.warehouse.raw.data_quality import (
     Unusual,
     field_changes,
     freshness,
+    loaded_objects,
     not_as_loaded,
     unusual_days,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "freshness",
     "join_lines",
     "join_records",
+    "loaded_objects",
     "not_as_loaded",
     "read_schemas",
     "readers_of",

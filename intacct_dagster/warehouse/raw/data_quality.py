@@ -86,6 +86,17 @@ def _not_as_loaded(connection: DuckDBPyConnection, object: str) -> list[NotAsLoa
     return [NotAsLoaded(*row) for row in found]
 
 
+def loaded_objects(file: Warehouse) -> frozenset[str]:
+    """Return the objects of which anything was loaded yet."""
+    if not file.path.exists():
+        return frozenset()
+    with file.connect(read_only=True) as connection:
+        if not _loads(connection):
+            return frozenset()
+        found = connection.execute("SELECT DISTINCT object FROM meta.raw_loads").fetchall()
+    return frozenset(str(name) for (name,) in found)
+
+
 def unusual_days(file: Warehouse, objects: Collection[str]) -> dict[str, list[Unusual]]:
     """Of each object, the days of the last week that have far more or fewer rows than usual."""
     found: dict[str, list[Unusual]] = {each: [] for each in objects}

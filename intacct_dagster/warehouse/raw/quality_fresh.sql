@@ -1,5 +1,5 @@
--- A row is an object of an entity that should be read: the last day that it was, and the days before
--- that were not.
+-- A row is an object of an entity that should be read: the last day that it was, to its end, and the
+-- days before that were not.
 SELECT
     wanted.entity,
     wanted.object,
@@ -17,5 +17,6 @@ LEFT JOIN meta.raw_loads AS loads
     ON loads.entity = wanted.entity
     AND loads.object = wanted.object
     AND loads.day BETWEEN CAST($first AS DATE) AND CAST($until AS DATE)
+    AND loads.read_until IS NULL
 GROUP BY wanted.entity, wanted.object
 ORDER BY behind DESC, gaps DESC, wanted.entity, wanted.object

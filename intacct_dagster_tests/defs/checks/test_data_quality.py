@@ -14,10 +14,12 @@ from xml.etree import ElementTree as ET
 import dagster as dg
 import pytest
 
-from intacct_dagster.config import Reading, load_settings
+from intacct_dagster.config import ObjectSettings, Reading, load_settings
 from intacct_dagster.defs import analyst_keys, build_definitions, current_key, raw_key
 from intacct_dagster.defs.automation.schedules import LOOK
+from intacct_dagster.defs.checks.closing import CLOSED
 from intacct_dagster.defs.checks.data_quality import (
+    ANOMALY,
     FRESH,
     ROW_COUNT,
     SCHEMA_DRIFT,
@@ -37,7 +39,12 @@ from intacct_dagster.warehouse.raw import (
     not_as_loaded,
     unusual_days,
 )
-from intacct_dagster_tests.code_location import PROJECT, CodeLocation, code_location
+from intacct_dagster_tests.code_location import (
+    PROJECT,
+    CodeLocation,
+    code_location,
+    sandbox_settings,
+)
 from intacct_sandbox import LAST_DAY
 
 ENTRY, LINE = "general-ledger/journal-entry", "general-ledger/journal-entry-line"
@@ -95,6 +102,12 @@ def change(location: CodeLocation, sql: str) -> None:
         connection.execute(sql)
 
 
+def lose(location: CodeLocation, object: str, where: str) -> None:
+    """Delete rows from the log of an object and from its current table, as something else might."""
+    for key in (raw_key(object), current_key(object)):
+        change(location, f"DELETE FROM {'.'.join(key.path)} WHERE {where}")
+
+
 def test_the_books_of_the_sandbox_are_in_order_by_partition(location: CodeLocation) -> None:
     assert location.run([CONTROL], entity="E110", first=FIRST).success
     for check in CONTROL_CHECKS:
@@ -120,7 +133,7 @@ def test_a_line_that_is_lost_breaks_its_day_and_the_check_says_which_entry(
         f" intacct.general_ledger_journal_entry WHERE _day = '{LAST_DAY}')"
         " ORDER BY line_key LIMIT 1"
     )
-    change(location, f"DELETE FROM raw.general_ledger_journal_entry_line WHERE key = '{key}'")
+    lose(location, LINE, f"key = '{key}'")
     assert location.run([CONTROL], entity="E110", first=FIRST).success
 
     for check in ("entries_balance", "trial_balance_is_zero"):
@@ -136,7 +149,7 @@ def test_a_line_that_is_lost_breaks_its_day_and_the_check_says_which_entry(
     assert f"entry {reference}" in str(entries[None].description)
     assert by_partition(location, CONTROL, "lines_and_entries_belong_together")[None].passed
 
-    change(location, f"DELETE FROM raw.general_ledger_journal_entry WHERE key = '{entry}'")
+    lose(location, ENTRY, f"key = '{entry}'")
     assert location.run([CONTROL], entity="E110", first=FIRST).success
     apart = by_partition(location, CONTROL, "lines_and_entries_belong_together")
     assert not apart[f"{LAST_DAY}|E110"].passed
@@ -160,18 +173,19 @@ def test_rows_that_went_after_they_were_loaded_stop_what_comes_after(
     assert not location.run([*RAW, *CURRENT], entity="E120").success
     check = last(location, raw_key(ENTRY), ROW_COUNT)
     assert check.severity is dg.AssetCheckSeverity.ERROR
-    assert f"the oldest is E120 on {FIRST}: {lost.rows} rows, {lost.proved} proved" in str(
+    assert f"the oldest is of E120, {FIRST}: {lost.rows} rows, {lost.proved} proved" in str(
         check.description
     )
-    assert f"materialize {ENTRY} for them again" in str(check.description)
+    assert f"intacct-dagster objects reload {ENTRY}" in str(check.description)
     assert location.instance.get_latest_materialization_event(current_key(ENTRY)) == before
     assert last(location, raw_key(LINE), ROW_COUNT).passed
-    # Another entity's run gets a warning, and is not stopped; reading the day again corrects it.
+    # Another entity's run gets a warning, and is not stopped. Reading the day again adds a load,
+    # and does not restore the one that something else wrote to.
     assert location.run([*RAW, *CURRENT], entity="E110").success
     assert last(location, raw_key(ENTRY), ROW_COUNT).severity is dg.AssetCheckSeverity.WARN
     assert not last(location, raw_key(ENTRY), ROW_COUNT).passed
-    assert location.run(RAW, entity="E120", first=FIRST).success
-    assert last(location, raw_key(ENTRY), ROW_COUNT).passed
+    location.run(RAW, entity="E120", first=FIRST)
+    assert not last(location, raw_key(ENTRY), ROW_COUNT).passed
 
 
 def test_rows_of_another_entity_are_reported(location: CodeLocation) -> None:
@@ -183,7 +197,8 @@ def test_rows_of_another_entity_are_reported(location: CodeLocation) -> None:
     found = not_as_loaded(location.warehouse, [ENTRY])[ENTRY]
     verdict = check_row_count(found, ENTRY, {"E110"})
     assert not verdict.passed
-    assert f"{found[0].rows} rows are of another entity" in verdict.description
+    assert found[0].of_others > 0
+    assert f"{found[0].of_others} rows are of another entity" in verdict.description
 
 
 def test_checks_of_what_was_read_are_few_whatever_the_number_of_partitions(
@@ -283,11 +298,54 @@ def test_freshness_tells_who_is_furthest_behind_and_what_was_left_out(
     assert check_freshness([each for each in found if each.entity == "E110"], days[-1]).passed
 
 
+def test_a_day_that_was_not_read_to_its_end_is_not_read(warehouse: Warehouse) -> None:
+    days = [date(2026, 10, 1) + timedelta(days=number) for number in range(4)]
+    loaded(warehouse, "E110", dict.fromkeys(days, 1))
+    change = "UPDATE meta.raw_loads SET read_until = day + INTERVAL 5 HOUR WHERE day = '2026-10-02'"
+    with warehouse.connect() as connection:
+        connection.execute(change)
+    [found] = freshness(warehouse, ["E110"], [ENTRY], first=days[0], until=days[-1])
+    assert (found.behind, found.gaps) == (0, 1)
+    assert not check_freshness([found], days[-1]).passed
+
+
+def test_freshness_that_judges_nothing_does_not_pass() -> None:
+    verdict = check_freshness([], date(2026, 10, 13))
+    assert not verdict.passed
+    assert verdict.description.startswith("Nothing was judged.")
+
+
 def test_before_anything_is_read_all_is_behind(tmp_path: Path) -> None:
     nowhere = Warehouse(tmp_path / "none.duckdb")
     days = {"first": date(2026, 10, 1), "until": date(2026, 10, 13)}
     found = freshness(nowhere, ["E110"], [ENTRY], **days)
     assert "read not at all, 13 days behind" in check_freshness(found, days["until"]).description
+
+
+def evaluations(location: CodeLocation) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+    """Return the evaluations of all checks that judge what was read, run by themselves."""
+    keys = [dg.AssetCheckKey(key, name) for key in RAW for name in (ROW_COUNT, ANOMALY)]
+    keys += [dg.AssetCheckKey(SAGE_INTACCT, name) for name in (FRESH, SCHEMA_DRIFT, CLOSED)]
+    job = dg.define_asset_job("checks", selection=dg.AssetSelection.checks(*keys))
+    definitions = dg.Definitions.merge(
+        build_definitions(location.settings), dg.Definitions(jobs=[job])
+    )
+    result = definitions.resolve_job_def("checks").execute_in_process(instance=location.instance)
+    return {
+        (each.asset_key.to_user_string(), each.check_name): each
+        for each in result.get_asset_check_evaluations()
+    }
+
+
+@pytest.mark.parametrize("start", [FIRST, date(2031, 1, 1)])
+def test_no_check_passes_that_judged_nothing(tmp_path: Path, start: date) -> None:
+    settings = sandbox_settings("http://127.0.0.1:9/ia/api/v1", tmp_path, feeds={})
+    wanted = tuple(ObjectSettings(name=each) for each in LEDGER)
+    last = {"start_date": start, "end_date": None, "objects": wanted}
+    with dg.DagsterInstance.ephemeral() as instance:
+        found = evaluations(CodeLocation(settings.model_copy(update=last), instance))
+    assert len(found) == 2 * len(LEDGER) + 3
+    assert {name for name, each in found.items() if each.passed} == set()
 
 
 def test_the_last_day_that_should_be_read_is_yesterday_or_the_settings_last() -> None:
