@@ -33,10 +33,10 @@ from intacct_dagster.extraction.days import earliest, midnight, ranges_of_days
 from intacct_dagster.extraction.delete_scan import (
     DeleteScanResult,
     confirm_missing,
-    find_elsewhere,
     scan_keys,
 )
 from intacct_dagster.extraction.details import complete_rows
+from intacct_dagster.extraction.elsewhere import find_elsewhere, not_gone
 from intacct_dagster.extraction.extracted import Extracted, together
 from intacct_dagster.extraction.lines import LineReader
 from intacct_dagster.extraction.schema import CompanySchema, ObjectSchema
@@ -237,21 +237,20 @@ class Extractor:
         What others see is read there first: else a record that moved would be nowhere until its
         new entity is read. Nothing is said of keys whose entity cannot be asked.
         """
+        others, client_of = self._others(entity), self._intacct.entity
         elsewhere = find_elsewhere(
-            self._warehouse,
-            what.name,
-            gone,
-            others=[each for each in self._entities if each != entity],
-            client_of=self._intacct.entity,
+            self._warehouse, what.name, gone, others=others, client_of=client_of
         )
-        deleted, out_of_sight = set(gone) - elsewhere.unknown, set[str]()
-        for number, (other, keys) in enumerate(elsewhere.shown.items(), start=1):
-            deleted -= set(keys)
+        deleted, out_of_sight = set(filter(elsewhere.deleted_of, gone)), set(elsewhere.read)
+        for number, (other, keys) in enumerate((elsewhere.unread or {}).items(), start=1):
             client = self._intacct.entity(other)
             with suppress(IntacctError), self._counted(client, what.name):
                 if self._fetch(client, what, schema, keys, into / str(number)):
                     out_of_sight |= set(keys)
         return deleted, out_of_sight
+
+    def _others(self, entity: str) -> list[str]:
+        return [each for each in self._entities if each != entity]
 
     def _fetch(
         self,
@@ -280,15 +279,9 @@ class Extractor:
             by_key=True,
             lag=self._lag,
         )
+        size, name = self._page_size, what.name
         load = read_by_key(
-            load_of,
-            client,
-            self._warehouse,
-            what.name,
-            schema,
-            keys,
-            into=into,
-            page_size=self._page_size,
+            load_of, client, self._warehouse, name, schema, keys, into=into, page_size=size
         )
         self._load(load)
         return load.proof.distinct_keys
@@ -368,6 +361,10 @@ class Extractor:
                 lag=self._lag,
             )
             load = self._read(load_of, client, what, schema, window, folder / "pages", on_progress)
+            if load.snapshot and not schema.by_period:
+                others, client_of = self._others(entity), self._intacct.entity
+                kept = not_gone(client, self._warehouse, load, others=others, client_of=client_of)
+                load = replace(load, kept=kept)
             seconds_reading = time.monotonic() - started
             rows_by_day, seconds_loading = self._load(load)
         return Extracted(

@@ -48,6 +48,7 @@ def store_snapshot(
             "found_at": read_at,
             "run_id": load.run_id,
             "load_id": load_id,
+            "kept": list(load.kept),
         },
     )
     rows = connection.execute(
