@@ -9,7 +9,7 @@ Intacct has and we have not, or not as it is, is read by its key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,27 +19,18 @@ from intacct_dagster.client import (
     ChangeWindow,
     HistoryWentBack,
     IntacctClient,
-    IntacctError,
     PaginationResult,
     Usage,
 )
 from intacct_dagster.extraction.columns import KEY
 from intacct_dagster.extraction.schema import ObjectSchema
 from intacct_dagster.warehouse import Warehouse
-from intacct_dagster.warehouse.raw import (
-    KeyComparison,
-    ScannedPages,
-    compare_keys,
-    readers_of,
-    seen_by,
-)
+from intacct_dagster.warehouse.raw import KeyComparison, ScannedPages, compare_keys
 
 _KEYS_IN_A_QUESTION = 500
 #: A company was refreshed from a copy if more records than this went back, and this part of them.
 _FEW_WENT_BACK = 5
 _PART_WENT_BACK = 0.02
-#: Entities that are asked for a record that they have not read, in which it may be by now.
-_MOST_STRANGERS = 20
 
 
 @dataclass(frozen=True)
@@ -115,60 +106,3 @@ def existing(client: IntacctClient, object: str, keys: Sequence[str]) -> set[str
     for first in range(0, len(keys), _KEYS_IN_A_QUESTION):
         found |= client.existing(object, keys[first : first + _KEYS_IN_A_QUESTION])
     return found
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """Where the records are that an entity sees no more: `shown` has the keys by who shows them.
-
-    The keys in `unknown` may be in an entity that could not be asked.
-    """
-
-    shown: Mapping[str, list[str]]
-    unknown: frozenset[str]
-
-
-def find_elsewhere(
-    warehouse: Warehouse,
-    object: str,
-    gone: Sequence[str],
-    *,
-    others: Collection[str],
-    client_of: Callable[[str], IntacctClient],
-) -> Elsewhere:
-    """Ask the `others` for the keys `gone` from an entity.
-
-    Those that have read a record are asked for it first, and for what none of them shows those that
-    read the object: a record may have moved there, and not have been read yet. So that a company of
-    hundreds of entities stays affordable, of these no more than a few are asked.
-    """
-    if not gone:
-        return Elsewhere({}, frozenset())
-    readers = seen_by(warehouse, object, gone)
-    reading = readers_of(warehouse, object)
-    strangers = [entity for entity in others if entity in reading][:_MOST_STRANGERS]
-    shown: dict[str, list[str]] = {}
-    found: set[str] = set()
-    unknown: set[str] = set()
-    asked: set[tuple[str, str]] = set()
-    for of_readers in (True, False):
-        for entity in others if of_readers else strangers:
-            keys = [
-                key
-                for key in gone
-                if key not in found
-                and (entity, key) not in asked
-                and (not of_readers or entity in readers.get(key, ()))
-            ]
-            if not keys:
-                continue
-            asked |= {(entity, key) for key in keys}
-            try:
-                there = existing(client_of(entity), object, keys)
-            except IntacctError:
-                unknown |= set(keys)
-                continue
-            if there:
-                shown.setdefault(entity, []).extend(key for key in keys if key in there)
-            found |= there
-    return Elsewhere(shown, frozenset(unknown - found))

@@ -26,6 +26,7 @@ from intacct_dagster.config import ObjectSettings
 from intacct_dagster.extraction import spool as spools
 from intacct_dagster.extraction.days import earliest, midnight, ranges_of_days
 from intacct_dagster.extraction.details import complete_rows
+from intacct_dagster.extraction.elsewhere import not_gone
 from intacct_dagster.extraction.extracted import Extracted, together
 from intacct_dagster.extraction.lines import LineReader
 from intacct_dagster.extraction.open_documents import has_open_documents, read_open_documents
@@ -184,6 +185,10 @@ class Extractor(Scanner):
                 lag=self._lag,
             )
             load = self._read(load_of, client, what, schema, window, folder / "pages", on_progress)
+            if load.snapshot and not schema.by_period:
+                others, client_of = self._others(entity), self._intacct.entity
+                kept = not_gone(client, self._warehouse, load, others=others, client_of=client_of)
+                load = replace(load, kept=kept)
             seconds_reading = time.monotonic() - started
             rows_by_day, seconds_loading = self._loader.load(load)
         return Extracted(

@@ -93,6 +93,9 @@ class CompanyReads:
         """Our clock held against Intacct's, as far as the reads so far have shown."""
         return self._clock
 
+    def _others(self, entity: str) -> list[str]:
+        return [each for each in self._entities if each != entity]
+
     def _fetch(
         self,
         client: IntacctClient,

@@ -17,9 +17,9 @@ from intacct_dagster.extraction.days import earliest, midnight
 from intacct_dagster.extraction.delete_scan import (
     DeleteScanResult,
     confirm_missing,
-    find_elsewhere,
     scan_keys,
 )
+from intacct_dagster.extraction.elsewhere import find_elsewhere
 from intacct_dagster.extraction.reads import CompanyReads
 from intacct_dagster.extraction.schema import ObjectSchema
 from intacct_dagster.warehouse.raw import (
@@ -104,16 +104,12 @@ class Scanner(CompanyReads):
         What others see is read there first: else a record that moved would be nowhere until its
         new entity is read. Nothing is said of keys whose entity cannot be asked.
         """
+        others, client_of = self._others(entity), self._intacct.entity
         elsewhere = find_elsewhere(
-            self._warehouse,
-            what.name,
-            gone,
-            others=[each for each in self._entities if each != entity],
-            client_of=self._intacct.entity,
+            self._warehouse, what.name, gone, others=others, client_of=client_of
         )
-        deleted, out_of_sight = set(gone) - elsewhere.unknown, set[str]()
-        for number, (other, keys) in enumerate(elsewhere.shown.items(), start=1):
-            deleted -= set(keys)
+        deleted, out_of_sight = set(filter(elsewhere.deleted_of, gone)), set(elsewhere.read)
+        for number, (other, keys) in enumerate((elsewhere.unread or {}).items(), start=1):
             client = self._intacct.entity(other)
             with suppress(IntacctError), self._counted(client, what.name):
                 if self._fetch(client, what, schema, keys, into / str(number)):

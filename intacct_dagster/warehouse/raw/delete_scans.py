@@ -89,18 +89,18 @@ def compare_keys(file: Warehouse, scan: ScannedPages) -> KeyComparison:
 
 
 def seen_by(file: Warehouse, object: str, keys: Collection[str]) -> Mapping[str, list[str]]:
-    """Return of each of these keys the entities, as they are called now, that have read it."""
+    """Return of each of these keys the entities, as they are called now, that have read it.
+
+    Not those of which it was found since that they see it no more.
+    """
     with file.staging() as staging, staging.attached(read_only=True) as connection:
         log = read_log(connection, object)
         if log is None:
             raise not_materialized(object)
-        rows = connection.execute(
-            f"SELECT DISTINCT read.{_KEY}, coalesce(named.name, read._entity)"
-            f" FROM {log.raw} AS read LEFT JOIN warehouse.meta.entities AS named"
-            " ON named.entity = read._entity"
-            f" WHERE read.{_KEY} IN (SELECT unnest(?::VARCHAR[])) ORDER BY ALL",
-            [list(keys)],
-        ).fetchall()
+        sql = statement(
+            __name__, "delete_scan_readers", raw=log.raw, key=_KEY, object=literal(object)
+        )
+        rows = connection.execute(sql, {"keys": list(keys)}).fetchall()
     found: dict[str, list[str]] = {}
     for key, entity in rows:
         found.setdefault(key, []).append(entity)

@@ -49,7 +49,8 @@ class RawLoad:
     it is missing or None, that is `extracted_at`. `lag` is how long after a change a reading may
     still show what was before. An `undated` load has rows without a change time as well, which are
     of its first day. A load `by_key` covers no days: its records were asked for by name. With
-    `only_changes` rows that are as the entity read them last are proven and not added.
+    `only_changes` rows that are as the entity read them last are proven and not added. `kept` are
+    keys that a snapshot has not, and that are not gone: another entity has them, or may have them.
     """
 
     object: str
@@ -71,6 +72,7 @@ class RawLoad:
     undated: bool = False
     only_changes: bool = False
     lag: timedelta = timedelta(0)
+    kept: Sequence[str] = ()
 
     @property
     def read_times(self) -> list[datetime]:

@@ -51,6 +51,7 @@ def store_changes(
                 "found_at": read_at,
                 "run_id": load.run_id,
                 "load_id": load_id,
+                "kept": list(load.kept),
             },
         )
     rows = connection.execute(
