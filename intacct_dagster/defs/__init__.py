@@ -10,6 +10,7 @@ from intacct_dagster.defs.binding import bind
 from intacct_dagster.defs.checks.api_quota import api_quota_check
 from intacct_dagster.defs.checks.closing import closing_check
 from intacct_dagster.defs.checks.data_quality import company_checks, raw_checks
+from intacct_dagster.defs.checks.quarantined_values import quarantined_values_check
 from intacct_dagster.defs.checks.sessions import sessions_check
 from intacct_dagster.defs.extraction.current import current_assets, current_key
 from intacct_dagster.defs.extraction.deletes import deletes_assets, deletes_key
@@ -82,6 +83,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 closing_check(settings),
                 raw_checks(settings),
                 *company_checks(settings),
+                quarantined_values_check(settings),
                 *(
                     [sessions_check(settings)]
                     if settings.auth.grant == "authorization_code"

@@ -19,6 +19,7 @@ from intacct_dagster.defs.automation.ticks import (
 )
 from intacct_dagster.defs.checks.closing import CLOSED
 from intacct_dagster.defs.checks.data_quality import FRESH, SCHEMA_DRIFT
+from intacct_dagster.defs.checks.quarantined_values import CONVERTED
 from intacct_dagster.defs.extraction.current import current_key
 from intacct_dagster.defs.extraction.deletes import deletes_key, scanned_objects
 from intacct_dagster.defs.extraction.raw import SAGE_INTACCT, raw_key
@@ -93,7 +94,7 @@ def look_job() -> Job:
     return dg.define_asset_job(
         LOOK,
         selection=dg.AssetSelection.checks(
-            *(dg.AssetCheckKey(SAGE_INTACCT, name) for name in (FRESH, SCHEMA_DRIFT))
+            *(dg.AssetCheckKey(SAGE_INTACCT, name) for name in (FRESH, SCHEMA_DRIFT, CONVERTED))
         ),
         description="Checks whether all entities are read as they should be.",
     )

@@ -1,6 +1,7 @@
-"""Current assets: the latest version of each record, as analysts query it."""
+"""Current assets: the version of each record that counts, as analysts query it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -12,19 +13,20 @@ from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import column_schema, lineage, relation, table_of
 from intacct_dagster.warehouse.raw import sample_rows, table_name
 from intacct_dagster.warehouse.raw.current import refresh_current
+from intacct_dagster.warehouse.raw.status import ObjectStatus, object_status
 
 GROUP = "current"
 
 
 def current_key(object: str) -> dg.AssetKey:
-    """Return the key of an object's current asset: the schema and the name of the view."""
+    """Return the key of an object's current asset: the schema and the name of the table."""
     return dg.AssetKey(["intacct", table_name(object)])
 
 
 def current_assets(settings: Settings) -> dg.AssetsDefinition:
-    """Build the op that brings the current views up to date with the raw tables' columns.
+    """Build the op that maintains the current tables, and says as of when they are known.
 
-    They are not partitioned: a view shows all entities and days that have landed, at any time.
+    They are not partitioned: each load brings its table up to date, for all entities and days.
     """
     objects = {current_key(each.name): each.name for each in settings.objects}
 
@@ -35,8 +37,8 @@ def current_assets(settings: Settings) -> dg.AssetsDefinition:
                 key,
                 deps=[raw_key(name)],
                 group_name=GROUP,
-                kinds={"duckdb", "view"},
-                description=f"`{name}`: the latest version of each record of all entities.",
+                kinds={"duckdb", "table"},
+                description=f"`{name}`: the version that counts of each record, of all entities.",
                 metadata=relation(settings, key),
             )
             for key, name in objects.items()
@@ -78,9 +80,37 @@ def _refreshed(
             "dagster/column_lineage": lineage(
                 {each.name: [(raw_key(name), each.name)] for each in view.columns}
             ),
+            **_known(object_status(warehouse.warehouse, [name])[0]),
             **_sample(sample_rows(warehouse.warehouse, name, view.columns)),
         },
     )
+
+
+def _known(status: ObjectStatus) -> dict[str, dg.MetadataValue[Any]]:
+    """Return as of when the entities' records are known, the least of them."""
+    if not status.entities:
+        return {}
+    moments = {
+        "as_of": min(each.as_of for each in status.entities),
+        "complete_since": _latest([each.complete_since for each in status.entities]),
+        "deletes_as_of": _earliest([each.deletes_as_of for each in status.entities]),
+    }
+    return {
+        name: dg.MetadataValue.text("not proven" if moment is None else moment.isoformat())
+        for name, moment in moments.items()
+    }
+
+
+def _latest(moments: Sequence[datetime | None]) -> datetime | None:
+    """Return the latest moment; None if one of them is not known."""
+    known = [each for each in moments if each is not None]
+    return max(known) if len(known) == len(moments) else None
+
+
+def _earliest(moments: Sequence[datetime | None]) -> datetime | None:
+    """Return the earliest moment; None if one of them is not known."""
+    known = [each for each in moments if each is not None]
+    return min(known) if len(known) == len(moments) else None
 
 
 def _sample(rows: Sequence[Mapping[str, object]]) -> dict[str, dg.MetadataValue[Any]]:
