@@ -92,7 +92,6 @@ NOT_REWRITTEN: tuple[str, ...] = (
     "intacct_dagster_tests/test_rehearsal.py",
     "intacct_dagster_tests/warehouse/feeds/test_read.py",
     "intacct_dagster_tests/warehouse/feeds/test_sources.py",
-    "intacct_dagster_tests/warehouse/raw/test_load.py",
     "intacct_dagster_tests/warehouse/raw/test_page_archive.py",
 )
 
