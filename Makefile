@@ -66,7 +66,7 @@ rehearsal: $(STAMP)  ## from a fresh clone to the first rows, installed and type
 resolve: $(STAMP)  ## does the package resolve beside other Dagster libraries?
 	@$(BIN)/python scripts/check_dependencies.py resolve
 
-oldest: $(STAMP)  ## the tests of defs/, instance/ and the component, on the lowest versions allowed
+oldest: $(STAMP)  ## the tests of what touches Dagster, on the lowest versions allowed
 	@$(BIN)/python scripts/check_dependencies.py oldest
 
 newest: $(STAMP)  ## the same on the highest

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from intacct_dagster import __version__
+from intacct_dagster.cli.commands.objects import objects
 from intacct_dagster.cli.commands.posting import posting
 from intacct_dagster.cli.commands.project import coverage, doctor, init
 from intacct_dagster.cli.commands.sandbox import demo, dev, sandbox
@@ -54,7 +55,7 @@ def _show_warnings_as_lines() -> None:
 
 for _command in (
     *(authorize, coverage, demo, dev, doctor, init),
-    *(posting, rebuild, sandbox, sessions, sql),
+    *(objects, posting, rebuild, sandbox, sessions, sql),
 ):
     main.add_command(_command)
 

@@ -60,9 +60,6 @@ from intacct_dagster.client.pagination.paginate import (
     OnProgress,
     PaginationResult,
 )
-from intacct_dagster.client.pagination.proof import (
-    PaginationProof,
-)
 from intacct_dagster.client.pagination.window import (
     CHANGED,
     ChangeWindow,
@@ -123,7 +120,6 @@ __all__ = [
     "OnProgress",
     "OutcomeUnknown",
     "PaginationIncomplete",
-    "PaginationProof",
     "PaginationResult",
     "Query",
     "Reference",

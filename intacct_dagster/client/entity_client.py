@@ -51,7 +51,7 @@ from intacct_dagster.client.xml.objects import xml_object
 KEYS_IN_A_GET: Final = 500
 
 _PERIODS: Final = "general-ledger/reporting-period"
-_OBJECT_NAME = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9:_. -]+")
+_OBJECT_NAME = re.compile(r"[A-Za-z0-9-]+(/[A-Za-z0-9:_. -]+)+")
 
 
 class IntacctClient:

@@ -22,7 +22,9 @@ DIMENSIONS = frozenset(
     }
 )
 
-_OBJECT = re.compile(r"^[a-z][a-z0-9-]*/[A-Za-z0-9_:. -]+$")
+FieldType = Literal["text", "integer", "decimal", "boolean", "date", "timestamp", "json"]
+
+_OBJECT = re.compile(r"^[a-z][a-z0-9-]*(/[A-Za-z0-9_:. -]+)+$")
 
 
 class ObjectSettings(SettingsSection):
@@ -33,6 +35,11 @@ class ObjectSettings(SettingsSection):
     fields: tuple[str, ...] | None = None
     """Narrows what is read: dotted paths such as `customer.id`. Default: all that the model
     offers."""
+    exclude: tuple[NonEmpty, ...] = ()
+    """Fields that are left out: dotted paths."""
+    types: dict[str, FieldType] = Field(default_factory=dict)
+    """Types of fields that the model gives another type than their values need, by dotted path:
+    `text`, `integer`, `decimal`, `boolean`, `date`, `timestamp` or `json`."""
     history: Literal["all", "from_start"] | None = None
     """With `all` the first partition also takes what was last changed before it. Default: `all`
     for masters, and for objects that a feed posts to."""
@@ -74,5 +81,8 @@ class Reading(SettingsSection):
     after its change time."""
     look_back_days: int = Field(default=1, ge=0, le=31)
     """Days before those of a run that are read again, for what showed even later."""
+    open_documents: bool = True
+    """Whether documents of which something is due (invoices, bills, adjustments) are read again
+    each night. A payment changes what is due, and perhaps not the document's change time."""
     delete_scan_months: int | None = Field(default=None, ge=1)
     """Months back that a delete scan covers, by change time. Default: all."""

@@ -2,14 +2,14 @@
 
 No query shows a delete. So all keys are read, and compared in both directions. A key that we have
 and the scan did not see is asked for by name, in this entity and then in every other that has read
-the record: a record is deleted only if none of them shows it. An entity that cannot be asked blocks
-that: then it is out of sight of this one, and stays as the others have it. What Intacct has and we
-have not, or not as it is, is read by its key.
+the record or may have it by now: it is deleted only if none of them shows it. One that shows it is
+read, and only then is it out of sight of this one. An entity that cannot be asked blocks both. What
+Intacct has and we have not, or not as it is, is read by its key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,13 +19,13 @@ from intacct_dagster.client import (
     ChangeWindow,
     HistoryWentBack,
     IntacctClient,
-    IntacctError,
     PaginationResult,
     Usage,
 )
-from intacct_dagster.extraction.schema import KEY, ObjectSchema
+from intacct_dagster.extraction.columns import KEY
+from intacct_dagster.extraction.schema import ObjectSchema
 from intacct_dagster.warehouse import Warehouse
-from intacct_dagster.warehouse.raw import KeyComparison, ScannedPages, compare_keys, seen_by
+from intacct_dagster.warehouse.raw import KeyComparison, ScannedPages, compare_keys
 
 _KEYS_IN_A_QUESTION = 500
 #: A company was refreshed from a copy if more records than this went back, and this part of them.
@@ -37,7 +37,7 @@ _PART_WENT_BACK = 0.02
 class DeleteScanResult:
     """What a delete scan did: of our `known` records `deleted` are gone.
 
-    `out_of_sight` of them are only so for this entity: others see them, or could not be asked.
+    `out_of_sight` of them are only so for this entity: others see them.
     `fetched` records were read by key: we had them not, or not as they are. `seen` are the keys
     that Intacct has of changes since `since` (None: all). `usage` is all that the scan cost.
     """
@@ -106,36 +106,3 @@ def existing(client: IntacctClient, object: str, keys: Sequence[str]) -> set[str
     for first in range(0, len(keys), _KEYS_IN_A_QUESTION):
         found |= client.existing(object, keys[first : first + _KEYS_IN_A_QUESTION])
     return found
-
-
-def gone_everywhere(
-    warehouse: Warehouse,
-    object: str,
-    gone: Sequence[str],
-    *,
-    others: Collection[str],
-    client_of: Callable[[str], IntacctClient],
-) -> set[str]:
-    """Return those of the keys `gone` from an entity that none of the `others` sees either.
-
-    Asked are only those of the others that have read the record. One that cannot be asked may see
-    it.
-    """
-    if not gone:
-        return set()
-    readers = seen_by(warehouse, object, gone)
-    deleted = set(gone)
-    for entity in others:
-        asked = [key for key in gone if key in deleted and entity in readers.get(key, ())]
-        if asked:
-            deleted -= _may_be_there(client_of, entity, object, asked)
-    return deleted
-
-
-def _may_be_there(
-    client_of: Callable[[str], IntacctClient], entity: str, object: str, keys: Sequence[str]
-) -> set[str]:
-    try:
-        return existing(client_of(entity), object, keys)
-    except IntacctError:
-        return set(keys)

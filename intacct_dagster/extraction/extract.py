@@ -7,122 +7,43 @@ next one that wants the same goes on from its last whole page.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from intacct_dagster.client import (
     CHANGED,
     ChangeWindow,
-    Intacct,
     IntacctClient,
     OnProgress,
     RequestRefused,
     Usage,
 )
-from intacct_dagster.config import ObjectSettings, Reading
+from intacct_dagster.config import ObjectSettings
 from intacct_dagster.extraction import spool as spools
-from intacct_dagster.extraction.by_key import read_by_key
-from intacct_dagster.extraction.clock import ComparedClock
 from intacct_dagster.extraction.days import earliest, midnight, ranges_of_days
-from intacct_dagster.extraction.delete_scan import (
-    DeleteScanResult,
-    confirm_missing,
-    gone_everywhere,
-    scan_keys,
-)
 from intacct_dagster.extraction.details import complete_rows
+from intacct_dagster.extraction.elsewhere import not_gone
 from intacct_dagster.extraction.extracted import Extracted, together
 from intacct_dagster.extraction.lines import LineReader
-from intacct_dagster.extraction.schema import CompanySchema, ObjectSchema
-from intacct_dagster.state import ApiUsage
-from intacct_dagster.warehouse import Warehouse
+from intacct_dagster.extraction.open_documents import has_open_documents, read_open_documents
+from intacct_dagster.extraction.scanner import Scanner
+from intacct_dagster.extraction.schema import ObjectSchema, refused_field
 from intacct_dagster.warehouse.raw import (
-    DeleteScan,
     LoadProof,
-    PageArchive,
     RawLoad,
-    store_delete_scan,
 )
-from intacct_dagster.warehouse.raw.entities import know_entities
-from intacct_dagster.warehouse.raw.load import load_raw
 from intacct_dagster.warehouse.raw.loads import loaded_by_runs
 
 
-class Extractor:
-    """Extracts objects of one company. Safe to use from several threads at once.
+class Extractor(Scanner):
+    """Extracts objects of one company, and scans them for deletes.
 
-    `entities` are those that are read, in their order (default: all of the company's); `renamed`
-    has the present ids of those that are called otherwise now, by the former. `end_date` is the
-    last partition, if there is one. `start_date` is the first: the day into which objects that take
-    older rows also put what was last changed before it. `now` gives aware UTC times. What it costs
-    is written to `api_usage`, also where it fails; what it loads stays in `page_archive`, for its
-    time. What `attempts` loaded, runs that this one goes on from, is not read again.
+    Safe to use from several threads at once. See CompanyReads for its arguments.
     """
-
-    def __init__(  # noqa: PLR0913 - options of a public constructor, most with a default
-        self,
-        intacct: Intacct,
-        warehouse: Warehouse,
-        *,
-        start_date: date,
-        run_id: str,
-        attempts: Collection[str] = (),
-        page_size: int = 4000,
-        reading: Reading | None = None,
-        api_usage: ApiUsage | None = None,
-        page_archive: PageArchive | None = None,
-        entities: Sequence[str] | None = None,
-        renamed: Mapping[str, str] | None = None,
-        end_date: date | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._intacct = intacct
-        self._warehouse = warehouse
-        self._start_date = start_date
-        self._run_id = run_id
-        self._attempts = attempts
-        self._page_size = page_size
-        self._reading = reading if reading is not None else Reading()
-        self._api_usage = api_usage
-        self._page_archive = page_archive
-        self._entities = tuple(entities if entities is not None else intacct.entities)
-        self._renamed = renamed or {}
-        self._end_date = end_date
-        self._now = now
-        self._clock = ComparedClock(lambda: intacct.server_time)
-        self._bounds: dict[str, datetime] = {}
-        self._entities_known = False
-        self._schemas = CompanySchema(warehouse, now)
-        # Within this process loads take turns; between processes DuckDB's own lock sees to it.
-        self._load_lock = threading.Lock()
-
-    def prepare(self, objects: Sequence[ObjectSettings], entity: str) -> Mapping[str, Exception]:
-        """Learn what the objects offer, before any data is read.
-
-        Returns:
-            By its name, why an object cannot be read, with all that is wrong with it. The others
-            can be.
-
-        Raises:
-            IntacctError, LockError, StateError, WarehouseError: What concerns all of them.
-        """
-        client = self._intacct.entity(entity)
-        with self._counted(client, "core/model"):
-            amiss = self._schemas.learn_each(client, objects)
-        if self._page_archive is not None:
-            self._page_archive.prune()
-        return amiss
-
-    @property
-    def clock(self) -> ComparedClock:
-        """Our clock held against Intacct's, as far as the reads so far have shown."""
-        return self._clock
 
     def extract(
         self,
@@ -142,19 +63,46 @@ class Extractor:
         client = self._intacct.entity(entity)
         asked = sorted(set(days))
         with self._counted(client, what.name):
-            schema = self._schemas.learn(client, [what])[what.name]
-            by_days = schema.dated or schema.parent is not None
-            read = self._with_look_back(asked) if by_days else asked
-            earlier = self._loaded_earlier(what.name, entity, asked, schema)
-            ranges = (
-                [earlier]
-                if earlier is not None
-                else [
-                    self._extract_range(client, what, schema, each, on_progress)
-                    for each in ranges_of_days(read)
-                ]
-            )
+            ranges = self._read_days(client, what, asked, on_progress)
         return together(ranges, asked, client.usage)
+
+    def _read_days(
+        self,
+        client: IntacctClient,
+        what: ObjectSettings,
+        asked: Sequence[date],
+        on_progress: OnProgress | None,
+    ) -> list[Extracted]:
+        """Read and load days; without a field for which a permission was withdrawn."""
+        schema = self._schemas.learn(client, [what])[what.name]
+        try:
+            return self._read_ranges(client, what, schema, asked, on_progress)
+        except RequestRefused as error:
+            if refused_field(error, schema.query_paths) is None:
+                raise
+        self._schemas.doubt(what.name)
+        schema = self._schemas.learn(client, [what])[what.name]
+        return self._read_ranges(client, what, schema, asked, on_progress)
+
+    def _read_ranges(
+        self,
+        client: IntacctClient,
+        what: ObjectSettings,
+        schema: ObjectSchema,
+        asked: Sequence[date],
+        on_progress: OnProgress | None,
+    ) -> list[Extracted]:
+        earlier = self._loaded_earlier(what.name, client.entity_id or "", asked, schema)
+        if earlier is not None:
+            return [earlier]
+        by_days = schema.dated or schema.parent is not None
+        ranges = [
+            self._extract_range(client, what, schema, each, on_progress)
+            for each in ranges_of_days(self._with_look_back(asked) if by_days else asked)
+        ]
+        if self._is_newest(asked[-1]):
+            self._read_open_documents(client, what, schema)
+        return ranges
 
     def _loaded_earlier(
         self, object: str, entity: str, days: Sequence[date], schema: ObjectSchema
@@ -175,123 +123,22 @@ class Extractor:
             usage=Usage(),
         )
 
-    def delete_scan(self, what: ObjectSettings, entity: str) -> DeleteScanResult:
-        """Read the keys that Intacct has, and note which of ours are gone and which are back.
-
-        Raises IntacctError and WarehouseError.
-        """
-        client = self._intacct.entity(entity)
-        began = self._now()
-        since = self._scanned_since(began)
-        with self._counted(client, what.name):
-            schema = self._schemas.learn(client, [what])[what.name]
-            if schema.by_period:
-                raise RequestRefused(
-                    f"{what.name} takes no delete scan: each reading of it is whole, so what "
-                    "is gone is not in the current view.",
-                    entity=entity,
-                    object=what.name,
-                    remedy="Leave it out of the selection.",
-                )
-            window = None
-            if schema.dated:
-                window = ChangeWindow(since, self._settled(began), undated=since is not None)
-            with self._spool("sweep", what.name, entity, str(window)) as folder:
-                read, found = scan_keys(
-                    client,
-                    self._warehouse,
-                    what.name,
-                    schema,
-                    window,
-                    into=folder / "keys",
-                    page_size=self._page_size,
-                    wanted_since=None if what.takes_older else midnight(self._start_date),
-                )
-                gone = confirm_missing(client, what.name, found.missing)
-                deleted = gone_everywhere(
-                    self._warehouse,
-                    what.name,
-                    gone,
-                    others=[each for each in self._entities if each != entity],
-                    client_of=self._intacct.entity,
-                )
-                lacking = {*found.lacking, *found.went_back, *found.missing} - set(gone)
-                fetched = self._fetch(client, what, schema, sorted(lacking), folder / "lacking")
-            scan = DeleteScan(
+    def _read_open_documents(
+        self, client: IntacctClient, what: ObjectSettings, schema: ObjectSchema
+    ) -> None:
+        if not self._reading.open_documents or not has_open_documents(schema):
+            return
+        with self._spool("open", what.name, client.entity_id or "", self._run_id) as folder:
+            load = read_open_documents(
+                partial(self._by_key(client, what, schema), only_changes=True),
+                client,
+                self._warehouse,
                 what.name,
-                entity,
-                deleted=tuple(key for key in gone if key in deleted),
-                out_of_sight=tuple(key for key in gone if key not in deleted),
-                found_at=earliest(read.read_at) or began,
-                run_id=self._run_id,
-                since=since if schema.dated else None,
-                seen=read.proof.distinct_keys,
+                schema,
+                into=folder,
+                page_size=self._page_size,
             )
-            self._store(scan)
-        return DeleteScanResult(
-            object=what.name,
-            entity=entity,
-            since=scan.since,
-            seen=scan.seen,
-            known=found.known,
-            deleted=len(scan.deleted),
-            out_of_sight=len(scan.out_of_sight),
-            fetched=fetched,
-            usage=client.usage,
-        )
-
-    def _fetch(
-        self,
-        client: IntacctClient,
-        what: ObjectSettings,
-        schema: ObjectSchema,
-        keys: Sequence[str],
-        into: Path,
-    ) -> int:
-        """Read records by their keys, and load them; return how many there were.
-
-        An object without change times is read whole, so it lacks nothing for long.
-        """
-        if not keys or not (schema.dated or schema.parent is not None):
-            return 0
-        into.mkdir(parents=True, exist_ok=True)
-        load_of = partial(
-            RawLoad,
-            object=what.name,
-            columns=schema.raw_columns,
-            entity=client.entity_id or "",
-            days=(),
-            run_id=self._run_id,
-            extracted_at=self._now(),
-            takes_older=False,
-            by_key=True,
-            lag=self._lag,
-        )
-        load = read_by_key(
-            load_of,
-            client,
-            self._warehouse,
-            what.name,
-            schema,
-            keys,
-            into=into,
-            page_size=self._page_size,
-        )
-        self._load(load)
-        return load.proof.distinct_keys
-
-    def _know_entities(self) -> None:
-        """Record the entities before the first thing that is stored; the load lock is held."""
-        if not self._entities_known:
-            know_entities(self._warehouse, self._entities, self._renamed)
-            self._entities_known = True
-
-    def _store(self, scan: DeleteScan) -> None:
-        with self._load_lock:
-            self._know_entities()
-            store_delete_scan(self._warehouse, scan)
-        if self._page_archive is not None:
-            self._page_archive.keep_delete_scan(scan)
+            self._loader.load(load)
 
     def _with_look_back(self, days: Sequence[date]) -> list[date]:
         wanted = set(days)
@@ -300,23 +147,6 @@ class Extractor:
                 if (day := each[0] - timedelta(days=back)) >= self._start_date:
                     wanted.add(day)
         return sorted(wanted)
-
-    @property
-    def _lag(self) -> timedelta:
-        """How long after a change a reading may still show what was before."""
-        reading = self._reading
-        return timedelta(days=reading.look_back_days, seconds=reading.settle_seconds)
-
-    def _settled(self, now: datetime) -> datetime:
-        """Return up to when what changed shows by now."""
-        settled = self._clock.earlier(now) - timedelta(seconds=self._reading.settle_seconds)
-        return settled.replace(microsecond=0)
-
-    def _scanned_since(self, now: datetime) -> datetime | None:
-        months = self._reading.delete_scan_months
-        if months is None:
-            return None
-        return midnight((now - timedelta(days=31 * months)).date())
 
     def _extract_range(
         self,
@@ -355,8 +185,12 @@ class Extractor:
                 lag=self._lag,
             )
             load = self._read(load_of, client, what, schema, window, folder / "pages", on_progress)
+            if load.snapshot and not schema.by_period:
+                others, client_of = self._others(entity), self._intacct.entity
+                kept = not_gone(client, self._warehouse, load, others=others, client_of=client_of)
+                load = replace(load, kept=kept)
             seconds_reading = time.monotonic() - started
-            rows_by_day, seconds_loading = self._load(load)
+            rows_by_day, seconds_loading = self._loader.load(load)
         return Extracted(
             what.name,
             entity,
@@ -422,14 +256,6 @@ class Extractor:
             dated_by=CHANGED,
         )
 
-    def _load(self, load: RawLoad) -> tuple[Mapping[date, int], float]:
-        keeping: AbstractContextManager[None] = nullcontext()
-        if self._page_archive is not None:
-            keeping = self._page_archive.keeping(load, self._schemas.fields(load.object))
-        with keeping, self._load_lock:
-            self._know_entities()
-            return load_raw(self._warehouse, load)
-
     def _takes_older(self, what: ObjectSettings, days: Sequence[date]) -> bool:
         return what.takes_older and days[0] <= self._start_date
 
@@ -440,9 +266,7 @@ class Extractor:
         of the entity are known as of one moment.
         """
         since, end = midnight(days[0]), midnight(days[-1] + timedelta(days=1))
-        settled = self._bounds.get(entity)
-        if settled is None or since >= settled:
-            settled = self._bounds[entity] = self._settled(self._now())
+        settled = self._bound(entity, since)
         if since >= settled:
             raise RequestRefused(
                 f"{what.name} of entity {entity}: nothing of {days[0]} can be read before "
@@ -454,9 +278,14 @@ class Extractor:
                     "have settled."
                 ).lstrip(),
             )
-        newest = settled - end < timedelta(days=1)
-        ends = self._end_date is not None and days[-1] >= self._end_date
-        return settled if settled < end or (newest and not ends) else end
+        return settled if settled < end or self._is_newest(days[-1]) else end
+
+    def _is_newest(self, day: date) -> bool:
+        """Return whether a day is the last one that is over, and not the last one there is."""
+        if self._end_date is not None and day >= self._end_date:
+            return False
+        end = midnight(day + timedelta(days=1))
+        return self._settled(self._now()) - end < timedelta(days=1)
 
     def _window(
         self, what: ObjectSettings, schema: ObjectSchema, days: Sequence[date], until: datetime
@@ -467,21 +296,3 @@ class Extractor:
         older = self._takes_older(what, days)
         undated = not older and days[0] <= self._start_date and schema.parent is None
         return ChangeWindow(None if older else midnight(days[0]), until, undated)
-
-    def _spool(self, *names: str) -> AbstractContextManager[Path]:
-        return spools.spool(self._warehouse.path, *names)
-
-    @contextmanager
-    def _counted(self, client: IntacctClient, object: str) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            if self._api_usage is not None and client.usage.requests:
-                self._api_usage.spend(
-                    at=self._now(),
-                    run_id=self._run_id,
-                    entity=client.entity_id or "",
-                    object=object,
-                    requests=client.usage.requests,
-                    transactions=client.usage.transactions,
-                )

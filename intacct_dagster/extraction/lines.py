@@ -20,10 +20,12 @@ from intacct_dagster.client import (
     OnProgress,
     PaginationResult,
 )
+from intacct_dagster.extraction.columns import KEY
 from intacct_dagster.extraction.days import earliest
 from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.keys import read_blocks, values_on_pages
-from intacct_dagster.extraction.schema import KEY, ObjectSchema, Parent
+from intacct_dagster.extraction.parents import Parent
+from intacct_dagster.extraction.schema import ObjectSchema
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import LinesOfDocuments, LoadProof, join_lines
 

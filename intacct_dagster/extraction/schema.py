@@ -12,35 +12,32 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from intacct_dagster.client import (
     CHANGED,
     AuthenticationRefused,
     IntacctClient,
-    ModelField,
     NotReached,
     ObjectModel,
     Query,
-    Reference,
     RequestRefused,
     Throttled,
 )
 from intacct_dagster.config import ObjectSettings
+from intacct_dagster.extraction.columns import ENTITY, KEY, Columns, got_columns
+from intacct_dagster.extraction.parents import Parent, parent_of
 from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
-from intacct_dagster.warehouse import Column, Warehouse, WarehouseError, column_for
+from intacct_dagster.warehouse import Column, Warehouse, WarehouseError
 from intacct_dagster.warehouse.raw import (
     SchemaField,
     read_schemas,
     store_schemas,
 )
 
-KEY = "key"
-ENTITY = "entity.id"
-
-# Refused one at a time, so an object with more of them costs that many requests, once.
-_MOST_REFUSED = 40
+# A permission that was given since is found within this time.
+_ASKED_AGAIN = timedelta(days=7)
 _NAMED = re.compile(r"The (\S+) field")
 # What keeps every object from being learnt, so that asking for the next one is no use.
 _OF_ALL_OBJECTS = (
@@ -54,35 +51,6 @@ _OF_ALL_OBJECTS = (
 
 
 @dataclass(frozen=True)
-class Parent:
-    """The document that an object's rows are lines of, by whose change time they are read.
-
-    `reference` is the path of the reference to it, `object` its object. `reached` says that a query
-    of the lines may ask for the change time through the reference.
-    """
-
-    reference: str
-    object: str
-    reached: bool
-
-    @property
-    def key(self) -> str:
-        """Where a line has the key of its document."""
-        return f"{self.reference}.{KEY}"
-
-    @property
-    def changed(self) -> str:
-        """What the change time of the document is called in a line."""
-        return f"{self.reference}.{CHANGED}"
-
-    @property
-    def column(self) -> Column:
-        """The column for it."""
-        about = f"When the {self.object} that the line belongs to changed last: the partition's day"
-        return column_for(self.changed, "string", "date-time", about)
-
-
-@dataclass(frozen=True)
 class ObjectSchema:
     """How an object is read: the columns, and what it is read by.
 
@@ -92,7 +60,9 @@ class ObjectSchema:
     `by_period`: it is given by reporting period, and read whole.
 
     `new` and `vanished` are fields that came and went since it was read last; the column of a
-    vanished one stays in the table, and is null in what is read from now on. `unreadable` are
+    vanished one stays in the table, and is null in what is read from now on. `retyped` have another
+    type than when they were read last. `parent_column` has the change time of the document.
+    `unreadable` are
     named by the model, but no query may ask for them.
     """
 
@@ -100,8 +70,10 @@ class ObjectSchema:
     dated: bool
     parent: Parent | None = None
     got: tuple[Column, ...] = ()
+    parent_column: Column | None = None
     new: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
+    retyped: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     by_period: bool = False
 
@@ -131,7 +103,7 @@ class ObjectSchema:
     @property
     def raw_columns(self) -> tuple[Column, ...]:
         """The columns of the raw table that are read, the change time of a document included."""
-        parent = (self.parent.column,) if self.parent is not None else ()
+        parent = (self.parent_column,) if self.parent_column is not None else ()
         return (*self.columns, *self.got, *parent)
 
     @property
@@ -148,6 +120,8 @@ class CompanySchema:
         self._now = now
         self._schemas: dict[str, ObjectSchema] = {}
         self._known: dict[str, list[SchemaField]] = {}
+        self._in_doubt: set[str] = set()
+        self._asked: set[str] = set()
         self._lock = threading.Lock()
 
     def learn(
@@ -233,25 +207,26 @@ class CompanySchema:
             model = client.model(each.name)
         except RequestRefused as error:
             return [" ".join(str(error).splitlines())]
-        amiss = [*_not_offered(each, model), *_other_types(each, model, known)]
+        amiss = _not_offered(each, model, known)
         refused: set[str] = set()
         if not amiss and not model.by_period:
             refused = self._refused(client, each, model, known)
             amiss = [
                 f"{each.name} has the field {path}, but no query may ask for it"
-                for path in sorted(refused & set(each.fields or ()))
+                for path in sorted(refused & set(each.fields or ()) - known.keys())
             ]
-        parent: Parent | None = None
-        got: tuple[Column, ...] = ()
-        if not amiss:
-            offered = {field.path for field in model.fields} - refused
-            parent, amiss = _parent(client, each, model, offered)
-            got, not_there = _got(each, model)
-            amiss += not_there
         if amiss:
             return amiss
-        schema = _schema_of(each, model, known, refused, parent, got)
-        return schema, self._fields(model, known, refused)
+        offered = {field.path for field in model.fields} - refused
+        parent, amiss = parent_of(client, each, model, offered)
+        paths = [*(field.path for field in model.fields), *each.get_fields]
+        columns = Columns(each, known, [*paths, *([parent.changed] if parent is not None else [])])
+        got, not_there = got_columns(each, model, columns)
+        amiss += not_there
+        if amiss:
+            return amiss
+        schema = _schema_of(each, model, known, refused, parent, got, columns)
+        return schema, self._fields(each, model, known, refused, columns)
 
     def _refused(
         self,
@@ -260,13 +235,26 @@ class CompanySchema:
         model: ObjectModel,
         known: Mapping[str, SchemaField],
     ) -> set[str]:
-        """Fields of the model that a query refuses: as known, or learnt by asking for all."""
+        """Fields of the model that a query refuses: as known, or learnt by asking for all.
+
+        Each answer names one of them (recorded live 2026-03), so each costs a request: once, and
+        again after `_ASKED_AGAIN`, because a permission may have been given since.
+        """
         offered = {field.path for field in model.fields}
-        if offered == {path for path, field in known.items() if field.vanished_at is None}:
-            return {path for path in offered if not known[path].selectable}
+        present = {path: field for path, field in known.items() if field.vanished_at is None}
+        if what.name not in self._in_doubt and offered == present.keys():
+            refused = {path for path in offered if not present[path].selectable}
+            asked_at = [each.asked_at for each in present.values() if each.asked_at is not None]
+            if not refused or (asked_at and self._now() - min(asked_at) < _ASKED_AGAIN):
+                return refused
+        return self._ask_for_all(client, what, offered)
+
+    def _ask_for_all(
+        self, client: IntacctClient, what: ObjectSettings, offered: set[str]
+    ) -> set[str]:
         refused: set[str] = set()
         asked = sorted(offered)
-        for _ in range(_MOST_REFUSED):
+        while asked:
             try:
                 client.query(Query(what.name, asked, size=1))
             except RequestRefused as error:
@@ -276,40 +264,53 @@ class CompanySchema:
                 refused.add(named)
                 asked.remove(named)
             else:
-                return refused
-        raise RequestRefused(
-            f"{what.name} has more than {_MOST_REFUSED} fields that no query may ask for.",
-            object=what.name,
-            remedy="Name the `fields` that you want in intacct.yaml.",
-        )
+                break
+        self._asked.add(what.name)
+        return refused
+
+    def doubt(self, object: str) -> None:
+        """Forget what was learnt of an object: a query refused what it had allowed before."""
+        with self._lock:
+            self._schemas.pop(object, None)
+            self._in_doubt.add(object)
 
     def _fields(
         self,
+        what: ObjectSettings,
         model: ObjectModel,
         known: Mapping[str, SchemaField],
         refused: set[str],
+        columns: Columns,
     ) -> list[SchemaField]:
         now = self._now()
-        fields = {
-            field.path: SchemaField(
+        asked = what.name in self._asked
+        fields: dict[str, SchemaField] = {}
+        for field in model.fields:
+            column, held = columns.of(field), known.get(field.path)
+            fields[field.path] = SchemaField(
                 path=field.path,
                 column_name=column.name,
                 column_type=column.type,
                 description=column.comment,
                 selectable=field.path not in refused,
-                first_seen_at=known[field.path].first_seen_at if field.path in known else now,
+                first_seen_at=held.first_seen_at if held is not None else now,
+                asked_at=now if asked or held is None else held.asked_at,
             )
-            for field in model.fields
-            for column in [_column(field)]
-        }
-        for path, field in known.items():
+        for path, held in known.items():
             if path not in fields:
-                fields[path] = replace(field, vanished_at=field.vanished_at or now)
+                fields[path] = replace(held, vanished_at=held.vanished_at or now)
+        self._asked.discard(what.name)
+        self._in_doubt.discard(what.name)
         return [fields[path] for path in sorted(fields)]
 
 
-def _not_offered(what: ObjectSettings, model: ObjectModel) -> list[str]:
-    """Return what is configured or needed, and not there, with what may have been meant."""
+def _not_offered(
+    what: ObjectSettings, model: ObjectModel, known: Mapping[str, SchemaField]
+) -> list[str]:
+    """Return what is configured or needed, and not there, with what may have been meant.
+
+    A field that was there once, and went, keeps no object from being read.
+    """
     offered = [field.path for field in model.fields]
     amiss = (
         [] if KEY in offered else [f"{what.name} has no key, so its rows cannot be distinguished"]
@@ -318,117 +319,14 @@ def _not_offered(what: ObjectSettings, model: ObjectModel) -> list[str]:
         amiss.append(
             f"{what.name} has no {ENTITY}, so its rows cannot be distinguished from others'"
         )
-    for path in what.fields or ():
-        if path not in offered:
+    for path in (*(what.fields or ()), *what.exclude, *what.types):
+        if path not in offered and path not in known:
             near = difflib.get_close_matches(path, offered, n=3)
             meant = f": did you mean {' or '.join(near)}?" if near else ""
             only_sent = path in {field.path for field in model.write_only}
             why = "can only be sent, not read" if only_sent else "is not a field that can be read"
             amiss.append(f"{what.name}: {path} {why}{meant}")
     return amiss
-
-
-def _parent(
-    client: IntacctClient, what: ObjectSettings, model: ObjectModel, offered: set[str]
-) -> tuple[Parent | None, list[str]]:
-    """The document that its rows are to be read through, if they are; or what is amiss with it."""
-    asked = what.read_by == "lines" or what.parent is not None
-    if not asked and (CHANGED in offered or what.read_by is not None):
-        if what.read_by == "changes" and CHANGED not in offered:
-            return None, [f"{what.name} has no {CHANGED} that a query gives: leave read_by out"]
-        return None, []
-    if what.parent is not None:
-        named = {each.path: each for each in model.references}
-        if what.parent not in named:
-            near = difflib.get_close_matches(what.parent, named, n=3)
-            meant = f": did you mean {' or '.join(near)}?" if near else ""
-            return None, [f"{what.name}: {what.parent} is not a reference{meant}"]
-        candidates = [named[what.parent]]
-    else:
-        candidates = _owners(model)
-    for each in candidates:
-        if f"{each.path}.{KEY}" not in offered:
-            continue
-        try:
-            document = client.model(each.object)
-        except RequestRefused:
-            continue
-        if CHANGED not in {field.path for field in document.fields}:
-            continue
-        if not (asked or each.is_owner or what.name in document.lists.values()):
-            continue
-        reached = ENTITY in offered and _reaches(client, what, each)
-        return Parent(each.path, each.object, reached), []
-    if not asked:
-        return None, []
-    why = f"{what.parent} names no record" if what.parent else "its model names no document"
-    return None, [f"{what.name} cannot be read as lines: {why} with a {CHANGED}"]
-
-
-def _got(what: ObjectSettings, model: ObjectModel) -> tuple[tuple[Column, ...], list[str]]:
-    """The columns that whole records fill; or what of it there is not, with what may be meant."""
-    fields = {field.path: field for field in model.fields}
-    sent = {field.path for field in model.write_only}
-    whole = {*model.lists, *(each.path for each in model.references)}
-    whole |= {path.rsplit(".", n)[0] for path in fields for n in range(1, path.count(".") + 1)}
-    got: list[Column] = []
-    amiss: list[str] = []
-    for path in dict.fromkeys(what.get_fields):
-        if path in (KEY, CHANGED, ENTITY):
-            amiss.append(f"{what.name}: {path} is always read by query: leave it out of get_fields")
-        elif path in fields:
-            got.append(_column(fields[path]))
-        elif path in whole:
-            got.append(column_for(path, "object", comment=f"{path}, as the record has it"))
-        else:
-            near = difflib.get_close_matches(path, {*fields, *whole}, n=3)
-            meant = f": did you mean {' or '.join(near)}?" if near else ""
-            why = "can only be sent, not read" if path in sent else "is not in its records"
-            amiss.append(f"{what.name}: {path} {why}{meant}")
-    return tuple(got), amiss
-
-
-def _owners(model: ObjectModel) -> list[Reference]:
-    """References that may name the document: the one that says so, else those named alike."""
-    owners = [each for each in model.references if each.is_owner]
-    return owners or [
-        each
-        for each in model.references
-        if each.object and each.object != model.name and model.name.startswith(each.object)
-    ]
-
-
-def _reaches(client: IntacctClient, what: ObjectSettings, reference: Reference) -> bool:
-    """Whether a query may ask for the document's change time. Nobody says so: it is tried."""
-    changed = f"{reference.path}.{CHANGED}"
-    since = {"$gte": {changed: "1970-01-01T00:00:00Z"}}
-    try:
-        page = client.ask(
-            Query(what.name, (KEY, changed), (since,), order_by=({changed: "asc"},), size=1)
-        )
-    except RequestRefused:
-        return False
-    return all(row.get(changed) for row in page.rows)
-
-
-def _other_types(
-    what: ObjectSettings, model: ObjectModel, known: Mapping[str, SchemaField]
-) -> list[str]:
-    chosen = set(what.fields) | {KEY, CHANGED, ENTITY} if what.fields is not None else None
-    return [
-        f"{what.name}: {field.path} was {known[field.path].column_type} and is now "
-        f"{column.type}; drop raw.{_table(what.name)} and its rows in meta.catalogue, "
-        "and materialize it again, or leave the field out"
-        for field in model.fields
-        for column in [_column(field)]
-        if (chosen is None or field.path in chosen)
-        and field.path in known
-        and known[field.path].column_type != column.type
-    ]
-
-
-def _table(object: str) -> str:
-    return re.sub(r"[^0-9a-z]+", "_", object.lower())
 
 
 def _schema_of(
@@ -438,16 +336,24 @@ def _schema_of(
     refused: set[str],
     parent: Parent | None,
     got: tuple[Column, ...],
+    columns: Columns,
 ) -> ObjectSchema:
     offered = {field.path for field in model.fields}
     needed = {KEY, CHANGED, ENTITY} | ({parent.key} if parent is not None else set())
     wanted = None if what.fields is None else set(what.fields) | needed
-    elsewhere = {column.path for column in got} | refused
+    alike = _alike_but_for_case(offered - refused)
+    elsewhere = {column.path for column in got} | refused | alike | (set(what.exclude) - needed)
     return ObjectSchema(
         columns=tuple(
-            _column(field)
+            columns.of(field)
             for field in model.fields
             if field.path not in elsewhere and (wanted is None or field.path in wanted)
+        ),
+        parent_column=_parent_column(parent, columns),
+        retyped=tuple(
+            field.path
+            for field in model.fields
+            if field.path in known and columns.of(field).type != known[field.path].column_type
         ),
         dated=CHANGED in offered - refused and parent is None and what.read_by != "snapshot",
         parent=parent,
@@ -456,9 +362,22 @@ def _schema_of(
         vanished=tuple(
             sorted(p for p, f in known.items() if p not in offered and f.vanished_at is None)
         ),
-        unreadable=tuple(sorted(refused)),
+        unreadable=tuple(sorted(refused | alike)),
         by_period=model.by_period,
     )
+
+
+def _alike_but_for_case(paths: set[str]) -> set[str]:
+    """Return all but one of those paths that differ only in case: DuckDB reads one of them."""
+    first: dict[str, str] = {}
+    return {path for path in sorted(paths) if first.setdefault(path.lower(), path) != path}
+
+
+def _parent_column(parent: Parent | None, columns: Columns) -> Column | None:
+    if parent is None:
+        return None
+    about = f"When the {parent.object} that the line belongs to changed last: the partition's day"
+    return columns.at(parent.changed, "string", "date-time", about)
 
 
 def refused_field(error: RequestRefused, asked: Sequence[str]) -> str | None:
@@ -467,11 +386,3 @@ def refused_field(error: RequestRefused, asked: Sequence[str]) -> str | None:
     targets = [detail.target.lstrip("/") for detail in error.details if detail.target]
     named = [match for text in texts for match in _NAMED.findall(text)]
     return next((name.strip() for name in [*named, *targets] if name.strip() in asked), None)
-
-
-def _column(field: ModelField) -> Column:
-    allowed = [str(value) for value in field.enum or () if value not in (None, "")]
-    one_of = f": one of {', '.join(allowed)}" if allowed else ""
-    return column_for(
-        field.path, field.type, field.format, f"{field.description or field.path}{one_of}"
-    )

@@ -7,7 +7,8 @@ integers are numbers; keys and ids are strings even when numeric; dates are `YYY
 
 DuckDB's JSON reader turns a number with a fraction into a double before anything else can see it.
 A double gives back every number of up to 15 significant digits as it was, so its text is cast to
-DECIMAL, and what is longer is refused unless the digits that the column keeps are certain anyway.
+DECIMAL. What is longer is taken only if the digits that the column keeps are certain, and it is
+noted that it was rounded.
 """
 
 from __future__ import annotations
@@ -80,6 +81,31 @@ def column_for(
     return Column(column_name(path), path, column_type(type, format), comment)
 
 
+def holds_both(held: str, fresh: str) -> str | None:
+    """Return the type that holds the values of both types as they are; None if there is none.
+
+    A text holds every value as it was sent. A date is not a moment: it has no time zone.
+    """
+    if "VARCHAR" in (held, fresh):
+        return held if held == "VARCHAR" else None
+    sizes = [_digits(each) for each in (held, fresh)]
+    if None in sizes:
+        return None
+    (whole, scale), (more_whole, more_scale) = sizes  # type: ignore[misc]
+    scale = max(scale, more_scale)
+    if max(whole, more_whole) > 38:
+        return None
+    return "BIGINT" if scale == 0 and held == fresh == "BIGINT" else f"DECIMAL(38,{scale})"
+
+
+def _digits(type: str) -> tuple[int, int] | None:
+    """Return the digits before the point and behind it of a type of numbers."""
+    decimal = _DECIMAL.fullmatch(type)
+    if decimal is not None:
+        return int(decimal[1]) - int(decimal[2]), int(decimal[2])
+    return (19, 0) if type == "BIGINT" else None
+
+
 def read_columns(columns: Sequence[Column], *, exact: bool = True) -> str:
     """Return the `columns` argument of `read_json`: what each key is read as, before it is typed.
 
@@ -140,12 +166,36 @@ def flaw(column: Column) -> str | None:
     return None
 
 
+def _significant(sent: str) -> str:
+    return f"length(trim(regexp_replace({sent}, '[eE].*$|[^0-9]', '', 'g'), '0'))"
+
+
+def rounded(column: Column) -> str | None:
+    """A condition: the JSON number has more digits than are certain, and is taken rounded."""
+    if not column.type.startswith("DECIMAL"):
+        return None
+    sent = identifier(column.path)
+    return (
+        f"({sent} NOT LIKE '\"%' AND regexp_matches({sent}, '[.eE]')"
+        f" AND {_significant(sent)} > {_EXACT_DIGITS})"
+    )
+
+
 def strict(column: Column) -> str:
     """Return the value of `typed`; a value that would not arrive as it is stops the statement."""
+    conditions = [each for each in (flaw(column), rounded(column)) if each is not None]
+    if not conditions:
+        return typed(column)
+    condition = " OR ".join(f"coalesce({each}, false)" for each in conditions)
+    return f"CASE WHEN {condition} THEN {_stop(column)} ELSE {typed(column)} END"
+
+
+def lenient(column: Column) -> str:
+    """Return the value of `typed`; null where it would not arrive as it is."""
     condition = flaw(column)
     if condition is None:
         return typed(column)
-    return f"CASE WHEN {condition} THEN {_stop(column)} ELSE {typed(column)} END"
+    return f"CASE WHEN {condition} THEN NULL ELSE {typed(column)} END"
 
 
 def plain(column: Column) -> str:
@@ -199,7 +249,7 @@ def _loses_digits(sent: str, value: str, scale: int) -> str:
     # Short texts cannot have too many digits: nearly all amounts end here.
     # A JSON string: no digit other than 0 beyond the scale, and no exponent.
     # A JSON number with a fraction: see the head of this file.
-    digits = f"length(trim(regexp_replace({sent}, '[eE].*$|[^0-9]', '', 'g'), '0'))"
+    digits = _significant(sent)
     whole = f"length(CAST(trunc(abs({value})) AS VARCHAR))"
     return (
         f"(CASE WHEN length({sent}) <= {scale + 2} AND strpos(lower({sent}), 'e') = 0 THEN false"

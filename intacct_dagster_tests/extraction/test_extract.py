@@ -279,19 +279,6 @@ def test_fields_that_come_and_go_are_told_and_their_columns_stay(tmp_path: Path)
     assert vanished["path"].tolist() == ["old"]
 
 
-def test_a_field_of_another_type_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    company = invoices(2)
-    desk = Desk(company, tmp_path)
-    what = ObjectSettings(name=INVOICE)
-    desk.extractor.extract(what, "E110", days(2, 2))
-    company.models[INVOICE]["fields"]["total"] = {"type": "boolean", **_BARE}
-    company.asked.clear()
-    with pytest.raises(RequestRefused, match=r"total was DECIMAL\(38,2\) and is now BOOLEAN"):
-        desk.extractor.extract(what, "E110", days(2, 2))
-    assert company.asked == []
-    assert desk.keys() == ["2a", "2b"]
-
-
 def test_adjacent_days_are_one_pagination_and_the_day_before_is_read_again(tmp_path: Path) -> None:
     company = invoices(1, 2, 3, 4)
     desk = Desk(company, tmp_path)

@@ -15,7 +15,7 @@ import pytest
 
 from intacct_dagster.client import ClientCredentials, Intacct, RequestRefused
 from intacct_dagster.config import ConfigError, ObjectSettings, Reading, read_settings
-from intacct_dagster.extraction import extract
+from intacct_dagster.extraction import loading
 from intacct_dagster.extraction.extract import Extractor
 from intacct_dagster.extraction.extracted import Extracted
 from intacct_dagster.warehouse import (
@@ -121,7 +121,7 @@ def committing_late(at: Desk, what: str, days: list[date]) -> Iterator[None]:
 
     reading = threading.Thread(target=at.extract, args=(what, days))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extract, "load_raw", late)
+        patch.setattr(loading, "load_raw", late)
         reading.start()
         assert read.wait(60)
         yield

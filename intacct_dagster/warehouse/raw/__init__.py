@@ -15,6 +15,7 @@ from intacct_dagster.warehouse.raw.data_quality import (
 from intacct_dagster.warehouse.raw.delete_scans import (
     ScannedPages,
     compare_keys,
+    readers_of,
     seen_by,
     store_delete_scan,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "loaded_objects",
     "not_as_loaded",
     "read_schemas",
+    "readers_of",
     "rebuild",
     "sample_rows",
     "seen_by",

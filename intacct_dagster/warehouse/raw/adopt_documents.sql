@@ -6,6 +6,6 @@ SELECT
     count(*) AS lines,
     _entity,
     max(_read_at) AS _read_at,
-    0 AS _load_id
+    min(_load_id) AS _load_id
 FROM {{raw}}
 GROUP BY {{unit}}, _entity

@@ -10,10 +10,12 @@ from duckdb import DuckDBPyConnection
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
 from intacct_dagster.warehouse.raw.deletes import not_materialized
 from intacct_dagster.warehouse.raw.log import adopt_log, read_log
+from intacct_dagster.warehouse.raw.maintenance import maintain
 from intacct_dagster.warehouse.raw.names import INTACCT, KEY, table_name
 from intacct_dagster.warehouse.raw.versions import recompute_all
 from intacct_dagster.warehouse.sql import identifier
 from intacct_dagster.warehouse.tables import TableColumn, existing_columns
+from intacct_dagster.warehouse.types import column_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,14 @@ class Relation:
 def refresh_current(file: Warehouse, object: str) -> Relation:
     """Return `intacct.<object>` as it stands; make it first where an older version had a view.
 
-    Every load brings the table up to date itself. A record that several entities share (its
-    `entity_id` is null) is one row; `_entity` then is the first entity in intacct.yaml that sees
-    it. Raises NotMaterialized when nothing was loaded yet.
+    Every load brings the table up to date itself; here it is maintained, when that is due. A record
+    that several entities share (its `entity_id` is null) is one row; `_entity` then is the first
+    entity in intacct.yaml that sees it. Raises NotMaterialized when nothing was loaded yet.
     """
     table = table_name(object)
     if not file.path.exists():
         raise not_materialized(object)
+    maintain(file, object)
     with file.staging() as staging:
         with staging.attached(read_only=True) as connection:
             log = read_log(connection, object)
@@ -55,6 +58,21 @@ def refresh_current(file: Warehouse, object: str) -> Relation:
 def _rows(connection: DuckDBPyConnection, table: str) -> int:
     name = identifier(CATALOG, INTACCT, table)
     return int(connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0])
+
+
+def keys_where_not_zero(file: Warehouse, object: str, entity: str, column: str) -> set[str]:
+    """Return the keys of an entity's records whose value in a column of numbers is not zero."""
+    table = table_name(object)
+    with file.connect(read_only=True) as connection:
+        columns = {each.name for each in existing_columns(connection, CATALOG, INTACCT, table)}
+        if column not in columns:
+            return set()
+        rows = connection.execute(
+            f"SELECT {identifier(column_name(KEY))} FROM {identifier(INTACCT, table)}"
+            f" WHERE _entity = ? AND {identifier(column)} <> 0",
+            [entity],
+        ).fetchall()
+    return {key for (key,) in rows}
 
 
 #: Applications whose documents are the company's, and not a person's.

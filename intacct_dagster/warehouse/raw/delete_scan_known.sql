@@ -11,7 +11,7 @@ WITH gone AS (
 read AS (
     SELECT
         read.{{key}} AS key,
-        max(read.{{changed}}) AS changed,
+        max({{changed}}) AS changed,
         max({'read_at': read._read_at, 'load_id': read._load_id}) AS last
     FROM {{raw}} AS read
     LEFT JOIN warehouse.meta.entities AS named ON named.entity = read._entity

@@ -89,22 +89,31 @@ def compare_keys(file: Warehouse, scan: ScannedPages) -> KeyComparison:
 
 
 def seen_by(file: Warehouse, object: str, keys: Collection[str]) -> Mapping[str, list[str]]:
-    """Return of each of these keys the entities, as they are called now, that have read it."""
+    """Return of each of these keys the entities, as they are called now, that have read it.
+
+    Not those of which it was found since that they see it no more.
+    """
     with file.staging() as staging, staging.attached(read_only=True) as connection:
         log = read_log(connection, object)
         if log is None:
             raise not_materialized(object)
-        rows = connection.execute(
-            f"SELECT DISTINCT read.{_KEY}, coalesce(named.name, read._entity)"
-            f" FROM {log.raw} AS read LEFT JOIN warehouse.meta.entities AS named"
-            " ON named.entity = read._entity"
-            f" WHERE read.{_KEY} IN (SELECT unnest(?::VARCHAR[])) ORDER BY ALL",
-            [list(keys)],
-        ).fetchall()
+        sql = statement(
+            __name__, "delete_scan_readers", raw=log.raw, key=_KEY, object=literal(object)
+        )
+        rows = connection.execute(sql, {"keys": list(keys)}).fetchall()
     found: dict[str, list[str]] = {}
     for key, entity in rows:
         found.setdefault(key, []).append(entity)
     return found
+
+
+def readers_of(file: Warehouse, object: str) -> set[str]:
+    """Return the entities, as they are called now, of whose sessions an object was read."""
+    with file.connect(read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT entity FROM meta.as_of WHERE object = ?", [object]
+        ).fetchall()
+    return {entity for (entity,) in rows}
 
 
 def store_delete_scan(file: Warehouse, scan: DeleteScan, *, again: bool = False) -> None:
@@ -171,7 +180,7 @@ def _take_out(connection: DuckDBPyConnection, log: ObjectLog) -> None:
 
 
 def _places(log: ObjectLog, object: str, entity: str) -> dict[str, str]:
-    changed = identifier(log.changed) if log.changed is not None else None
+    changed = f"read.{identifier(log.changed)}" if log.changed is not None else None
     return {
         "raw": log.raw,
         "key": _KEY,

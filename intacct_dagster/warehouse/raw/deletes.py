@@ -49,7 +49,7 @@ def ensure_tombstones(connection: DuckDBPyConnection) -> None:
         "One row per record that an entity no longer sees, or that Intacct no longer has",
     )
     connection.execute(
-        "UPDATE warehouse.meta.tombstones SET load_id = coalesce(load_id, 0),"
+        "UPDATE warehouse.meta.tombstones SET load_id = coalesce(load_id, -1000000000),"
         " everywhere = coalesce(everywhere, false)"
     )
 

@@ -17,7 +17,7 @@ WITH seen AS (
     WHERE NOT EXISTS (
         SELECT 1
         FROM meta.loads AS withdrawn
-        WHERE withdrawn.load_id = read._load_id AND withdrawn.withdrawn_at IS NOT NULL
+        WHERE withdrawn.object = {{object}} AND withdrawn.load_id = read._load_id AND withdrawn.withdrawn_at IS NOT NULL
     )
 ),
 

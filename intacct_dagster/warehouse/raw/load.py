@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -24,12 +24,13 @@ from intacct_dagster.warehouse.raw.loads import (
 )
 from intacct_dagster.warehouse.raw.log import RAW_COLUMNS, ObjectLog, ensure_log, next_load_id
 from intacct_dagster.warehouse.raw.names import ENTITY, KEY
+from intacct_dagster.warehouse.raw.quarantine import store_quarantined
 from intacct_dagster.warehouse.raw.raw_load import RawLoad
-from intacct_dagster.warehouse.raw.snapshots import store_snapshot
+from intacct_dagster.warehouse.raw.snapshots import store_changes
 from intacct_dagster.warehouse.raw.versions import apply_load
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import TableColumn
-from intacct_dagster.warehouse.types import column_name
+from intacct_dagster.warehouse.types import Column, column_name
 
 # What one load keeps in memory depends on the width of its rows and not on how many there are: each
 # thread fills a group of rows. More threads than two would rather wait for the disk.
@@ -38,6 +39,20 @@ _MEGABYTES = 56
 _MEGABYTES_A_COLUMN = 4
 _MEGABYTES_TO_APPLY = 128
 _KEYS_AT_ONCE = 2_000_000  # compared in one go; more than fit into memory go to the disk
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """How values of pages are typed: by which expression, from which text."""
+
+    typed: Callable[[Column], str]
+    exact: bool
+    in_quarantine: bool = False
+
+
+_AS_USUAL = _Values(types.plain, exact=False)
+_EXACTLY = _Values(types.strict, exact=True)
+_IN_QUARANTINE = _Values(types.lenient, exact=True, in_quarantine=True)
 
 
 def load_raw(
@@ -51,33 +66,40 @@ def load_raw(
     Pages go into the table by one statement, which types every value and stops at the first that
     would not arrive as it is; what has arrived is proven before it is committed. Raises
     LoadRefused, naming column and key where there is one, SchemaChanged when a column has another
-    type than in the table, WarehouseLocked; then the warehouse is as it was.
+    type than in the table, WarehouseLocked; then the warehouse is as it was. A value that cannot
+    be converted stops no load: it is null, and its text is in `raw.quarantine`.
 
     Returns:
         The rows of every day that was asked for, and the seconds the file was held.
     """
     _check_request(load)
     try:
-        try:
-            return _load(file, load, again=again, exact=False)
-        except (_Flawed, duckdb.OutOfMemoryException):
-            # Values in an unusual notation, or rows wider than most: slower, and just as well
-            return _load(file, load, again=again, exact=True)
+        return _load(file, load, again=again, values=_AS_USUAL)
+    except (_Flawed, duckdb.OutOfMemoryException):
+        # Values in an unusual notation, or rows wider than most: slower, and just as well
+        pass
+    try:
+        return _load(file, load, again=again, values=_EXACTLY)
     except _Flawed as flawed:
         # Out of the transaction, with the file let go: what stopped it is looked for in the pages.
         refuse_flaws(file, load)
-        raise flawed.error from None
+        error = flawed.error
+    try:
+        return _load(file, load, again=again, values=_IN_QUARANTINE)
+    except _Flawed:
+        raise error from None
 
 
 def _load(
-    file: Warehouse, load: RawLoad, *, again: bool, exact: bool
+    file: Warehouse, load: RawLoad, *, again: bool, values: _Values
 ) -> tuple[dict[date, int], float]:
     columns = [TableColumn(c.name, c.type, c.comment) for c in load.columns]
     log = _log_of(load)
     with file.staging() as staging:
         staging.connection.execute(
-            f"SET memory_limit = '{_megabytes(load, exact=exact)}MB';"
-            f" SET threads = {1 if exact else _THREADS}; SET preserve_insertion_order = false"
+            f"SET memory_limit = '{_megabytes(load, exact=values.exact)}MB';"
+            f" SET threads = {1 if values.exact else _THREADS};"
+            " SET preserve_insertion_order = false"
         )
         with staging.transaction() as connection:
             started = time.perf_counter()
@@ -90,12 +112,12 @@ def _load(
                 load_id, rows_by_day = before
                 if rows_by_day is not None:
                     return rows_by_day, time.perf_counter() - started
-            arrived = _append(connection, log, load, load_id, exact=exact)
+            arrived = _append(connection, log, load, load_id, values)
             record_load(connection, load, load_id, arrived.stored)
             if load.days:
                 record_days(connection, load, load_id, arrived.rows_by_day)
             # What is compared is narrow, and of this load's keys only.
-            apply_memory = _megabytes(load, exact=exact) + _MEGABYTES_TO_APPLY
+            apply_memory = _megabytes(load, exact=values.exact) + _MEGABYTES_TO_APPLY
             connection.execute(f"SET memory_limit = '{apply_memory}MB'")
             went_back = apply_load(connection, log, load_id)
             if went_back:
@@ -170,31 +192,34 @@ class _Arrived:
 
 
 def _append(
-    connection: DuckDBPyConnection, log: ObjectLog, load: RawLoad, load_id: int, *, exact: bool
+    connection: DuckDBPyConnection, log: ObjectLog, load: RawLoad, load_id: int, values: _Values
 ) -> _Arrived:
     """Append the pages' rows to the log, and prove them."""
     target = log.raw
-    if load.snapshot:
+    staged = load.snapshot or load.only_changes
+    if staged:
         target = identifier("temp", "main", "fresh")
         connection.execute(f"CREATE TEMP TABLE fresh AS FROM {log.raw} LIMIT 0")
-    _insert(connection, load, load_id, target, exact=exact)
+    _insert(connection, load, load_id, target, values)
     # What was stored need not stay in memory beside what the proof takes.
-    connection.execute(f"SET memory_limit = '{_MEGABYTES * (4 if exact else 1)}MB'")
+    connection.execute(f"SET memory_limit = '{_MEGABYTES * (4 if values.exact else 1)}MB'")
     rows_by_day = _prove(connection, load, load_id, target)
-    connection.execute(f"SET memory_limit = '{_megabytes(load, exact=exact)}MB'")
+    connection.execute(f"SET memory_limit = '{_megabytes(load, exact=values.exact)}MB'")
     rows = sum(rows_by_day.values())
-    if load.snapshot:
-        rows = store_snapshot(connection, log, load, load_id)
+    if staged:
+        rows = store_changes(connection, log, load, load_id)
+    if values.in_quarantine:
+        store_quarantined(connection, load, load_id)
     if load.parents is not None:
         store_documents(connection, log, load, load_id)
     return _Arrived(rows_by_day, rows)
 
 
 def _insert(
-    connection: DuckDBPyConnection, load: RawLoad, load_id: int, target: str, *, exact: bool
+    connection: DuckDBPyConnection, load: RawLoad, load_id: int, target: str, values: _Values
 ) -> None:
     own = literal(load.entity)
-    value = types.strict if exact or not load.files else types.plain
+    value = values.typed if load.files else types.strict
     key, entity = load.column(KEY), load.column(ENTITY)
     times = sorted(set(load.read_times))
     at_once = len(times) < 2
@@ -203,7 +228,7 @@ def _insert(
         "load_insert",
         raw=target,
         typed=", ".join(f"{value(c)} AS {identifier(c.name)}" for c in load.columns),
-        pages=load.pages(exact=exact, file="" if at_once else "_file"),
+        pages=load.pages(exact=values.exact, file="" if at_once else "_file"),
         file="NULL" if at_once else "_file",
         columns=", ".join(identifier(column.name) for column in load.columns),
         strange=f"nullif({key}, '') IS NULL OR nullif({entity}, '') <> {own}",

@@ -28,7 +28,7 @@ class _FlawedRow(NamedTuple):
 
 
 def refuse_flaws(file: Warehouse, load: RawLoad) -> None:
-    """Raise LoadRefused with what is wrong in the pages, if it is found."""
+    """Raise LoadRefused with what must not be stored of the pages, if there is such."""
     if not load.files:
         return
     with file.staging() as staging:
@@ -48,11 +48,13 @@ def refuse_flaws(file: Warehouse, load: RawLoad) -> None:
 
 
 def _statement(load: RawLoad) -> str:
+    # Other values that cannot be converted go into quarantine.
+    needed = {KEY, ENTITY, load.dated_by, load.parents.key if load.parents is not None else KEY}
     checks = [
         f"WHEN {condition}"
         f" THEN concat({literal(column.name + _BETWEEN)}, {identifier(column.path)})"
         for column in load.columns
-        if (condition := types.flaw(column)) is not None
+        if column.path in needed and (condition := types.flaw(column)) is not None
     ]
     return statement(
         __name__,

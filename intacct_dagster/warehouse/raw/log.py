@@ -25,15 +25,18 @@ from intacct_dagster.warehouse.raw.names import (
     table_name,
 )
 from intacct_dagster.warehouse.sql import identifier, statement
-from intacct_dagster.warehouse.tables import TIME, TableColumn, ensure_table, existing_columns
+from intacct_dagster.warehouse.tables import (
+    TIME,
+    TableColumn,
+    ensure_table,
+    existing_columns,
+    widen_columns,
+)
 from intacct_dagster.warehouse.types import column_name
 
 #: What the unit of an object's versions is: a record; a document, of whose lines a version has all;
 #: or a record of an object that has no change times and is read whole.
 Kind = Literal["records", "lines", "snapshot"]
-
-#: The load that the rows of version 0.2.0 and before are of, which kept no log of loads.
-ADOPTED: Final = 0
 
 #: Rows that were adopted are taken to have been read with the default of `reading`.
 _LAG_ADOPTED: Final = timedelta(days=1, seconds=120)
@@ -104,6 +107,7 @@ _OBJECTS: Final = (
     TableColumn("unit", "VARCHAR", "The column whose value versions are of"),
     TableColumn("changed", "VARCHAR", "The column with the change time; null in a snapshot"),
     TableColumn("lag_seconds", "BIGINT", "How long a read may still show what was before"),
+    TableColumn("maintained_load", "BIGINT", "The last load when repeats were dropped last"),
 )
 _ENTITIES: Final = (
     TableColumn("entity", "VARCHAR", "The entity's id, as sessions were bound to it"),
@@ -150,6 +154,7 @@ def ensure_log(
     ensure_meta(connection)
     table = table_name(log.object)
     held = {column.name for column in existing_columns(connection, CATALOG, RAW, table)}
+    widen_columns(connection, CATALOG, RAW, table, columns)
     ensure_table(connection, CATALOG, RAW, table, (*columns, *RAW_COLUMNS), _about(log.object))
     if log.kind == "lines":
         ensure_table(
@@ -256,19 +261,27 @@ def _remember(connection: DuckDBPyConnection, log: ObjectLog) -> None:
             "If that is meant, read it from the start: intacct-dagster objects reload "
             f"{log.object}",
         )
-    connection.execute("DELETE FROM warehouse.meta.objects WHERE object = ?", [log.object])
-    connection.execute(
-        "INSERT INTO warehouse.meta.objects VALUES (?, ?, ?, ?, ?)",
-        [log.object, log.kind, log.unit, log.changed, int(log.lag.total_seconds())],
-    )
+    values = [log.kind, log.unit, log.changed, int(log.lag.total_seconds()), log.object]
+    if known is None:
+        connection.execute(
+            "INSERT INTO warehouse.meta.objects (kind, unit, changed, lag_seconds, object)"
+            " VALUES (?, ?, ?, ?, ?)",
+            values,
+        )
+    else:
+        connection.execute(
+            "UPDATE warehouse.meta.objects"
+            " SET kind = ?, unit = ?, changed = ?, lag_seconds = ? WHERE object = ?",
+            values,
+        )
 
 
 def _adopt(connection: DuckDBPyConnection, log: ObjectLog) -> None:
-    """Take the rows of an older version as versions of one load.
+    """Take the rows that an older version left of each entity as versions of one load.
 
-    They were read when their reading began, as far as is known.
+    They were read when their reading began, as far as is known. Ids of such loads are negative.
     """
-    connection.execute(f"UPDATE {log.raw} SET _load_id = {ADOPTED}, _read_at = _extracted_at")
+    connection.execute(statement(__name__, "adopt_versions", raw=log.raw))
     names = {"raw": log.raw, "unit": identifier(log.unit), "documents": log.documents}
     if log.kind == "lines" and log.changed is not None:
         connection.execute(
@@ -276,3 +289,4 @@ def _adopt(connection: DuckDBPyConnection, log: ObjectLog) -> None:
         )
     if log.kind == "snapshot":
         connection.execute(statement(__name__, "adopt_snapshot", **names), {"object": log.object})
+    connection.execute(statement(__name__, "adopt_load", **names), {"object": log.object})

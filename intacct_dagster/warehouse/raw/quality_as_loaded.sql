@@ -21,10 +21,10 @@ FROM stored
 FULL JOIN (
     SELECT *
     FROM meta.loads
-    WHERE object = $object AND kind <> 'delete_scan'
+    WHERE object = $object AND kind NOT IN ('delete_scan', 'adopted')
 ) AS loads ON loads.load_id = stored.load_id
 WHERE
     -- what an older version of this package left was not counted by load
-    (coalesce(stored.load_id, 1) <> 0 AND coalesce(stored.has, 0) IS DISTINCT FROM loads.rows)
+    (coalesce(stored.load_id, 1) > 0 AND coalesce(stored.has, 0) IS DISTINCT FROM loads.rows)
     OR stored.of_others > 0
 ORDER BY day, entity

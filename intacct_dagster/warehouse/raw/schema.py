@@ -25,6 +25,7 @@ _COLUMNS = (
     TableColumn("description", "VARCHAR", "What the model says of it, and the values it may have"),
     TableColumn("selectable", "BOOLEAN", "Whether a query may ask for it; learnt by asking"),
     TableColumn("first_seen_at", TIME, "When the model named it first"),
+    TableColumn("asked_at", TIME, "When a query was asked for it last, to learn whether it may be"),
     TableColumn("vanished_at", TIME, "Since when the model no longer names it; its column stays"),
 )
 
@@ -40,6 +41,7 @@ class SchemaField:
     selectable: bool
     first_seen_at: datetime
     vanished_at: datetime | None = None
+    asked_at: datetime | None = None
 
 
 def read_schemas(file: Warehouse) -> dict[str, dict[str, SchemaField]]:
@@ -49,9 +51,11 @@ def read_schemas(file: Warehouse) -> dict[str, dict[str, SchemaField]]:
     with file.connect(read_only=True) as connection:
         if not existing_columns(connection, CATALOG, META, _TABLE):
             return {}
+        there = {each.name for each in existing_columns(connection, CATALOG, META, _TABLE)}
+        asked_at = "asked_at" if "asked_at" in there else "NULL"
         rows = connection.execute(
             "SELECT object, path, column_name, column_type, description, selectable,"
-            " first_seen_at, vanished_at FROM meta.catalogue"
+            f" first_seen_at, vanished_at, {asked_at} FROM meta.catalogue"
         ).fetchall()
     found: dict[str, dict[str, SchemaField]] = {}
     for name, *values in rows:
@@ -73,6 +77,7 @@ def store_schemas(file: Warehouse, objects: Mapping[str, Sequence[SchemaField]])
             each.description,
             each.selectable,
             each.first_seen_at.isoformat(),
+            each.asked_at.isoformat() if each.asked_at is not None else None,
             each.vanished_at.isoformat() if each.vanished_at is not None else None,
         )
         for name, fields in objects.items()

@@ -1,4 +1,5 @@
--- A row is a record that the entity's readings had and this one has not.
+-- A row is a record that the entity's readings had and this one has not, nor any other entity that
+-- was not read since.
 INSERT INTO warehouse.meta.tombstones BY NAME
 SELECT
     CAST($object AS VARCHAR) AS object,
@@ -10,3 +11,4 @@ SELECT
     false AS everywhere
 FROM temp.main.known AS known
 ANTI JOIN temp.main.fresh AS fresh ON fresh.{{key}} = known.{{key}}
+WHERE NOT list_contains($kept::VARCHAR[], known.{{key}})

@@ -9,6 +9,7 @@ WITH gone AS (
 
 SELECT read.*
 FROM {{raw}} AS read
+LEFT JOIN warehouse.meta.entities AS named ON named.entity = read._entity
 ANTI JOIN (
     SELECT load_id
     FROM warehouse.meta.loads
@@ -16,7 +17,8 @@ ANTI JOIN (
 ) AS withdrawn ON withdrawn.load_id = read._load_id
 LEFT JOIN gone ON gone.key = read.{{key}}
 WHERE
-    read._entity = {{entity}}
+    coalesce(named.name, read._entity) = {{entity}}
+    AND {{of_keys}}
     AND coalesce(gone.since < {'read_at': read._read_at, 'load_id': read._load_id}, true)
 QUALIFY
     row_number() OVER (

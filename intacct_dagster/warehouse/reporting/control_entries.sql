@@ -5,10 +5,12 @@ WITH touched AS (
     SELECT entry._entity AS entity, entry._day AS day, entry.key
     FROM intacct.general_ledger_journal_entry AS entry
     SEMI JOIN memory.main.partitions AS asked ON asked.entity = entry._entity AND asked.day = entry._day
+    WHERE entry._entity IN (SELECT entity FROM memory.main.partitions)
     UNION
     SELECT line._entity, line._day, line.journal_entry_key
     FROM intacct.general_ledger_journal_entry_line AS line
     SEMI JOIN memory.main.partitions AS asked ON asked.entity = line._entity AND asked.day = line._day
+    WHERE line._entity IN (SELECT entity FROM memory.main.partitions)
 ),
 
 lines AS (
@@ -19,7 +21,14 @@ lines AS (
         sum(CASE txn_type WHEN 'debit' THEN 0 ELSE base_amount END) AS credit
     FROM intacct.general_ledger_journal_entry_line
     SEMI JOIN touched ON touched.key = journal_entry_key
+    WHERE _entity IN (SELECT entity FROM memory.main.partitions)
     GROUP BY journal_entry_key
+),
+
+entry AS (
+    SELECT *
+    FROM intacct.general_ledger_journal_entry
+    WHERE _entity IN (SELECT entity FROM memory.main.partitions)
 )
 
 SELECT
@@ -34,7 +43,7 @@ SELECT
     coalesce(lines.debit, 0) AS debit,
     coalesce(lines.credit, 0) AS credit
 FROM touched
-LEFT JOIN intacct.general_ledger_journal_entry AS entry ON entry.key = touched.key
+LEFT JOIN entry ON entry.key = touched.key
 LEFT JOIN lines ON lines.key = touched.key
 WHERE
     coalesce(entry.state, 'posted') NOT IN (

@@ -220,34 +220,62 @@ TYPED = (
         ("day", "2026-02-30"),
         ("day", "infinity"),
         ("day", "2026-10-01T00:00:00Z"),
-        ("audit.modifiedDateTime", "yesterday"),
     ],
 )
-def test_a_value_that_would_not_arrive_as_it_is_is_refused_by_name(
+def test_a_value_that_would_not_arrive_as_it_is_is_null_and_in_quarantine(
     tmp_path: Path, warehouse: Warehouse, field: str, value: object
 ) -> None:
     pages = tmp_path / "pages"
     load_raw(warehouse, load_of(pages, [invoice("1")], columns=TYPED))
     load = load_of(pages, [invoice("2"), invoice("3", **{field: value})], columns=TYPED)
+    load_raw(warehouse, load)
+    assert stored(warehouse) == [("1",), ("2",), ("3",)]
+    assert stored(warehouse, column_name(field))[2] == (None,)
+    text = value if isinstance(value, str) else json.dumps(value)
+    assert quarantine(warehouse) == [("3", field, column_name(field), text, False, 2)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("audit.modifiedDateTime", "yesterday"), ("key", None), ("entity.id", "E120")],
+)
+def test_a_row_whose_place_is_not_known_is_refused(
+    tmp_path: Path, warehouse: Warehouse, field: str, value: object
+) -> None:
+    pages = tmp_path / "pages"
+    rows = [invoice("2"), invoice("3") | {field: value, "amount": "abc"}]
     with pytest.raises(LoadRefused) as refusal:
-        load_raw(warehouse, load)
-    assert refusal.value.key == "3"
-    assert refusal.value.column == column_name(field)
-    for told in (INVOICE, "E110", field, "key 3"):
-        assert told in str(refusal.value)
+        load_raw(warehouse, load_of(pages, rows, columns=TYPED))
     assert len(str(refusal.value).splitlines()) == 2
-    assert stored(warehouse) == [("1",)]
 
 
-def test_a_number_too_long_for_a_double_is_refused_not_rounded(
+def quarantine(warehouse: Warehouse) -> list[tuple[object, ...]]:
+    with warehouse.connect(read_only=True) as connection:
+        return connection.execute(
+            "SELECT key, path, column_name, value, is_rounded, load_id FROM raw.quarantine"
+        ).fetchall()
+
+
+def test_a_number_too_long_for_a_double_is_null_not_rounded(
     tmp_path: Path, warehouse: Warehouse
 ) -> None:
     page = json.dumps([invoice("1", quantity=0)]).replace(
         '"quantity": 0', '"quantity": 12345678901234567.89'
     )
     load = load_of(tmp_path / "pages", page, columns=TYPED, distinct_keys=1)
-    with pytest.raises(LoadRefused, match="quantity"):
-        load_raw(warehouse, load)
+    load_raw(warehouse, load)
+    assert stored(warehouse, "quantity") == [(None,)]
+    assert [row[:2] for row in quarantine(warehouse)] == [("1", "quantity")]
+
+
+def test_a_fraction_with_more_digits_than_are_kept_is_rounded_and_on_record(
+    tmp_path: Path, warehouse: Warehouse
+) -> None:
+    load_raw(
+        warehouse, load_of(tmp_path, [invoice("1", quantity=1.0789473684210527)], columns=TYPED)
+    )
+    assert stored(warehouse, "quantity") == [(Decimal("1.0789473684"),)]
+    assert quarantine(warehouse) == [("1", "quantity", "quantity", "1.0789473684210527", True, 1)]
 
 
 @pytest.mark.parametrize(
