@@ -10,6 +10,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from intacct_dagster.config.section import Address, NonEmpty, SettingsSection
 
+_NOT_IN_PARTITIONS = ("|", ",", "/", "\\", "[", "]", "*", '"', "...")
+
 
 class Auth(SettingsSection):
     """How sessions are opened. The secret's value is never shown, in no representation."""
@@ -65,9 +67,16 @@ class Entity(SettingsSection):
     @field_validator("id")
     @classmethod
     def _usable_as_partition(cls, value: str) -> str:
-        # Dagster joins the dimensions of a partition key with "|"; "..." and "," mean ranges.
-        if any(mark in value for mark in ("|", ",", "...", "/")):
-            raise ValueError("an entity id with '|', ',', '/' or '...' cannot name a partition")
+        # Dagster joins the dimensions of a partition key with "|", and reads ranges, lists and
+        # quotes where a person types keys. Intacct gets the id in an HTTP header, which is ASCII.
+        marks = [mark for mark in _NOT_IN_PARTITIONS if mark in value]
+        marks += sorted({each for each in value if not " " <= each <= "~"})
+        if marks:
+            raise ValueError(
+                f"an entity id with {' or '.join(map(ascii, marks))} cannot name a partition, or "
+                "be sent to Intacct: use its id there, of ASCII letters, digits, '-', '_', '.' and "
+                "blanks, and give it such an id if it has none"
+            )
         return value
 
 

@@ -12,8 +12,8 @@ class Limits(SettingsSection):
 
     concurrency: int = Field(default=6, ge=1, le=64)
     """Requests in flight at once, over all processes that share the state store."""
-    page_size: int = Field(default=4000, ge=1, le=4000)
-    """Rows of a page, as many as Intacct gives."""
+    page_size: int = Field(default=4000, ge=2, le=4000)
+    """Rows of a page, as many as Intacct gives. With one row, pages could not be joined."""
     chunk_size: int = Field(default=500, ge=1, le=500)
     """Documents of one posting request, as many as Intacct takes."""
     chunk_bytes: int = Field(default=4_000_000, ge=1)

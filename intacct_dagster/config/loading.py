@@ -202,7 +202,7 @@ def _flaws_of_feeds(settings: Settings, renamed: Mapping[KeyPath, KeyPath]) -> I
 def _explain(
     error: ValidationError, values: Mapping[str, Any], renamed: Mapping[KeyPath, KeyPath]
 ) -> Iterator[Problem]:
-    errors = error.errors(include_url=False, include_input=False)
+    errors = error.errors(include_url=False)  # an input may be a secret: it is never shown
     for each in errors:
         where = as_written(each["loc"], renamed)
         match each["type"]:
@@ -223,6 +223,10 @@ def _explain(
             case "value_error":
                 message = each["msg"].removeprefix("Value error, ")
                 text = f"{dotted(where)}: {message}" if where else message
+            case "string_type" if not isinstance(each["input"], list | dict | None):
+                text = (
+                    f"{dotted(where)} is a number, a date or true/false in YAML: put it in quotes"
+                )
             case _:
                 text = f"{dotted(where)}: {each['msg'][0].lower()}{each['msg'][1:]}"
         yield Problem(where, text)

@@ -309,6 +309,63 @@ def test_a_retired_entity_stays_and_is_not_active() -> None:
     assert settings.active == ("E120",)
 
 
+@pytest.mark.parametrize(
+    "id",
+    [
+        "E[1",
+        "E]1",
+        "E,1",
+        "E|1",
+        "E\\t1",
+        "E\\n1",
+        "E\\x7f",
+        "E\\01",
+        "E...1",
+        "...",
+        "E*",
+        '\\"E1',
+    ],
+)
+def test_an_entity_id_that_dagster_or_a_header_cannot_carry_is_refused(id: str) -> None:
+    (line,) = errors(BASE.replace("id: E110", f'id: "{id}"'))
+    assert line.startswith(f"{FILE}:7: entities[0].id: an entity id with '")
+    assert "cannot name a partition, or be sent to Intacct: use its id there" in line
+
+
+@pytest.mark.parametrize(
+    "id", ["Ünïté", "北京", "é", "e\u0301", "😀", "E\u00a01", "E\u200b1", "E\u0661"]
+)
+def test_an_entity_id_of_other_letters_than_ascii_is_refused(id: str) -> None:
+    (line,) = errors(BASE.replace("id: E110", f'id: "{id}"'))
+    assert line.startswith(f"{FILE}:7: entities[0].id: an entity id with '\\")
+
+
+@pytest.mark.parametrize(
+    ("id", "text"),
+    [("110", "110"), ("NO", "NO"), ("2026-10-01", "2026-10-01"), ("0110", "0110"), ("1.5", "1.5")],
+)
+def test_an_entity_id_that_is_no_text_in_yaml_is_refused_and_quotes_help(
+    id: str, text: str
+) -> None:
+    (line,) = errors(BASE.replace("id: E110", f"id: {id}"))
+    assert line == (
+        f"{FILE}:7: entities[0].id is a number, a date or true/false in YAML: put it in quotes"
+    )
+    assert read(BASE.replace("id: E110", f'id: "{id}"')).active == (text,)
+
+
+@pytest.mark.parametrize("id", ["  E110 ", "E110\\t", "\\nE110"])
+def test_blanks_around_an_entity_id_are_left_out(id: str) -> None:
+    assert read(BASE.replace("id: E110", f'id: "{id}"')).active == ("E110",)
+
+
+def test_a_page_has_two_rows_at_least() -> None:
+    assert errors(BASE + "limits: {page_size: 1}\n") == [
+        f"{FILE}:12: limits.page_size: input should be greater than or equal to 2"
+    ]
+    assert read(BASE + "limits: {page_size: 2}\n").limits.page_size == 2
+
+
 TODAY = datetime.now(UTC).date()
 
 
