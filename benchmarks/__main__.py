@@ -3,8 +3,8 @@ one run.
 
 Reads ROWS (default 200000; LARGE=1: 2 million as well) of 20 columns, and backfills BACKFILL
 (default 1x365: entities x days, five objects each). Prints tables and writes data/benchmarks.json.
-`python benchmarks extraction` (or `backfill`, `loading`, `posting`, `sandbox`) runs a part;
-FROM_THE_UI (default 2x730) is what `backfill` launches in the UI.
+`python benchmarks extraction` (or `backfill`, `loading`, `entities`, `posting`, `sandbox`) runs a
+part; FROM_THE_UI (default 2x730) is what `backfill` launches in the UI.
 """
 
 import json
@@ -19,6 +19,7 @@ from typing import Any
 
 from from_the_ui import backfill_results
 from loading import loading_results
+from many_entities import entities_results
 from page_server import make_rows
 from posting import posting_results, served_by
 from rich.console import Console
@@ -209,11 +210,19 @@ def extraction_results(data: Path) -> list[dict[str, Any]]:
     return results
 
 
+def many_entities_results(data: Path) -> list[dict[str, Any]]:
+    """(e): one entity's night in a company of hundreds."""
+    lines = int(os.environ.get("LINES", "11000000" if os.environ.get("LARGE") else "2000000"))
+    with tempfile.TemporaryDirectory(dir=data) as scratch:
+        return entities_results(Path(scratch), lines)
+
+
 #: Each measures, prints its table and returns its rows; all of them are written to one file.
 SECTIONS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
     "extraction": extraction_results,
     "backfill": backfill_results,
     "loading": loading_results,
+    "entities": many_entities_results,
     "posting": posting_results,
     "sandbox": scale_results,
 }

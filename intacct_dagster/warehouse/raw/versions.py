@@ -47,6 +47,7 @@ def apply_load(connection: DuckDBPyConnection, log: ObjectLog, load_id: int) -> 
         return 0
     places = _places(connection, log)
     connection.execute(statement(__name__, "versions_touched", load=str(load_id), **places))
+    connection.execute(statement(__name__, "versions_contested", **places))
     _pick_winners(connection, log, places)
     connection.execute(statement(__name__, "versions_replace", **places))
     fresh = f"read._load_id = {load_id} AND read.{places['unit']} NOT IN (FROM temp.main.contested)"
@@ -55,7 +56,7 @@ def apply_load(connection: DuckDBPyConnection, log: ObjectLog, load_id: int) -> 
     (went_back,) = connection.execute(
         statement(__name__, "versions_went_back", load=str(load_id))
     ).fetchall()[0]
-    _drop(connection, "touched", "contested", "gone", "candidates", "winners")
+    _drop(connection, "touched", "standing", "contested", "gone", "candidates", "winners")
     return int(went_back)
 
 
@@ -65,11 +66,13 @@ def recompute(connection: DuckDBPyConnection, log: ObjectLog, keys: str) -> None
         recompute_all(connection, log)
         return
     places = _places(connection, log)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE contested AS SELECT key FROM {keys}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS SELECT key FROM {keys}")
+    connection.execute(statement(__name__, "versions_contested", **places))
+    connection.execute("CREATE OR REPLACE TEMP TABLE contested AS FROM temp.main.touched")
     _pick_winners(connection, log, places)
     connection.execute(statement(__name__, "versions_replace", **places))
     _insert_winners(connection, log, places)
-    _drop(connection, "contested", "gone", "candidates", "winners")
+    _drop(connection, "touched", "standing", "contested", "gone", "candidates", "winners")
 
 
 def recompute_all(connection: DuckDBPyConnection, log: ObjectLog) -> None:

@@ -1,16 +1,9 @@
--- A row of `touched` is a unit that the load brought. It is contested if a version of it counts
--- already, or if it was found gone.
+-- A row of `touched` is a unit that the load brought, or that it missed.
 CREATE OR REPLACE TEMP TABLE touched AS
-SELECT DISTINCT {{unit_of_versions}} AS key
+SELECT {{unit_of_versions}} AS key
 FROM {{versions}}
-WHERE _load_id = {{load}};
-
-CREATE OR REPLACE TEMP TABLE contested AS
-SELECT DISTINCT current.{{unit}} AS key
-FROM {{current}} AS current
-SEMI JOIN temp.main.touched AS touched ON touched.key = current.{{unit}}
+WHERE _load_id = {{load}}
 UNION
-SELECT gone.key
-FROM warehouse.meta.tombstones AS gone
-LEFT JOIN temp.main.touched AS touched ON touched.key = gone.key
-WHERE gone.object = {{object}} AND (touched.key IS NOT NULL OR gone.load_id = {{load}})
+SELECT key
+FROM warehouse.meta.tombstones
+WHERE object = {{object}} AND load_id = {{load}}
