@@ -359,6 +359,14 @@ def test_blanks_around_an_entity_id_are_left_out(id: str) -> None:
     assert read(BASE.replace("id: E110", f'id: "{id}"')).active == ("E110",)
 
 
+@pytest.mark.parametrize("path", ["key", "entity.id", "audit.modifiedDateTime"])
+@pytest.mark.parametrize("said", ["exclude: [{}]", "types: {{{}: text}}"])
+def test_what_distinguishes_rows_is_read_as_it_is(path: str, said: str) -> None:
+    changed = BASE.replace("fields: [id, name]", said.format(path))
+    (line,) = errors(changed)
+    assert line.startswith(f"{FILE}:11: objects[1]: general-ledger/account: {path} is always read")
+
+
 def test_a_page_has_two_rows_at_least() -> None:
     assert errors(BASE + "limits: {page_size: 1}\n") == [
         f"{FILE}:12: limits.page_size: input should be greater than or equal to 2"
