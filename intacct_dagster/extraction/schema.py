@@ -215,7 +215,7 @@ class CompanySchema:
                 f"{each.name} has the field {path}, but no query may ask for it"
                 for path in sorted(refused & set(each.fields or ()) - known.keys())
             ]
-            amiss += _not_told_apart(each, model, refused)
+            amiss += _not_distinguished(each, model, refused)
         if amiss:
             return amiss
         offered = {field.path for field in model.fields} - refused
@@ -330,7 +330,7 @@ def _not_offered(
     return amiss
 
 
-def _not_told_apart(what: ObjectSettings, model: ObjectModel, refused: set[str]) -> list[str]:
+def _not_distinguished(what: ObjectSettings, model: ObjectModel, refused: set[str]) -> list[str]:
     """Return what is needed of each row, and no query gives."""
     dated = CHANGED in {field.path for field in model.fields} - refused
     needed = {KEY, ENTITY} if dated else {KEY}
