@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from intacct_dagster.config.section import Address, NonEmpty, SettingsSection
+from intacct_dagster.config.section import Address, NonEmpty, SettingsSection, require_time_zone
 
 _NOT_IN_PARTITIONS = ("|", ",", "/", "\\", "[", "]", "*", '"', "...")
 
@@ -44,9 +44,18 @@ class Xml(SettingsSection):
     """Where the gateway lies. Default: `/ia/xml/xmlgw.phtml` on the host of `base_url`."""
     utc_offset: Annotated[str, StringConstraints(pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")] = "+00:00"
     """That of the time zone in the preferences of the Sage users, in which the gateway writes
-    change times."""
+    change times, where it has no daylight saving time."""
+    time_zone: Annotated[str, AfterValidator(require_time_zone)] | None = None
+    """That time zone by its name, such as `America/Los_Angeles`, in place of `utc_offset`: with
+    daylight saving time an offset is wrong for half a year."""
     #: the environment variable that held the password; set by `read_settings`, not in the file
     secret_variable: SkipJsonSchema[str | None] = None
+
+    @model_validator(mode="after")
+    def _one_time_zone(self) -> Xml:
+        if self.time_zone is not None and "utc_offset" in self.model_fields_set:
+            raise ValueError("`utc_offset` and `time_zone` say the same: leave one of them out")
+        return self
 
 
 class Entity(SettingsSection):

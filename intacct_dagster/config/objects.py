@@ -24,6 +24,9 @@ DIMENSIONS = frozenset(
 
 FieldType = Literal["text", "integer", "decimal", "boolean", "date", "timestamp", "json"]
 
+#: What distinguishes rows, and says whose they are and when they changed.
+_ALWAYS_READ = frozenset({"key", "entity.id", "audit.modifiedDateTime"})
+
 _OBJECT = re.compile(r"^[a-z][a-z0-9-]*(/[A-Za-z0-9_:. -]+)+$")
 
 
@@ -58,6 +61,17 @@ class ObjectSettings(SettingsSection):
         if not _OBJECT.match(value):
             raise ValueError(f"'{value}' is not an object name such as accounts-payable/bill")
         return value
+
+    @model_validator(mode="after")
+    def _rows_can_be_distinguished(self) -> ObjectSettings:
+        for key, paths in (("exclude", self.exclude), ("types", self.types)):
+            for path in paths:
+                if path in _ALWAYS_READ:
+                    raise ValueError(
+                        f"{self.name}: {path} is always read, and as Intacct has it: take it out "
+                        f"of `{key}`"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _parent_is_read_through(self) -> ObjectSettings:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
 
 from intacct_dagster.config import timetable
-from intacct_dagster.config.section import SettingsSection
+from intacct_dagster.config.section import SettingsSection, require_time_zone
 
 
 class Schedules(SettingsSection):
@@ -86,11 +86,7 @@ class Schedules(SettingsSection):
     @field_validator("time_zone")
     @classmethod
     def _is_time_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"'{value}' is not a time zone such as Europe/London") from None
-        return value
+        return require_time_zone(value)
 
     @property
     def zone(self) -> ZoneInfo:

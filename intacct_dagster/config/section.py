@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
@@ -21,6 +22,15 @@ def _safe_address(address: str) -> str:
 
 #: Where secrets are sent, or a person who has just consented: https, or this machine.
 Address = Annotated[str, AfterValidator(_safe_address)]
+
+
+def require_time_zone(name: str) -> str:
+    """Return the name of an IANA time zone. Raises ValueError for another text."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"'{name}' is not a time zone such as Europe/London") from None
+    return name
 
 
 class SettingsSection(BaseModel):

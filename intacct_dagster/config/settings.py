@@ -232,6 +232,7 @@ class Settings(SettingsSection):
             self.xml.sender_password,
             self.xml.url,
             self.xml.utc_offset,
+            self.xml.time_zone or "",
         )
 
     @property

@@ -76,6 +76,7 @@ class XmlSender(dg.Config):
     password: str
     url: str = ""
     utc_offset: str = "+00:00"
+    time_zone: str = ""
 
 
 class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
@@ -127,7 +128,14 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
 
     def _opened(self, engine: sa.Engine) -> Intacct:
         xml = (
-            xml_access(self.base_url, each.sender_id, each.password, each.url, each.utc_offset)
+            xml_access(
+                self.base_url,
+                each.sender_id,
+                each.password,
+                each.url,
+                each.utc_offset,
+                each.time_zone,
+            )
             for each in self.xml
         )
         return open_company(
@@ -293,6 +301,7 @@ def _xml_senders(settings: Settings) -> list[XmlSender]:
             password=_secret(settings, given.secret_variable, given.sender_password),
             url=given.url or "",
             utc_offset=given.utc_offset,
+            time_zone=given.time_zone or "",
         )
     ]
 

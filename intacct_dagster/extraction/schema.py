@@ -215,6 +215,7 @@ class CompanySchema:
                 f"{each.name} has the field {path}, but no query may ask for it"
                 for path in sorted(refused & set(each.fields or ()) - known.keys())
             ]
+            amiss += _not_distinguished(each, model, refused)
         if amiss:
             return amiss
         offered = {field.path for field in model.fields} - refused
@@ -327,6 +328,17 @@ def _not_offered(
             why = "can only be sent, not read" if only_sent else "is not a field that can be read"
             amiss.append(f"{what.name}: {path} {why}{meant}")
     return amiss
+
+
+def _not_distinguished(what: ObjectSettings, model: ObjectModel, refused: set[str]) -> list[str]:
+    """Return what is needed of each row, and no query gives."""
+    dated = CHANGED in {field.path for field in model.fields} - refused
+    needed = {KEY, ENTITY} if dated else {KEY}
+    return [
+        f"{what.name} has the field {path}, but no query gives it, so its rows cannot be "
+        "distinguished: leave the object out, or ask Sage why"
+        for path in sorted(needed & refused)
+    ]
 
 
 def _schema_of(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import operator
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -26,6 +29,13 @@ from intacct_dagster.client import (
     WrongEntity,
     xml_access,
     xml_object,
+)
+from intacct_dagster.client.xml.clock import (
+    TIME_FORMAT,
+    NoSuchTime,
+    condition_on,
+    moment_of,
+    shown_twice,
 )
 from intacct_dagster.client.xml.response import NotXml, read_answer
 from intacct_dagster.pages import page_bytes
@@ -270,6 +280,135 @@ def test_change_times_are_read_and_asked_in_the_time_zone_of_the_users(
     assert in_utc
     assert read(at(offset="-08:00"), "pacific") == in_utc
     assert read(at(), "wrong") != in_utc
+
+
+_ANY_TIME = re.compile(rb"\d\d/\d\d/\d{4} \d\d:\d\d:\d\d")
+PACIFIC = ZoneInfo("America/Los_Angeles")
+SET_BACK = datetime(2026, 11, 1, 9, tzinfo=UTC)  # 01:00 for the second time
+SET_FORWARD = datetime(2026, 3, 8, 10, tzinfo=UTC)  # 03:00, a second after 01:59:59
+
+
+class InZone(httpx.BaseTransport):
+    """The sandbox, moved in time by `shift`, as a gateway that writes and reads Pacific time.
+
+    Of a time that clocks show twice it takes the first or, with `fold`, the second.
+    """
+
+    def __init__(self, shift: timedelta, fold: int) -> None:
+        self._network = httpx.HTTPTransport()
+        self._shift, self._fold = shift, fold
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith(".phtml"):
+            return self._network.handle_request(request)
+        body = _ANY_TIME.sub(self._asked, request.read())
+        headers = {**request.headers, "content-length": str(len(body))}
+        sent = httpx.Request(request.method, request.url, headers=headers, content=body)
+        response = self._network.handle_request(sent)
+        answer = _ANY_TIME.sub(self._shown, response.read())
+        return httpx.Response(response.status_code, content=answer)
+
+    def close(self) -> None:
+        self._network.close()
+
+    def _asked(self, match: re.Match[bytes]) -> bytes:
+        shown = datetime.strptime(match[0].decode(), TIME_FORMAT)  # noqa: DTZ007
+        moment = shown.replace(tzinfo=PACIFIC, fold=self._fold).astimezone(UTC)
+        return (moment - self._shift).strftime(TIME_FORMAT).encode()
+
+    def _shown(self, match: re.Match[bytes]) -> bytes:
+        moment = datetime.strptime(match[0].decode(), TIME_FORMAT).replace(tzinfo=UTC)
+        return (moment + self._shift).astimezone(PACIFIC).strftime(TIME_FORMAT).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "fold", "minutes"),
+    [(SET_BACK, 0, -15), (SET_BACK, 1, 15), (SET_BACK, 1, -45), (SET_FORWARD, 0, 15)],
+)
+def test_no_row_is_lost_where_daylight_saving_begins_or_ends(
+    sandbox: RunningSandbox,
+    at: Callable[..., IntacctClient],
+    tmp_path: Path,
+    change: datetime,
+    fold: int,
+    minutes: int,
+) -> None:
+    day = datetime(2026, 9, 1, tzinfo=UTC)
+    window = ChangeWindow(day, day + timedelta(days=2))
+    found = rows_of(at().paginate(DETAIL, ("key",), window, into=tmp_path / "utc"))
+    times = {row["key"]: datetime.fromisoformat(row["audit.modifiedDateTime"]) for row in found}
+    middle = sorted(times.values())[len(times) // 2]
+    shift = change + timedelta(minutes=minutes) - middle
+
+    moved = {key: moment + shift for key, moment in times.items()}
+    zone = ("+00:00", "America/Los_Angeles")
+    access = xml_access(sandbox.base_url, SENDER_ID, SENDER_PASSWORD, None, *zone)
+    client = at(transport=InZone(shift, fold), xml=access)
+
+    # Each row in one of the windows on both sides of a bound, wherever the bound is.
+    for hours in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        bound = change + timedelta(hours=hours)
+        sides = []
+        for name, since, until in (
+            ("before", day + shift, bound),
+            ("after", bound, day + shift + timedelta(days=2)),
+        ):
+            into = tmp_path / f"{hours} {name}"
+            part = ChangeWindow(since, until)
+            rows = rows_of(client.paginate(DETAIL, ("key",), part, into=into, page_size=40))
+            sides += rows
+            for row in rows:
+                moment = datetime.fromisoformat(row["audit.modifiedDateTime"])
+                assert since <= moment < until
+                real = moved[row["key"]]
+                early = timedelta(hours=2) if abs(real - SET_BACK) <= timedelta(hours=1) else None
+                assert real - (early or timedelta()) <= moment <= real
+        assert sorted(row["key"] for row in sides) == sorted(times)
+
+
+@pytest.mark.parametrize(
+    ("shown", "moment"),
+    [
+        ("11/01/2026 00:59:59", datetime(2026, 11, 1, 7, 59, 59, tzinfo=UTC)),
+        ("11/01/2026 01:00:00", datetime(2026, 11, 1, 8, tzinfo=UTC)),
+        ("11/01/2026 01:59:59", datetime(2026, 11, 1, 8, tzinfo=UTC)),
+        ("11/01/2026 02:00:00", datetime(2026, 11, 1, 10, tzinfo=UTC)),
+        ("03/08/2026 01:59:59", datetime(2026, 3, 8, 9, 59, 59, tzinfo=UTC)),
+        ("03/08/2026 03:00:00", datetime(2026, 3, 8, 10, tzinfo=UTC)),
+    ],
+)
+def test_a_time_that_clocks_show_twice_is_the_first_moment_of_them(
+    shown: str, moment: datetime
+) -> None:
+    assert moment_of(shown, PACIFIC) == moment
+
+
+def test_a_time_that_clocks_leave_out_is_refused() -> None:
+    with pytest.raises(NoSuchTime):
+        moment_of("03/08/2026 02:30:00", PACIFIC)
+    assert moment_of("03/08/2026 02:30:00", UTC) == datetime(2026, 3, 8, 2, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "name", ["Europe/London", "Atlantic/Azores", "Australia/Lord_Howe", "Asia/Beirut", "UTC"]
+)
+def test_conditions_agree_with_the_times_that_are_read(name: str) -> None:
+    zone = ZoneInfo(name)
+    first = datetime(2026, 3, 1, tzinfo=UTC)
+    moments = [first + timedelta(minutes=10 * step) for step in range(6 * 24 * 260)]
+    twice = [each for each in moments if shown_twice(each, zone)]
+    near = [each for each in moments if any(abs(each - one) < timedelta(hours=3) for one in twice)]
+    shows = {each: each.astimezone(zone).strftime(TIME_FORMAT) for each in near}
+    holds = {f"${each.__name__}": each for each in (operator.gt, operator.lt)}
+    holds |= {"$gte": operator.ge, "$lte": operator.le}
+    for bound in near:
+        for said in ("$gte", "$lt"):
+            asked, text = condition_on(said, bound, zone)
+            limit = datetime.strptime(text, TIME_FORMAT).replace(tzinfo=zone).astimezone(UTC)
+            assert shown_twice(limit, zone) is None
+            for real in near:
+                read = moment_of(shows[real], zone)
+                assert holds[asked](real, limit) == holds[said](read, bound)
 
 
 def test_a_wrong_sender_is_told_so_without_its_password(at: Callable[..., IntacctClient]) -> None:

@@ -359,6 +359,36 @@ def test_blanks_around_an_entity_id_are_left_out(id: str) -> None:
     assert read(BASE.replace("id: E110", f'id: "{id}"')).active == ("E110",)
 
 
+@pytest.mark.parametrize("path", ["key", "entity.id", "audit.modifiedDateTime"])
+@pytest.mark.parametrize("said", ["exclude: [{}]", "types: {{{}: text}}"])
+def test_what_distinguishes_rows_is_read_as_it_is(path: str, said: str) -> None:
+    changed = BASE.replace("fields: [id, name]", said.format(path))
+    (line,) = errors(changed)
+    assert line.startswith(f"{FILE}:11: objects[1]: general-ledger/account: {path} is always read")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("time_zone: Pacific", "xml.time_zone: 'Pacific' is not a time zone such as Europe/London"),
+        ("time_zone: Europe/Paris, utc_offset: '+01:00'", "`utc_offset` and `time_zone` say the"),
+        ("utc_offset: 'PST'", "xml.utc_offset: string should match pattern"),
+    ],
+)
+def test_a_time_zone_of_the_xml_api_that_cannot_be_meant(said: str, told: str) -> None:
+    xml = f"xml: {{sender_id: me, sender_password: ${{SECRET:-s3cret}}, {said}}}\n"
+    (line,) = errors(BASE + xml.replace("${SECRET:-s3cret}", "s3cret"))
+    assert f"{FILE}:12: " in line
+    assert told in line
+
+
+def test_the_xml_api_is_read_in_a_time_zone() -> None:
+    zone = "time_zone: America/Los_Angeles"
+    settings = read(BASE + f"xml: {{sender_id: me, sender_password: s3cret, {zone}}}\n")
+    assert settings.xml_access is not None
+    assert str(settings.xml_access.zone) == "America/Los_Angeles"
+
+
 def test_a_page_has_two_rows_at_least() -> None:
     assert errors(BASE + "limits: {page_size: 1}\n") == [
         f"{FILE}:12: limits.page_size: input should be greater than or equal to 2"

@@ -11,11 +11,12 @@ from functools import cached_property
 
 import sqlalchemy as sa
 
-from intacct_dagster.client import Intacct
+from intacct_dagster.client import Intacct, IntacctError
 from intacct_dagster.company import company_of
 from intacct_dagster.config import ConfigError, Settings, load_settings
-from intacct_dagster.state import ApiUsage, open_state
-from intacct_dagster.warehouse import Warehouse
+from intacct_dagster.locks import LockError
+from intacct_dagster.state import ApiUsage, StateError, open_state
+from intacct_dagster.warehouse import Warehouse, WarehouseError
 
 
 class Verdict(StrEnum):
@@ -118,6 +119,9 @@ def failure(
 ) -> Finding:
     """Return an error as a finding: what happened, and on the next lines what to do."""
     what, _, remedy = str(error).partition("\n")
+    if not isinstance(error, (ConfigError, IntacctError, LockError, StateError, WarehouseError)):
+        what = f"{type(error).__name__}: {' '.join(str(error).splitlines())}"
+        remedy = "This is a defect of intacct-dagster: report it."
     if isinstance(error, ConfigError):
         what, remedy = str(error), "Correct intacct.yaml, or the environment that it asks for."
     return Finding(check, Verdict.ERROR, what, " ".join(remedy.splitlines()), entity, object)

@@ -83,7 +83,7 @@ def fields(examination: Examination) -> Iterator[Finding]:
     for each in examination.settings.objects:
         try:
             schema = schemas.look(client, each)
-        except IntacctError as error:
+        except Exception as error:  # the other objects are looked at all the same
             yield failure("fields", error, object=each.name)
             continue
         if isinstance(schema, list):

@@ -6,7 +6,8 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 #: A session is renewed so long before it ends.
 _MARGIN = timedelta(minutes=5)
@@ -16,26 +17,33 @@ _MARGIN = timedelta(minutes=5)
 class XmlAccess:
     """The Web Services sender who asks the gateway at `url`.
 
-    `offset` is how far the times that the gateway writes are ahead of UTC: as the preferences of
-    the Sage users have it.
+    `zone` is the time zone in which the gateway writes times: as the preferences of the Sage users
+    have it.
     """
 
     sender_id: str
     sender_password: str = field(repr=False)
     url: str
-    offset: timedelta = timedelta()
+    zone: tzinfo = UTC
 
 
 def xml_access(
-    base_url: str, sender_id: str, sender_password: str, url: str | None, utc_offset: str
+    base_url: str,
+    sender_id: str,
+    sender_password: str,
+    url: str | None,
+    utc_offset: str,
+    time_zone: str = "",
 ) -> XmlAccess:
-    """Return access as it is configured: `utc_offset` is like "-08:00".
+    """Return access as it is configured: `utc_offset` is like "-08:00", `time_zone` an IANA name.
 
-    Without a `url` it is that of the API root's host: https://api.intacct.com/ia/xml/xmlgw.phtml.
+    The time zone counts where both are given. Without a `url` it is that of the API root's host:
+    https://api.intacct.com/ia/xml/xmlgw.phtml.
     """
     lies_at = re.sub(r"/ia/api/v1/?$", "", base_url) + "/ia/xml/xmlgw.phtml"
-    offset = datetime.strptime(utc_offset, "%z").utcoffset()
-    return XmlAccess(sender_id, sender_password, url or lies_at, offset or timedelta())
+    fixed = datetime.strptime(utc_offset, "%z").tzinfo
+    zone = ZoneInfo(time_zone) if time_zone else fixed
+    return XmlAccess(sender_id, sender_password, url or lies_at, zone or UTC)
 
 
 class XmlSession:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from datetime import UTC, date, datetime, tzinfo
 from xml.sax.saxutils import escape
 
 from intacct_dagster.client.query import Filter, Query, Scalar
+from intacct_dagster.client.xml.clock import condition_on
 from intacct_dagster.client.xml.objects import FieldType, XmlObject
-
-#: A time as the gateway writes and reads it, in the user's own time zone.
-TIME_FORMAT: Final = "%m/%d/%Y %H:%M:%S"
 
 _OPERATORS: Mapping[str, str] = {
     "$eq": "equalto",
@@ -25,13 +22,13 @@ _OPERATORS: Mapping[str, str] = {
 }
 
 
-def query_function(what: XmlObject, query: Query, size: int, offset: timedelta) -> str:
-    """Return a `query` for a page of `size` rows; `offset` is that of the user's time zone."""
+def query_function(what: XmlObject, query: Query, size: int, zone: tzinfo) -> str:
+    """Return a `query` for a page of `size` rows; `zone` is the user's time zone."""
     asked = [what.by_path[path].xml for path in query.fields if path in what.by_path]
     return (
         f"<query><object>{what.xml}</object>"
         f"<select>{_each('field', asked or ['RECORDNO'])}</select>"
-        f"{_filter(what, query.filters, offset)}{_order(what, query.order_by)}"
+        f"{_filter(what, query.filters, zone)}{_order(what, query.order_by)}"
         f"{_options(query.parameters)}"
         f"<pagesize>{size}</pagesize><offset>{query.start - 1}</offset></query>"
     )
@@ -51,15 +48,15 @@ def read_more_function(result: str) -> str:
     return f"<readMore><resultId>{escape(result)}</resultId></readMore>"
 
 
-def _filter(what: XmlObject, filters: Sequence[Filter], offset: timedelta) -> str:
-    parts = [_condition(what, each, offset) for each in filters]
+def _filter(what: XmlObject, filters: Sequence[Filter], zone: tzinfo) -> str:
+    parts = [_condition(what, each, zone) for each in filters]
     if not parts:
         return ""
     joined = "".join(parts)
     return f"<filter>{joined if len(parts) == 1 else f'<and>{joined}</and>'}</filter>"
 
 
-def _condition(what: XmlObject, given: Filter, offset: timedelta) -> str:
+def _condition(what: XmlObject, given: Filter, zone: tzinfo) -> str:
     ((operator, operand),) = given.items()
     ((path, value),) = operand.items()
     field = what.by_path[path]
@@ -68,13 +65,16 @@ def _condition(what: XmlObject, given: Filter, offset: timedelta) -> str:
         empty = {"$eq": "isnull", "$ne": "isnotnull"}[operator]
         return f"<{empty}>{name}</{empty}>"
     values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    written = _each("value", [_written(field.type, each, offset) for each in values])
+    texts = [_written(field.type, each) for each in values]
+    if field.type == "time":
+        moments = [datetime.fromisoformat(str(each)).astimezone(UTC) for each in values]
+        asked = [condition_on(operator, each, zone) for each in moments]
+        operator, texts = asked[0][0], [text for _, text in asked]
+    written = _each("value", texts)
     return f"<{_OPERATORS[operator]}>{name}{written}</{_OPERATORS[operator]}>"
 
 
-def _written(type: FieldType, value: Scalar, offset: timedelta) -> str:
-    if type == "time":
-        return (datetime.fromisoformat(str(value)).astimezone(UTC) + offset).strftime(TIME_FORMAT)
+def _written(type: FieldType, value: Scalar) -> str:
     if type == "date":
         return date.fromisoformat(str(value)).strftime("%m/%d/%Y")
     if isinstance(value, bool):

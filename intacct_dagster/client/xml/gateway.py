@@ -11,7 +11,7 @@ What is not known: whether the session of `services/core/session/id` is in the e
 that asked for it, so one is always opened in the entity and each answer must tell that it is there;
 and in which time zone change times are written. A public client (estuary/connectors) reads the
 user's own offset and format from the gateway, so both are taken to be those of the Sage user:
-`XmlAccess.offset`, and MM/DD/YYYY HH:MM:SS, which any other form is refused for.
+`XmlAccess.zone`, and MM/DD/YYYY HH:MM:SS, which any other form is refused for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import itertools
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
@@ -53,8 +53,8 @@ from intacct_dagster.client.pagination import (
 )
 from intacct_dagster.client.query import Query, QueryPage
 from intacct_dagster.client.xml.access import XmlAccess, XmlSession
+from intacct_dagster.client.xml.clock import NoSuchTime, moment_of
 from intacct_dagster.client.xml.functions import (
-    TIME_FORMAT,
     period_function,
     query_function,
     read_more_function,
@@ -121,7 +121,7 @@ class XmlGateway:
                 f"{what.name} has no field {strange[0]}.", entity=self._entity, object=what.name
             )
         size = min(query.size, LARGEST_XML_PAGE)
-        function = query_function(what, query, size, self._access.offset)
+        function = query_function(what, query, size, self._access.zone)
         answer = self._call(function, about, what)
         total, offset = self._count(answer, "totalcount", about), query.start - 1
         if "offset" in answer.data and self._count(answer, "offset", about) != offset:
@@ -254,14 +254,19 @@ class XmlGateway:
                 case "date":
                     return datetime.strptime(text[:10], "%m/%d/%Y").date().isoformat()  # noqa: DTZ007
                 case "time":
-                    moment = datetime.strptime(text, TIME_FORMAT).replace(tzinfo=UTC)
-                    return f"{moment - self._access.offset:%Y-%m-%dT%H:%M:%SZ}"
+                    return f"{moment_of(text, self._access.zone):%Y-%m-%dT%H:%M:%SZ}"
                 case "integer":
                     return int(text)
                 case "boolean":
                     return {"true": True, "false": False, "t": True, "f": False}[text.lower()]
                 case "side":
                     return {"1": "debit", "-1": "credit"}[text]
+        except NoSuchTime:
+            raise self._not_understood(
+                f"has {name} {text!r}, a time that clocks leave out in {self._access.zone}",
+                about,
+                f"Set `xml.time_zone` to that of the preferences of user {self._user}.",
+            ) from None
         except (ValueError, KeyError):
             pass
         raise self._not_understood(
