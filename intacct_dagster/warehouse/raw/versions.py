@@ -2,7 +2,8 @@
 
 Of the versions of a key that were read within the lag (settling and look-back) of its newest
 reading, the one with the greatest change time counts; where several have it, that of the entity
-which owns the record, else that of the first entity in intacct.yaml; then the one read last. So a
+which owns the record, else that of the first entity in intacct.yaml; of one entity the one read
+last. Objects without change times are read whole, and no version of them is too old. So a
 reading that was late to be committed, a copy that lags behind, or a session that sees less never
 puts an older version in place of a newer one, and a record that was restored to an earlier state in
 Intacct follows when the lag is over.
@@ -136,6 +137,7 @@ def _places(connection: DuckDBPyConnection, log: ObjectLog) -> dict[str, str]:
         "lag": f"INTERVAL {int(log.lag.total_seconds())} SECOND",
         # of lines it is the line that may be gone, and not its document
         "is_line": "true" if lines else "false",
+        "is_snapshot": "true" if log.kind == "snapshot" else "false",
     }
 
 
