@@ -184,6 +184,8 @@ class Extractor:
             window = None
             if schema.dated:
                 window = ChangeWindow(since, self._settled(began), undated=since is not None)
+            if self._warehouse.path.exists():  # else scanning says that nothing was loaded
+                self._know_entities()
             with self._spool("sweep", what.name, entity, str(window)) as folder:
                 read, found = scan_keys(
                     client,
@@ -287,14 +289,15 @@ class Extractor:
         return load.proof.distinct_keys
 
     def _know_entities(self) -> None:
-        """Record the entities before the first thing that is stored; the load lock is held."""
-        if not self._entities_known:
-            know_entities(self._warehouse, self._entities, self._renamed)
-            self._entities_known = True
+        """Record the entities before the first thing that is stored or compared."""
+        with self._load_lock:
+            if not self._entities_known:
+                know_entities(self._warehouse, self._entities, self._renamed)
+                self._entities_known = True
 
     def _store(self, scan: DeleteScan) -> None:
+        self._know_entities()
         with self._load_lock:
-            self._know_entities()
             store_delete_scan(self._warehouse, scan)
         if self._page_archive is not None:
             self._page_archive.keep_delete_scan(scan)
@@ -362,6 +365,7 @@ class Extractor:
             )
             load = self._read(load_of, client, what, schema, window, folder / "pages", on_progress)
             if load.snapshot and not schema.by_period:
+                self._know_entities()
                 others, client_of = self._others(entity), self._intacct.entity
                 kept = not_gone(client, self._warehouse, load, others=others, client_of=client_of)
                 load = replace(load, kept=kept)
@@ -436,8 +440,8 @@ class Extractor:
         keeping: AbstractContextManager[None] = nullcontext()
         if self._page_archive is not None:
             keeping = self._page_archive.keeping(load, self._schemas.fields(load.object))
+        self._know_entities()
         with keeping, self._load_lock:
-            self._know_entities()
             return load_raw(self._warehouse, load)
 
     def _takes_older(self, what: ObjectSettings, days: Sequence[date]) -> bool:
