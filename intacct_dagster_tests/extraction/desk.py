@@ -45,17 +45,17 @@ class InterruptedArchive(PageArchive):
 
 @dataclass
 class BooksDesk:
-    """Books of an object, and extractors with which they are read into a warehouse."""
+    """Books of the object `name`, and extractors with which they are read into a warehouse."""
 
     folder: Path
-    object: str = INVOICE
+    name: str = INVOICE
     reached: bool = True
     entities: list[str] = field(default_factory=lambda: [ONE, TWO])
     renamed: dict[str, str] = field(default_factory=dict)
     look_back: int = 1
 
     def __post_init__(self) -> None:
-        self.books = Books(self.object, at(1), self.reached)
+        self.books = Books(self.name, at(1), self.reached)
         self.warehouse = Warehouse(self.folder / "warehouse.duckdb")
         self.archive = InterruptedArchive(
             self.folder / "pages", timedelta(days=900), lambda: self.books.now
@@ -65,7 +65,7 @@ class BooksDesk:
     @property
     def relation(self) -> str:
         """The current table."""
-        return f"intacct.{table_name(self.object)}"
+        return f"intacct.{table_name(self.name)}"
 
     def extractor(self) -> Extractor:
         """Return that of a new run."""
@@ -96,7 +96,7 @@ class BooksDesk:
         """Read days of October; `meanwhile` is called once the pages are read, before the load."""
         self.archive.meanwhile = meanwhile
         asked = [date(2026, 10, day) for day in days]
-        self.extractor().extract(ObjectSettings(name=self.object), entity, asked)
+        self.extractor().extract(ObjectSettings(name=self.name), entity, asked)
 
     def night(self, day: int, *entities: str) -> None:
         """Read the day before at two in the morning, in these entities or all."""
@@ -106,12 +106,12 @@ class BooksDesk:
 
     def scan(self, *entities: str) -> list[DeleteScanResult]:
         """Scan these entities for deletes, or all."""
-        what = ObjectSettings(name=self.object)
+        what = ObjectSettings(name=self.name)
         return [self.extractor().delete_scan(what, entity) for entity in entities or self.entities]
 
     def table(self) -> dict[str, Any]:
         """Return the values of the current table by key, of which each is there once."""
-        rows = self.rows(f"SELECT key, {_VALUE[self.object]} FROM {self.relation} ORDER BY key")
+        rows = self.rows(f"SELECT key, {_VALUE[self.name]} FROM {self.relation} ORDER BY key")
         assert len(dict(rows)) == len(rows), rows
         return dict(rows)
 
