@@ -151,9 +151,12 @@ def _pick_winners(connection: DuckDBPyConnection, log: ObjectLog, places: dict[s
 
 def _insert_winners(connection: DuckDBPyConnection, log: ObjectLog, places: dict[str, str]) -> None:
     if log.kind == "lines":
+        # rows that were adopted are of one load, whoever read them, and of any version
+        changed = f"read.{identifier(log.changed)}" if log.changed is not None else "NULL"
         where = (
-            f"(read._load_id, read.{places['unit']}) IN"
-            " (SELECT (load_id, key) FROM temp.main.winners)"
+            "EXISTS (SELECT 1 FROM temp.main.winners AS winner"
+            f" WHERE winner.key = read.{places['unit']} AND winner.load_id = read._load_id"
+            f" AND winner.read_by = read._entity AND winner.changed IS NOT DISTINCT FROM {changed})"
         )
     else:
         where = "read.rowid IN (SELECT place FROM temp.main.winners)"

@@ -2,7 +2,7 @@
 -- only the last says something. Without change times it does however old it is: what a reading of the
 -- whole object has as before is not stored again.
 CREATE OR REPLACE TEMP TABLE winners AS
-SELECT key, load_id, place
+SELECT key, load_id, read_by, changed, place
 FROM (
     SELECT
         *,
