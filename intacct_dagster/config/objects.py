@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -28,6 +29,22 @@ FieldType = Literal["text", "integer", "decimal", "boolean", "date", "timestamp"
 _ALWAYS_READ = frozenset({"key", "entity.id", "audit.modifiedDateTime"})
 
 _OBJECT = re.compile(r"^[a-z][a-z0-9-]*(/[A-Za-z0-9_:. -]+)+$")
+
+
+def require_tables_of_their_own(names: Sequence[str]) -> None:
+    """Raise ValueError if two objects would be one table: their names differ only in punctuation.
+
+    For example `order-entry/document::Sales Invoice` and `order-entry/document::Sales-Invoice`.
+    """
+    tables: dict[str, str] = {}
+    for name in names:
+        parted = re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3_\2", name)
+        table = re.sub(r"[^0-9a-zA-Z]+", "_", parted).strip("_").lower()
+        other = tables.setdefault(table, name)
+        if other != name:
+            raise ValueError(
+                f"objects: {other} and {name} would both be the table {table}: leave one out"
+            )
 
 
 class ObjectSettings(SettingsSection):

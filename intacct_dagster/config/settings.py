@@ -26,7 +26,12 @@ from intacct_dagster.config.auth import Auth, Entity, Xml, require_one_user_each
 from intacct_dagster.config.feeds import Feed, Posting
 from intacct_dagster.config.limits import Limits
 from intacct_dagster.config.notifications import Notification
-from intacct_dagster.config.objects import DIMENSIONS, ObjectSettings, Reading
+from intacct_dagster.config.objects import (
+    DIMENSIONS,
+    ObjectSettings,
+    Reading,
+    require_tables_of_their_own,
+)
 from intacct_dagster.config.renamed import RenamedKey
 from intacct_dagster.config.schedules import Schedules
 from intacct_dagster.config.section import Address, NonEmpty, SettingsSection, require_unique
@@ -124,6 +129,7 @@ class Settings(SettingsSection):
     def _belongs_together(self) -> Settings:
         require_unique("entities", [entity.id for entity in self.entities])
         require_unique("objects", [each.name for each in self.objects])
+        require_tables_of_their_own([each.name for each in self.objects])
         if self.end_date is not None and self.end_date < self.start_date:
             raise ValueError(f"end_date {self.end_date} is before start_date {self.start_date}")
         if not self.is_sandbox and self.auth.secret_variable is None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from intacct_dagster.client import IntacctClient, IntacctError
+from intacct_dagster.client import (
+    AccessDenied,
+    AuthenticationRefused,
+    IntacctClient,
+    IntacctError,
+    RequestRefused,
+)
 from intacct_dagster.extraction.delete_scan import existing
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.errors import NotMaterialized
@@ -19,6 +25,7 @@ from intacct_dagster.warehouse.raw import (
 
 #: Entities that are asked for a record that they have not read, in which it may be by now.
 _MOST_STRANGERS = 20
+_NOT_ALLOWED = (AccessDenied, AuthenticationRefused, RequestRefused)
 
 
 @dataclass(frozen=True)
@@ -52,22 +59,24 @@ def find_elsewhere(
 ) -> Elsewhere:
     """Ask the `others` for the keys `gone` from an entity.
 
-    Those that have read a record are asked for it first, and for what none of them shows those that
-    read the object: a record may have moved there, and not have been read yet. So that a company of
-    hundreds of entities stays affordable, of these no more than a few are asked.
+    Those that have read a record are asked for it first, and for what none of them shows the rest:
+    a record may have moved there, and not have been read yet. So that a company of hundreds of
+    entities stays affordable, of these no more than a few are asked.
     """
     if not gone:
         return Elsewhere()
     readers = seen_by(warehouse, object, gone)
     reading = readers_of(warehouse, object)
-    strangers = [entity for entity in others if entity in reading][:_MOST_STRANGERS]
+    strangers = sorted(others, key=lambda entity: entity not in reading)[:_MOST_STRANGERS]
     unknown: set[str] = set()
 
     def asked(entity: str, keys: Sequence[str]) -> set[str]:
         try:
             return existing(client_of(entity), object, keys) if keys else set()
-        except IntacctError:
-            unknown.update(keys)
+        except IntacctError as error:
+            # One that may not be read, and never was, would block all deletes for good.
+            if entity in reading or not isinstance(error, _NOT_ALLOWED):
+                unknown.update(keys)
             return set()
 
     read: set[str] = set()

@@ -186,6 +186,7 @@ class Extractor(Scanner):
             )
             load = self._read(load_of, client, what, schema, window, folder / "pages", on_progress)
             if load.snapshot and not schema.by_period:
+                self._loader.know_entities()
                 others, client_of = self._others(entity), self._intacct.entity
                 kept = not_gone(client, self._warehouse, load, others=others, client_of=client_of)
                 load = replace(load, kept=kept)

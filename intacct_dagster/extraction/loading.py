@@ -42,20 +42,21 @@ class Loader:
         keeping: AbstractContextManager[None] = nullcontext()
         if self._page_archive is not None:
             keeping = self._page_archive.keeping(load, self._schemas.fields(load.object))
+        self.know_entities()
         with keeping, self._lock:
-            self._know_entities()
             return load_raw(self._warehouse, load)
 
     def store(self, scan: DeleteScan) -> None:
         """Store what a delete scan found, and keep it."""
+        self.know_entities()
         with self._lock:
-            self._know_entities()
             store_delete_scan(self._warehouse, scan)
         if self._page_archive is not None:
             self._page_archive.keep_delete_scan(scan)
 
-    def _know_entities(self) -> None:
-        """Record the entities before the first thing that is stored."""
-        if not self._entities_known:
-            know_entities(self._warehouse, self._entities, self._renamed)
-            self._entities_known = True
+    def know_entities(self) -> None:
+        """Record the entities before the first thing that is stored or compared."""
+        with self._lock:
+            if not self._entities_known:
+                know_entities(self._warehouse, self._entities, self._renamed)
+                self._entities_known = True

@@ -51,6 +51,8 @@ class Scanner(CompanyReads):
             window = None
             if schema.dated:
                 window = ChangeWindow(since, self._settled(began), undated=since is not None)
+            if self._warehouse.path.exists():  # else scanning says that nothing was loaded
+                self._loader.know_entities()
             with self._spool("sweep", what.name, entity, str(window)) as folder:
                 read, found = scan_keys(
                     client,

@@ -89,7 +89,7 @@ class Books(httpx.BaseTransport):
     records: dict[str, Record] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
-    before_answer: Callable[[str, Mapping[str, Any]], None] = lambda _entity, _query: None
+    before_answer: Callable[[str, Mapping[str, Any]], Any] = lambda _entity, _query: None
     queries: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,8 @@
 After every step, whatever failed in it:
 
 1. A record that was in the table once is in it as long as a session of an entity that is read sees
-   it, or an entity has it that is read no more.
+   it, or an entity has it that is read no more. (Nobody can ask an entity that refuses, and one of
+   which nothing was ever read is not waited for.)
 2. Every row is one that Intacct had at some time, and no key is there twice.
 3. A record of one entity is never shown older than it was shown before.
 4. A record that was deleted, and that the scans of all entities have found so, is not there.
@@ -80,6 +81,7 @@ class Judge:
     unsteady: dict[str, datetime] = field(default_factory=dict)
     stored: bool = True
     began: datetime = datetime(1, 1, 1, tzinfo=UTC)
+    readers: set[str] = field(default_factory=set)
     read_ever: set[str] = field(default_factory=set)
     interrupted: dict[tuple[str, date, date, bool], Stretch] = field(default_factory=dict)
 
@@ -108,7 +110,7 @@ class Judge:
         """Take note that an entity has another id from now on."""
         self.names = {k: now if v == was else v for k, v in self.names.items()} | {was: now}
         self.stored = False
-        for known in (*self.covered.values(), *self.seers.values()):
+        for known in (*self.covered.values(), *self.seers.values(), self.readers):
             if was in known:
                 known.remove(was)
                 known.add(now)
@@ -147,6 +149,7 @@ class Judge:
     def has_read(self, stretches: list[Stretch]) -> None:
         """Take note that an extraction is done."""
         self.stored = True
+        self.readers |= {each.name[0] for each in stretches}
         for each in stretches:
             self.interrupted.pop(each.name, None)
             for key, record in self.books.records.items():
@@ -244,7 +247,10 @@ class Judge:
     def _has(self, record: Record) -> bool:
         if record.entity is not None and record.entity not in self.entities:
             return True
-        return any(record.seen_by(each) for each in self.entities)
+        return any(
+            record.seen_by(each) and not (each in self.books.refused and each not in self.readers)
+            for each in self.entities
+        )
 
     def _just_seen(self, record: Record) -> bool:
         return self.unsteady.get(record.key, self.began) > self.began

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctError
@@ -37,13 +38,20 @@ class Killed(BaseException):
 
 
 class FragileArchive(PageArchive):
-    """An archive in which the process may end just before a load, or just after it."""
+    """An archive in which the process may end just before a load, or just after it.
+
+    Before one, while its pages are read and not stored, something else may happen.
+    """
 
     kill: Callable[[str], bool] = staticmethod(lambda _moment: False)
+    meanwhile: Callable[[], object] | None = None
 
     @contextmanager
     def keeping(self, load: RawLoad, schema: Sequence[SchemaField] = ()) -> Iterator[None]:
         """Keep the pages, unless the process is killed."""
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            happens()
         if self.kill("read"):
             raise Killed
         with super().keeping(load, schema):
@@ -304,6 +312,8 @@ class NightlyWorld:
             bound = night.bounds.setdefault(entity, self.books.now - timedelta(seconds=SETTLE))
             reading = self.judge.reads(entity, days, self.reading.look_back_days, bound)
             about = f"{self.books.now:%d %H:%M:%S} {entity} reads {[f'{d:%d}' for d in days]}"
+            if self.random.random() < 0.1:
+                self.archive.meanwhile = partial(self._overtake, entity, list(days))
             try:
                 night.extractor.extract(self.what, entity, days)
             except Killed:
@@ -316,10 +326,23 @@ class NightlyWorld:
                 return False
             finally:
                 self._may_be_killed = False
+                self.archive.meanwhile = None
             self.judge.has_read(reading)
             self.log.append(about)
             return True
         return False
+
+    def _overtake(self, entity: str, days: list[date]) -> None:
+        """Let the books change, and another run read the same, before a slow one is stored."""
+        began, may_be_killed = self.judge.began, self._may_be_killed
+        self.books.pass_time(60)
+        for what in self.random.sample(["edit", "touch", "delete", "", ""], 2):
+            self._change(what)
+        self.books.pass_time(self.random.choice([1, 600]))
+        self.log.append("a slow run is overtaken by:")
+        if self._extract(self._new_night(), entity, days) and self.random.random() < 0.3:
+            self._scan(entity)
+        self.judge.began, self._may_be_killed = began, may_be_killed
 
     def _scan(self, entity: str) -> None:
         began = self.books.now

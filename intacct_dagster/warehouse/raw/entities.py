@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
-from intacct_dagster.warehouse.raw.log import ensure_meta
+from intacct_dagster.warehouse.raw.log import ensure_meta, read_log
 from intacct_dagster.warehouse.raw.names import ENTITY, INTACCT, META, table_name
+from intacct_dagster.warehouse.raw.versions import recompute
 from intacct_dagster.warehouse.sql import identifier
 from intacct_dagster.warehouse.tables import existing_columns
 from intacct_dagster.warehouse.types import column_name
@@ -25,7 +26,8 @@ def know_entities(
 
     What was read under a former id counts from then on as that of the entity: in `intacct`, and in
     the tables of `meta`. Versions in `raw` keep the id under which they were read. Nothing is
-    written if all of it is known.
+    written if all of it is known. Where their order changes, so does whose version of a record
+    that several of them share counts.
     """
     wanted = {entity: (entity, rank) for rank, entity in enumerate(entities)}
     for was, now in (renamed or {}).items():
@@ -48,6 +50,8 @@ def know_entities(
         for was, now in (renamed or {}).items():
             if known.get(was, (was, 0))[0] != now:
                 _rename(connection, was, now)
+        if _order(known, known) != _order(gone | wanted, known):
+            _choose_again(connection)
 
 
 def _known(connection: DuckDBPyConnection) -> dict[str, tuple[str, int]]:
@@ -55,6 +59,29 @@ def _known(connection: DuckDBPyConnection) -> dict[str, tuple[str, int]]:
         return {}
     rows = connection.execute("SELECT entity, name, rank FROM warehouse.meta.entities").fetchall()
     return {entity: (name, rank) for entity, name, rank in rows}
+
+
+def _order(entities: Mapping[str, tuple[str, int]], of: Collection[str]) -> list[tuple[bool, str]]:
+    """Return these entities as they come one after the other, and whether they are configured."""
+    ranks = sorted((entities[entity][1], entity) for entity in of)
+    return [(rank == _LAST, entity) for rank, entity in ranks]
+
+
+def _choose_again(connection: DuckDBPyConnection) -> None:
+    """Choose again which versions count of what several entities have read."""
+    objects = connection.execute("SELECT object FROM warehouse.meta.objects").fetchall()
+    for (name,) in objects:
+        log = read_log(connection, name)
+        if log is None:
+            continue
+        lines = log.kind == "lines"
+        unit = "key" if lines else identifier(log.unit)
+        recompute(
+            connection,
+            log,
+            f"(SELECT {unit} AS key FROM {log.documents if lines else log.raw}"
+            f" GROUP BY {unit} HAVING count(DISTINCT _entity) > 1)",
+        )
 
 
 def _rename(connection: DuckDBPyConnection, was: str, now: str) -> None:

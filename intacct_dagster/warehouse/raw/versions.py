@@ -2,7 +2,8 @@
 
 Of the versions of a key that were read within the lag (settling and look-back) of its newest
 reading, the one with the greatest change time counts; where several have it, that of the entity
-which owns the record, else that of the first entity in intacct.yaml; then the one read last. So a
+which owns the record, else that of the first entity in intacct.yaml; of one entity the one read
+last. Objects without change times are read whole, and no version of them is too old. So a
 reading that was late to be committed, a copy that lags behind, or a session that sees less never
 puts an older version in place of a newer one, and a record that was restored to an earlier state in
 Intacct follows when the lag is over.
@@ -47,7 +48,7 @@ def apply_load(connection: DuckDBPyConnection, log: ObjectLog, load_id: int) -> 
         return 0
     places = _places(connection, log)
     connection.execute(statement(__name__, "versions_touched", load=str(load_id), **places))
-    connection.execute(statement(__name__, "versions_contested", **places))
+    connection.execute(statement(__name__, "versions_contested", load=str(load_id), **places))
     _pick_winners(connection, log, places)
     connection.execute(statement(__name__, "versions_replace", **places))
     fresh = f"read._load_id = {load_id} AND read.{places['unit']} NOT IN (FROM temp.main.contested)"
@@ -67,7 +68,7 @@ def recompute(connection: DuckDBPyConnection, log: ObjectLog, keys: str) -> None
         return
     places = _places(connection, log)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS SELECT key FROM {keys}")
-    connection.execute(statement(__name__, "versions_contested", **places))
+    connection.execute(statement(__name__, "versions_contested", load="0", **places))
     connection.execute("CREATE OR REPLACE TEMP TABLE contested AS FROM temp.main.touched")
     _pick_winners(connection, log, places)
     connection.execute(statement(__name__, "versions_replace", **places))
@@ -140,6 +141,7 @@ def _places(connection: DuckDBPyConnection, log: ObjectLog) -> dict[str, str]:
         "lag": f"INTERVAL {int(log.lag.total_seconds())} SECOND",
         # of lines it is the line that may be gone, and not its document
         "is_line": "true" if lines else "false",
+        "is_snapshot": "true" if log.kind == "snapshot" else "false",
     }
 
 
@@ -153,9 +155,12 @@ def _pick_winners(connection: DuckDBPyConnection, log: ObjectLog, places: dict[s
 
 def _insert_winners(connection: DuckDBPyConnection, log: ObjectLog, places: dict[str, str]) -> None:
     if log.kind == "lines":
+        # rows that were adopted are of one load, whoever read them, and of any version
+        changed = f"read.{identifier(log.changed)}" if log.changed is not None else "NULL"
         where = (
-            f"(read._load_id, read.{places['unit']}) IN"
-            " (SELECT (load_id, key) FROM temp.main.winners)"
+            "EXISTS (SELECT 1 FROM temp.main.winners AS winner"
+            f" WHERE winner.key = read.{places['unit']} AND winner.load_id = read._load_id"
+            f" AND winner.read_by = read._entity AND winner.changed IS NOT DISTINCT FROM {changed})"
         )
     else:
         where = "read.rowid IN (SELECT place FROM temp.main.winners)"

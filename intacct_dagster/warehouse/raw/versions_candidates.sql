@@ -3,6 +3,8 @@
 CREATE OR REPLACE TEMP TABLE candidates AS
 SELECT
     read.{{unit_of_versions}} AS key,
+    coalesce(named.name, read._entity) AS entity,
+    read._entity AS read_by,
     read._load_id AS load_id,
     read._read_at AS read_at,
     {{changed}} AS changed,

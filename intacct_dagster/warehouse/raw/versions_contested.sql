@@ -12,3 +12,9 @@ SELECT gone.key
 FROM warehouse.meta.tombstones AS gone
 SEMI JOIN temp.main.touched AS touched ON touched.key = gone.key
 WHERE gone.object = {{object}}
+UNION
+-- a document that has no lines is not seen in the current table
+SELECT read.{{unit_of_versions}} AS key
+FROM {{versions}} AS read
+SEMI JOIN temp.main.touched AS touched ON touched.key = read.{{unit_of_versions}}
+WHERE {{is_line}} AND read._load_id <> {{load}}
