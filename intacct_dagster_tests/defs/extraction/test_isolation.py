@@ -10,7 +10,14 @@ from unittest import mock
 import dagster as dg
 import pytest
 
-from intacct_dagster.client import AccessDenied, RequestRefused, ServerFailed
+from intacct_dagster.client import (
+    AccessDenied,
+    IntacctClient,
+    IntacctError,
+    RequestRefused,
+    ServerFailed,
+    WrongEntity,
+)
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster.defs import current_key, deletes_key, raw_key
 from intacct_dagster.defs.extraction import current as current_assets
@@ -164,6 +171,27 @@ def test_an_object_that_the_first_user_may_not_ask_for_is_learnt_from_the_next(
     monkeypatch.setattr(Extractor, "prepare", prepare)
     assert two_entities(location).success
     assert landed(location) == {name: {"E110", "E120"} for name in KEYS}
+
+
+@pytest.mark.parametrize("kind", [AccessDenied, WrongEntity])
+def test_an_entity_whose_session_is_refused_fails_alone_after_one_question(
+    location: CodeLocation, monkeypatch: pytest.MonkeyPatch, kind: type[IntacctError]
+) -> None:
+    asked: list[str] = []
+    model = IntacctClient.model
+
+    def instead(client: IntacctClient, name: str) -> Any:
+        if client.entity_id == "E110":
+            asked.append(name)
+            raise kind("User usa may not enter E110.", entity="E110")
+        return model(client, name)
+
+    monkeypatch.setattr(IntacctClient, "model", instead)
+    message = failure(two_entities(location))
+    assert landed(location) == {name: {"E120"} for name in KEYS}
+    assert "| E110 | read | User usa may not enter E110." in message
+    assert len(message.splitlines()) == 3
+    assert len(asked) == 1
 
 
 def test_an_unexpected_error_of_an_entity_leaves_the_others(
