@@ -108,6 +108,13 @@ class Settings(SettingsSection):
     def _without_trailing_slash(cls, value: str) -> str:
         return value.rstrip("/")
 
+    @field_validator("warehouse")
+    @classmethod
+    def _names_a_file(cls, value: Path) -> Path:
+        if value.name in ("", ".."):
+            raise ValueError(f"'{value}' is a folder: name a file, such as data/warehouse.duckdb")
+        return value
+
     @field_validator("objects", mode="before")
     @classmethod
     def _names_stand_for_objects(cls, value: object) -> object:

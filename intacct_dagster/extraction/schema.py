@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from intacct_dagster.client import (
     CHANGED,
+    AccessDenied,
     AuthenticationRefused,
     IntacctClient,
     NotReached,
@@ -23,6 +24,7 @@ from intacct_dagster.client import (
     Query,
     RequestRefused,
     Throttled,
+    WrongEntity,
 )
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster.extraction.columns import ENTITY, KEY, Columns, got_columns
@@ -172,6 +174,8 @@ class CompanySchema:
             except _OF_ALL_OBJECTS:
                 raise
             except Exception as error:  # also a defect of ours: the others are learnt all the same
+                if isinstance(error, AccessDenied | WrongEntity) and error.object is None:
+                    raise  # it is the session that is refused, and so it is for the others
                 errors[each.name] = error
                 continue
             all_[each.name] = fields

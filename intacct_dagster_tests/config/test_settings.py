@@ -389,6 +389,13 @@ def test_the_xml_api_is_read_in_a_time_zone() -> None:
     assert str(settings.xml_access.zone) == "America/Los_Angeles"
 
 
+@pytest.mark.parametrize("path", ["/", "''", ".", "..", "data/.."])
+def test_a_warehouse_that_is_no_file_is_refused(path: str) -> None:
+    (line,) = errors(BASE + f"warehouse: {path}\n")
+    assert line.startswith(f"{FILE}:12: warehouse: '")
+    assert "is a folder: name a file" in line
+
+
 def test_a_page_has_two_rows_at_least() -> None:
     assert errors(BASE + "limits: {page_size: 1}\n") == [
         f"{FILE}:12: limits.page_size: input should be greater than or equal to 2"

@@ -87,13 +87,12 @@ def _text(
     ]
     more = [f"… and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
     number = sum(len(each.objects) for each in failed)
+    first = (  # an alert has this line as the reason, and the others as what to do
+        f"{number:,} of {number + done:,} {parts} failed; the others are done and reported. "
+        f"The first, {rows[0]['object']}: {rows[0]['why']}"
+    )
     return "\n".join(
-        [
-            f"{number:,} of {number + done:,} {parts} failed; the others are done and reported.",
-            " | ".join(name.replace("_", " ") for name in _COLUMNS),
-            *lines,
-            *more,
-        ]
+        [first, " | ".join(name.replace("_", " ") for name in _COLUMNS), *lines, *more]
     )
 
 

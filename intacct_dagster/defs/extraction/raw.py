@@ -8,7 +8,13 @@ from typing import Any
 
 import dagster as dg
 
-from intacct_dagster.client import AccessDenied, AuthenticationRefused, IntacctError, Usage
+from intacct_dagster.client import (
+    AccessDenied,
+    AuthenticationRefused,
+    IntacctError,
+    Usage,
+    WrongEntity,
+)
 from intacct_dagster.config import ObjectSettings, Settings
 from intacct_dagster.defs.extraction.failed_parts import FailedPart, fail, log_defect
 from intacct_dagster.defs.extraction.progress import SECONDS, Progress, ReadStopped
@@ -30,6 +36,8 @@ from intacct_dagster.warehouse import WarehouseError
 from intacct_dagster.warehouse.raw import RAW_COLUMNS, PageArchive, table_name
 
 GROUP = "raw"
+#: What the user of one entity may not, and that of another perhaps may.
+_OF_THE_USER = (AccessDenied, WrongEntity)
 SAGE_INTACCT = dg.AssetKey("sage_intacct")
 
 
@@ -315,7 +323,7 @@ def _prepare(
             break
         try:
             amiss = run.extractor.prepare([each for _, each in wanted.values()], entity)
-        except (AuthenticationRefused, AccessDenied) as error:
+        except (AuthenticationRefused, *_OF_THE_USER) as error:
             run.fails(error, entity, run.objects.values())
             del asked[entity]
             continue
@@ -324,7 +332,7 @@ def _prepare(
             run.failed.clear()
             run.fails(error, "", run.objects.values())
             return {}, {}
-        denied = {name for name, error in amiss.items() if isinstance(error, AccessDenied)}
+        denied = {name for name, error in amiss.items() if isinstance(error, _OF_THE_USER)}
         if len(denied) == len(run.objects):
             run.fails(amiss[min(denied)], entity, run.objects.values())
             del asked[entity]
