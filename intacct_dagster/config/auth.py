@@ -99,3 +99,20 @@ def require_one_user_each(entities: Sequence[Entity]) -> None:
                 "authorization_code a user's second consent silently ends the first: give each "
                 "entity a Sage user of its own, or use grant: client_credentials"
             )
+
+
+def require_former_ids(entities: Sequence[Entity]) -> None:
+    """Raise ValueError if a former id of an entity is that of an entity, or of two."""
+    ids = {each.id for each in entities}
+    former: set[str] = set()
+    for each in entities:
+        if each.was is None:
+            continue
+        if each.was in ids:
+            raise ValueError(
+                f"entities: {each.id} was {each.was}, which is the id of an entity: `was` is for an "
+                "id that is no longer in use"
+            )
+        if each.was in former:
+            raise ValueError(f"entities: two entities were {each.was}: only one of them can be")
+        former.add(each.was)

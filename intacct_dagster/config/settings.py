@@ -22,7 +22,13 @@ from intacct_dagster.client import (
     xml_access,
     xml_object,
 )
-from intacct_dagster.config.auth import Auth, Entity, Xml, require_one_user_each
+from intacct_dagster.config.auth import (
+    Auth,
+    Entity,
+    Xml,
+    require_former_ids,
+    require_one_user_each,
+)
 from intacct_dagster.config.feeds import Feed, Posting
 from intacct_dagster.config.limits import Limits
 from intacct_dagster.config.notifications import Notification
@@ -135,6 +141,7 @@ class Settings(SettingsSection):
     @model_validator(mode="after")
     def _belongs_together(self) -> Settings:
         require_unique("entities", [entity.id for entity in self.entities])
+        require_former_ids(self.entities)
         require_unique("objects", [each.name for each in self.objects])
         require_tables_of_their_own([each.name for each in self.objects])
         if self.end_date is not None and self.end_date < self.start_date:

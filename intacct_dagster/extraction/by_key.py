@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from intacct_dagster.client import CHANGED, IntacctClient, PaginationResult
+from intacct_dagster.client import CHANGED, IntacctClient
 from intacct_dagster.extraction.days import earliest
 from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.keys import read_blocks
@@ -46,20 +46,6 @@ def read_by_key(
     read = read_blocks(
         client, object, schema.query_paths, "key", keys, into=into, page_size=page_size
     )
-    return load_of_pages(load_of, client, warehouse, object, schema, read, into=into)
-
-
-def load_of_pages(
-    load_of: Callable[..., RawLoad],
-    client: IntacctClient,
-    warehouse: Warehouse,
-    object: str,
-    schema: ObjectSchema,
-    read: Sequence[PaginationResult],
-    *,
-    into: Path,
-) -> RawLoad:
-    """Return a load of the records in the pages of several paginations."""
     files = [file for each in read for file in each.files]
     times = [at for each in read for at in each.read_at]
     found = sum(each.proof.distinct_keys for each in read)

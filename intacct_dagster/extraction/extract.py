@@ -29,7 +29,7 @@ from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.elsewhere import not_gone
 from intacct_dagster.extraction.extracted import Extracted, together
 from intacct_dagster.extraction.lines import LineReader
-from intacct_dagster.extraction.open_documents import has_open_documents, read_open_documents
+from intacct_dagster.extraction.open_documents import find_changed, has_open_documents
 from intacct_dagster.extraction.scanner import Scanner
 from intacct_dagster.extraction.schema import ObjectSchema, refused_field
 from intacct_dagster.warehouse.raw import (
@@ -129,16 +129,15 @@ class Extractor(Scanner):
         if not self._reading.open_documents or not has_open_documents(schema):
             return
         with self._spool("open", what.name, client.entity_id or "", self._run_id) as folder:
-            load = read_open_documents(
-                partial(self._by_key(client, what, schema), only_changes=True),
+            changed = find_changed(
                 client,
                 self._warehouse,
                 what.name,
                 schema,
-                into=folder,
+                into=folder / "due",
                 page_size=self._page_size,
             )
-            self._loader.load(load)
+            self._fetch(client, what, schema, changed, folder / "changed")
 
     def _with_look_back(self, days: Sequence[date]) -> list[date]:
         wanted = set(days)

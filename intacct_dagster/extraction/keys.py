@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,16 @@ def values_on_pages(pages: Iterable[Path], path: str) -> list[str]:
     """Return the different texts that rows have at `path`, in order."""
     rows = (row for page in pages for row in _ROWS.decode(page_bytes(page)))
     return sorted({str(row[path]) for row in rows if row.get(path)})
+
+
+def pairs_on_pages(
+    pages: Iterable[Path], first: str, second: str
+) -> Iterator[tuple[str, str | None]]:
+    """Yield what rows have at two paths, as texts."""
+    for page in pages:
+        for row in _ROWS.decode(page_bytes(page)):
+            value = row.get(second)
+            yield str(row[first]), None if value is None else str(value)
 
 
 def read_blocks(

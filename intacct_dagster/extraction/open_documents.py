@@ -1,23 +1,22 @@
 """Open documents, read again each night: what is due of them may change without a change time.
 
 A payment reduces what is due of an invoice or a bill, and whether that counts as a change of the
-document is nowhere documented. So all documents of which something is due are read again, and those
-by key of which something was due when they were read last, and no longer is.
+document is nowhere documented. So what is due is read of all documents of which something is, and
+those that differ are read by key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final
 
 from intacct_dagster.client import IntacctClient
-from intacct_dagster.extraction.by_key import load_of_pages
-from intacct_dagster.extraction.keys import keys_on_page, read_blocks
+from intacct_dagster.extraction.columns import KEY
+from intacct_dagster.extraction.keys import pairs_on_pages
 from intacct_dagster.extraction.schema import ObjectSchema
 from intacct_dagster.warehouse import Warehouse
-from intacct_dagster.warehouse.raw import RawLoad
-from intacct_dagster.warehouse.raw.current import keys_where_not_zero
+from intacct_dagster.warehouse.raw.current import numbers_of
 
 #: What is due of a document, in its currency (Sage's OpenAPI: invoices, bills, adjustments).
 DUE: Final = "totalTxnAmountDue"
@@ -28,8 +27,7 @@ def has_open_documents(schema: ObjectSchema) -> bool:
     return schema.dated and DUE in schema.query_paths
 
 
-def read_open_documents(
-    load_of: Callable[..., RawLoad],
+def find_changed(
     client: IntacctClient,
     warehouse: Warehouse,
     object: str,
@@ -37,29 +35,27 @@ def read_open_documents(
     *,
     into: Path,
     page_size: int,
-) -> RawLoad:
-    """Return a load of the documents of which something is due, or was when they were read last.
+) -> list[str]:
+    """Return the keys of those documents of which something else is due than when they were read.
 
+    What is due is read of all documents of which something is, and of no others: one that is not
+    among them has been settled. Documents that the warehouse does not have are not among them.
     Pages go into the folder `into`. Raises what pagination raises.
     """
     column = next(each.name for each in schema.columns if each.path == DUE)
-    known = keys_where_not_zero(warehouse, object, client.entity_id or "", column)
-    still = client.paginate(
+    known = numbers_of(warehouse, object, client.entity_id or "", column)
+    read = client.paginate(
         object,
-        schema.query_paths,
+        (DUE,),
         None,
-        into=into / "open",
+        into=into,
         page_size=page_size,
         filters=({"$ne": {DUE: "0.00"}},),
     )
-    there = {key for page in still.files for key in keys_on_page(page)}
-    closed = read_blocks(
-        client,
-        object,
-        schema.query_paths,
-        "key",
-        sorted(known - there),
-        into=into / "closed",
-        page_size=page_size,
-    )
-    return load_of_pages(load_of, client, warehouse, object, schema, [still, *closed], into=into)
+    due: dict[str, Decimal] = {}
+    for key, text in pairs_on_pages(read.files, KEY, DUE):
+        try:
+            due[key] = Decimal(text or 0)
+        except InvalidOperation:  # what could not be converted is in quarantine
+            continue
+    return sorted(key for key, was in known.items() if due.get(key, Decimal(0)) != was)

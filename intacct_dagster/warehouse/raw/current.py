@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from duckdb import DuckDBPyConnection
 
@@ -60,19 +61,22 @@ def _rows(connection: DuckDBPyConnection, table: str) -> int:
     return int(connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0])
 
 
-def keys_where_not_zero(file: Warehouse, object: str, entity: str, column: str) -> set[str]:
-    """Return the keys of an entity's records whose value in a column of numbers is not zero."""
+def numbers_of(file: Warehouse, object: str, entity: str, column: str) -> dict[str, Decimal]:
+    """Return what is not null in a column of numbers, by the keys of an entity's records."""
     table = table_name(object)
+    if not file.path.exists():
+        return {}
     with file.connect(read_only=True) as connection:
         columns = {each.name for each in existing_columns(connection, CATALOG, INTACCT, table)}
         if column not in columns:
-            return set()
+            return {}
         rows = connection.execute(
-            f"SELECT {identifier(column_name(KEY))} FROM {identifier(INTACCT, table)}"
-            f" WHERE _entity = ? AND {identifier(column)} <> 0",
+            f"SELECT {identifier(column_name(KEY))}, {identifier(column)}"
+            f" FROM {identifier(INTACCT, table)}"
+            f" WHERE _entity = ? AND {identifier(column)} IS NOT NULL",
             [entity],
         ).fetchall()
-    return {key for (key,) in rows}
+    return dict(rows)
 
 
 #: Applications whose documents are the company's, and not a person's.

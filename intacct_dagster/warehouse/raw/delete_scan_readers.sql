@@ -5,7 +5,7 @@ WITH gone AS (
         CASE WHEN NOT everywhere THEN entity END AS entity,
         max({'read_at': found_at, 'load_id': load_id}) AS since
     FROM warehouse.meta.tombstones
-    WHERE object = {{object}} AND revived_at IS NULL AND key IN (SELECT unnest($keys::VARCHAR[]))
+    WHERE object = {{object}} AND revived_at IS NULL AND key IN ({{keys}})
     GROUP BY ALL
 ),
 
@@ -16,7 +16,7 @@ read AS (
         max({'read_at': read._read_at, 'load_id': read._load_id}) AS last
     FROM {{raw}} AS read
     LEFT JOIN warehouse.meta.entities AS named ON named.entity = read._entity
-    WHERE read.{{key}} IN (SELECT unnest($keys::VARCHAR[]))
+    WHERE read.{{key}} IN ({{keys}})
     GROUP BY ALL
 )
 

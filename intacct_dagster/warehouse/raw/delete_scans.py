@@ -97,10 +97,16 @@ def seen_by(file: Warehouse, object: str, keys: Collection[str]) -> Mapping[str,
         log = read_log(connection, object)
         if log is None:
             raise not_materialized(object)
+        # Spelled out, so that DuckDB reads only the groups of rows that may have one of them.
         sql = statement(
-            __name__, "delete_scan_readers", raw=log.raw, key=_KEY, object=literal(object)
+            __name__,
+            "delete_scan_readers",
+            raw=log.raw,
+            key=_KEY,
+            object=literal(object),
+            keys=", ".join(map(literal, sorted(keys))) or "NULL",
         )
-        rows = connection.execute(sql, {"keys": list(keys)}).fetchall()
+        rows = connection.execute(sql).fetchall()
     found: dict[str, list[str]] = {}
     for key, entity in rows:
         found.setdefault(key, []).append(entity)

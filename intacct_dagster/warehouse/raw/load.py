@@ -26,7 +26,7 @@ from intacct_dagster.warehouse.raw.log import RAW_COLUMNS, ObjectLog, ensure_log
 from intacct_dagster.warehouse.raw.names import ENTITY, KEY
 from intacct_dagster.warehouse.raw.quarantine import store_quarantined
 from intacct_dagster.warehouse.raw.raw_load import RawLoad
-from intacct_dagster.warehouse.raw.snapshots import store_changes
+from intacct_dagster.warehouse.raw.snapshots import store_snapshot
 from intacct_dagster.warehouse.raw.versions import apply_load
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 from intacct_dagster.warehouse.tables import TableColumn
@@ -196,8 +196,7 @@ def _append(
 ) -> _Arrived:
     """Append the pages' rows to the log, and prove them."""
     target = log.raw
-    staged = load.snapshot or load.only_changes
-    if staged:
+    if load.snapshot:
         target = identifier("temp", "main", "fresh")
         connection.execute(f"CREATE TEMP TABLE fresh AS FROM {log.raw} LIMIT 0")
     _insert(connection, load, load_id, target, values)
@@ -206,8 +205,8 @@ def _append(
     rows_by_day = _prove(connection, load, load_id, target)
     connection.execute(f"SET memory_limit = '{_megabytes(load, exact=values.exact)}MB'")
     rows = sum(rows_by_day.values())
-    if staged:
-        rows = store_changes(connection, log, load, load_id)
+    if load.snapshot:
+        rows = store_snapshot(connection, log, load, load_id)
     if values.in_quarantine:
         store_quarantined(connection, load, load_id)
     if load.parents is not None:

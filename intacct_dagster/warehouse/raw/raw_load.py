@@ -48,8 +48,7 @@ class RawLoad:
     `read_at` says of each of the files when Intacct answered with it, by Intacct's own clock; where
     it is missing or None, that is `extracted_at`. `lag` is how long after a change a reading may
     still show what was before. An `undated` load has rows without a change time as well, which are
-    of its first day. A load `by_key` covers no days: its records were asked for by name. With
-    `only_changes` rows that are as the entity read them last are proven and not added. `kept` are
+    of its first day. A load `by_key` covers no days: its records were asked for by name. `kept` are
     keys that a snapshot has not, and that are not gone: another entity has them, or may have them.
     """
 
@@ -70,7 +69,6 @@ class RawLoad:
     read_at: Sequence[datetime | None] = ()
     by_key: bool = False
     undated: bool = False
-    only_changes: bool = False
     lag: timedelta = timedelta(0)
     kept: Sequence[str] = ()
 

@@ -18,7 +18,6 @@ ANTI JOIN (
 LEFT JOIN gone ON gone.key = read.{{key}}
 WHERE
     coalesce(named.name, read._entity) = {{entity}}
-    AND {{of_keys}}
     AND coalesce(gone.since < {'read_at': read._read_at, 'load_id': read._load_id}, true)
 QUALIFY
     row_number() OVER (

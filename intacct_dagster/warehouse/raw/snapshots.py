@@ -1,4 +1,4 @@
-"""Readings of which only what differs from the last one is kept: snapshots, and open documents."""
+"""Objects without change times, read whole: only what differs from the last reading is kept."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from intacct_dagster.warehouse.raw.raw_load import RawLoad
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 
 
-def store_changes(
+def store_snapshot(
     connection: DuckDBPyConnection, log: ObjectLog, load: RawLoad, load_id: int
 ) -> int:
     """Append those rows of `temp.main.fresh` that differ from what its entity had read before.
 
-    Of a snapshot a record that the entity had and has no more gets a tombstone of that entity. One
-    that is older than the last is committed too late to say anything: nothing of it is kept.
+    A record that the entity had and has no more gets a tombstone of that entity. A reading that is
+    older than the last one is committed too late to say anything: nothing of it is kept.
 
     Returns:
         How many rows were appended.
@@ -28,7 +28,7 @@ def store_changes(
         " AND kind = 'snapshot' AND read_from > ? AND withdrawn_at IS NULL",
         [load.object, load.entity, read_at],
     ).fetchall()[0]
-    if load.snapshot and overtaken:
+    if overtaken:
         return 0
     columns = [identifier(column.name) for column in load.columns]
     key = identifier(log.unit)
@@ -39,21 +39,19 @@ def store_changes(
         key=key,
         object=literal(load.object),
         entity=literal(load.entity),
-        of_keys="true" if load.snapshot else f"read.{key} IN (SELECT {key} FROM temp.main.fresh)",
     )
     connection.execute(sql)
-    if load.snapshot:
-        connection.execute(
-            statement(__name__, "snapshot_gone", key=key),
-            {
-                "object": load.object,
-                "entity": load.entity,
-                "found_at": read_at,
-                "run_id": load.run_id,
-                "load_id": load_id,
-                "kept": list(load.kept),
-            },
-        )
+    connection.execute(
+        statement(__name__, "snapshot_gone", key=key),
+        {
+            "object": load.object,
+            "entity": load.entity,
+            "found_at": read_at,
+            "run_id": load.run_id,
+            "load_id": load_id,
+            "kept": list(load.kept),
+        },
+    )
     rows = connection.execute(
         statement(
             __name__,
