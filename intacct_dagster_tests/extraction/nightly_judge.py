@@ -7,7 +7,8 @@ After every step, whatever failed in it:
    which nothing was ever read is not waited for.)
 2. Every row is one that Intacct had at some time, and no key is there twice.
 3. A record of one entity is never shown older than it was shown before.
-4. A record that was deleted, and that the scans of all entities have found so, is not there.
+4. A record that was deleted is not there once an entity that is still read had read it, and all
+   entities were scanned since with none of them in trouble.
 
 After every night, too:
 
@@ -82,7 +83,7 @@ class Judge:
     stored: bool = True
     began: datetime = datetime(1, 1, 1, tzinfo=UTC)
     readers: set[str] = field(default_factory=set)
-    read_ever: set[str] = field(default_factory=set)
+    read_by: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     interrupted: dict[tuple[str, date, date, bool], Stretch] = field(default_factory=dict)
 
     # what happens
@@ -110,7 +111,8 @@ class Judge:
         """Take note that an entity has another id from now on."""
         self.names = {k: now if v == was else v for k, v in self.names.items()} | {was: now}
         self.stored = False
-        for known in (*self.covered.values(), *self.seers.values(), self.readers):
+        sets = (*self.covered.values(), *self.seers.values(), *self.read_by.values())
+        for known in (*sets, self.readers):
             if was in known:
                 known.remove(was)
                 known.add(now)
@@ -160,7 +162,8 @@ class Judge:
                 )
                 if dated or self.books.object == COLOUR:
                     self.covered[key].add(each.name[0])
-                    self.read_ever |= {row[0] for row in self._rows(record)}
+                    for row in self._rows(record):
+                        self.read_by[row[0]].add(each.name[0])
 
     def has_scanned(self, entity: str, began: datetime) -> None:
         """Take note that a delete scan is done; it is clean if all others could be asked."""
@@ -211,7 +214,7 @@ class Judge:
                     f"after {step}: {row} was never so, but {sorted(self.history[unit], key=str)}"
                 )
             _, found = self.deleted.get(row[0], (None, set()))
-            gone = row[0] not in there and row[0] in self.read_ever
+            gone = row[0] not in there and self.read_by[row[0]] & set(self.entities)
             if gone and found and found >= set(self.entities):
                 return f"after {step}: {row} was deleted, and scans found it"
             version = _version(row)

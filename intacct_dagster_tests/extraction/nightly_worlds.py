@@ -24,7 +24,7 @@ from intacct_dagster_tests.extraction.books import COLOUR, INVOICE, LINE, Books,
 from intacct_dagster_tests.extraction.nightly_judge import Judge, judge_rebuilt
 
 START = date(2026, 10, 1)
-MOST_NIGHTS = 4
+MOST_NIGHTS = 3
 SETTLE = 300
 LATEST = 240  # seconds after its change time until a record shows
 _CONFIGURED = ("E110", "E120", "E130", "E140")
@@ -81,7 +81,7 @@ class NightlyWorld:
         self.what = ObjectSettings(
             name=self.books.object, history=self.random.choice(["all", "from_start"])
         )
-        self.entities = list(_CONFIGURED[: self.random.choice([2, 2, 2, 3, 4])])
+        self.entities = list(_CONFIGURED[: self.random.choice([2, 2, 2, 2, 3, 4])])
         self.renamed: dict[str, str] = {}
         self.reading = Reading(
             settle_seconds=SETTLE, look_back_days=self.random.choice([0, 0, 1, 1, 2])
