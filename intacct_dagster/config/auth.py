@@ -110,8 +110,8 @@ def require_former_ids(entities: Sequence[Entity]) -> None:
             continue
         if each.was in ids:
             raise ValueError(
-                f"entities: {each.id} was {each.was}, which is the id of an entity: `was` is for an "
-                "id that is no longer in use"
+                f"entities: {each.id} was {each.was}, which is the id of an entity: `was` is for "
+                "an id that is no longer in use"
             )
         if each.was in former:
             raise ValueError(f"entities: two entities were {each.was}: only one of them can be")
