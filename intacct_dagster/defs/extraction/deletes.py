@@ -75,11 +75,13 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
             if run.failed:
                 fail(settings, run.failed, run.names_of_done, "scans")
             gone = as_dagster_failure(settings, tombstones, warehouse.warehouse)
+            for key in list(run.done):
+                result = _result(context, key, objects[key].name, run.done[key], gone)
+                del run.done[key]  # it is reported from here on
+                yield result
         except BaseException:  # also where the run is cancelled, or this code has a defect
             _report_scanned(run)
             raise
-        for key, found in run.done.items():
-            yield _result(context, key, objects[key].name, found, gone)
 
     return delete_scan
 

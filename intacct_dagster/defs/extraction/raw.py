@@ -91,12 +91,14 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
                 fail(settings, run.failed, run.done, "reads")
             last = last_reported(context)
             rows_of = table_rows(settings, warehouse, run.landed)
+            for key in list(run.landed):
+                metadata = dict(run.landed[key].by_partition(last, rows_of[key]))
+                tell_partitions(context, key, metadata)
+                del run.landed[key]  # it is reported from here on
+                yield dg.MaterializeResult(asset_key=key)
         except BaseException:  # also where the run is cancelled, or this code has a defect
             _report_landed(run)
             raise
-        for key, landed in run.landed.items():
-            tell_partitions(context, key, dict(landed.by_partition(last, rows_of[key])))
-            yield dg.MaterializeResult(asset_key=key)
 
     return extract
 
@@ -332,6 +334,10 @@ def _prepare(
             run.failed.clear()
             run.fails(error, "", run.objects.values())
             return {}, {}
+        except Exception as error:  # a defect of ours: the other entities are read all the same
+            run.fails(error, entity, run.objects.values())
+            del asked[entity]
+            continue
         denied = {name for name, error in amiss.items() if isinstance(error, _OF_THE_USER)}
         if len(denied) == len(run.objects):
             run.fails(amiss[min(denied)], entity, run.objects.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from unittest import mock
 
@@ -19,7 +20,7 @@ from intacct_dagster.client import (
     WrongEntity,
 )
 from intacct_dagster.config import ObjectSettings
-from intacct_dagster.defs import current_key, deletes_key, raw_key
+from intacct_dagster.defs import current_key, deletes_key, partitions, raw_key
 from intacct_dagster.defs.extraction import current as current_assets
 from intacct_dagster.defs.extraction import raw as raw_module
 from intacct_dagster.defs.extraction.progress import Progress, ReadStopped
@@ -310,3 +311,36 @@ def test_a_current_table_that_fails_leaves_the_others_refreshed_and_reported(
         for name, key in keys.items()
     }
     assert reported == {INVOICE: False, CUSTOMER: True, VENDOR: True}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("a defect")], ids=repr)
+def test_what_was_loaded_is_reported_where_reporting_an_object_is_interrupted(
+    location: CodeLocation, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    tell, told = partitions.tell_partitions, list[int]()
+
+    def interrupted(*given: Any, **named: Any) -> None:
+        told.append(1)
+        if len(told) == 2:
+            raise error
+        tell(*given, **named)
+
+    monkeypatch.setattr(raw_module, "tell_partitions", interrupted)
+    with suppress(KeyboardInterrupt):
+        two_entities(location)
+    assert landed(location) == {name: {"E110", "E120"} for name in KEYS}
+
+
+def test_a_defect_in_what_is_learnt_of_an_entity_leaves_the_others_read(
+    location: CodeLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = Extractor.prepare
+
+    def defective(self: Extractor, objects: Any, entity: str) -> Any:
+        if entity == "E110":
+            raise ZeroDivisionError
+        return prepare(self, objects, entity)
+
+    monkeypatch.setattr(Extractor, "prepare", defective)
+    assert "E110" in failure(two_entities(location))
+    assert landed(location) == {name: {"E120"} for name in KEYS}
