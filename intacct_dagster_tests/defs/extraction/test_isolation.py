@@ -317,11 +317,11 @@ def test_a_current_table_that_fails_leaves_the_others_refreshed_and_reported(
 def test_what_was_loaded_is_reported_where_reporting_an_object_is_interrupted(
     location: CodeLocation, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    tell, told = partitions.tell_partitions, list[int]()
+    tell, calls = partitions.tell_partitions, list[int]()
 
     def interrupted(*given: Any, **named: Any) -> None:
-        told.append(1)
-        if len(told) == 2:
+        calls.append(1)
+        if len(calls) == 2:
             raise error
         tell(*given, **named)
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from intacct_dagster.cli.app import main
 from intacct_dagster.config import ConfigError, ObjectSettings, Reading, read_settings
+from intacct_dagster.extraction import loading
 from intacct_dagster.extraction.extract import Extractor
 from intacct_dagster.warehouse import (
     LoadRefused,
@@ -20,6 +21,7 @@ from intacct_dagster.warehouse import (
 from intacct_dagster.warehouse.errors import PageArchiveUnreadable
 from intacct_dagster.warehouse.raw import (
     PageArchive,
+    RawLoad,
     rebuild,
 )
 from intacct_dagster.warehouse.raw.current import refresh_current
@@ -190,9 +192,12 @@ def test_pages_are_deleted_after_their_time(tmp_path: Path) -> None:
     assert archived_delete_scans(desk.pages) == []
 
 
-def test_a_load_that_fails_keeps_nothing(tmp_path: Path) -> None:
+def test_a_load_that_fails_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_file: Warehouse, load: RawLoad) -> None:
+        raise load.refused("it is not whole", "Read it again.")
+
     desk = Keeper(company(), tmp_path)
-    desk.company.rows[INVOICE].append(row("bad", "2026-10-02T12:00:00Z", total="12,50"))
+    monkeypatch.setattr(loading, "load_raw", refused)
     with pytest.raises(LoadRefused):
         desk.extractor.extract(WHAT, "E110", days(2, 2))
     assert archived_loads(desk.pages) == []
