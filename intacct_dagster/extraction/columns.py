@@ -56,7 +56,8 @@ class Columns:
         held = self._known.get(path)
         if held is None or held.column_type == column.type:
             return replace(column, name=name)
-        both = holds_both(held.column_type, column.type)
+        # A type that the user asks for is that of a column of its own, and not a wider one's.
+        both = None if path in self._types else holds_both(held.column_type, column.type)
         if both is not None:
             return replace(column, name=name, type=both)
         return replace(column, name=self._next_name(name))

@@ -24,6 +24,7 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster.extraction import spool as spools
+from intacct_dagster.extraction.columns import ENTITY, KEY
 from intacct_dagster.extraction.days import earliest, midnight, ranges_of_days
 from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.elsewhere import not_gone
@@ -37,6 +38,9 @@ from intacct_dagster.warehouse.raw import (
     RawLoad,
 )
 from intacct_dagster.warehouse.raw.loads import loaded_by_runs
+
+#: Without these nothing can be read.
+_ALWAYS = (KEY, ENTITY, CHANGED)
 
 
 class Extractor(Scanner):
@@ -73,16 +77,19 @@ class Extractor(Scanner):
         asked: Sequence[date],
         on_progress: OnProgress | None,
     ) -> list[Extracted]:
-        """Read and load days; without a field for which a permission was withdrawn."""
+        """Read and load days, without the fields that this entity's user may no longer ask for.
+
+        Another user may: so what is left out here is not kept, and is asked for again next time.
+        """
         schema = self._schemas.learn(client, [what])[what.name]
-        try:
-            return self._read_ranges(client, what, schema, asked, on_progress)
-        except RequestRefused as error:
-            if refused_field(error, schema.query_paths) is None:
-                raise
-        self._schemas.doubt(what.name)
-        schema = self._schemas.learn(client, [what])[what.name]
-        return self._read_ranges(client, what, schema, asked, on_progress)
+        while True:
+            try:
+                return self._read_ranges(client, what, schema, asked, on_progress)
+            except RequestRefused as error:
+                path = refused_field(error, schema.query_paths)
+                if path is None or path in _ALWAYS:
+                    raise
+                schema = schema.without(path)
 
     def _read_ranges(
         self,

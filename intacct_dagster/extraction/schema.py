@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -113,6 +113,14 @@ class ObjectSchema:
         """What is read to tell rows apart and whose they are."""
         return tuple(c.path for c in self.columns if c.path in (KEY, ENTITY))
 
+    def without(self, path: str) -> ObjectSchema:
+        """Return the schema without a field that a query refuses."""
+        return replace(
+            self,
+            columns=tuple(each for each in self.columns if each.path != path),
+            unreadable=tuple(sorted({*self.unreadable, path})),
+        )
+
 
 class CompanySchema:
     """The schemas of a company's objects. Thread-safe; asks for each object once."""
@@ -122,7 +130,6 @@ class CompanySchema:
         self._now = now
         self._schemas: dict[str, ObjectSchema] = {}
         self._known: dict[str, list[SchemaField]] = {}
-        self._in_doubt: set[str] = set()
         self._asked: set[str] = set()
         self._lock = threading.Lock()
 
@@ -247,7 +254,7 @@ class CompanySchema:
         """
         offered = {field.path for field in model.fields}
         present = {path: field for path, field in known.items() if field.vanished_at is None}
-        if what.name not in self._in_doubt and offered == present.keys():
+        if offered == present.keys():
             refused = {path for path in offered if not present[path].selectable}
             asked_at = [each.asked_at for each in present.values() if each.asked_at is not None]
             if not refused or (asked_at and self._now() - min(asked_at) < _ASKED_AGAIN):
@@ -272,12 +279,6 @@ class CompanySchema:
                 break
         self._asked.add(what.name)
         return refused
-
-    def doubt(self, object: str) -> None:
-        """Forget what was learnt of an object: a query refused what it had allowed before."""
-        with self._lock:
-            self._schemas.pop(object, None)
-            self._in_doubt.add(object)
 
     def _fields(
         self,
@@ -305,7 +306,6 @@ class CompanySchema:
             if path not in fields:
                 fields[path] = replace(held, vanished_at=held.vanished_at or now)
         self._asked.discard(what.name)
-        self._in_doubt.discard(what.name)
         return [fields[path] for path in sorted(fields)]
 
 
@@ -357,7 +357,7 @@ def _schema_of(
     offered = {field.path for field in model.fields}
     needed = {KEY, CHANGED, ENTITY} | ({parent.key} if parent is not None else set())
     wanted = None if what.fields is None else set(what.fields) | needed
-    alike = _alike_but_for_case(offered - refused)
+    alike = _alike_but_for_case(offered - refused, known)
     elsewhere = {column.path for column in got} | refused | alike | (set(what.exclude) - needed)
     return ObjectSchema(
         columns=tuple(
@@ -383,10 +383,14 @@ def _schema_of(
     )
 
 
-def _alike_but_for_case(paths: set[str]) -> set[str]:
-    """Return all but one of those paths that differ only in case: DuckDB reads one of them."""
+def _alike_but_for_case(paths: set[str], known: Collection[str]) -> set[str]:
+    """Return all but one of those paths that differ only in case: DuckDB reads one of them.
+
+    That is the one which was known first.
+    """
     first: dict[str, str] = {}
-    return {path for path in sorted(paths) if first.setdefault(path.lower(), path) != path}
+    ordered = sorted(paths, key=lambda path: (path not in known, path))
+    return {path for path in ordered if first.setdefault(path.lower(), path) != path}
 
 
 def _parent_column(parent: Parent | None, columns: Columns) -> Column | None:

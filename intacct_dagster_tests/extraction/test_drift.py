@@ -84,6 +84,21 @@ def test_of_fields_that_differ_only_in_case_one_is_read_and_the_other_reported(
     assert at.shown("nsp_region") == [("a",)]
 
 
+def test_a_field_that_is_read_is_not_lost_to_one_that_differs_only_in_case(tmp_path: Path) -> None:
+    at = Nights(tmp_path, **{"nsp::Region": "string"})
+    at.night(**{"nsp::Region": "a"})
+    at.offer(**{"nsp::REGION": "string", "nsp::Region": "string"})
+    at.night(**{"nsp::REGION": "other", "nsp::Region": "b"})
+    assert at.shown("nsp_region") == [("a",), ("b",)]
+
+
+def test_a_type_that_is_asked_for_later_gets_a_column_of_its_own(tmp_path: Path) -> None:
+    at = Nights(tmp_path, x="string")
+    at.night(x="1.50")
+    at.night({"types": {"x": "decimal"}}, x="2.50")
+    assert at.shown("x", "x_2") == [("1.50", None), (None, "2.5000000000")]
+
+
 def test_a_name_that_was_given_stays_whatever_comes_later(tmp_path: Path) -> None:
     at = Nights(tmp_path, **{"nsp::billTo": "string"})
     at.night(**{"nsp::billTo": "first"})
@@ -154,8 +169,9 @@ def test_a_permission_that_is_withdrawn_costs_the_field_and_not_the_object(tmp_p
     at.night(x="1", y="1")
     at.company.not_in_queries = {"x"}
     assert at.night({"fields": ("x", "y")}, x="2", y="2").schema.unreadable == ("x",)
+    at.company.not_in_queries = set()  # that user's permission is given again
     at.night(x="3", y="3")
-    assert at.shown("x", "y") == [("1", "1"), (None, "2"), (None, "3")]
+    assert at.shown("x", "y") == [("1", "1"), (None, "2"), ("3", "3")]
 
 
 def test_a_permission_that_is_given_brings_the_field_within_a_week(tmp_path: Path) -> None:
