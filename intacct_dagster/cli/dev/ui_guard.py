@@ -147,6 +147,8 @@ class Guard:
         self._loop = loop
         self._server: asyncio.Server | None = None
         self._behind = 0
+        # Once the browser has left, nothing else of asyncio refers to the task of its connection.
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def port(self) -> int:
@@ -166,7 +168,7 @@ class Guard:
 
     async def bind(self, host: str, port: int) -> None:
         """Take the address. Raises OSError if it is taken."""
-        self._server = await asyncio.start_server(self._serve, host, port, start_serving=False)
+        self._server = await asyncio.start_server(self._accept, host, port, start_serving=False)
 
     async def close(self) -> None:
         """Answer no more, and end the connections that there are."""
@@ -176,6 +178,11 @@ class Guard:
         for each in others:
             each.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # The other side may end a connection at any moment.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import socket
+import struct
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +25,8 @@ class Behind(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[tuple[str, str, bytes, dict[str, str]]] = []
+        self.arrived = threading.Event()
+        self.may_answer = threading.Event()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -42,6 +46,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self._keep()
+        if self.path == "/slow":
+            self.server.arrived.set()
+            self.server.may_answer.wait(30)
         if self.headers.get("Upgrade") == "websocket":
             self.send_response(101)
             self.send_header("Upgrade", "websocket")
@@ -330,3 +337,20 @@ def test_dagster_listens_on_a_port_that_is_free_and_that_browsers_block() -> Non
     assert port in BLOCKED_PORTS
     with socket.create_server(("127.0.0.1", port)):
         assert blocked_port() != port
+
+
+def test_a_browser_that_leaves_before_its_answer_leaves_nothing_behind(
+    guard: Guard, behind: Behind, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The garbage collector took the task of its connection, and wrote a traceback of it."""
+    with socket.create_connection(("127.0.0.1", guard.port), timeout=30) as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert behind.arrived.wait(30)
+        reset = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    # An answer of the same loop comes after it has seen the reset.
+    assert ask(guard, headers={"Host": "localhost"}) == (200, b"from Dagster")
+    gc.collect()
+    behind.may_answer.set()
+    assert ask(guard, headers={"Host": "localhost"}) == (200, b"from Dagster")
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
