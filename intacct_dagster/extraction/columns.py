@@ -18,7 +18,7 @@ from intacct_dagster.client import CHANGED, ModelField, ObjectModel
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster.warehouse import Column, column_for
 from intacct_dagster.warehouse.raw import RAW_COLUMNS, SchemaField
-from intacct_dagster.warehouse.types import holds_both
+from intacct_dagster.warehouse.widening import holds_both
 
 KEY = "key"
 ENTITY = "entity.id"

@@ -103,33 +103,6 @@ def ensure_table(
     connection.execute(f"COMMENT ON TABLE {name} IS {literal(comment)}")
 
 
-def widen_columns(
-    connection: DuckDBPyConnection,
-    catalog: str,
-    schema: str,
-    table: str,
-    columns: Sequence[TableColumn],
-) -> None:
-    """Give columns of numbers the types of `columns`, where those hold all that is there.
-
-    Meant to run before `ensure_table`, in the same transaction. DuckDB fails where a value does not
-    fit.
-    """
-    held = {
-        column.name.lower(): column.type
-        for column in existing_columns(connection, catalog, schema, table)
-    }
-    for column in columns:
-        was = held.get(column.name.lower(), column.type)
-        if was != column.type and was.startswith(("DECIMAL", "BIGINT")):
-            if not column.type.startswith("DECIMAL"):
-                continue
-            connection.execute(
-                f"ALTER TABLE {identifier(catalog, schema, table)}"
-                f" ALTER COLUMN {identifier(column.name)} TYPE {column.type}"
-            )
-
-
 def stage_records(
     connection: DuckDBPyConnection,
     table: str,

@@ -81,31 +81,6 @@ def column_for(
     return Column(column_name(path), path, column_type(type, format), comment)
 
 
-def holds_both(held: str, fresh: str) -> str | None:
-    """Return the type that holds the values of both types as they are; None if there is none.
-
-    A text holds every value as it was sent. A date is not a moment: it has no time zone.
-    """
-    if "VARCHAR" in (held, fresh):
-        return held if held == "VARCHAR" else None
-    sizes = [_digits(each) for each in (held, fresh)]
-    if None in sizes:
-        return None
-    (whole, scale), (more_whole, more_scale) = sizes  # type: ignore[misc]
-    scale = max(scale, more_scale)
-    if max(whole, more_whole) > 38:
-        return None
-    return "BIGINT" if scale == 0 and held == fresh == "BIGINT" else f"DECIMAL(38,{scale})"
-
-
-def _digits(type: str) -> tuple[int, int] | None:
-    """Return the digits before the point and behind it of a type of numbers."""
-    decimal = _DECIMAL.fullmatch(type)
-    if decimal is not None:
-        return int(decimal[1]) - int(decimal[2]), int(decimal[2])
-    return (19, 0) if type == "BIGINT" else None
-
-
 def read_columns(columns: Sequence[Column], *, exact: bool = True) -> str:
     """Return the `columns` argument of `read_json`: what each key is read as, before it is typed.
 

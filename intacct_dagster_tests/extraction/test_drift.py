@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +203,16 @@ def test_a_field_that_is_misspelt_is_reported_with_what_may_be_meant(tmp_path: P
     at = Nights(tmp_path, total="string")
     with pytest.raises(Exception, match="did you mean total"):
         at.night({"exclude": ("totl",)})
+
+
+def test_a_run_that_learnt_the_fields_before_they_changed_rounds_nothing(tmp_path: Path) -> None:
+    at = Nights(tmp_path, x="decimal-precision-2")
+    at.night(x="1.50")
+    what, early = ObjectSettings(name=INVOICE), at.desk.extractor
+    early.prepare([what], "E110")
+    at.offer(x="decimal-precision-4")
+    at.night(x="1.2345")
+    at.company.rows[INVOICE].append(row("9", "2026-10-04T12:00:00Z", x="7.00"))
+    at.desk.now += timedelta(days=1)
+    early.extract(what, "E110", [date(2026, 10, 4)])
+    assert at.shown("x") == [("1.5000",), ("1.2345",), ("7.0000",)]

@@ -30,9 +30,9 @@ from intacct_dagster.warehouse.tables import (
     TableColumn,
     ensure_table,
     existing_columns,
-    widen_columns,
 )
 from intacct_dagster.warehouse.types import column_name
+from intacct_dagster.warehouse.widening import widen_columns
 
 #: What the unit of an object's versions is: a record; a document, of whose lines a version has all;
 #: or a record of an object that has no change times and is read whole.
@@ -154,7 +154,7 @@ def ensure_log(
     ensure_meta(connection)
     table = table_name(log.object)
     held = {column.name for column in existing_columns(connection, CATALOG, RAW, table)}
-    widen_columns(connection, CATALOG, RAW, table, columns)
+    columns = widen_columns(connection, CATALOG, RAW, table, columns)
     ensure_table(connection, CATALOG, RAW, table, (*columns, *RAW_COLUMNS), _about(log.object))
     if log.kind == "lines":
         ensure_table(

@@ -25,8 +25,9 @@ from intacct_dagster.warehouse.raw.history import ensure_history
 from intacct_dagster.warehouse.raw.log import ObjectLog, renamed_entities
 from intacct_dagster.warehouse.raw.names import ENTITY, INTACCT, KEY, RAW, table_name
 from intacct_dagster.warehouse.sql import identifier, literal, statement
-from intacct_dagster.warehouse.tables import ensure_table, existing_columns, widen_columns
+from intacct_dagster.warehouse.tables import ensure_table, existing_columns
 from intacct_dagster.warehouse.types import column_name
+from intacct_dagster.warehouse.widening import widen_columns
 
 _KEY = column_name(KEY)
 _OWNER = column_name(ENTITY)
@@ -110,7 +111,7 @@ def _ensure_current(connection: DuckDBPyConnection, log: ObjectLog) -> bool:
             f"{log.object}: the version that counts of each record that Intacct still has, as far "
             "as was read and scanned for deletes. A row is a record, by its key."
         )
-        widen_columns(connection, CATALOG, INTACCT, table, columns)
+        columns = widen_columns(connection, CATALOG, INTACCT, table, columns)
         ensure_table(connection, CATALOG, INTACCT, table, columns, about)
         ensure_history(connection, log)
     ensure_tombstones(connection)

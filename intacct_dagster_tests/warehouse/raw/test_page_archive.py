@@ -151,6 +151,18 @@ def test_tombstones_and_catalogue_are_made_again_and_what_is_there_stays(tmp_pat
     assert {table: content(desk.warehouse, table) for table in TABLES} == before
 
 
+def test_pages_with_fewer_decimals_than_the_table_round_nothing(tmp_path: Path) -> None:
+    desk = Keeper(invoices(1), tmp_path, Reading(look_back_days=0))
+    desk.extractor.extract(WHAT, "E110", days(1, 1))
+    desk.company.models[INVOICE] = model(total="decimal-precision-4")
+    desk.company.rows[INVOICE].append(row("2", "2026-10-02T12:00:00Z", total="1.2345"))
+    desk.extractor.extract(WHAT, "E110", days(2, 2))
+    before = [content(desk.warehouse, table) for table in (TABLES[0], TABLES[2])]
+    rebuild(desk.warehouse, desk.pages)
+    assert [content(desk.warehouse, table) for table in (TABLES[0], TABLES[2])] == before
+    assert "1.2345" in str(content(desk.warehouse, TABLES[0]))
+
+
 def test_a_lost_table_is_made_again_in_place(tmp_path: Path) -> None:
     desk = filled(tmp_path)
     before = {table: content(desk.warehouse, table) for table in TABLES}
