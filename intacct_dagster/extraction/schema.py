@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -383,14 +383,21 @@ def _schema_of(
     )
 
 
-def _alike_but_for_case(paths: set[str], known: Collection[str]) -> set[str]:
+def _alike_but_for_case(paths: set[str], known: Mapping[str, SchemaField]) -> set[str]:
     """Return all but one of those paths that differ only in case: DuckDB reads one of them.
 
-    That is the one which was known first.
+    That is one which every row needs, else the one which the model named first.
     """
+
+    def place(path: str) -> tuple[bool, bool, str, str]:
+        held = known.get(path)
+        seen = held.first_seen_at.isoformat() if held is not None else ""
+        return path not in (KEY, ENTITY, CHANGED), held is None, seen, path
+
     first: dict[str, str] = {}
-    ordered = sorted(paths, key=lambda path: (path not in known, path))
-    return {path for path in ordered if first.setdefault(path.lower(), path) != path}
+    return {
+        path for path in sorted(paths, key=place) if first.setdefault(path.lower(), path) != path
+    }
 
 
 def _parent_column(parent: Parent | None, columns: Columns) -> Column | None:

@@ -88,8 +88,15 @@ def test_a_field_that_is_read_is_not_lost_to_one_that_differs_only_in_case(tmp_p
     at = Nights(tmp_path, **{"nsp::Region": "string"})
     at.night(**{"nsp::Region": "a"})
     at.offer(**{"nsp::REGION": "string", "nsp::Region": "string"})
-    at.night(**{"nsp::REGION": "other", "nsp::Region": "b"})
-    assert at.shown("nsp_region") == [("a",), ("b",)]
+    for value in "bcd":  # also when both have been known for a night
+        at.night(**{"nsp::REGION": "other", "nsp::Region": value})
+    assert at.shown("nsp_region") == [(value,) for value in "abcd"]
+
+
+def test_a_field_that_differs_from_the_key_only_in_case_stops_no_object(tmp_path: Path) -> None:
+    at = Nights(tmp_path, KEY="string")
+    assert at.night(KEY="other").schema.unreadable == ("KEY",)
+    assert at.shown("key") == [("2",)]
 
 
 def test_a_type_that_is_asked_for_later_gets_a_column_of_its_own(tmp_path: Path) -> None:
