@@ -26,6 +26,8 @@ ENTITY = "entity.id"
 #: Their names are written into statements: nothing else may have them.
 _FIRST = (KEY, ENTITY, CHANGED)
 _OWN = frozenset(column.name for column in RAW_COLUMNS)
+#: What the view of an object's history has besides its fields.
+_OF_HISTORY = frozenset({"valid_from", "valid_to", "known_from", "known_to"})
 _NUMBERED = re.compile(r"_\d+$")
 
 
@@ -86,15 +88,23 @@ TYPES: Mapping[str, str] = {
 def column_names(known: Mapping[str, SchemaField], paths: Iterable[str]) -> dict[str, str]:
     """Return the names of the columns of these paths: those that are known keep theirs."""
     names = {path: field.column_name for path, field in known.items()}
-    taken = {*names.values(), *_OWN}
-    # a field that has a column for its new type keeps the old one's name from others
-    taken |= {_NUMBERED.sub("", name) for name in names.values()}
+    taken = {*names.values(), *_OWN, *_OF_HISTORY}
+    for path, name in names.items():
+        taken |= _columns_before(path, name)
     fresh = sorted(set(paths) - names.keys(), key=lambda path: (path not in _FIRST, path))
     for path in fresh:
         plain = column_for(path, "string").name
         names[path] = plain if plain and plain not in taken else _with_hash(plain, path, taken)
         taken.add(names[path])
     return names
+
+
+def _columns_before(path: str, name: str) -> set[str]:
+    """Return the columns that the field had before its type changed: the table still has them."""
+    base, _, number = name.rpartition("_")
+    if name == column_for(path, "string").name or not number.isdecimal() or not base:
+        return set()
+    return {base, *(f"{base}_{n}" for n in range(2, min(int(number), 1000)))}
 
 
 def _with_hash(plain: str, path: str, taken: set[str]) -> str:

@@ -223,3 +223,48 @@ def test_a_run_that_learnt_the_fields_before_they_changed_rounds_nothing(tmp_pat
     at.desk.now += timedelta(days=1)
     early.extract(what, "E110", [date(2026, 10, 4)])
     assert at.shown("x") == [("1.5000",), ("1.2345",), ("7.0000",)]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "value"),
+    [
+        ("validFrom", "date", "2020-01-01"),
+        ("validFrom", "string", "text"),
+        ("validTo", "date-time", "2020-01-01T00:00:00Z"),
+        ("knownFrom", "string", "text"),
+        ("latestBefore", "string", "text"),
+        ("nextValid", "string", "text"),
+        ("content", "string", "text"),
+    ],
+)
+def test_no_name_of_a_field_changes_the_history(
+    tmp_path: Path, path: str, kind: str, value: str
+) -> None:
+    at = Nights(tmp_path, **{path: kind})
+    at.night(**{path: value})
+    at.company.rows[INVOICE][0]["audit.modifiedDateTime"] = "2026-10-03T05:00:00Z"
+    at.night(**{path: value})
+    with at.desk.warehouse.connect(read_only=True) as connection:
+        moments = connection.execute(
+            "SELECT key, valid_from::VARCHAR, valid_to::VARCHAR"
+            f" FROM intacct.{TABLE}_history ORDER BY key, valid_from"
+        ).fetchall()
+    assert moments == [
+        ("2", "2026-10-02 12:00:00+00", "2026-10-03 05:00:00+00"),
+        ("2", "2026-10-03 05:00:00+00", None),
+        ("3", "2026-10-03 12:00:00+00", None),
+    ]
+
+
+def test_a_new_field_does_not_get_the_column_that_another_had_for_an_earlier_type(
+    tmp_path: Path,
+) -> None:
+    at = Nights(tmp_path, x="date", line_1="string")
+    for kind, value in (("date", "2026-10-01"), ("integer", 5), ("date", "2026-10-02")):
+        at.offer(x=kind, line_1="string")
+        at.night(x=value, line_1="one")
+    at.offer(x="date", line_1="string", x_2="string", line="string")
+    at.night(x="2026-10-03", line_1="one", x_2="two", line="none")
+    names = at.columns()
+    assert (names["x"], names["line"]) == ("x_3", "line")
+    assert at.shown("x_2", names["x_2"], "x_3")[-1] == (None, "two", "2026-10-03")

@@ -35,7 +35,7 @@ def ensure_history(connection: DuckDBPyConnection, log: ObjectLog) -> None:
             key=identifier(column_name(KEY)),
             changed=f"CAST({changed} AS TIMESTAMP WITH TIME ZONE)",
             content=", ".join(f"read.{identifier(name)}" for name in own),
-            next_valid=_next(log, "changed", "coalesce(valid_from, _read_at)"),
+            next_valid=_next(log, "changed", "coalesce(_valid_from, _read_at)"),
             next_known=_next(log, "_read_at", "_read_at"),
             named=", ".join(f"ends.{identifier(name)}" for name in own),
         )
@@ -54,5 +54,5 @@ def _next(log: ObjectLog, column: str, moment: str) -> str:
     documents = identifier(RAW, documents_name(log.object))
     return (
         f"(SELECT min(later.{column}) FROM {documents} AS later"
-        f" WHERE later.key = news.{identifier(log.unit)} AND later.changed > news.valid_from)"
+        f" WHERE later.key = news.{identifier(log.unit)} AND later.changed > news._valid_from)"
     )

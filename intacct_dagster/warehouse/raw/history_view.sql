@@ -2,17 +2,18 @@
 -- Intacct from `valid_from` (its change time) to before `valid_to`, and is what was known here from
 -- `known_from` to before `known_to`. Null is: still. What came and went between two readings was
 -- never seen.
+-- The names of what is only of use here begin with an underscore, because no field's column does.
 CREATE OR REPLACE VIEW {{view}} AS
 WITH seen AS (
     SELECT
         *,
-        {{changed}} AS valid_from,
-        hash({{content}}, {{changed}}) AS content,
+        {{changed}} AS _valid_from,
+        hash({{content}}, {{changed}}) AS _content,
         max({{changed}}) OVER (
             PARTITION BY {{key}}
             ORDER BY _read_at, _load_id
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS latest_before
+        ) AS _latest_before
     FROM {{raw}} AS read
     WHERE NOT EXISTS (
         SELECT 1
@@ -25,15 +26,15 @@ WITH seen AS (
 news AS (
     SELECT *
     FROM seen
-    WHERE valid_from IS NULL OR latest_before IS NULL OR valid_from >= latest_before
-    QUALIFY content IS DISTINCT FROM lag(content) OVER (PARTITION BY {{key}} ORDER BY _read_at, _load_id)
+    WHERE _valid_from IS NULL OR _latest_before IS NULL OR _valid_from >= _latest_before
+    QUALIFY _content IS DISTINCT FROM lag(_content) OVER (PARTITION BY {{key}} ORDER BY _read_at, _load_id)
 ),
 
 ends AS (
     SELECT
         *,
-        {{next_valid}} AS next_valid,
-        {{next_known}} AS next_known
+        {{next_valid}} AS _next_valid,
+        {{next_known}} AS _next_known
     FROM news
     WINDOW by_time AS (PARTITION BY {{key}} ORDER BY _read_at, _load_id)
 ),
@@ -50,9 +51,9 @@ SELECT
     {{named}},
     ends._entity,
     ends._load_id,
-    coalesce(valid_from, _read_at) AS valid_from,
-    coalesce(next_valid, gone.found_at) AS valid_to,
-    _read_at AS known_from,
-    coalesce(next_known, gone.found_at) AS known_to
+    coalesce(ends._valid_from, ends._read_at) AS valid_from,
+    coalesce(ends._next_valid, gone.found_at) AS valid_to,
+    ends._read_at AS known_from,
+    coalesce(ends._next_known, gone.found_at) AS known_to
 FROM ends
 LEFT JOIN gone ON gone.key = ends.{{key}} AND gone.found_at > ends._read_at
