@@ -15,6 +15,7 @@ from intacct_dagster.cli.commands.posting import posting
 from intacct_dagster.cli.commands.project import coverage, doctor, init
 from intacct_dagster.cli.commands.sandbox import demo, dev, sandbox
 from intacct_dagster.cli.commands.sessions import authorize, sessions
+from intacct_dagster.cli.commands.state_store import state
 from intacct_dagster.cli.commands.warehouse import rebuild, sql
 
 
@@ -55,7 +56,7 @@ def _show_warnings_as_lines() -> None:
 
 for _command in (
     *(authorize, coverage, demo, dev, doctor, init),
-    *(objects, posting, rebuild, sandbox, sessions, sql),
+    *(objects, posting, rebuild, sandbox, sessions, sql, state),
 ):
     main.add_command(_command)
 

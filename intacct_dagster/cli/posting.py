@@ -397,7 +397,11 @@ def resolve_items(chosen: Chosen, *, key: str | None) -> list[Sent]:
                 for each in (ledger, ledger.amendments):
                     if not each.unresolved(feed.object, entity):
                         continue
-                    engine = PostingEngine(intacct.entity(entity), each)
+                    engine = PostingEngine(
+                        intacct.entity(entity),
+                        each,
+                        settle_after=timedelta(seconds=settings.posting.settle_seconds),
+                    )
                     what, word = (
                         ("changes of ", "made") if each.holds_amendments else ("", "posted")
                     )

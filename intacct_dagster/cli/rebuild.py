@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from intacct_dagster.config import load_settings
+from intacct_dagster.config import Settings, load_settings
+from intacct_dagster.state import Pairing, open_state
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import RawLoad
 from intacct_dagster.warehouse.raw import rebuild as rebuild_raw
@@ -27,7 +30,31 @@ def rebuild_raw_tables(
         click.ClickException: No pages of them are kept.
     """
     settings = load_settings()
-    warehouse = Warehouse(into or settings.warehouse, lock_timeout=settings.limits.lock_timeout)
+    with _warehouse(settings, into) as warehouse:
+        _rebuild(settings, warehouse, objects, entities)
+
+
+@contextmanager
+def _warehouse(settings: Settings, into: Path | None) -> Iterator[Warehouse]:
+    timeout = settings.limits.lock_timeout
+    if into is not None:
+        yield Warehouse(into, lock_timeout=timeout)
+        return
+    path = Path(settings.warehouse).resolve()
+    state = open_state(settings.state)
+    try:
+        paired = Pairing(state, settings.company, path).carry_over
+        yield Warehouse(path, lock_timeout=timeout, paired=paired)
+    finally:
+        state.dispose()
+
+
+def _rebuild(
+    settings: Settings,
+    warehouse: Warehouse,
+    objects: tuple[str, ...],
+    entities: tuple[str, ...],
+) -> None:
     rebuilt: dict[str, int] = {}
 
     def report(load: RawLoad, rows: int) -> None:

@@ -90,6 +90,11 @@ class IntacctClient:
         return self._session.entity
 
     @property
+    def user(self) -> str:
+        """The Sage user of the session."""
+        return self._session.user
+
+    @property
     def usage(self) -> Usage:
         """What this client asked for; requests for tokens count only for the company."""
         return self._meter.usage

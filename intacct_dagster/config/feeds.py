@@ -160,3 +160,6 @@ class Posting(SettingsSection):
     """Whether what is planned is sent."""
     approval: Literal["none", "required"] = "none"
     """With `required` a person approves each plan, by its hash, before it is posted."""
+    settle_seconds: int = Field(default=300, ge=0, le=3_600)
+    """Seconds after which what was created shows in queries, at the latest. A request without an
+    answer is looked for only then, and so is one that Intacct refused as a whole."""

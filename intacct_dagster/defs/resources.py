@@ -14,7 +14,15 @@ from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.binding import bind
 from intacct_dagster.locks import LockError, LockTimeout
-from intacct_dagster.state import ApiUsage, Approvals, StateError, open_state
+from intacct_dagster.state import (
+    ApiUsage,
+    Approvals,
+    LostPostings,
+    Pairing,
+    Plans,
+    StateError,
+    open_state,
+)
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.state.locks import state_locks
 from intacct_dagster.warehouse import (
@@ -169,6 +177,8 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     """The DuckDB warehouse at `path`, and the state store at the URL `state`.
 
+    With the name of the `company`, the two are held to belong together.
+
     When a run ends, however it does, the snapshot is published again if the run wrote anything, and
     reported as a materialization of `SNAPSHOT`. While other runs are under way that happens at most
     every `reader_seconds` seconds; with None it never does.
@@ -176,6 +186,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
 
     path: str
     state: str
+    company: str = ""
     lock_timeout: float = 60.0
     reader_seconds: float | None = None
     _engine: sa.Engine | None = PrivateAttr(default=None)
@@ -222,8 +233,15 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
 
     @property
     def warehouse(self) -> Warehouse:
-        """The warehouse; its connections are short."""
-        return Warehouse(Path(self.path), lock_timeout=self.lock_timeout)
+        """The warehouse; its connections are short.
+
+        In a run, a write raises WarehouseNotPaired if the state store belongs to another one.
+        """
+        path = Path(self.path).resolve()
+        paired = None
+        if self._engine is not None and self.company:
+            paired = Pairing(self._engine, self.company, path).check
+        return Warehouse(path, lock_timeout=self.lock_timeout, paired=paired)
 
     @contextmanager
     def reading(self, company: str, entity: str, log: Callable[[str], object]) -> Iterator[None]:
@@ -257,6 +275,18 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
             raise RuntimeError("WarehouseResource is used outside a run")
         return Approvals(self._engine, company)
 
+    def plans(self, company: str) -> Plans:
+        """The last plans of `company`, by their hashes. Only while a run holds the resource."""
+        if self._engine is None:
+            raise RuntimeError("WarehouseResource is used outside a run")
+        return Plans(self._engine, company)
+
+    def lost_postings(self, company: str) -> LostPostings:
+        """What the ledger of `company` lost. Only while a run holds the resource."""
+        if self._engine is None:
+            raise RuntimeError("WarehouseResource is used outside a run")
+        return LostPostings(self._engine, company)
+
     def ledger(self, company: str) -> Ledger:
         """The posting ledger of `company`. Only while a run holds the resource."""
         if self._engine is None:
@@ -284,6 +314,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ResourceDefinition]:
     )
     warehouse = WarehouseResource(
         path=str(settings.warehouse),
+        company=settings.company,
         state=settings.state,
         lock_timeout=settings.limits.lock_timeout,
         reader_seconds=settings.reader.seconds_between if settings.reader.enabled else None,

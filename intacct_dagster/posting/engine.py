@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from intacct_dagster.client import (
@@ -26,10 +28,10 @@ from intacct_dagster.client import (
     Throttled,
     explain,
 )
-from intacct_dagster.posting.agreement import agrees
-from intacct_dagster.posting.amendments import key_of_change, stray_key
+from intacct_dagster.posting.amendments import stray_key
 from intacct_dagster.posting.lookup import DocumentLookup, Found
 from intacct_dagster.posting.results import Done, Planned, PostingTarget, Sent
+from intacct_dagster.posting.settlement import SETTLE_AFTER, Settlement
 from intacct_dagster.posting.steps import Step, Watch, unwatched
 from intacct_dagster.state.ledger import (
     Accepted,
@@ -41,17 +43,12 @@ from intacct_dagster.state.ledger import (
     Rejected,
 )
 
-#: Sage replays a stored answer to the same Idempotency-Key for 48 hours. Inside that time the same
-#: bytes with the same key either tell what happened, or happen now for the first time.
-REPLAY_WITHIN = timedelta(hours=47)
-
-#: After this long nothing of a request can still be under way: the client itself gave up long
-#: before, so what Intacct does not hold by then, it never created.
-READ_BACK_AFTER = timedelta(minutes=30)
-
-#: How often the parts of one chunk may be halved to find the document that fails it. Enough for
+#: How often the parts of one chunk may be split to find the document that fails it. Enough for
 #: three single documents among 500; of more, what is not singled out is rejected together.
-MOST_SPLITS = 30
+MOST_SPLITS = 9
+
+#: Parts of a chunk that was refused as a whole. More parts are more requests, fewer are more waits.
+_PARTS = 8
 
 #: Answers about the address that was asked, not about what was sent to it.
 _NO_SUCH_PLACE = (404, 405)
@@ -70,6 +67,14 @@ def _parts(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield part
 
 
+@dataclass(frozen=True)
+class _Refused:
+    """A chunk that Intacct refused as a whole, and the answer."""
+
+    chunk: Chunk
+    answer: BatchResponse
+
+
 class _Tries:
     """A number of times that something may be done."""
 
@@ -84,8 +89,15 @@ class _Tries:
 class PostingEngine:
     """Plans and sends the documents of one entity.
 
-    At most `in_flight` of its requests are under way at once. `now` gives aware UTC times; `watch`
-    is called with every step.
+    Args:
+        client: The session of the entity.
+        ledger: The ledger of creations or of amendments.
+        in_flight: Requests that are under way at once, at most.
+        settle_after: What was sent shows in queries after this long at the latest.
+        now: Gives aware UTC times.
+        pause: Waits for so long.
+        watch: Is called with every step.
+        settlement: Settles what was not answered.
     """
 
     def __init__(
@@ -94,8 +106,11 @@ class PostingEngine:
         ledger: Ledger,
         *,
         in_flight: int = 1,
+        settle_after: timedelta = SETTLE_AFTER,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        pause: Callable[[timedelta], None] = lambda span: time.sleep(span.total_seconds()),
         watch: Watch = unwatched,
+        settlement: type[Settlement] = Settlement,
     ) -> None:
         if client.entity_id is None:
             raise ValueError("documents are posted to an entity, not to the top level")
@@ -104,9 +119,20 @@ class PostingEngine:
         self._ledger = ledger
         self._in_flight = in_flight
         self._slots = threading.BoundedSemaphore(in_flight)
-        self._now = now
+        self._settle_after = settle_after
+        self._pause = pause
         self._watch = watch
         self._lookup = DocumentLookup(client, self._slots, in_flight, now)
+        self._settlement = settlement(
+            client,
+            ledger,
+            self._lookup,
+            settle_after=settle_after,
+            now=now,
+            step=self._step,
+            again=self._create,
+            record=self._replayed,
+        )
 
     def plan(
         self,
@@ -137,6 +163,7 @@ class PostingEngine:
                     target.feed,
                     [item for item in items if item.source_id not in there],
                     run_id=run_id,
+                    match_on=target.match_on,
                     chunk_size=chunk_size,
                     chunk_bytes=chunk_bytes,
                 )
@@ -210,6 +237,7 @@ class PostingEngine:
                         target.feed,
                         [item for item in part if item.source_id not in found],
                         run_id=run_id,
+                        match_on=target.match_on,
                         chunk_size=chunk_size,
                         chunk_bytes=chunk_bytes,
                     )
@@ -265,13 +293,27 @@ class PostingEngine:
         return [sent for each in begun if (sent := each.result()) is not None]
 
     def _send(self, chunk_id: str, splits: _Tries) -> Sent:
+        outcome = self._attempt(chunk_id)
+        if isinstance(outcome, Sent):
+            return outcome
+        if isinstance(outcome, _Refused):
+            return self._search([outcome], [], splits)
+        return self._search([], outcome, splits)
+
+    def _attempt(self, chunk_id: str) -> Sent | _Refused | list[Chunk]:
+        """Send a ready chunk.
+
+        Returns:
+            What became of it, or that it was refused as a whole, or the parts into which it was
+            split earlier and which are still to be sent.
+        """
         chunk = self._ledger.chunk(chunk_id)
         with self._step(Step.CLAIM):
             claimed = self._ledger.start_sending(chunk_id)
         if not claimed:
-            halves = self._ledger.halves(chunk_id)
-            if any(half.state is ChunkState.READY for half in halves):
-                return self._send_halves(chunk, halves, splits)
+            parts = self._ledger.parts(chunk_id)
+            if any(part.state is ChunkState.READY for part in parts):
+                return parts
             return self._as_left(chunk)
         try:
             with self._step(Step.SEND):
@@ -281,20 +323,19 @@ class PostingEngine:
                 self._ledger.never_arrived(chunk_id, str(error))
             raise
         except OutcomeUnknown as error:
-            with self._step(Step.DOUBT):
-                self._ledger.uncertain(chunk_id, str(error))
-            return Sent(chunk_id, chunk.size, uncertain=chunk.size, note=str(error))
-        return self._record(chunk, answer, splits)
+            return self._settlement.left_uncertain(chunk, str(error), http_status=error.http_status)
+        return self._read(chunk, answer)
 
     def resolve(
         self, object: str, match_on: str, *, chosen: Mapping[str, str] | None = None
     ) -> list[Sent]:
         """Find out what became of every chunk of `object` that was sent and never answered.
 
-        Within Sage's 48 hours by the same bytes with the same key, afterwards by asking Intacct
-        for the source ids (`match_on` is the field that keeps them). What cannot be proven yet
-        stays uncertain. `chosen` is a person's word for source ids that Intacct holds more than
-        once: the key of the record that is the document's.
+        By asking Intacct for the source ids, after the time that it may take until they show; of
+        what is not there, by the same bytes with the same key. What cannot be proven yet stays
+        uncertain. `match_on` is the field that keeps the ids, of chunks that do not say so.
+        `chosen` is a person's word for source ids of which it is uncertain whose record Intacct
+        holds: the key of the document's own.
         """
         with self._ledger.lock(object, self._entity):
             chunks = self._ledger.unresolved(object, self._entity)
@@ -305,9 +346,11 @@ class PostingEngine:
                     idempotent = self._client.model(object).idempotence_supported
             except IntacctError as error:
                 note = f"Intacct cannot be asked: {error}"
-                return [self._still_uncertain(chunk, note) for chunk in chunks]
+                return [self._settlement.left_uncertain(chunk, note) for chunk in chunks]
             return [
-                self._resolve(chunk, match_on, chosen or {}, idempotent=idempotent)
+                self._settlement.settle(
+                    chunk, chunk.match_on or match_on, chosen or {}, idempotent=idempotent
+                )
                 for chunk in chunks
             ]
 
@@ -325,36 +368,6 @@ class PostingEngine:
             note="sent before, by another run or an earlier try of this one",
         )
 
-    def _resolve(
-        self, chunk: Chunk, match_on: str, chosen: Mapping[str, str], *, idempotent: bool
-    ) -> Sent:
-        if chunk.first_sent_at is None or chunk.last_sent_at is None:
-            raise AssertionError("the database holds that a sent chunk says when")
-        now = self._now()
-        if idempotent and now - chunk.first_sent_at < REPLAY_WITHIN:
-            with self._step(Step.CLAIM_REPLAY):
-                claimed = self._ledger.start_replay(chunk.chunk_id)
-            if not claimed:
-                return Sent(chunk.chunk_id, chunk.size, note="resolved by another run")
-            try:
-                with self._step(Step.REPLAY):
-                    answer = self._create(chunk)
-            except IntacctError as error:
-                return self._still_uncertain(chunk, f"asked again, without an answer: {error}")
-            return self._record(chunk, answer, _Tries(MOST_SPLITS))
-        if now - chunk.last_sent_at < READ_BACK_AFTER:
-            return self._still_uncertain(
-                chunk,
-                f"sent {chunk.last_sent_at:%Y-%m-%d %H:%M} UTC without an answer; it may still be "
-                f"under way. Run this partition again after {READ_BACK_AFTER.seconds // 60} min.",
-            )
-        try:
-            if chunk.amends:
-                return self._compare(chunk)
-            return self._read_back(chunk, match_on, chosen)
-        except IntacctError as error:
-            return self._still_uncertain(chunk, f"Intacct cannot be asked: {error}")
-
     def _create(self, chunk: Chunk) -> BatchResponse:
         with self._slots:
             return self._client.create_batch(
@@ -365,15 +378,79 @@ class PostingEngine:
                 change=chunk.amends,
             )
 
-    def _record(self, chunk: Chunk, answer: BatchResponse, splits: _Tries) -> Sent:
+    def _replayed(self, chunk: Chunk, answer: BatchResponse) -> Sent:
+        outcome = self._read(chunk, answer)
+        if isinstance(outcome, _Refused):
+            return self._search([outcome], [], _Tries(MOST_SPLITS))
+        return outcome
+
+    def _read(self, chunk: Chunk, answer: BatchResponse) -> Sent | _Refused:
+        """Record what an answer says, unless it refuses the request as a whole."""
         if chunk.amends and (stray := stray_key(chunk, answer)):
-            note = f"the answer is about {stray}, which was not sent at its place"
-            if chunk.state is not ChunkState.UNCERTAIN:
-                with self._step(Step.DOUBT):
-                    self._ledger.uncertain(chunk.chunk_id, note)
-            return Sent(chunk.chunk_id, chunk.size, uncertain=chunk.size, note=note)
+            return self._settlement.left_uncertain(
+                chunk, f"the answer is about {stray}, which was not sent at its place"
+            )
+        if not answer.whole:
+            return self._record(chunk, answer)
+        self._settlement.left_uncertain(
+            chunk,
+            f"refused as a whole (HTTP {answer.http_status}); Intacct is asked whether it holds "
+            "any of it",
+            http_status=answer.http_status,
+        )
+        return _Refused(chunk, answer)
+
+    def _search(self, refused: Sequence[_Refused], parts: Sequence[Chunk], splits: _Tries) -> Sent:
+        """Find the documents that fail a request as a whole, by smaller and smaller parts.
+
+        An answer that refuses a request is no proof that nothing of it was created. So what was
+        refused is looked for in Intacct, once and after the time that records take to show, before
+        it is split or its documents count as rejected. Parts of one request wait together.
+
+        Args:
+            refused: What was refused.
+            parts: Parts of it that are still to be sent.
+            splits: How often a part may still be split.
+        """
+        first = (refused[0].chunk if refused else self._ledger.chunk(parts[0].chunk_id)).chunk_id
+        ended: list[Sent] = []
+        stopped: IntacctError | None = None
+        while refused or parts:
+            if refused:
+                self._pause(self._settle_after)
+            to_send = list(parts)
+            for each in refused:
+                outcome = self._after_refusal(each, splits)
+                if isinstance(outcome, Sent):
+                    ended.append(outcome)
+                else:
+                    to_send += outcome
+            refused, parts = [], []
+            for part in to_send if stopped is None else ():
+                try:
+                    attempted = self._attempt(part.chunk_id)
+                except IntacctError as error:
+                    stopped = error
+                    break
+                if isinstance(attempted, Sent):
+                    ended.append(attempted)
+                elif isinstance(attempted, _Refused):
+                    refused = [*refused, attempted]
+                else:
+                    parts = [*parts, *attempted]
+            if stopped is not None:
+                parts = []
+        if stopped is not None:
+            raise stopped
+        return _together(first, ended)
+
+    def _after_refusal(self, refused: _Refused, splits: _Tries) -> Sent | list[Chunk]:
+        chunk, answer = refused.chunk, refused.answer
+        found = self._settlement.after_refusal(chunk)
+        if found is not None:
+            return found
         # a change of a record that is gone is answered with 404 as well
-        if answer.whole and answer.http_status in _NO_SUCH_PLACE and not chunk.amends:
+        if answer.http_status in _NO_SUCH_PLACE and not chunk.amends:
             with self._step(Step.PUT_BACK):
                 self._ledger.nothing_created(
                     chunk.chunk_id, http_status=answer.http_status, note="no such place"
@@ -385,15 +462,17 @@ class PostingEngine:
                 object=chunk.object,
                 remedy="Check the feed's `object` and the base URL in intacct.yaml.",
             )
-        if answer.whole and chunk.size > 1 and splits.take():
-            # One bad document can fail all: the halves tell in which of them it is.
+        if chunk.size > 1 and splits.take():
             with self._step(Step.SPLIT):
-                halves = self._ledger.split(
+                return self._ledger.split(
                     chunk.chunk_id,
+                    into=_PARTS,
                     http_status=answer.http_status,
-                    note="rejected in one piece, and halved",
+                    note="rejected as a whole, and split",
                 )
-            return self._send_halves(chunk, halves, splits)
+        return self._record(chunk, answer)
+
+    def _record(self, chunk: Chunk, answer: BatchResponse) -> Sent:
         recorded: list[Accepted | Rejected] = []
         for outcome in answer.outcomes:
             if isinstance(outcome, Created):
@@ -421,79 +500,19 @@ class PostingEngine:
             first_key=min(keys, default=None),
         )
 
-    def _send_halves(self, chunk: Chunk, halves: Sequence[Chunk], splits: _Tries) -> Sent:
-        sent = [self._send(half.chunk_id, splits) for half in halves]
-        return Sent(
-            chunk.chunk_id,
-            chunk.size,
-            posted=sum(each.posted for each in sent),
-            rejected=sum(each.rejected for each in sent),
-            uncertain=sum(each.uncertain for each in sent),
-            note="; ".join(dict.fromkeys(each.note for each in sent if each.note)),
-        )
-
-    def _read_back(self, chunk: Chunk, match_on: str, chosen: Mapping[str, str]) -> Sent:
-        with self._step(Step.READ_BACK):
-            found = self._lookup.find(
-                chunk.object, match_on, self._ledger.source_ids(chunk.chunk_id)
-            )
-        for source_id, key in chosen.items():
-            if right := [each for each in found.get(source_id, ()) if each[0] == key]:
-                found[source_id] = right
-        twice = sorted(source_id for source_id, records in found.items() if len(records) > 1)
-        if twice:
-            return self._still_uncertain(
-                chunk,
-                f"Intacct holds {', '.join(twice[:3])} more than once ({match_on}): a person must "
-                "decide which record is the right one",
-            )
-        with self._step(Step.RESOLVE):
-            self._ledger.resolve_by_read_back(
-                chunk.chunk_id,
-                {source_id: records[0] for source_id, records in found.items()},
-                f"read back: {len(found)} of {chunk.size} were there",
-            )
-        return Sent(
-            chunk.chunk_id,
-            chunk.size,
-            posted=len(found),
-            note=f"read back: {chunk.size - len(found)} were never created and are planned again",
-        )
-
-    def _compare(self, chunk: Chunk) -> Sent:
-        """Settle changes by what Intacct holds: what is not as it was to be is changed again.
-
-        A change that was made once more is made for the record as it is, so nothing is done twice.
-        """
-        items = self._ledger.sent(chunk.chunk_id)
-        keys = {item.source_id: str(key_of_change(item.payload)) for item in items}
-        with self._step(Step.COMPARE):
-            records = self._client.get(chunk.object, keys.values())
-        made = {
-            item.source_id: (keys[item.source_id], None)
-            for item in items
-            if item.document is not None
-            and agrees(item.document, records.get(keys[item.source_id]))
-        }
-        with self._step(Step.RESOLVE):
-            self._ledger.resolve_by_read_back(
-                chunk.chunk_id, made, f"compared: {len(made)} of {chunk.size} were changed"
-            )
-        return Sent(
-            chunk.chunk_id,
-            chunk.size,
-            posted=len(made),
-            note=f"compared: {chunk.size - len(made)} were not changed and are planned again",
-        )
-
     @contextmanager
     def _step(self, step: Step) -> Iterator[None]:
         self._watch(step, "before")
         yield
         self._watch(step, "after")
 
-    def _still_uncertain(self, chunk: Chunk, note: str) -> Sent:
-        if chunk.state is ChunkState.SENDING:
-            with self._step(Step.DOUBT):
-                self._ledger.uncertain(chunk.chunk_id, note)
-        return Sent(chunk.chunk_id, chunk.size, uncertain=chunk.size, note=note)
+
+def _together(chunk_id: str, parts: Sequence[Sent]) -> Sent:
+    return Sent(
+        chunk_id,
+        sum(each.items for each in parts),
+        posted=sum(each.posted for each in parts),
+        rejected=sum(each.rejected for each in parts),
+        uncertain=sum(each.uncertain for each in parts),
+        note="; ".join(dict.fromkeys(each.note for each in parts if each.note)),
+    )

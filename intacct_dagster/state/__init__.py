@@ -24,6 +24,16 @@ from intacct_dagster.state.encryption_key import (
 from intacct_dagster.state.errors import (
     StateError,
 )
+from intacct_dagster.state.lost_postings import (
+    LostPostings,
+)
+from intacct_dagster.state.pairing import (
+    Pairing,
+    WarehouseNotPaired,
+)
+from intacct_dagster.state.plans import (
+    Plans,
+)
 from intacct_dagster.state.store import (
     open_state,
 )
@@ -35,8 +45,12 @@ __all__ = [
     "ApiUsage",
     "Approvals",
     "EncryptedTokenStore",
+    "LostPostings",
+    "Pairing",
+    "Plans",
     "StateError",
     "TokenKeyWrong",
+    "WarehouseNotPaired",
     "keep_token_key",
     "new_token_key",
     "open_state",

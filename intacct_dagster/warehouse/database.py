@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
 CATALOG = "warehouse"
+_META = "meta"
 """The name under which every statement finds the file, wherever it lies and whatever it is."""
 
 # Half of DuckDB's own. A thread compresses a group of rows when it has filled one, so a load of
@@ -94,6 +95,22 @@ def _turn(path: Path) -> _Turn:
         return _turns.setdefault(path, _Turn())
 
 
+_IDENTITY = identifier(CATALOG, _META, "identity")
+
+
+def _identity(connection: DuckDBPyConnection) -> str | None:
+    """Return the id of the attached file; None if it has none."""
+    there = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?"
+        " AND table_name = 'identity'",
+        [CATALOG, _META],
+    ).fetchone()
+    if not there or not there[0]:
+        return None
+    row = connection.execute(f"SELECT id FROM {_IDENTITY}").fetchone()
+    return None if row is None else str(row[0])
+
+
 @dataclass(frozen=True, slots=True)
 class StagingSession:
     """An in-memory database and a scratch folder: what is prepared here locks nothing.
@@ -137,7 +154,9 @@ class Warehouse:
 
     `lock_timeout` is how many seconds a caller waits while somebody else holds the file.
     `memory_limit` bounds what one staging keeps in memory before it spills to disk (DuckDB's
-    notation, e.g. "1GB"); None leaves DuckDB's own bound. `clock` and `sleep` are seconds of a
+    notation, e.g. "1GB"); None leaves DuckDB's own bound. `paired` is given the id of the file
+    (None: it has none) before it is written, returns the one that it is to have, and raises if it
+    belongs to another state store. `clock` and `sleep` are seconds of a
     monotonic clock and the pause; tests pass their own.
     """
 
@@ -147,12 +166,14 @@ class Warehouse:
         *,
         lock_timeout: float = 60.0,
         memory_limit: str | None = None,
+        paired: Callable[[str | None], str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.path = Path(path).resolve()
         self.lock_timeout = lock_timeout
         self._memory_limit = memory_limit
+        self._paired = paired
         self._clock = clock
         self._sleep = sleep
 
@@ -244,9 +265,32 @@ class Warehouse:
         with self._my_turn():
             self._attach(connection, read_only=read_only)
             try:
+                if not read_only:
+                    self._pair(connection)
                 yield
             finally:
                 self._detach(connection)
+
+    def identity(self) -> str | None:
+        """Return the id of the file; None if it has none or there is no file yet."""
+        if not self.path.exists():
+            return None
+        with self.connect(read_only=True) as connection:
+            return _identity(connection)
+
+    def _pair(self, connection: DuckDBPyConnection) -> None:
+        if self._paired is None:
+            return
+        found = _identity(connection)
+        wanted = self._paired(found)
+        if wanted != found:
+            connection.execute("BEGIN TRANSACTION")
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(CATALOG, _META)}")
+            connection.execute(
+                f"CREATE OR REPLACE TABLE {_IDENTITY} AS SELECT CAST(? AS VARCHAR) AS id", [wanted]
+            )
+            connection.execute("COMMIT")
+            self._paired(wanted)
 
     @contextmanager
     def still(self) -> Iterator[int]:

@@ -15,7 +15,7 @@ from multiprocessing.synchronize import Event
 import stamina
 
 from intacct_dagster.client import IntacctError
-from intacct_dagster.posting.engine import REPLAY_WITHIN
+from intacct_dagster.posting.settlement import SETTLE_AFTER, UNDER_WAY_AT_MOST
 from intacct_dagster.posting.steps import Step
 from intacct_dagster.state.ledger import Item
 from intacct_dagster_tests.posting.posting_world import NOBODY, POISON, World, once_each
@@ -38,17 +38,13 @@ def play(world: World, story: str, items: Sequence[Item]) -> None:
         case "lost answer":
             weather.storm = once_each(weather.lose_answer)
             world.post(items, size=2)
+            world.clock.time += SETTLE_AFTER
             world.post(items, size=2)
-        case "lost request, days ago":
+        case "lost request":
             weather.storm = once_each(weather.lose_request)
-            world.post(items, size=2)
-            world.clock.time += REPLAY_WITHIN
-            world.post(items, size=2)
-        case "lost answer, days ago":
-            weather.storm = once_each(weather.lose_answer)
-            world.post(items, size=2)
-            world.clock.time += REPLAY_WITHIN
-            world.post(items, size=2)
+            for _ in range(3):
+                world.post(items, size=2)
+                world.clock.time += SETTLE_AFTER
         case "no connection":
             weather.storm = once_each(*[weather.refuse_connection] * 2)
             with suppress(IntacctError):
@@ -65,14 +61,14 @@ def play(world: World, story: str, items: Sequence[Item]) -> None:
         case "change":
             world.post(items)
             world.change([world.otherwise(item) for item in good(items)], size=2)
-        case "lost change" | "lost change, days ago":
+        case "lost change" | "change that did not arrive":
             world.post(items)
-            weather.storm = once_each(weather.lose_answer)
+            lose = weather.lose_answer if story == "lost change" else weather.lose_request
+            weather.storm = once_each(lose)
             later = [world.otherwise(item) for item in good(items)]
-            world.change(later, size=2)
-            if story == "lost change, days ago":
-                world.clock.time += REPLAY_WITHIN
-            world.change(later, size=2)
+            for _ in range(3):
+                world.change(later, size=2)
+                world.clock.time += UNDER_WAY_AT_MOST
         case _:
             raise ValueError(story)
 

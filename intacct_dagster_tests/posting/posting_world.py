@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,8 +13,9 @@ import httpx
 from intacct_dagster.client import ClientCredentials, Intacct, IntacctClient, IntacctError, Query
 from intacct_dagster.posting.agreement import agrees
 from intacct_dagster.posting.amendments import Change, Changed, changes_of
-from intacct_dagster.posting.engine import READ_BACK_AFTER, PostingEngine
+from intacct_dagster.posting.engine import PostingEngine
 from intacct_dagster.posting.results import PostingTarget
+from intacct_dagster.posting.settlement import UNDER_WAY_AT_MOST, Settlement
 from intacct_dagster.posting.steps import Watch
 from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import (
@@ -43,6 +45,9 @@ class Clock:
     def __call__(self) -> datetime:
         return self.time
 
+    def pause(self, span: timedelta) -> None:
+        self.time += span
+
 
 class Weather(httpx.BaseTransport):
     """The network, with a switch for what becomes of a request that writes.
@@ -53,10 +58,14 @@ class Weather(httpx.BaseTransport):
     def __init__(self) -> None:
         self._network = httpx.HTTPTransport()
         self.storm: Storm | None = None
+        self.unreachable = False
+        self.numbers_itself = False
         self.writes: list[tuple[str, bytes]] = []
         self.reads: list[tuple[str, bytes]] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if self.unreachable:
+            raise httpx.ConnectError("no route to host", request=request)
         if request.url.path.endswith("/services/core/query"):
             self.reads.append((request.url.path, request.read()))
         if "/objects/" in request.url.path and request.method in ("POST", "PATCH"):
@@ -65,7 +74,13 @@ class Weather(httpx.BaseTransport):
             answer = self.storm(request) if self.storm else None
             if answer is not None:
                 return answer
-        return self._network.handle_request(request)
+        if self.numbers_itself and request.url.path.endswith("/services/core/query"):
+            request = _without_ids(request)
+        answer = self._network.handle_request(request)
+        if self.numbers_itself and request.method == "GET":
+            body = re.sub(rb'("referenceNumber":\s*)"[^"]*"', rb'\1"SEQ-1"', answer.read())
+            return httpx.Response(answer.status_code, content=body, request=request)
+        return answer
 
     def close(self) -> None:
         self._network.close()
@@ -124,6 +139,15 @@ class Weather(httpx.BaseTransport):
             body["ia::result"].pop()
         return httpx.Response(answer.status_code, json=body, request=request)
 
+    def conflict(self, request: httpx.Request) -> httpx.Response:
+        """The key is taken, and its answer is not given again."""
+        return _whole(request, 409)
+
+    def refuse_after_commit(self, request: httpx.Request, status: int = 400) -> httpx.Response:
+        """Intacct does it, and says that it refuses all of it."""
+        self._network.handle_request(request).read()
+        return _whole(request, status)
+
     def refuse_whole_if_poisoned(self, request: httpx.Request) -> httpx.Response | None:
         """One document fails the whole request, and Intacct does not say which."""
         if POISON.encode() not in request.content:
@@ -133,6 +157,16 @@ class Weather(httpx.BaseTransport):
     def no_such_place(self, request: httpx.Request) -> httpx.Response:
         """The address is wrong."""
         return _whole(request, 404)
+
+
+def _without_ids(request: httpx.Request) -> httpx.Request:
+    """The query as one that looks for ids that no record has."""
+    body = json.loads(request.read())
+    for each in body.get("filters", []):
+        if "referenceNumber" in each.get("$in", {}):
+            each["$in"]["referenceNumber"] = ["none"]
+    headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+    return httpx.Request(request.method, request.url, headers=headers, json=body)
 
 
 def _whole(request: httpx.Request, status: int) -> httpx.Response:
@@ -158,7 +192,7 @@ class World:
     `prefix` begins every source id, so that several worlds can share one sandbox.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a world may have of its own, each by its name
         self,
         base_url: str,
         state: str,
@@ -169,6 +203,7 @@ class World:
         weather: type[Weather] = Weather,
         watch_changes: Watch = _unwatched,
         engine: type[PostingEngine] = PostingEngine,
+        settlement: type[Settlement] = Settlement,
     ) -> None:
         self.base_url = base_url
         self.prefix = prefix
@@ -185,8 +220,21 @@ class World:
         )
         client = self.intacct.entity("E110")
         self.client = client
-        self.engine = engine(client, self.ledger, now=self.clock, watch=watch)
-        self.changes = engine(client, self.ledger.amendments, now=self.clock, watch=watch_changes)
+        self.engine = engine(
+            client,
+            self.ledger,
+            now=self.clock,
+            pause=self.clock.pause,
+            watch=watch,
+            settlement=settlement,
+        )
+        self.changes = engine(
+            client,
+            self.ledger.amendments,
+            now=self.clock,
+            pause=self.clock.pause,
+            watch=watch_changes,
+        )
         self.customer, self.other_customer = self._two_customers(client)
 
     @staticmethod
@@ -231,7 +279,9 @@ class World:
 
     def chunk(self, *items: Item) -> Chunk:
         """The one chunk of a plan, straight from the ledger."""
-        (chunk,) = self.ledger.plan(INVOICE, "E110", "sales", items, run_id="run")
+        (chunk,) = self.ledger.plan(
+            INVOICE, "E110", "sales", items, run_id="run", match_on="referenceNumber"
+        )
         return chunk
 
     def resolve(self) -> list[Any]:
@@ -258,7 +308,7 @@ class World:
                 continue
             if {each.state for each in self.entries()} <= {ItemState.POSTED, ItemState.REJECTED}:
                 return
-            self.clock.time += READ_BACK_AFTER
+            self.clock.time += UNDER_WAY_AT_MOST
         raise AssertionError(f"after 8 runs: {self.states()}")
 
     def otherwise(self, item: Item) -> Item:
@@ -314,7 +364,7 @@ class World:
                 continue
             if self.ledger.posted_payloads(INVOICE, "E110", list(names)) == names:
                 return
-            self.clock.time += READ_BACK_AFTER
+            self.clock.time += UNDER_WAY_AT_MOST
         raise AssertionError("after 8 runs not all is changed")
 
     def assert_changed(self, items: Sequence[Item]) -> None:

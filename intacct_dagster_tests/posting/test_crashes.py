@@ -31,11 +31,13 @@ STORIES = {
     Step.SPLIT: "poisoned",
     Step.PUT_BACK: "wrong address",
     Step.ASK_MODEL: "lost answer",
-    Step.CLAIM_REPLAY: "lost answer",
-    Step.REPLAY: "lost answer",
-    Step.READ_BACK: "lost request, days ago",
-    Step.RESOLVE: "lost answer, days ago",
-    Step.COMPARE: "lost change, days ago",
+    Step.TRY_LOOKING: "lost answer",
+    Step.READ_BACK: "lost answer",
+    Step.RESOLVE: "lost answer",
+    Step.LOOKED: "lost request",
+    Step.CLAIM_REPLAY: "lost request",
+    Step.REPLAY: "lost request",
+    Step.COMPARE: "lost change",
 }
 
 #: Changes take the same steps, and one of their own.
@@ -46,10 +48,9 @@ STORIES_OF_CHANGES = {
     Step.SEND: "change",
     Step.RECORD: "change",
     Step.DOUBT: "lost change",
-    Step.CLAIM_REPLAY: "lost change",
-    Step.REPLAY: "lost change",
-    Step.COMPARE: "lost change, days ago",
-    Step.RESOLVE: "lost change, days ago",
+    Step.COMPARE: "lost change",
+    Step.RESOLVE: "lost change",
+    Step.LOOKED: "change that did not arrive",
 }
 
 

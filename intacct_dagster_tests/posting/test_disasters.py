@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from click.testing import CliRunner
 
+from intacct_dagster.cli.app import main
 from intacct_dagster_tests.code_location import FEED, CodeLocation
 from intacct_dagster_tests.golden_company import (
+    ENTITY,
+    FIRST,
+    POSTING,
+    RAW,
     copy_company,
     extract,
     open_company,
@@ -46,11 +53,9 @@ class Posted:
                     shutil.copy2(path, self.data)
 
 
-@pytest.fixture(scope="module")
-def posted(
-    read_company: Path, posted_company: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Posted]:
-    folder = copy_company(posted_company, tmp_path_factory.mktemp("company"))
+@pytest.fixture
+def posted(read_company: Path, posted_company: Path, tmp_path: Path) -> Iterator[Posted]:
+    folder = copy_company(posted_company, tmp_path / "company")
     with open_company(folder) as location:
         created = location.books()
         assert len(created) > 100
@@ -71,10 +76,36 @@ DISASTERS: dict[str, Callable[[Posted], None]] = {
 }
 
 
+#: What is refused until a person ran which command: writing to the warehouse, or posting.
+PAIR, COMPARE = ("state", "pair", "--yes"), ("state", "compare")
+REFUSED_UNTIL: dict[str, tuple[tuple[str, ...], ...]] = {
+    "the warehouse is lost": (PAIR,),
+    "the posting ledger and the sessions are lost": (PAIR, COMPARE),
+    "the key of the sessions is lost with them": (PAIR, COMPARE),
+    "the ledger is put back as it was before posting": (COMPARE,),
+}
+
+
 @pytest.mark.parametrize("disaster", DISASTERS)
-def test_after_a_disaster_the_next_runs_post_nothing_twice(posted: Posted, disaster: str) -> None:
+def test_after_a_disaster_the_next_runs_post_nothing_twice(
+    posted: Posted, disaster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "intacct_dagster.cli.state_store.load_settings", lambda: posted.location.settings
+    )
     DISASTERS[disaster](posted)
+    commands = REFUSED_UNTIL.get(disaster, ())
+    if PAIR in commands:
+        assert "state pair" in failure_of(posted.location, RAW[:1])
+        run(*PAIR)
     extract(posted.location)
+    if COMPARE in commands:
+        assert run("state", "check", exit_code=1).count("state compare")
+        assert "state compare" in failure_of(posted.location, POSTING)
+        assert posted.location.books() == posted.books
+        said = run(*COMPARE)
+        assert "gone" not in said
+        assert f"{len(posted.books):,} of {len(posted.books):,}" in said
     reconcile_and_post(posted.location)
     assert posted.location.books() == posted.books
     known = posted.location.rows(
@@ -82,6 +113,21 @@ def test_after_a_disaster_the_next_runs_post_nothing_twice(posted: Posted, disas
         " WHERE status IN ('matched', 'posted')"
     )
     assert known[0][0] >= len(posted.books)
+    assert "agrees with the warehouse" in run("state", "check")
+
+
+def failure_of(location: CodeLocation, keys: Sequence[dg.AssetKey]) -> str:
+    """What the failed steps of a run said."""
+    result = location.run(keys, entity=ENTITY, first=FIRST)
+    assert not result.success
+    failures = [each.step_failure_data.error for each in result.get_step_failure_events()]
+    return "\n".join(each.to_string() for each in failures if each is not None)
+
+
+def run(*command: str, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == exit_code, result.output
+    return result.output
 
 
 def test_nothing_is_posted_twice_though_nothing_was_read_again_after_it(posted: Posted) -> None:

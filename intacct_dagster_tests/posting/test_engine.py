@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,14 +19,10 @@ from intacct_dagster.client import (
     RequestRefused,
     WrongEntity,
 )
-from intacct_dagster.posting.engine import (
-    MOST_SPLITS,
-    READ_BACK_AFTER,
-    REPLAY_WITHIN,
-    PostingEngine,
-)
+from intacct_dagster.posting.engine import MOST_SPLITS, PostingEngine
 from intacct_dagster.posting.lookup import IDS_IN_A_QUERY
 from intacct_dagster.posting.results import Sent
+from intacct_dagster.posting.settlement import REPLAY_WITHIN, SETTLE_AFTER, UNDER_WAY_AT_MOST
 from intacct_dagster.state.ledger import Item, ItemState, Ledger
 from intacct_dagster_tests.extraction.test_strangers import Strange
 from intacct_dagster_tests.posting.posting_world import INVOICE, NOBODY, TARGET, World, once_each
@@ -74,7 +70,7 @@ def test_when_many_documents_fail_the_request_the_search_for_them_ends(world: Wo
     (sent,) = world.engine.send(chunk.chunk_id)
 
     assert (sent.posted, sent.rejected, sent.uncertain) == (0, 200, 0)
-    assert len(world.weather.writes) <= 1 + 2 * MOST_SPLITS
+    assert len(world.weather.writes) <= 1 + 8 * MOST_SPLITS
 
 
 def test_a_half_that_was_not_reached_is_sent_when_the_chunk_is_sent_again(world: World) -> None:
@@ -134,11 +130,11 @@ def test_a_connection_that_is_refused_leaves_the_chunk_ready(world: World) -> No
     assert world.created() == ["S1"]
 
 
-@pytest.mark.parametrize(
-    "storm",
-    ["lose_request", "lose_answer", "cut_answer", "fail_after_commit", "answer_one_short"],
-)
-def test_an_answer_that_cannot_be_trusted_is_uncertain_and_settled_by_the_same_bytes(
+UNTRUSTED = ("lose_request", "lose_answer", "cut_answer", "fail_after_commit", "answer_one_short")
+
+
+@pytest.mark.parametrize("storm", UNTRUSTED)
+def test_an_answer_that_cannot_be_trusted_is_uncertain_and_not_repeated_blindly(
     world: World, storm: str
 ) -> None:
     chunk = world.chunk(world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3"))
@@ -146,16 +142,83 @@ def test_an_answer_that_cannot_be_trusted_is_uncertain_and_settled_by_the_same_b
     (sent,) = world.engine.send(chunk.chunk_id)
     assert (sent.posted, sent.rejected, sent.uncertain) == (0, 0, 3)
     assert set(world.states().values()) == {ItemState.UNCERTAIN}
-    sends = len(world.weather.writes)
-    assert sends == 1, "a write whose fate is unknown must not be repeated blindly"
-
     world.weather.storm = None
+
+    for _ in range(2):
+        (waiting,) = world.resolve()
+        assert waiting.uncertain == 3
+    assert len(world.weather.writes) == 1, "not before what was created shows"
+
+
+def test_of_what_intacct_does_not_hold_the_same_bytes_go_out_again(world: World) -> None:
+    chunk = world.chunk(world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3"))
+    world.weather.storm = once_each(world.weather.lose_request)
+    world.engine.send(chunk.chunk_id)
+
+    world.clock.time += SETTLE_AFTER
+    (looked,) = world.resolve()
+    assert looked.uncertain == 3
+    assert len(world.weather.writes) == 1, "one look may be too early"
+    world.clock.time += SETTLE_AFTER
     (settled,) = world.resolve()
 
     assert (settled.posted, settled.rejected, settled.uncertain) == (2, 1, 0)
     assert world.weather.writes[0] == world.weather.writes[1]
     assert world.created() == ["S1", "S3"]
     assert world.resolve() == []
+
+
+@pytest.mark.parametrize("storm", UNTRUSTED[1:])
+def test_of_what_intacct_holds_in_part_nothing_goes_out_again(world: World, storm: str) -> None:
+    items = [world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3")]
+    chunk = world.chunk(*items)
+    world.weather.storm = once_each(getattr(world.weather, storm))
+    world.engine.send(chunk.chunk_id)
+
+    world.clock.time += UNDER_WAY_AT_MOST
+    world.resolve()
+    world.clock.time += SETTLE_AFTER
+    (settled,) = world.resolve()
+
+    assert (settled.posted, settled.uncertain) == (2, 0)
+    assert world.states()["S2"] is ItemState.PLANNED
+    assert len(world.weather.writes) == 1
+    world.post(items)
+    assert world.weather.writes[0][0] != world.weather.writes[1][0], "under another key"
+    world.assert_exactly_once([items[0], items[2]], [items[1]])
+
+
+@pytest.mark.parametrize("storm", UNTRUSTED[1:])
+def test_what_intacct_holds_whole_is_posted_at_the_first_look(world: World, storm: str) -> None:
+    chunk = world.chunk(world.item("S1"), world.item("S2"))
+    world.weather.storm = once_each(getattr(world.weather, storm))
+    world.engine.send(chunk.chunk_id)
+
+    world.clock.time += SETTLE_AFTER
+    (settled,) = world.resolve()
+
+    assert (settled.posted, settled.uncertain) == (2, 0)
+    assert len(world.weather.writes) == 1
+    world.assert_exactly_once([world.item("S1"), world.item("S2")], [])
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_refusal_is_no_proof_that_nothing_was_created(
+    world: World, status: int, size: int
+) -> None:
+    items = [world.item(f"S{number}") for number in range(size)]
+    chunk = world.chunk(*items)
+    world.weather.storm = once_each(
+        lambda request: world.weather.refuse_after_commit(request, status)
+    )
+    started = world.clock.time
+
+    (sent,) = world.engine.send(chunk.chunk_id)
+
+    assert (sent.posted, sent.rejected, sent.uncertain) == (size, 0, 0)
+    assert world.clock.time - started == SETTLE_AFTER, "it waits once, and then it looks"
+    world.assert_exactly_once(items, [])
 
 
 def test_a_wrong_address_refuses_no_document(world: World) -> None:
@@ -175,7 +238,9 @@ def test_a_process_that_died_while_sending_is_cleared_up_after(world: World) -> 
     chunk = world.chunk(world.item("S1"))
     world.ledger.start_sending(chunk.chunk_id)  # and then it died, before or after the request
 
-    (settled,) = world.resolve()
+    for _ in range(2):
+        world.clock.time += SETTLE_AFTER
+        (settled,) = world.resolve()
 
     assert settled.posted == 1
     assert world.created() == ["S1"]
@@ -186,6 +251,8 @@ def test_while_intacct_cannot_be_reached_nothing_is_settled(world: World) -> Non
     world.weather.storm = world.weather.lose_answer
     world.engine.send(chunk.chunk_id)
     world.weather.storm = world.weather.refuse_connection
+    world.weather.unreachable = True
+    world.clock.time += SETTLE_AFTER
 
     (settled,) = world.resolve()
 
@@ -194,52 +261,99 @@ def test_while_intacct_cannot_be_reached_nothing_is_settled(world: World) -> Non
 
 
 def test_after_the_replay_time_what_intacct_holds_decides(world: World) -> None:
+    world.post([world.item("S0")])  # found by its id, so looking proves something
     chunk = world.chunk(world.item("S1"), world.item("S2"))
-    world.weather.storm = world.weather.lose_request
+    world.weather.storm = once_each(world.weather.lose_request)
     world.engine.send(chunk.chunk_id)
-    # S2 came into Intacct on another way, under the id that we would have given it.
-    world.weather.storm = None
-    other = PostingEngine(
-        world.intacct.entity("E110"), Ledger(world.state, "elsewhere", now=world.clock)
-    )
-    ledger = Ledger(world.state, "elsewhere", now=world.clock)
-    (elsewhere,) = ledger.plan(INVOICE, "E110", "sales", [world.item("S2")], run_id="run")
-    other.send(elsewhere.chunk_id)
-    world.clock.time += REPLAY_WITHIN
     sends = len(world.weather.writes)
+    world.clock.time += REPLAY_WITHIN
+
+    world.resolve()
+    world.clock.time += SETTLE_AFTER
+    (settled,) = world.resolve()
+
+    assert (settled.posted, settled.uncertain) == (0, 0)
+    assert len(world.weather.writes) == sends, "only read back, nothing sent"
+    again = world.chunk(world.item("S1"), world.item("S2"))
+    assert again.size == 2
+    (sent,) = world.engine.send(again.chunk_id)
+    assert sent.posted == 2
+    assert world.created() == ["S0", "S1", "S2"]
+
+
+@pytest.mark.parametrize("after", [timedelta(hours=1), REPLAY_WITHIN])
+def test_where_no_document_can_be_found_by_its_id_looking_proves_nothing(
+    world: World, after: timedelta
+) -> None:
+    """Intacct gives the numbers itself: the id that was sent is not kept."""
+    world.post([world.item("S0")])
+    world.weather.numbers_itself = True
+    chunk = world.chunk(world.item("S1"))
+    world.weather.storm = once_each(world.weather.lose_answer)
+    world.engine.send(chunk.chunk_id)
+    world.clock.time += after
 
     (settled,) = world.resolve()
 
-    assert settled.posted == 1
-    assert len(world.weather.writes) == sends, "only read back, nothing sent"
-    assert world.states() == {"S1": ItemState.PLANNED, "S2": ItemState.POSTED}
-    again = world.chunk(world.item("S1"), world.item("S2"))
-    assert world.ledger.source_ids(again.chunk_id) == ["S1"]
-    assert again.idempotency_key != chunk.idempotency_key
-    (sent,) = world.engine.send(again.chunk_id)
-    assert sent.posted == 1
-    assert world.created() == ["S1", "S2"]
+    if after < REPLAY_WITHIN:
+        assert settled.posted == 1
+        assert world.weather.writes[-2] == world.weather.writes[-1], "the key tells"
+    else:
+        assert settled.uncertain == 1
+        assert "A person must" in settled.note
+        assert len(world.weather.writes) == 2
+    assert world.created() == ["S0", "S1"]
 
 
-def test_read_back_waits_until_nothing_can_be_under_way(
+def test_before_any_document_was_found_by_its_id_none_is_planned_again(world: World) -> None:
+    chunk = world.chunk(world.item("S1"))
+    world.weather.storm = once_each(world.weather.lose_request)
+    world.engine.send(chunk.chunk_id)
+    world.clock.time += REPLAY_WITHIN
+
+    for _ in range(3):
+        (settled,) = world.resolve()
+        world.clock.time += SETTLE_AFTER
+
+    assert settled.uncertain == 1
+    assert "A person must" in settled.note
+
+
+def test_of_a_request_that_may_be_under_way_nothing_is_planned_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # An object that does not support idempotence has only the read-back.
-    monkeypatch.setattr("intacct_dagster.posting.engine.REPLAY_WITHIN", timedelta(0))
+    # An object that does not support idempotence has only the look.
+    monkeypatch.setattr("intacct_dagster.posting.settlement.REPLAY_WITHIN", timedelta(0))
+    world.post([world.item("S0")])
     chunk = world.chunk(world.item("S1"))
     world.weather.storm = world.weather.lose_request
     world.engine.send(chunk.chunk_id)
     world.weather.storm = None
 
-    world.clock.time += READ_BACK_AFTER - timedelta(seconds=1)
+    world.clock.time += SETTLE_AFTER
+    world.resolve()
+    world.clock.time += UNDER_WAY_AT_MOST - SETTLE_AFTER - timedelta(seconds=1)
     (early,) = world.resolve()
     assert early.uncertain == 1
-    assert world.states() == {"S1": ItemState.UNCERTAIN}
 
     world.clock.time += timedelta(seconds=1)
     (late,) = world.resolve()
     assert late.uncertain == 0
-    assert world.states() == {"S1": ItemState.PLANNED}
+    assert world.states()["S1"] is ItemState.PLANNED
+
+
+def test_while_the_key_is_taken_and_no_answer_given_looking_decides(world: World) -> None:
+    """Intacct keeps the key of a request whose answer was lost, and never tells the answer."""
+    world.post([world.item("S0")])
+    chunk = world.chunk(world.item("S1", customer=NOBODY))
+    world.weather.storm = once_each(world.weather.lose_request, world.weather.conflict)
+    world.engine.send(chunk.chunk_id)
+
+    for _ in range(8):
+        world.clock.time += SETTLE_AFTER
+        world.resolve()
+
+    assert world.states()["S1"] is ItemState.PLANNED
 
 
 def test_several_chunks_are_under_way_at_once_and_never_more_than_were_allowed(
@@ -332,7 +446,7 @@ def test_a_person_may_say_which_of_two_records_is_the_documents(world: World) ->
     chunk = world.chunk(world.item("S1"), world.item("S2"))
     world.weather.storm = once_each(world.weather.lose_request)
     world.engine.send(chunk.chunk_id)
-    # Somebody enters S1 by hand, and somebody else does so too.
+    # Two other installations enter S1 as the same user.
     keys = []
     for number in range(2):
         other = Ledger(world.state, f"by hand {number}", now=world.clock)
@@ -345,12 +459,76 @@ def test_a_person_may_say_which_of_two_records_is_the_documents(world: World) ->
     (unsure,) = world.resolve()
     assert unsure.uncertain == 2
     assert "S1 more than once" in unsure.note
-    (settled,) = world.engine.resolve(INVOICE, "referenceNumber", chosen={"S1": str(keys[1])})
+    assert all(str(key) in unsure.note for key in keys)
+    for _ in range(2):
+        (settled,) = world.engine.resolve(INVOICE, "referenceNumber", chosen={"S1": str(keys[1])})
+        world.clock.time += SETTLE_AFTER
 
     assert settled.uncertain == 0
     entries = {each.source_id: each for each in world.entries()}
     assert entries["S1"].intacct_key == keys[1]
-    assert entries["S2"].state is ItemState.PLANNED, "it was never created, and goes out anew"
+    assert entries["S2"].state is ItemState.PLANNED, "it was never created, and goes out again"
+
+
+def _of_another_user(world: World, item: Item) -> None:
+    elsewhere = Intacct(
+        COMPANY,
+        world.base_url,
+        ClientCredentials(CLIENT_ID, CLIENT_SECRET),
+        {"E110": "top"},
+    )
+    _enter(world, elsewhere, item)
+
+
+def _of_another_amount(world: World, item: Item) -> None:
+    payload = json.loads(item.payload)
+    payload["lines"][0]["txnAmount"] = "99.00"
+    other = Item(item.source_id, item.day, "99.00", json.dumps(payload).encode())
+    _enter(world, world.intacct, other)
+
+
+def _enter(world: World, intacct: Intacct, item: Item) -> None:
+    ledger = Ledger(world.state, "by hand", now=world.clock)
+    engine = PostingEngine(intacct.entity("E110"), ledger, now=world.clock)
+    (entered,) = ledger.plan(INVOICE, "E110", "sales", [item], run_id="hand")
+    (sent,) = engine.send(entered.chunk_id)
+    assert sent.posted == 1
+
+
+@pytest.mark.parametrize(
+    ("enter", "why"), [(_of_another_user, "created by"), (_of_another_amount, "99.00")]
+)
+def test_a_record_that_is_not_ours_is_left_to_a_person(
+    world: World, enter: Callable[[World, Item], None], why: str
+) -> None:
+    chunk = world.chunk(world.item("S1"))
+    world.weather.storm = once_each(world.weather.lose_request)
+    world.engine.send(chunk.chunk_id)
+    enter(world, world.item("S1"))
+    world.clock.time += UNDER_WAY_AT_MOST
+
+    for _ in range(2):
+        (unsure,) = world.resolve()
+        world.clock.time += SETTLE_AFTER
+
+    assert unsure.uncertain == 1
+    assert why in unsure.note
+    assert "a person must decide" in unsure.note
+    assert world.created() == ["S1"]
+
+
+def test_the_number_of_another_customer_is_another_document(world: World) -> None:
+    chunk = world.chunk(world.item("S1"))
+    world.weather.storm = once_each(world.weather.lose_request)
+    world.engine.send(chunk.chunk_id)
+    _enter(world, world.intacct, world.item("S1", customer=world.other_customer))
+
+    for _ in range(2):
+        world.clock.time += SETTLE_AFTER
+        (settled,) = world.resolve()
+
+    assert settled.posted == 1
+    assert world.created() == ["S1", "S1"], "each customer has one"
 
 
 def test_a_posting_of_any_length_has_the_same_few_documents_in_memory(world: World) -> None:

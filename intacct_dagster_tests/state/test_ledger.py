@@ -340,18 +340,18 @@ def test_a_chunk_is_cut_by_bytes_as_well_and_a_large_item_goes_alone(ledger: Led
     assert all(len(chunk.body) <= limit for chunk in chunks[:2])
 
 
-def test_the_halves_of_a_chunk_are_other_requests_for_the_same_items(ledger: Ledger) -> None:
+def test_the_parts_of_a_chunk_are_other_requests_for_the_same_items(ledger: Ledger) -> None:
     (chunk,) = plan(ledger, *(item(source_id) for source_id in "ABC"))
     ledger.start_sending(chunk.chunk_id)
 
-    halves = ledger.split(chunk.chunk_id, http_status=400, note="refused in one piece")
+    parts = ledger.split(chunk.chunk_id, into=2, http_status=400, note="refused as a whole")
 
-    assert [ledger.source_ids(half.chunk_id) for half in halves] == [["A"], ["B", "C"]]
-    assert ledger.halves(chunk.chunk_id) == halves
-    assert len({chunk.idempotency_key, *(half.idempotency_key for half in halves)}) == 3
+    assert [ledger.source_ids(part.chunk_id) for part in parts] == [["A", "B"], ["C"]]
+    assert ledger.parts(chunk.chunk_id) == parts
+    assert len({chunk.idempotency_key, *(part.idempotency_key for part in parts)}) == 3
     assert set(states(ledger).values()) == {"planned"}
-    assert ledger.split(chunk.chunk_id, http_status=400, note="again") == []
-    assert all(ledger.start_sending(half.chunk_id) for half in halves)
+    assert ledger.split(chunk.chunk_id, into=2, http_status=400, note="again") == []
+    assert all(ledger.start_sending(part.chunk_id) for part in parts)
 
 
 def test_a_source_id_twice_in_one_plan_is_an_error(ledger: Ledger) -> None:

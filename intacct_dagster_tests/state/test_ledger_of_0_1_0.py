@@ -84,7 +84,7 @@ def work(engine: sa.Engine) -> None:
     planned(ledger, creation("F"), creation("G"))
     planned(ledger, creation("F"))
     whole = sent(ledger, creation("H"), creation("I"))
-    ledger.split(whole, http_status=400, note="refused in one piece, and halved")
+    ledger.split(whole, into=2, http_status=400, note="refused in one piece, and halved")
     amendments = ledger.amendments
     made = sent(amendments, change("A", "30", b"2.00"))
     amendments.record(made, [Accepted(0, "30")], http_status=200)

@@ -13,7 +13,7 @@ from intacct_dagster.config import Feed, Settings
 from intacct_dagster.defs.partitions import days_by_entity, partitions_of
 from intacct_dagster.defs.posting.entities import counted
 from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
-from intacct_dagster.state import Approvals
+from intacct_dagster.state import Approvals, Plans
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.warehouse import Partition, Warehouse
 
@@ -72,6 +72,11 @@ class FeedRun:
     def approvals(self) -> Approvals:
         """The approvals of the company's plans."""
         return self.resource.approvals(self.settings.company)
+
+    @property
+    def plans(self) -> Plans:
+        """The hashes of the company's last plans."""
+        return self.resource.plans(self.settings.company)
 
     @property
     def partitions(self) -> set[Partition]:

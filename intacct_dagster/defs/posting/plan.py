@@ -160,6 +160,7 @@ def _make_plan(run: FeedRun) -> _MadePlan:
             run_id=run.run_id,
             at=datetime.now(UTC),
         )
+        run.plans.record(run.name, hashes, run_id=run.run_id)
     return _MadePlan(str(whole), summary, hashes, by_partition)
 
 

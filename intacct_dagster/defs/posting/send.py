@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Self
 
 import dagster as dg
 
 from intacct_dagster.config import Feed
+from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.defs.posting.entities import for_each
 from intacct_dagster.defs.posting.feed_run import FeedRun
 from intacct_dagster.defs.posting.plan import CHANGED, PLANNED
 from intacct_dagster.defs.tables import table_of
 from intacct_dagster.posting.engine import PostingEngine
+from intacct_dagster.posting.recovery import lost_postings
 from intacct_dagster.posting.results import Done, PostingTarget, Sent
 from intacct_dagster.posting.verification import PostedReader
 from intacct_dagster.state.ledger import Item
@@ -23,10 +25,12 @@ from intacct_dagster.warehouse.raw.loads import known_until
 from intacct_dagster.warehouse.reconciliation import (
     SHOWN_HASH,
     ToPost,
+    held_plans,
     numbers_planned,
     plan_hash,
     plan_hashes,
     planned_documents,
+    posted_here,
     to_post,
 )
 
@@ -84,8 +88,67 @@ def posting_session(
     with run.client(entity) as client:
         ledger = run.ledger.amendments if action == "change" else run.ledger
         yield (
-            PostingEngine(client, ledger, in_flight=run.in_flight),
+            PostingEngine(
+                client,
+                ledger,
+                in_flight=run.in_flight,
+                settle_after=timedelta(seconds=run.settings.posting.settle_seconds),
+            ),
             PostedReader(client, ledger, run.feed.object, in_flight=run.in_flight),
+        )
+
+
+def check_plans(run: FeedRun) -> None:
+    """Check that the plan of each partition in this warehouse is the last one that was made.
+
+    Raises:
+        dagster.Failure: A partition was never planned, or its last plan is not in this warehouse:
+            it was made on another machine, or the warehouse was replaced since.
+    """
+    last = run.plans.last(run.name, run.partitions)
+    held = held_plans(run.warehouse, run.name, run.partitions)
+    never = sorted(each for each in run.partitions if each not in last)
+    other = sorted(each for each, plan in last.items() if held.get(each, "") != plan)
+    if not never and not other:
+        return
+    entity, day = (never or other)[0]
+    why = (
+        "were never planned"
+        if never
+        else "have another plan in this warehouse than the one that was made last (it was made on "
+        "another machine, or this warehouse was replaced since)"
+    )
+    raise dg.Failure(
+        f"Nothing is sent of {run.name}: {len(never or other)} of its partitions {why}, the first "
+        f"is {partition_key(entity, day)}. Materialize plan/{run.name} for them, here, and post "
+        "again.",
+        allow_retries=False,
+    )
+
+
+def check_ledger(run: FeedRun) -> None:
+    """Check that the ledger knows what this warehouse knows to be posted.
+
+    Raises:
+        dagster.Failure: It does not: it was lost or put back from a backup since, and what is
+            missing was not compared with Intacct yet.
+    """
+    lost = lost_postings(
+        posted_here(run.warehouse, run.name, run.partitions),
+        run.ledger,
+        run.resource.lost_postings(run.settings.company).compared(run.feed.object),
+        run.name,
+        run.feed.object,
+    )
+    number = sum(map(len, lost.values()))
+    if number:
+        entity = min(lost)
+        raise dg.Failure(
+            f"Nothing is sent of {run.name}: the warehouse knows {number:,} documents as posted "
+            f"that the posting ledger does not know, the first of {entity}: {min(lost[entity])}. "
+            "The state store was lost, or put back from a backup. Run `intacct-dagster state "
+            "compare`, which asks Intacct what it holds, and post again.",
+            allow_retries=False,
         )
 
 
@@ -98,6 +161,8 @@ def send_plan(run: FeedRun) -> list[tuple[str, list[Done]]]:
     Raises:
         IntacctError, StateError, WarehouseError: Not everything was sent.
     """
+    check_plans(run)
+    check_ledger(run)
     # Both are read before the documents are prepared, because that holds the warehouse.
     numbers = numbers_planned(run.warehouse, run.name, run.partitions)
     known = {each: known_until(run.warehouse, run.feed.object, each) for each in run.days}

@@ -38,10 +38,12 @@ def read_chunk(ledger: LedgerContext, connection: sa.Connection, chunk_id: str) 
         first_sent_at=time_of(row.first_sent_at),
         last_sent_at=time_of(row.last_sent_at),
         amends=row.method is not None,
+        match_on=row.match_on,
+        http_status=row.http_status,
     )
 
 
-def halves(ledger: LedgerContext, chunk_id: str) -> list[Chunk]:
+def parts(ledger: LedgerContext, chunk_id: str) -> list[Chunk]:
     """Return the chunks that a chunk was split into, in order; none if it was not split."""
     items = ledger.table
     query = (

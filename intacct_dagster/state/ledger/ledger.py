@@ -67,6 +67,7 @@ class Ledger(LedgerContext):
     start_sending = sending.start_sending
     start_replay = sending.start_replay
     uncertain = sending.uncertain
+    looked = sending.looked
     never_arrived = sending.never_arrived
 
     # Resolution of what was sent
@@ -87,12 +88,13 @@ class Ledger(LedgerContext):
     payloads = queries.payloads
     posted_payloads = queries.posted_payloads
     posted_keys = queries.posted_keys
+    last_posted = queries.last_posted
     sent_for = queries.sent_for
     last_amendments = queries.last_amendments
 
     # What is known of chunks
     chunk = chunk_queries.chunk
-    halves = chunk_queries.halves
+    parts = chunk_queries.parts
     unresolved = chunk_queries.unresolved
     outcome_counts = chunk_queries.outcome_counts
     requests = chunk_queries.requests

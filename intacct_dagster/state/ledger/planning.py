@@ -26,15 +26,16 @@ UNSENT: Mapping[str, None] = dict.fromkeys(
 
 @dataclass(frozen=True)
 class Destination:
-    """Where documents of a feed are posted, and by which run."""
+    """Where documents of a feed are posted, by which field they are found, and by which run."""
 
     object: str
     entity: str
     feed: str
     run_id: str
+    match_on: str | None = None
 
 
-def plan(
+def plan(  # noqa: PLR0913 - what is planned, where, by whom, and the limits, each by its name
     ledger: LedgerContext,
     object: str,
     entity: str,
@@ -42,6 +43,7 @@ def plan(
     items: Sequence[Item],
     *,
     run_id: str,
+    match_on: str | None = None,
     chunk_size: int = 500,
     chunk_bytes: int = 4_000_000,
 ) -> list[Chunk]:
@@ -57,13 +59,15 @@ def plan(
         feed: The feed they come from.
         items: The documents, each source id once.
         run_id: The run that plans them.
+        match_on: The field that carries their ids; without it what is refused as a whole stays
+            uncertain until somebody names it.
         chunk_size: Documents in a chunk at most.
         chunk_bytes: Bytes in the body of a chunk at most, unless it is of one document only.
 
     Raises:
         LedgerError: A source id comes twice.
     """
-    to = Destination(object, entity, feed, run_id)
+    to = Destination(object, entity, feed, run_id, match_on)
     ordered = sorted(items, key=lambda item: (item.day, item.source_id))
     _check_distinct(to, ordered)
     with ledger.writing() as connection:
@@ -147,7 +151,7 @@ def write_chunk(
 
     Args:
         attempts: The attempt of each document, by source id; it is part of the key.
-        split_from: The chunk of which this one is a half.
+        split_from: The chunk of which this one is a part.
     """
     body = b"[" + b",".join(item.payload for item in items) + b"]"
     body_sha256 = sha256_of(body)
@@ -167,6 +171,7 @@ def write_chunk(
         "planned_at": ledger.stamp(),
         "method": ledger.method,
         "split_from": split_from,
+        "match_on": to.match_on,
     }
     # The same documents with the same payloads make the same key: a chunk that was superseded
     # before it was sent is used again, because a key can stand in the ledger only once.

@@ -169,6 +169,19 @@ def posted_keys(ledger: LedgerContext, object: str, entity: str, feed: str) -> d
         return {row.source_id: row.intacct_key for row in connection.execute(query)}
 
 
+def last_posted(ledger: LedgerContext, object: str, entity: str, most: int) -> dict[str, str]:
+    """Return Intacct's keys of the documents that were posted last, by source id."""
+    items = ledger.table.c
+    query = (
+        sa.select(items.source_id, items.intacct_key)
+        .where(*ledger.of(object, entity), items.state == ItemState.POSTED)
+        .order_by(items.updated_at.desc(), items.source_id)
+        .limit(most)
+    )
+    with ledger.reading() as connection:
+        return {row.source_id: row.intacct_key for row in connection.execute(query)}
+
+
 def sent_for(ledger: LedgerContext, object: str, feed: str) -> list[tuple[str, str, ItemState]]:
     """Return (entity, source id, state) of every document of a feed that may be in Intacct.
 

@@ -49,6 +49,8 @@ class Chunk:
     """A request to send: its items in a fixed order, its bytes and its Idempotency-Key.
 
     `amends` says that it changes records that exist (PATCH), instead of creating them (POST).
+    `match_on` is the field that carries the ids of its documents (None: an older version planned
+    it), and `http_status` the status of its last answer.
     """
 
     chunk_id: str
@@ -62,6 +64,8 @@ class Chunk:
     first_sent_at: datetime | None
     last_sent_at: datetime | None
     amends: bool = False
+    match_on: str | None = None
+    http_status: int | None = None
 
 
 @dataclass(frozen=True)

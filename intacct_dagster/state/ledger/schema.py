@@ -82,8 +82,12 @@ CHUNKS = sa.Table(
     sa.Column("note", sa.Text),
     # null is POST, which creates; PATCH amends what was created
     sa.Column("method", sa.Text),
-    # the chunk of which this one is a half, where Intacct rejected that one as a whole
+    # the chunk of which this one is a part, where Intacct rejected that one as a whole
     sa.Column("split_from", sa.Text, sa.ForeignKey("posting_chunks.chunk_id")),
+    # the field of the object that carries its documents' ids
+    sa.Column("match_on", sa.Text),
+    # when Intacct was first seen not to hold all of it, since it was sent last
+    sa.Column("looked_at", sa.Text),
     _one_of("state", ChunkState),
     sa.CheckConstraint(
         "state NOT IN ('sending', 'uncertain', 'answered') OR first_sent_at IS NOT NULL",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import sqlalchemy as sa
 
 from intacct_dagster.state.errors import LedgerError
@@ -42,18 +44,47 @@ def start_replay(ledger: LedgerContext, chunk_id: str) -> bool:
         noted = connection.execute(
             sa.update(CHUNKS)
             .where(CHUNKS.c.chunk_id == chunk_id, CHUNKS.c.state == ChunkState.UNCERTAIN)
-            .values(last_sent_at=ledger.stamp())
+            .values(last_sent_at=ledger.stamp(), looked_at=None, http_status=None)
         )
         return noted.rowcount == 1
 
 
-def uncertain(ledger: LedgerContext, chunk_id: str, note: str) -> None:
-    """Record that a chunk was sent and its outcome is not known; `note` says why."""
+def looked(ledger: LedgerContext, chunk_id: str, *, again_after: timedelta) -> bool:
+    """Record that Intacct was seen not to hold all of an uncertain chunk.
+
+    Returns:
+        Whether it was seen so before, at least `again_after` ago and since it was sent last.
+    """
     with ledger.writing() as connection:
+        this = CHUNKS.c.chunk_id == chunk_id
+        first = connection.scalar(sa.select(CHUNKS.c.looked_at).where(this))
+        if first is not None:
+            return ledger.now() - datetime.fromisoformat(first) >= again_after
+        connection.execute(sa.update(CHUNKS).where(this).values(looked_at=ledger.stamp()))
+        return False
+
+
+def uncertain(
+    ledger: LedgerContext, chunk_id: str, note: str, *, http_status: int | None = None
+) -> None:
+    """Record that a chunk was sent and its outcome is not known.
+
+    Args:
+        chunk_id: The chunk. One whose outcome is known is left as it is.
+        note: Why it is not known.
+        http_status: The status of the answer that did not tell; None if there was none.
+    """
+    with ledger.writing() as connection:
+        said = {"note": note} if http_status is None else {"note": note, "http_status": http_status}
+        connection.execute(
+            sa.update(CHUNKS)
+            .where(CHUNKS.c.chunk_id == chunk_id, CHUNKS.c.state == ChunkState.UNCERTAIN)
+            .values(**said)
+        )
         moved = connection.execute(
             sa.update(CHUNKS)
             .where(CHUNKS.c.chunk_id == chunk_id, CHUNKS.c.state == ChunkState.SENDING)
-            .values(state=ChunkState.UNCERTAIN, note=note)
+            .values(state=ChunkState.UNCERTAIN, **said)
         )
         if moved.rowcount:
             move_all(ledger, connection, chunk_id, ItemState.SENDING, ItemState.UNCERTAIN)
@@ -69,7 +100,12 @@ def never_arrived(ledger: LedgerContext, chunk_id: str, note: str) -> None:
         moved = connection.execute(
             sa.update(CHUNKS)
             .where(CHUNKS.c.chunk_id == chunk_id, CHUNKS.c.state == ChunkState.SENDING)
-            .values(state=ChunkState.READY, first_sent_at=None, last_sent_at=None, note=note)
+            .values(
+                state=ChunkState.READY,
+                first_sent_at=None,
+                last_sent_at=None,
+                note=note,
+            )
         )
         if moved.rowcount:
             move_all(ledger, connection, chunk_id, ItemState.SENDING, ItemState.UNCERTAIN)

@@ -1,4 +1,4 @@
-"""Resolution of chunks that were sent: by their answer, by what Intacct holds, or in halves."""
+"""Resolution of chunks that were sent: by their answer, by what Intacct holds, or in parts."""
 
 from __future__ import annotations
 
@@ -113,14 +113,22 @@ def nothing_created(ledger: LedgerContext, chunk_id: str, *, http_status: int, n
             )
 
 
-def split(ledger: LedgerContext, chunk_id: str, *, http_status: int, note: str) -> list[Chunk]:
-    """Halve a chunk that Intacct rejected as a whole: one bad document can fail all of a request.
+def split(
+    ledger: LedgerContext, chunk_id: str, *, into: int, http_status: int, note: str
+) -> list[Chunk]:
+    """Split a chunk that Intacct rejected as a whole: one bad document can fail all of a request.
 
-    The answer is the proof that nothing of it was created. The halves are ready, under keys of
+    The caller has the proof that nothing of it was created. The parts are ready, under keys of
     their own.
 
+    Args:
+        chunk_id: The chunk.
+        into: The number of parts, at most; they are about as large as each other.
+        http_status: The status of the answer.
+        note: Why it is split, for a person.
+
     Returns:
-        The halves, in order; none if another process recorded the answer before.
+        The parts, in order; none if another process recorded the answer before.
 
     Raises:
         LedgerError: The chunk has one document only.
@@ -145,19 +153,19 @@ def split(ledger: LedgerContext, chunk_id: str, *, http_status: int, note: str) 
             .where(*ledger.of(chunk.object, chunk.entity), columns.chunk_id == chunk_id)
             .order_by(columns.position)
         ).all()
-        to = Destination(chunk.object, chunk.entity, chunk.feed, rows[0].run_id)
+        to = Destination(chunk.object, chunk.entity, chunk.feed, rows[0].run_id, chunk.match_on)
         items = [
             Item(row.source_id, date.fromisoformat(row.day), row.amount, row.payload)
             for row in rows
         ]
         attempts = {row.source_id: row.attempt for row in rows}
-        middle = len(items) // 2
-        halves = []
-        for part in (items[:middle], items[middle:]):
-            half = write_chunk(ledger, connection, to, part, attempts, split_from=chunk_id)
-            _place(ledger, connection, to, half, part)
-            halves.append(half)
-        return [read_chunk(ledger, connection, each) for each in halves]
+        size = -(-len(items) // into)
+        ids = []
+        for start in range(0, len(items), size):
+            part = items[start : start + size]
+            ids.append(write_chunk(ledger, connection, to, part, attempts, split_from=chunk_id))
+            _place(ledger, connection, to, ids[-1], part)
+        return [read_chunk(ledger, connection, each) for each in ids]
 
 
 def _place(

@@ -280,6 +280,42 @@ def replace_outcomes(
     return found
 
 
+def posted_here(
+    file: Warehouse, feed: str, partitions: Collection[Partition] | None = None
+) -> dict[str, dict[str, str]]:
+    """Return Intacct's keys of the documents that `posting.<feed>` has as posted.
+
+    Args:
+        file: The warehouse.
+        feed: The feed.
+        partitions: Only those of these partitions; None for all.
+
+    Returns:
+        Entity -> source id -> key.
+    """
+    with file.staging() as staging:
+        stage_partitions(staging.connection, partitions or ())
+        these = "" if partitions is None else _OF_PARTITIONS
+        if not file.path.exists():
+            return {}
+        with staging.attached(read_only=True) as connection:
+            if not existing_columns(connection, CATALOG, POSTING, feed):
+                return {}
+            rows = connection.execute(
+                "SELECT _entity, source_id, intacct_key FROM "
+                f"{identifier(CATALOG, POSTING, feed)}{these} WHERE state = 'posted'"
+            ).fetchall()
+    found: dict[str, dict[str, str]] = {}
+    for entity, source_id, key in rows:
+        found.setdefault(entity, {})[source_id] = key
+    return found
+
+
+_OF_PARTITIONS = (
+    " SEMI JOIN memory.main.partitions AS these ON these.entity = _entity AND these.day = _day"
+)
+
+
 def _write(connection: DuckDBPyConnection, feed: str) -> None:
     """Replace the partitions of `posting.<feed>` by the outcomes that were staged."""
     about = f"What became of the documents of feed {feed}. A row is a document that was posted."

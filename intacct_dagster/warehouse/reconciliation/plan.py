@@ -340,6 +340,26 @@ def to_post(
         yield ToPost(changed, connection)
 
 
+def held_plans(
+    file: Warehouse, feed: str, partitions: Collection[Partition]
+) -> dict[Partition, str]:
+    """Return the hash of the plan that this warehouse holds of each partition that has one.
+
+    A partition whose plan has no document is left out, as is one that was never planned.
+    """
+    with file.staging() as staging:
+        stage_partitions(staging.connection, partitions)
+        with staging.attached(read_only=True) as connection:
+            if not existing_columns(connection, CATALOG, PLAN, feed):
+                return {}
+            rows = connection.execute(
+                f"SELECT _entity, _day, any_value(plan) FROM {identifier(CATALOG, PLAN, feed)}"
+                " SEMI JOIN memory.main.partitions AS these"
+                " ON these.entity = _entity AND these.day = _day GROUP BY ALL"
+            ).fetchall()
+    return {(entity, day): plan for entity, day, plan in rows}
+
+
 def numbers_planned(
     file: Warehouse, feed: str, partitions: Collection[Partition]
 ) -> dict[tuple[str, str], int]:
