@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 import msgspec
 import yaml
@@ -34,6 +35,7 @@ class DocumentFacts(msgspec.Struct, frozen=True):
     least_items: Mapping[str, int] = {}
     dated: tuple[str, ...] = ()
     party: str | None = None
+    numbered_by: Literal["party"] | None = None
     total: str | None = None
     numbers: tuple[str, ...] = ()
     balanced: Balance | None = None

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from intacct_dagster.client.documents import document_facts
 from intacct_dagster.config.section import NonEmpty, SettingsSection
 from intacct_dagster.warehouse.feeds import (
     Computed,
@@ -96,6 +97,10 @@ class Feed(SettingsSection):
     match_on: NonEmpty
     """Intacct's field that keeps the source id: `referenceNumber`, `billNumber`,
     `documentNumber`, `id`, an `nsp::` field, …"""
+    identity: Literal["number", "party"] | None = None
+    """Whether an id is enough to tell documents of an entity apart (`number`), or is each vendor's
+    or customer's own (`party`). By default as Intacct has it for the object: bills are each
+    vendor's own."""
     compare: dict[str, str] = Field(default_factory=dict)
     """Intacct's fields, and the columns that must equal them in a document that is there
     already."""
@@ -114,6 +119,13 @@ class Feed(SettingsSection):
     @classmethod
     def _one_is_enough(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @property
+    def party(self) -> str | None:
+        """Intacct's field with the party of a document, if that is part of its identity."""
+        facts = document_facts(self.object)
+        by_party = (self.identity or facts.numbered_by) == "party"
+        return facts.party if by_party else None
 
     @property
     def source(self) -> str:
@@ -149,6 +161,8 @@ class Feed(SettingsSection):
             payload=self.payload,
             match_on=self.match_on,
             compare=self.compare,
+            party=self.party,
+            partner=None if self.party else document_facts(self.object).party,
             changes=self.on_change == "patch",
         )
 

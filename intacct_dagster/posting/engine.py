@@ -251,7 +251,7 @@ class PostingEngine:
     ) -> Callable[[Sequence[Item]], Found]:
         if self._ledger.holds_amendments:
             return lambda items: self._lookup.moved(target.object, items)
-        return self._lookup.since(target.object, target.match_on, documents, known_until)
+        return self._lookup.since(target, documents, known_until)
 
     def _send_all(self, chunk_ids: Iterable[str], on_sent: Callable[[Sent], None]) -> list[Sent]:
         stop = threading.Event()

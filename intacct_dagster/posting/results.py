@@ -10,11 +10,15 @@ from intacct_dagster.state.ledger import Chunk
 
 @dataclass(frozen=True)
 class PostingTarget:
-    """Where a feed's documents go: records of `object`, whose field `match_on` keeps their id."""
+    """Where a feed's documents go: records of `object`, whose field `match_on` keeps their number.
+
+    `party` is the field with their party, where numbers are each party's own.
+    """
 
     feed: str
     object: str
     match_on: str
+    party: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Any
-
-import msgspec
 
 from intacct_dagster.client import (
     BatchResponse,
@@ -27,8 +25,9 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.posting.agreement import FieldDifference, agrees, compare_fields
 from intacct_dagster.posting.amendments import key_of_change
-from intacct_dagster.posting.lookup import DocumentLookup, Found
-from intacct_dagster.posting.results import Sent
+from intacct_dagster.posting.identity import at_path, identity_of
+from intacct_dagster.posting.lookup import DocumentLookup
+from intacct_dagster.posting.results import PostingTarget, Sent
 from intacct_dagster.posting.steps import Step
 from intacct_dagster.state.ledger import Chunk, Item, Ledger, Posted
 
@@ -267,13 +266,13 @@ class Settlement:
         """Return which records of Intacct are those of a chunk's documents."""
         items = self._ledger.sent(chunk.chunk_id)
         with self._step(Step.READ_BACK):
-            found = self._lookup.find(chunk.object, match_on, [item.source_id for item in items])
+            found = self._lookup.find(_target(chunk.object, match_on), items)
             keys = [key for records in found.values() for key, _ in records]
             whole = self._client.get(chunk.object, keys) if keys else {}
         ours: dict[str, tuple[str, str | None]] = {}
         in_doubt: list[str] = []
         for item in items:
-            records = self._candidates(chunk, item, found, whole)
+            records = found.get(item.source_id, [])
             if picked := [each for each in records if each[0] == chosen.get(item.source_id)]:
                 ours[item.source_id] = picked[0]
                 continue
@@ -293,21 +292,6 @@ class Settlement:
                     f"Intacct holds {item.source_id} under key {key}, which {others[key]}"
                 )
         return _Seen(ours, in_doubt)
-
-    def _candidates(
-        self, chunk: Chunk, item: Item, found: Found, whole: Mapping[str, Mapping[str, Any]]
-    ) -> list[tuple[str, str | None]]:
-        """Return the records of a document's number, and of its party if it has one."""
-        party = document_facts(chunk.object).party
-        wanted = None if party is None else _at(msgspec.json.decode(item.payload), party)
-        return [
-            (key, name)
-            for key, name in found.get(item.source_id, ())
-            if wanted is None
-            or party is None
-            or (held := _at(whole.get(key), party)) is None
-            or str(held) == str(wanted)
-        ]
 
     def _not_ours(self, chunk: Chunk, item: Item, record: Mapping[str, Any] | None) -> str | None:
         """Return why a record cannot be what this request created; None if it can.
@@ -337,18 +321,21 @@ class Settlement:
 
     def _try_looking(self, object: str, match_on: str) -> Looking:
         """Look for documents whose records are known."""
-        sample = self._ledger.last_posted(object, self._client.entity_id or "", _SAMPLE)
+        entity = self._client.entity_id or ""
+        sample = self._ledger.last_posted(object, entity, _SAMPLE)
+        payloads = self._ledger.payloads(object, entity, list(sample))
+        items = [Item(name, date.min, "0", payloads[name]) for name in sample]
         try:
-            found = self._lookup.find(object, match_on, list(sample))
+            found = self._lookup.find(_target(object, match_on), items)
         except RequestRefused:
             return Looking.PROVES_NOTHING
         for source_id, key in sample.items():
             if any(each == key for each, _ in found.get(source_id, ())):
                 return Looking.PROVES
         records = self._client.get(object, list(sample.values())) if sample else {}
-        for source_id, key in sample.items():
-            kept = _at(records.get(key), match_on)
-            if kept is not None and str(kept) != source_id:
+        for item in items:
+            kept = at_path(records.get(sample[item.source_id]), match_on)
+            if kept is not None and str(kept) != identity_of(item.payload, match_on, None).number:
                 return Looking.PROVES_NOTHING
         return Looking.UNTRIED
 
@@ -394,12 +381,18 @@ class Settlement:
             chunk.chunk_id,
             chunk.size,
             posted=len(made),
-            note=f"compared: {chunk.size - len(made)} were not changed and are planned again",
+            note=f"compared: {chunk.size - len(made)} were not changed and are planned again"
+            if len(made) < chunk.size
+            else "compared: all were changed",
         )
 
 
 #: The status of an answer about the key: it was used, and its answer is not given again.
 _CONFLICT = 409
+
+
+def _target(object: str, match_on: str) -> PostingTarget:
+    return PostingTarget("", object, match_on, document_facts(object).party)
 
 
 def _changed_key(item: Item) -> str:
@@ -416,12 +409,6 @@ def _minutes(span: timedelta) -> str:
     return f"{-(-span.total_seconds() // 60):.0f} min"
 
 
-def _at(record: Any, path: str) -> Any:
-    for name in path.split("."):
-        record = record.get(name) if isinstance(record, Mapping) else None
-    return record
-
-
 def _text(record: Any, path: str) -> str | None:
-    value = _at(record, path)
+    value = at_path(record, path)
     return value if isinstance(value, str) else None

@@ -6,6 +6,7 @@ import json
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -105,6 +106,23 @@ def test_what_came_into_intacct_since_reconciliation_is_not_planned(world: World
     assert list(planned.already_there) == ["S1"]
     (chunk,) = planned.chunks
     assert ledger.source_ids(chunk.chunk_id) == ["S2"]
+
+
+def test_the_number_of_another_party_does_not_stop_a_document(world: World) -> None:
+    _enter(world, world.intacct, world.item("S1", customer=world.other_customer))
+    by_party = replace(TARGET, party="customer.id")
+    items = [world.item("S1"), world.item("S2")]
+
+    by_number = world.engine.plan(TARGET, items, run_id="run", chunk_size=500)
+    planned = world.engine.plan(by_party, items, run_id="run", chunk_size=500)
+
+    assert list(by_number.already_there) == ["S1"]
+    assert list(planned.already_there) == []
+    world.engine.send(*(chunk.chunk_id for chunk in planned.chunks))
+    assert world.created() == ["S1", "S1", "S2"]
+    again = world.engine.plan(by_party, items, run_id="run", chunk_size=500)
+    assert sorted(again.already_there) == ["S1", "S2"]
+    assert {len(keys) for keys in again.already_there.values()} == {1}
 
 
 def test_a_chunk_is_not_sent_twice(world: World) -> None:

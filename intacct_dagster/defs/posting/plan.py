@@ -18,6 +18,7 @@ from intacct_dagster.defs.posting.reconcile import reconciled_key
 from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation, table_rows
 from intacct_dagster.posting.amendments import Change, Changed, NotChanged, changes_of
+from intacct_dagster.posting.identity import identity_of
 from intacct_dagster.posting.validation import (
     Candidate,
     Held,
@@ -216,7 +217,14 @@ def _possible_duplicates(
     if facts.party is None:
         return {}
     marks = (
-        Mark(each.source_id, each.entity, known.party, each.amount, known.dated)
+        Mark(
+            each.source_id,
+            identity_of(each.payload, feed.match_on, None, otherwise=each.source_id).number,
+            each.entity,
+            known.party,
+            each.amount,
+            known.dated,
+        )
         for each in documents
         if (known := known_by(feed.object, each.payload)) is not None
     )

@@ -1,6 +1,6 @@
 """Reconciled assets: source documents against Intacct's records and the posting ledger."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 
 import dagster as dg
@@ -18,7 +18,9 @@ from intacct_dagster.defs.partitions import (
 from intacct_dagster.defs.posting.feed import feed_key
 from intacct_dagster.defs.resources import WarehouseResource
 from intacct_dagster.defs.tables import relation, table_rows
-from intacct_dagster.state.ledger import Entry, ItemState, LastAmendment
+from intacct_dagster.posting.identity import identity_of
+from intacct_dagster.state.ledger import Entry, ItemState, LastAmendment, Ledger
+from intacct_dagster.warehouse.feeds import BETWEEN
 from intacct_dagster.warehouse.raw.loads import known_until
 from intacct_dagster.warehouse.reconciliation import STATUSES, LedgerState, reconcile
 
@@ -54,6 +56,8 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
     ) -> dg.MaterializeResult[None]:
         days = days_by_entity(context.partition_keys)
         ledger = warehouse.ledger(settings.company)
+        if spec.party_column is not None:
+            as_dagster_failure(settings, _adopt_identities, ledger, name, feed, settings.users)
         done = as_dagster_failure(
             settings,
             reconcile,
@@ -79,6 +83,22 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
         return dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
 
     return reconciled
+
+
+def _adopt_identities(ledger: Ledger, name: str, feed: Feed, entities: Iterable[str]) -> None:
+    """Have the ledger know documents by their party as well, that it knew by their number.
+
+    Raises:
+        LedgerError: The payload of one of them does not name its party.
+    """
+    spec = feed.spec(name)
+
+    def identity(source_id: str, payload: bytes) -> str | None:
+        found = identity_of(payload, feed.match_on, feed.party, otherwise=source_id)
+        return None if found.party is None else spec.document_of(source_id, found.party)
+
+    for entity in entities:
+        ledger.adopt_identities(feed.object, entity, name, identity, unless=BETWEEN)
 
 
 def _ledger_states(

@@ -226,7 +226,7 @@ def _send(run: FeedRun, batch: _EntityBatch, prepared: Callable[[], ToPost]) -> 
         for each in engine.resolve(feed.object, feed.match_on):
             run.log.warning(f"{batch.entity}: left unanswered by an earlier run: {describe(each)}")
         return engine.post(
-            PostingTarget(run.name, feed.object, feed.match_on),
+            PostingTarget(run.name, feed.object, feed.match_on, feed.party),
             items(),
             documents=batch.documents,
             run_id=run.run_id,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from intacct_dagster.state.ledger import (
     chunk_queries,
+    identities,
     planning,
     queries,
     read_back,
@@ -58,6 +59,9 @@ class Ledger(LedgerContext):
         name = f"posting to {object} of {entity} ({self.company})"
         with state_locks(self.engine).exclusive(name, wait_seconds=PATIENCE_SECONDS):
             yield
+
+    # Identity
+    adopt_identities = identities.adopt_identities
 
     # Planning
     plan = planning.plan

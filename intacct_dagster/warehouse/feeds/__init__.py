@@ -20,6 +20,7 @@ from intacct_dagster.warehouse.feeds.read import (
     read_feed,
 )
 from intacct_dagster.warehouse.feeds.spec import (
+    BETWEEN,
     Computed,
     CsvForm,
     FeedSpec,
@@ -28,6 +29,7 @@ from intacct_dagster.warehouse.feeds.spec import (
 )
 
 __all__ = [
+    "BETWEEN",
     "Computed",
     "CsvForm",
     "FeedFolder",

@@ -12,6 +12,7 @@ from intacct_dagster.warehouse.types import column_name
 _OURS = (
     TableColumn("_entity", "VARCHAR", "The line's entity: half the partition"),
     TableColumn("_day", "DATE", "The line's date: the partition's other half"),
+    TableColumn("_document", "VARCHAR", "What identifies the document in its entity"),
     TableColumn("_file", "VARCHAR", "The file, relative to the feed's folder"),
     TableColumn("_line", "BIGINT", "The line of the file on which the record begins, from 1"),
     TableColumn("_occurrence", "BIGINT", "1 where the document came first, 2 where it came again"),
@@ -38,7 +39,8 @@ def reconciled_sources(spec: FeedSpec) -> Mapping[str, tuple[tuple[str, ...], tu
     return {
         "_entity": (("_entity",), ()),
         "_day": (("_day",), ()),
-        "source_id": ((spec.source_id,), ()),
+        "source_id": (tuple(filter(None, (spec.source_id, spec.party_column))), ()),
+        "number": ((spec.source_id,), ()),
         "occurrence": (("_occurrence",), ()),
         "status": judged,
         "reason": judged,

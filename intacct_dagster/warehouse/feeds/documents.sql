@@ -1,6 +1,8 @@
 -- A row is one occurrence of a document, and what of it contradicts itself. Aggregates are numbers:
 -- texts in their place would not fit into memory for a feed of many millions of lines.
 SELECT
+    _document AS document,
+    {{entity}} AS entity,
     {{source_id}} AS source_id,
     _occurrence,
     min((_file_order << 40) + _line) AS began,
@@ -11,4 +13,4 @@ SELECT
     nullif(concat_ws(', ', {{conflicts}}), '') AS conflicts,
     nullif(concat_ws('; ', {{totals}}), '') AS totals
 FROM memory.main.lines
-GROUP BY {{source_id}}, _occurrence
+GROUP BY _document, {{entity}}, {{source_id}}, _occurrence

@@ -27,6 +27,7 @@ computed AS (
 
 SELECT
     {{columns}},
+    {{document}} AS _document,
     _file,
     _file_order,
     _line,

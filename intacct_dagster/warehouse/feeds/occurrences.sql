@@ -3,6 +3,7 @@
 WITH good AS (
     SELECT
         {{columns}},
+        _document,
         _file,
         _file_order,
         _line

@@ -106,7 +106,6 @@ def read_feed(
                     columns=", ".join(f"lines.{identifier(column)}" for column in spec.columns),
                     entity=identifier(spec.entity),
                     date=identifier(spec.date),
-                    source_id=identifier(spec.source_id),
                 ),
                 values,
             )
@@ -222,6 +221,7 @@ def _stage_checked(staging: StagingSession, spec: FeedSpec, entities: set[str]) 
             tried="".join(f", {_tried(spec, column)}" for column in spec.expressions),
             computed="".join(f", {_computed(column)}" for column in spec.expressions),
             source_id=_cell(spec.source_id),
+            document=spec.document_sql,
             columns=", ".join(map(identifier, spec.columns)),
             kinds=f"CASE {' '.join(f'WHEN {c} THEN {literal(k)}' for c, k, _ in checks)} END",
             reasons=", ".join(f"CASE WHEN {c} THEN {reason} END" for c, _, reason in checks),
@@ -231,7 +231,7 @@ def _stage_checked(staging: StagingSession, spec: FeedSpec, entities: set[str]) 
 
 def _stage_lines(staging: StagingSession, spec: FeedSpec) -> None:
     """Stage the good records as lines of documents, numbered by occurrence."""
-    by = [spec.source_id, *([] if spec.line_id is None else [spec.line_id])]
+    by = [*_identity(spec), *([] if spec.line_id is None else [spec.line_id])]
     staging.stage(
         "lines",
         statement(
@@ -256,6 +256,7 @@ def _stage_sources(staging: StagingSession, spec: FeedSpec) -> None:
             __name__,
             "documents",
             source_id=source_id,
+            entity=identifier(spec.entity),
             content=", ".join(map(identifier, spec.columns)),
             conflicts=", ".join(_conflict(column) for column in spec.header_columns),
             totals=", ".join(_total_flaw(*pair) for pair in spec.control_totals.items()) or "NULL",
@@ -266,6 +267,11 @@ def _stage_sources(staging: StagingSession, spec: FeedSpec) -> None:
             __name__,
             "sources",
             source_id=source_id,
+            entity=identifier(spec.entity),
+            line_id="_line" if spec.line_id is None else identifier(spec.line_id),
+            told_apart=literal(
+                f"its lines differ in {' or '.join(filter(None, (spec.entity, spec.party_column)))}"
+            ),
             cannot_be_cut="true" if spec.control_totals or spec.one_line_each else "false",
             spans_files="false" if spec.line_id is None else "true",
         )
@@ -375,8 +381,13 @@ def _shown(column: str, reason: str) -> str:
     return f"concat({before}, left({_cell(column)}, 60), {after})"
 
 
+def _identity(spec: FeedSpec) -> tuple[str, ...]:
+    """Return the columns that say which document a line is of."""
+    return "_document", spec.entity
+
+
 def _occurrence(spec: FeedSpec) -> str:
-    by = identifier(spec.source_id)
+    by = ", ".join(map(identifier, _identity(spec)))
     if spec.one_line_each:
         return f"row_number() OVER (PARTITION BY {by} ORDER BY _file_order, _line)"
     if spec.line_id is None:

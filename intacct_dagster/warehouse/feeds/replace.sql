@@ -4,6 +4,7 @@ SELECT
     {{columns}},
     lines.{{entity}} AS _entity,
     lines.{{date}} AS _day,
+    lines._document,
     lines._file,
     lines._line,
     lines._occurrence,
@@ -11,7 +12,8 @@ SELECT
     CAST($run_id AS VARCHAR) AS _run_id,
     CAST($read_at AS TIMESTAMP WITH TIME ZONE) AS _read_at
 FROM memory.main.lines AS lines
-LEFT JOIN memory.main.sources AS sources ON sources.source_id = lines.{{source_id}}
+LEFT JOIN memory.main.sources AS sources 
+    ON sources.document = lines._document AND sources.entity = lines.{{entity}}
 INNER JOIN memory.main.partitions AS partitions
     ON partitions.entity = lines.{{entity}} AND partitions.day = lines.{{date}}
 ORDER BY lines._file_order, lines._line

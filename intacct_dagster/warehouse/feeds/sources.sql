@@ -1,4 +1,4 @@
--- A row is a document none of whose occurrences may be posted, by its source id, and why.
+-- A row is a document none of whose occurrences may be posted, by its id and entity, and why.
 CREATE TABLE memory.main.sources AS
 WITH files AS (
     SELECT DISTINCT _file_order, _file
@@ -6,13 +6,29 @@ WITH files AS (
 ),
 
 differing AS (
-    -- a row is an id that different documents carry
-    SELECT source_id
+    -- a row is an id of an entity that different documents carry
+    SELECT document, entity
     FROM memory.main.occurrences
-    GROUP BY source_id
+    GROUP BY document, entity
     HAVING min(lines) <> max(lines)
         OR min(content) <> max(content)
         OR min(content_again) <> max(content_again)
+),
+
+mixed AS (
+    -- A row is a number whose lines in one file are of several entities or parties. They are several
+    -- documents if each of them adds up, or begins to number its lines; else one that errs.
+    SELECT source_id
+    FROM (
+        SELECT
+            {{source_id}} AS source_id,
+            _file,
+            min({{line_id}}) AS first_line
+        FROM memory.main.lines
+        GROUP BY {{source_id}}, _file, _document, {{entity}}
+    )
+    GROUP BY source_id, _file
+    HAVING count(*) > 1 AND min(first_line) <> max(first_line) AND NOT {{cannot_be_cut}}
 ),
 
 unassigned AS (
@@ -45,44 +61,58 @@ flaws AS (
     -- a row is a flaw of a document; of several the first in this order is reported
     SELECT
         1 AS place,
-        _source_id AS source_id,
-        arg_min(concat('line ', _line, ' of ', _file, ' is in quarantine: ', _reason), (_file_order, _line))
-            AS reason
-    FROM memory.main.checked
-    WHERE _kind IS NOT NULL AND _source_id IS NOT NULL
-    GROUP BY _source_id
+        occurrences.document,
+        occurrences.entity,
+        broken.reason
+    FROM memory.main.occurrences
+    INNER JOIN (
+        SELECT
+            _source_id AS source_id,
+            arg_min(
+                concat('line ', _line, ' of ', _file, ' is in quarantine: ', _reason),
+                (_file_order, _line)
+            ) AS reason
+        FROM memory.main.checked
+        WHERE _kind IS NOT NULL AND _source_id IS NOT NULL
+        GROUP BY _source_id
+    ) AS broken USING (source_id)
+    UNION ALL
+    SELECT DISTINCT 2, document, entity, {{told_apart}}
+    FROM memory.main.occurrences
+    SEMI JOIN mixed USING (source_id)
     UNION ALL
     SELECT
-        2,
-        source_id,
+        3,
+        document,
+        entity,
         concat(
             'different documents carry this id: ',
             string_agg(concat(files._file, ':', began & ((1::BIGINT << 40) - 1)), ', ' ORDER BY began)
         )
     FROM memory.main.occurrences
-    SEMI JOIN differing USING (source_id)
+    SEMI JOIN differing USING (document, entity)
     INNER JOIN files ON files._file_order = began >> 40
-    GROUP BY source_id
+    GROUP BY document, entity
     UNION ALL
-    SELECT 3, source_id, concat('its lines differ in ', conflicts)
+    SELECT 4, document, entity, concat('its lines differ in ', conflicts)
     FROM memory.main.occurrences
     WHERE conflicts IS NOT NULL
     UNION ALL
-    SELECT 4, source_id, totals
+    SELECT 5, document, entity, totals
     FROM memory.main.occurrences
     WHERE totals IS NOT NULL
     UNION ALL
-    SELECT DISTINCT 5, {{source_id}}, unassigned.reason
+    SELECT DISTINCT 6, _document, {{entity}}, unassigned.reason
     FROM memory.main.lines
     INNER JOIN unassigned USING (_file)
     UNION ALL
-    SELECT DISTINCT 6, {{source_id}}, unread.reason
+    SELECT DISTINCT 7, _document, {{entity}}, unread.reason
     FROM memory.main.lines
     CROSS JOIN unread
 )
 
 -- a document in quarantine as a whole has no line that could be posted
-SELECT source_id, arg_min(reason, (place, reason)) AS invalid
+SELECT document, entity, arg_min(reason, (place, reason)) AS invalid
 FROM flaws
-SEMI JOIN memory.main.occurrences USING (source_id)
-GROUP BY source_id
+SEMI JOIN memory.main.occurrences USING (document, entity)
+GROUP BY document, entity

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
 from intacct_dagster.warehouse.errors import FeedError
@@ -17,11 +17,13 @@ from intacct_dagster.warehouse.feeds.payload_template import (
     PayloadReader,
     Place,
     columns_of,
+    fields_of,
     path_of,
     repeats,
 )
-from intacct_dagster.warehouse.sql import literal
+from intacct_dagster.warehouse.sql import identifier, literal
 from intacct_dagster.warehouse.tables import AMOUNT
+from intacct_dagster.warehouse.types import column_name
 
 Kind = Literal["text", "date", "decimal", "integer", "number", "boolean", "list"]
 """What a column of a feed holds: a decimal is an exact amount ("12.50" in a payload), a number the
@@ -70,6 +72,10 @@ class Computed:
     type: Kind | None = None
 
 
+#: Between the number and the party of a document whose number is its party's own.
+BETWEEN = " \N{MIDDLE DOT} "
+
+
 @dataclass(frozen=True)
 class FeedSpec:
     """A feed of documents, each of one or more lines.
@@ -94,6 +100,10 @@ class FeedSpec:
       is left out of a payload.
     - `match_on`: Intacct's field that keeps the source id; `compare`: Intacct's fields -> columns
       that must be equal in a document that is already there.
+    - `party`: Intacct's field with the vendor or customer of a document, where numbers are each
+      party's own: then two documents of a number and two parties are two documents. None where a
+      number is enough. `partner`: the same field where a number is enough; it is compared, if
+      Intacct's copy has it.
     - `changes`: whether a document that was posted may be changed when the source has it otherwise.
     - `amount`: the column with the document's amount; by default the first of `control_totals`,
       else the first decimal that `compare` names, else none (and the amount of a document is 0).
@@ -119,6 +129,8 @@ class FeedSpec:
     control_totals: Mapping[str, str] = field(default_factory=dict)
     compare: Mapping[str, str] = field(default_factory=dict)
     amount: str | None = None
+    party: str | None = None
+    partner: str | None = None
     changes: bool = False
     #: the payload as it is built, and the computed columns that it brings along
     template: Fields = field(init=False, repr=False, compare=False)
@@ -172,6 +184,37 @@ class FeedSpec:
             *([] if self.amount is None else [self.amount]),
         ]
         return tuple(dict.fromkeys(used))
+
+    @property
+    def party_column(self) -> str | None:
+        """The column with the party of a document; None if it is no part of its identity."""
+        if self.party is None:
+            return None
+        return dict(fields_of(self.template)).get(self.party)
+
+    @property
+    def document_sql(self) -> str:
+        """The text that identifies a document of an entity, in SQL: its number, and its party."""
+        number = f"CAST({identifier(self.source_id)} AS VARCHAR)"
+        party = self.party_column
+        if party is None:
+            return number
+        return f"concat_ws({literal(BETWEEN)}, {number}, CAST({identifier(party)} AS VARCHAR))"
+
+    def comparing_partner(self, there: Collection[str]) -> FeedSpec:
+        """Return the feed with its partner compared, if the columns `there` of the copy have it."""
+        column = dict(fields_of(self.template)).get(self.partner or "")
+        if self.partner is None or column is None or self.partner in self.compare:
+            return self
+        if column_name(self.partner) not in there:
+            return self
+        return replace(self, compare={**self.compare, self.partner: column})
+
+    def document_of(self, number: str, party: str | None) -> str:
+        """Return the text that identifies the document of a number and a party."""
+        if self.party_column is None or not party:
+            return number
+        return f"{number}{BETWEEN}{party}"
 
     @property
     def line_columns(self) -> tuple[str, ...]:

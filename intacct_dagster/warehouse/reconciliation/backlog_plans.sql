@@ -23,7 +23,7 @@ changed AS (
     FROM {{reconciled}} AS documents
     INNER JOIN {{raw}} AS records
         ON records._entity = documents._entity
-        AND CAST(records.{{match_on}} AS VARCHAR) = documents.source_id
+        AND CAST(records.{{match_on}} AS VARCHAR) = documents.number
         AND records._extracted_at > documents.reconciled_at
     GROUP BY ALL
 ),

@@ -54,6 +54,7 @@ RECONCILED_COLUMNS = (
     TableColumn("_entity", "VARCHAR", "The document's entity: half the partition"),
     TableColumn("_day", "DATE", "The document's date: the partition's other half"),
     TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
+    TableColumn("number", "VARCHAR", "Its number, as Intacct is to keep it"),
     TableColumn("occurrence", "BIGINT", "1 where the document came first, 2 where it came again"),
     TableColumn("status", "VARCHAR", f"One of {', '.join(STATUSES)}"),
     TableColumn("reason", "VARCHAR", "Why it has this status, where that needs saying"),
@@ -175,6 +176,10 @@ def reconcile(
     """
     with file.staging() as staging:
         stage_partitions(staging.connection, partitions)
+        if spec.partner is not None and file.path.exists():
+            with staging.attached(read_only=True) as connection:
+                there = existing_columns(connection, CATALOG, INTACCT, table_name(object))
+            spec = spec.comparing_partner({each.name for each in there})
         states = (
             (
                 *(s.entity, s.source_id, s.state, s.payload_hash, s.reason),
@@ -272,8 +277,15 @@ def _copy(staging: StagingSession, spec: FeedSpec, object: str) -> None:
     with staging.attached(read_only=True) as connection:
         _refuse_unread_feed(connection, spec)
         _refuse_unread_object(connection, spec, object)
+        held = {each.name for each in existing_columns(connection, CATALOG, FEED, spec.name)}
         connection.execute(
-            statement(__name__, "reconcile_lines", feed=identifier(CATALOG, FEED, spec.name))
+            statement(
+                __name__,
+                "reconcile_lines",
+                feed=identifier(CATALOG, FEED, spec.name),
+                document=_document(held, spec),
+                columns=", ".join(f"feed.{identifier(each)}" for each in held - {_DOCUMENT}),
+            )
         )
         amount = spec.amount_column
         compared = ", ".join(
@@ -285,6 +297,7 @@ def _copy(staging: StagingSession, spec: FeedSpec, object: str) -> None:
                 __name__,
                 "reconcile_documents",
                 source_id=identifier(spec.source_id),
+                party=_party(spec),
                 amount="0" if amount is None else f"coalesce(any_value({identifier(amount)}), 0)",
                 compared=f"struct_pack({compared})" if compared else "NULL",
             )
@@ -293,6 +306,7 @@ def _copy(staging: StagingSession, spec: FeedSpec, object: str) -> None:
             f"{identifier(column_name(KEY))} AS key",
             f"{identifier(column_name(ENTITY))} AS entity_id",
             f"{identifier(column_name(spec.match_on))} AS match_on",
+            f"{_intacct_party(connection, spec, table)} AS party",
             *(
                 f"{identifier(column_name(path))} AS f{position}"
                 for position, path in enumerate(spec.compare)
@@ -308,6 +322,29 @@ def _copy(staging: StagingSession, spec: FeedSpec, object: str) -> None:
                 match_on=identifier(column_name(spec.match_on)),
             )
         )
+
+
+_DOCUMENT = "_document"
+
+
+def _document(held: Collection[str], spec: FeedSpec) -> str:
+    """The identity of a line's document; an older version stored none."""
+    if _DOCUMENT not in held:
+        return spec.document_sql
+    return f"coalesce({_DOCUMENT}, {spec.document_sql})"
+
+
+def _party(spec: FeedSpec) -> str:
+    column = spec.party_column
+    return "NULL::VARCHAR" if column is None else f"CAST({identifier(column)} AS VARCHAR)"
+
+
+def _intacct_party(connection: DuckDBPyConnection, spec: FeedSpec, table: str) -> str:
+    if spec.party_column is None or spec.party is None:
+        return "NULL::VARCHAR"
+    name = column_name(spec.party)
+    there = {each.name for each in existing_columns(connection, CATALOG, INTACCT, table)}
+    return f"CAST({identifier(name)} AS VARCHAR)" if name in there else "NULL::VARCHAR"
 
 
 def _refuse_unread_feed(connection: DuckDBPyConnection, spec: FeedSpec) -> None:
@@ -392,7 +429,6 @@ def _payloads(connection: DuckDBPyConnection, spec: FeedSpec) -> Iterator[tuple[
             __name__,
             "reconcile_postable",
             columns=", ".join(f"feed_lines.{identifier(column)}" for column in spec.columns),
-            source_id=identifier(spec.source_id),
             line_order=_line_order(spec),
         )
     )

@@ -63,6 +63,7 @@ _APPROVED = (
 _FETCHED = 2_000  # documents in memory at a time while they are posted
 _DOCUMENTS = (
     TableColumn("source_id", "VARCHAR"),
+    TableColumn("number", "VARCHAR"),
     TableColumn("entity", "VARCHAR"),
     TableColumn("party", "VARCHAR"),
     TableColumn("amount", AMOUNT),
@@ -105,9 +106,10 @@ class PlannedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a document is known by besides its id: whom it is with, how much, and of which day."""
+    """What a document is known by: its number, whom it is with, how much, and of which day."""
 
     source_id: str
+    number: str
     entity: str
     party: str
     amount: Decimal
@@ -397,7 +399,8 @@ def find_possible_duplicates(
     table = table_name(object)
     with file.staging() as staging:
         records = (
-            (each.source_id, each.entity, each.party, each.amount, each.dated) for each in documents
+            (each.source_id, each.number, each.entity, each.party, each.amount, each.dated)
+            for each in documents
         )
         stage_records(staging.connection, "documents", _DOCUMENTS, records, staging.scratch)
         with staging.attached(read_only=True) as connection:
@@ -406,7 +409,7 @@ def find_possible_duplicates(
                 return []
             alike = [
                 (
-                    f"intacct.{identifier(column_name(path))} = documents.source_id",
+                    f"intacct.{identifier(column_name(path))} = documents.number",
                     f"a record of the same party has its id in {path}",
                 )
                 for path in numbers

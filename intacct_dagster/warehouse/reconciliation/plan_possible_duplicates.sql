@@ -12,7 +12,7 @@ FROM (
     INNER JOIN {{current}} AS intacct
         ON intacct.{{entity}} = documents.entity
         AND intacct.{{party}} = documents.party
-    WHERE intacct.{{match_on}} IS DISTINCT FROM documents.source_id
+    WHERE intacct.{{match_on}} IS DISTINCT FROM documents.number
 )
 WHERE why IS NOT NULL
 GROUP BY source_id

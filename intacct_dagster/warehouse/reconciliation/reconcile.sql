@@ -17,6 +17,7 @@ SELECT
     matched._entity,
     matched._day,
     matched.source_id,
+    matched.number,
     matched.occurrence,
     CASE
         WHEN matched.invalid IS NOT NULL THEN 'invalid'

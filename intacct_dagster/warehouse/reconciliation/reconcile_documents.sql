@@ -3,7 +3,9 @@ CREATE TABLE memory.main.documents AS
 SELECT
     _entity,
     _day,
-    {{source_id}} AS source_id,
+    _document AS source_id,
+    any_value(CAST({{source_id}} AS VARCHAR)) AS number,
+    any_value({{party}}) AS party,
     _occurrence AS occurrence,
     any_value(_invalid) AS invalid,
     arg_min(_file, (_file, _line)) AS file,
@@ -12,4 +14,4 @@ SELECT
     {{amount}} AS amount,
     {{compared}} AS compared
 FROM memory.main.feed_lines
-GROUP BY _entity, _day, {{source_id}}, _occurrence
+GROUP BY _entity, _day, _document, _occurrence

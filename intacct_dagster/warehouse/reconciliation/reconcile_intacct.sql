@@ -3,4 +3,4 @@
 CREATE TABLE memory.main.intacct AS
 SELECT {{columns}}
 FROM {{current}}
-WHERE {{match_on}} IN (SELECT source_id FROM memory.main.documents)
+WHERE {{match_on}} IN (SELECT number FROM memory.main.documents)

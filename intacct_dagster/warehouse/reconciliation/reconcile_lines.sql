@@ -1,6 +1,16 @@
 -- A row is a line of a source document in one of the partitions that are reconciled.
 CREATE TABLE memory.main.feed_lines AS
-SELECT feed.*
+SELECT
+    {{columns}},
+    {{document}} AS _document
 FROM {{feed}} AS feed
 INNER JOIN memory.main.partitions
-    ON partitions.entity = feed._entity AND partitions.day = feed._day
+    ON partitions.entity = feed._entity AND partitions.day = feed._day;
+
+-- A row is a document that was sent for an entity for which the source has it no longer.
+CREATE TABLE memory.main.moved AS
+SELECT ledger.entity, ledger.source_id
+FROM memory.main.ledger
+ANTI JOIN (SELECT DISTINCT _entity AS entity, {{document}} AS source_id FROM {{feed}} AS feed) AS present
+    USING (entity, source_id)
+WHERE ledger.state IN ('posted', 'sending', 'uncertain')

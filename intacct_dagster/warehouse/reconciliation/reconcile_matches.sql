@@ -8,9 +8,12 @@ WITH found AS (
         documents.source_id,
         count(DISTINCT intacct.key) AS matches,
         string_agg(DISTINCT intacct.key, ', ' ORDER BY intacct.key) AS keys
-    FROM (SELECT DISTINCT _entity, source_id FROM memory.main.documents) AS documents
+    FROM (
+        SELECT DISTINCT _entity, source_id, number, party FROM memory.main.documents
+    ) AS documents
     INNER JOIN memory.main.intacct
-        ON intacct.match_on = documents.source_id
+        ON intacct.match_on = documents.number
+        AND (documents.party IS NULL OR intacct.party IS NULL OR intacct.party = documents.party)
         AND coalesce(nullif(intacct.entity_id, ''), documents._entity) = documents._entity
     GROUP BY documents._entity, documents.source_id
 )
@@ -28,13 +31,12 @@ SELECT
     ledger.ahead,
     ledger.rejected_hash,
     ledger.change_reason,
-    -- an id belongs to the feed: another entity for which it was sent, and may have arrived
+    -- another entity for which it was sent, may have arrived, and has it no longer in the source
     (
         SELECT min(other.entity)
-        FROM memory.main.ledger AS other
+        FROM memory.main.moved AS other
         WHERE other.source_id = documents.source_id
             AND other.entity <> documents._entity
-            AND other.state IN ('posted', 'sending', 'uncertain')
             AND coalesce(ledger.state, '') NOT IN ('posted', 'sending', 'uncertain')
     ) AS elsewhere
 FROM memory.main.documents

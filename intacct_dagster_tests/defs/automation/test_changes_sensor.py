@@ -153,7 +153,10 @@ def test_an_uncertain_change_is_resolved_and_a_rejected_one_sent_again_by_a_pers
     assert location.rows(CHANGES) == [("A1", "uncertain", "dueDate", True, False)]
     assert "what became of documents of E110" in location.tick(POSTING).told
     assert "1 changes of posted documents uncertain." in posting("list", "--state", "uncertain")
-    assert posting("resolve") == f"changes of {FEED} E110: 1 made, 0 rejected, 0 uncertain of 1\n"
+    assert posting("resolve") == (
+        f"changes of {FEED} E110: 1 made, 0 rejected, 0 uncertain of 1"
+        " (compared: all were changed)\n"
+    )
     assert posting("resolve") == "Nothing is uncertain.\n"
     assert posting("list", "--state", "uncertain") == "0 documents uncertain.\n"
 

@@ -215,7 +215,6 @@ def test_a_document_that_comes_again_is_counted_not_invalid(
     [
         line("BR-1", amount="11.00"),
         line("BR-1", day=NEXT_DAY),
-        line("BR-1", entity="E120"),
         line("BR-1", description="Gadget"),
         line("BR-1", department=""),
         line("BR-1") + line("BR-1", 2, line_amount="0.00"),
