@@ -1,11 +1,13 @@
 """Reconciled assets: source documents against Intacct's records and the posting ledger."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
+from intacct_dagster.defs.checks.reconciled import RECONCILED_CHECKS
+from intacct_dagster.defs.checks.results import result_by_partition
 from intacct_dagster.defs.extraction.current import current_key
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.partitions import (
@@ -22,7 +24,12 @@ from intacct_dagster.posting.identity import identity_of
 from intacct_dagster.state.ledger import Entry, ItemState, LastAmendment, Ledger
 from intacct_dagster.warehouse.feeds import BETWEEN
 from intacct_dagster.warehouse.raw.loads import known_until
-from intacct_dagster.warehouse.reconciliation import STATUSES, LedgerState, reconcile
+from intacct_dagster.warehouse.reconciliation import (
+    STATUSES,
+    LedgerState,
+    ReconcileResult,
+    reconcile,
+)
 
 GROUP = "reconciled"
 
@@ -36,11 +43,12 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
     """Build the asset that gives each source document its one status."""
     key = reconciled_key(name)
     spec = feed.spec(name)
+    partitions = entity_days(settings)
 
     @dg.asset(
         key=key,
         deps=[feed_key(name), current_key(feed.object)],
-        partitions_def=entity_days(settings),
+        partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,
         kinds={"duckdb"},
@@ -50,10 +58,16 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
             "invalid, or what the posting ledger knows."
         ),
         metadata=relation(settings, key),
+        check_specs=[
+            dg.AssetCheckSpec(
+                check.name, asset=key, description=check.description, partitions_def=partitions
+            )
+            for check in RECONCILED_CHECKS
+        ],
     )
     def reconciled(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
-    ) -> dg.MaterializeResult[None]:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         days = days_by_entity(context.partition_keys)
         ledger = warehouse.ledger(settings.company)
         if spec.party_column is not None:
@@ -80,9 +94,34 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
                     **counts,
                 }
         tell_partitions(context, key, metadata)
-        return dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
+        yield dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
+        yield from _check_results(context, key, days, done)
 
     return reconciled
+
+
+def _check_results(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    days: Mapping[str, Sequence[date]],
+    done: ReconcileResult,
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield the results of the checks of a reconciliation, over the partitions of the run."""
+    for check in RECONCILED_CHECKS:
+        flagged = [each for each in done.flagged if each.status == check.status]
+        by_partition = {
+            partition_key(entity, day): check.judge(
+                done.counts.get((entity, day, check.status), 0),
+                [each for each in flagged if (each.entity, each.day) == (entity, day)],
+            )
+            for entity, each_day in days.items()
+            for day in each_day
+        }
+        number = sum(
+            found for (_, _, status), found in done.counts.items() if status == check.status
+        )
+        together = check.judge(number, flagged)
+        yield result_by_partition(context, key, check.name, together, by_partition)
 
 
 def _adopt_identities(ledger: Ledger, name: str, feed: Feed, entities: Iterable[str]) -> None:
@@ -154,4 +193,7 @@ def _ledger_state(
         ahead,
         rejected_hash,
         reason,
+        entry.day,
+        entry.amount,
+        entry.intacct_key,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
+from typing import NamedTuple
 
 from duckdb import DuckDBPyConnection
 
@@ -47,8 +48,13 @@ STATUSES = (
     "rejected",
     "uncertain",
     "duplicate_in_intacct",
+    "cancelled",
 )
 """Every status that a source document can have; see reconcile.sql for what each means."""
+
+#: Statuses that checks list, and how many documents of each in a partition.
+FLAGGED = ("duplicate_in_intacct", "cancelled")
+SHOWN = 100
 
 RECONCILED_COLUMNS = (
     TableColumn("_entity", "VARCHAR", "The document's entity: half the partition"),
@@ -82,6 +88,10 @@ _LEDGER = (
     TableColumn("ahead", "BOOLEAN"),
     TableColumn("rejected_hash", "VARCHAR"),
     TableColumn("change_reason", "VARCHAR"),
+    TableColumn("day", "DATE"),
+    TableColumn("amount", AMOUNT),
+    TableColumn("intacct_key", "VARCHAR"),
+    TableColumn("number", "VARCHAR"),
 )
 _PAYLOADS = (
     TableColumn("entity", "VARCHAR"),
@@ -109,7 +119,8 @@ class LedgerState:
 
     `payload_hash` is the SHA-256 (hexadecimal) of what was planned or sent last. `ahead`: it was
     changed there after the copy was read. `rejected_hash` is of a change that Intacct rejected,
-    or of one whose outcome is unknown; `change_reason` says so.
+    or of one whose outcome is unknown; `change_reason` says so. `day`, `amount` and `intacct_key`
+    are those with which it was posted; without a day it is not missed when its source drops it.
     """
 
     entity: str
@@ -120,13 +131,32 @@ class LedgerState:
     ahead: bool = False
     rejected_hash: str | None = None
     change_reason: str | None = None
+    day: date | None = None
+    amount: str | None = None
+    intacct_key: str | None = None
+    number: str | None = None
+
+
+class FlaggedDocument(NamedTuple):
+    """A document that a person must see, and why."""
+
+    entity: str
+    day: date
+    status: str
+    source_id: str
+    reason: str
+    amount: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileResult:
-    """How many documents of each (entity, day) have each status; what is 0 is left out."""
+    """How many documents of each (entity, day) have each status; what is 0 is left out.
+
+    `flagged` are those of the statuses in FLAGGED, of each partition and status SHOWN at most.
+    """
 
     counts: Mapping[tuple[str, date, str], int]
+    flagged: Sequence[FlaggedDocument] = ()
 
     @property
     def documents(self) -> int:
@@ -184,6 +214,7 @@ def reconcile(
             (
                 *(s.entity, s.source_id, s.state, s.payload_hash, s.reason),
                 *(s.ahead, s.rejected_hash, s.change_reason),
+                *(s.day, s.amount, s.intacct_key, s.number),
             )
             for s in ledger
         )
@@ -213,7 +244,17 @@ def reconcile(
             "SELECT _entity, _day, status, count(*) FROM memory.main.reconciled"
             " GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-    return ReconcileResult({(entity, day, status): n for entity, day, status, n in counts})
+        flagged = staging.connection.execute(
+            "SELECT _entity, _day, status, source_id, reason, amount FROM memory.main.reconciled"
+            " WHERE list_contains($flagged::VARCHAR[], status)"
+            " QUALIFY row_number() OVER (PARTITION BY _entity, _day, status ORDER BY source_id)"
+            " <= $shown ORDER BY ALL",
+            {"flagged": list(FLAGGED), "shown": SHOWN},
+        ).fetchall()
+    return ReconcileResult(
+        {(entity, day, status): n for entity, day, status, n in counts},
+        [FlaggedDocument(*row) for row in flagged],
+    )
 
 
 @dataclass(frozen=True)
@@ -484,10 +525,14 @@ def _replace(staging: StagingSession, spec: FeedSpec, run_id: str, at: datetime)
     connection.execute(statement(__name__, "reconcile"), given)
     [(documents, distinct, rows)] = connection.execute(
         "SELECT (SELECT count(*) FROM memory.main.documents),"
-        " count(DISTINCT (_entity, _day, source_id, occurrence)), count(*)"
-        " FROM memory.main.reconciled"
+        " (SELECT count(DISTINCT (_entity, _day, source_id, occurrence))"
+        " FROM memory.main.reconciled), count(*)"
+        " FROM memory.main.reconciled WHERE status <> 'cancelled'"
     ).fetchall()
-    if not documents == distinct == rows:
+    cancelled = connection.execute(
+        "SELECT count(*) FROM memory.main.reconciled WHERE status = 'cancelled'"
+    ).fetchall()[0][0]
+    if not documents == distinct - cancelled == rows:
         raise ReconciliationRefused(
             f"Feed {spec.name}: {documents} documents would get {rows} statuses; nothing was "
             "written.\nThe posting ledger names a document twice, or this is a fault of this "

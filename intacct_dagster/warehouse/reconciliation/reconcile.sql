@@ -2,6 +2,7 @@
 --   invalid               it may not be posted: its lines are in quarantine, contradict each other …
 --   duplicate             it came before, equal, and only the first occurrence counts
 --   duplicate_in_intacct  several records in Intacct carry its id
+--   cancelled             it was posted from here, and its source has it no longer
 --   different             Intacct has it, and it is not equal in what is compared; or it was posted
 --                         from here, and the source would send something else now, or for another
 --                         entity
@@ -46,7 +47,10 @@ SELECT
         WHEN 'invalid' THEN matched.invalid
         WHEN 'duplicate' THEN 'the same document came before, in this file or an earlier one'
         WHEN 'duplicate_in_intacct'
-            THEN concat(matched.matches, ' records in Intacct carry this id: keys ', matched.keys)
+            THEN concat(
+                matched.matches, ' records in Intacct carry this id: keys ', matched.keys,
+                '; ' || coalesce('posted from here is ' || matched.ledger_key, 'none was posted from here')
+            )
         WHEN 'changed'
             THEN concat_ws(
                 ': ',
@@ -112,4 +116,21 @@ LEFT JOIN memory.main.changed
     ON changed.entity = matched._entity
     AND changed.source_id = matched.source_id
     AND matched.occurrence = 1
-ORDER BY matched._entity, matched._day, matched.source_id, matched.occurrence
+UNION ALL BY NAME
+SELECT
+    gone.entity AS _entity,
+    gone.day AS _day,
+    gone.source_id,
+    coalesce(gone.number, gone.source_id) AS number,
+    1 AS occurrence,
+    'cancelled' AS status,
+    concat('it was posted as record ', gone.intacct_key, ', and its source has it no longer') AS reason,
+    gone.intacct_key,
+    coalesce(gone.amount, 0) AS amount,
+    0 AS lines,
+    CAST($run_id AS VARCHAR) AS run_id,
+    CAST($at AS TIMESTAMP WITH TIME ZONE) AS reconciled_at
+FROM memory.main.gone
+SEMI JOIN memory.main.partitions USING (entity, day)
+WHERE gone.state = 'posted'
+ORDER BY _entity, _day, source_id, occurrence

@@ -7,9 +7,10 @@ FROM {{feed}} AS feed
 INNER JOIN memory.main.partitions
     ON partitions.entity = feed._entity AND partitions.day = feed._day;
 
--- A row is a document that was sent for an entity for which the source has it no longer.
-CREATE TABLE memory.main.moved AS
-SELECT ledger.entity, ledger.source_id
+-- A row is a document that the ledger may have accepted and that its source has no longer: not for this
+-- entity, on whichever day.
+CREATE TABLE memory.main.gone AS
+SELECT ledger.*
 FROM memory.main.ledger
 ANTI JOIN (SELECT DISTINCT _entity AS entity, {{document}} AS source_id FROM {{feed}} AS feed) AS present
     USING (entity, source_id)

@@ -26,6 +26,7 @@ SELECT
     -- {"field": {"source": …, "intacct": …}} for each compared field that is not equal
     CASE WHEN intacct.key IS NOT NULL THEN {{differences}} END AS differences,
     ledger.state,
+    ledger.intacct_key AS ledger_key,
     ledger.payload_hash AS posted_hash,
     ledger.reason AS ledger_reason,
     ledger.ahead,
@@ -34,7 +35,7 @@ SELECT
     -- another entity for which it was sent, may have arrived, and has it no longer in the source
     (
         SELECT min(other.entity)
-        FROM memory.main.moved AS other
+        FROM memory.main.gone AS other
         WHERE other.source_id = documents.source_id
             AND other.entity <> documents._entity
             AND coalesce(ledger.state, '') NOT IN ('posted', 'sending', 'uncertain')

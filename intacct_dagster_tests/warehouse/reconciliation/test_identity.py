@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from intacct_dagster.warehouse import Warehouse, column_for
@@ -92,3 +93,52 @@ def test_what_one_entity_was_sent_is_no_document_of_another(
     assert statuses(warehouse, tmp_path, BY_NUMBER, both, posted)["E110", "D-1"] == "missing"
     moved = line("D-1", "E110", "C1")
     assert statuses(warehouse, tmp_path, BY_NUMBER, moved, posted) == {("E110", "D-1"): "different"}
+
+
+def test_a_record_that_was_posted_and_stands_twice_says_which_is_ours(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    posted = LedgerState("E110", "D-1", "posted", "x", day=DAY, intacct_key="2")
+    found = statuses(
+        warehouse,
+        tmp_path,
+        BY_NUMBER,
+        line("D-1", "E110", "C1"),
+        posted,
+        records=(record("1", "D-1", "C1"), record("2", "D-1", "C1")),
+    )
+    assert found == {("E110", "D-1"): "duplicate_in_intacct"}
+    assert flagged(warehouse) == [
+        ("D-1", "2 records in Intacct carry this id: keys 1, 2; posted from here is 2")
+    ]
+
+
+def test_what_was_posted_and_left_its_source_is_cancelled(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    ledger = (
+        LedgerState("E110", "D-1", "posted", "x", day=DAY, amount="7.50", intacct_key="1"),
+        LedgerState("E110", "D-2", "posted", "x", day=DAY, amount="1.00", intacct_key="2"),
+        LedgerState("E110", "D-3", "rejected", "x", "why", day=DAY, amount="1.00"),
+        LedgerState("E110", "D-4", "posted", "x", day=date(2026, 9, 1), intacct_key="4"),
+    )
+    found = statuses(
+        warehouse,
+        tmp_path,
+        BY_NUMBER,
+        line("D-2", "E110", "C1"),
+        *ledger,
+        records=(record("1", "D-1", "C1"), record("2", "D-2", "C1")),
+    )
+    assert found == {("E110", "D-1"): "cancelled", ("E110", "D-2"): "matched"}
+    assert flagged(warehouse) == [
+        ("D-1", "it was posted as record 1, and its source has it no longer")
+    ]
+
+
+def flagged(warehouse: Warehouse) -> list[tuple[object, ...]]:
+    with warehouse.connect(read_only=True) as connection:
+        return connection.execute(
+            "SELECT source_id, reason FROM reconciled.sales_invoices WHERE reason IS NOT NULL"
+            " ORDER BY ALL"
+        ).fetchall()

@@ -84,7 +84,7 @@ def test_documents_are_matched_on_their_id_and_compared_as_numbers(
         "totalTxnAmount": {"source": "30.00", "intacct": None}
     }
     assert reported(warehouse, "BR-4") == (
-        "2 records in Intacct carry this id: keys 4, 5",
+        "2 records in Intacct carry this id: keys 4, 5; none was posted from here",
         None,
         None,
     )
