@@ -20,11 +20,13 @@ from intacct_dagster.client.batch import BatchResponse, check_batch, read_batch_
 from intacct_dagster.client.errors import (
     About,
     AnswerNotUnderstood,
+    IntacctError,
     NotReached,
     RequestRefused,
     WrongEntity,
 )
 from intacct_dagster.client.http.error_mapping import token_is_dead
+from intacct_dagster.client.http.failures import unknown, words_of
 from intacct_dagster.client.http.priority_executor import PriorityExecutor
 from intacct_dagster.client.http.responses import read_records, read_result
 from intacct_dagster.client.http.transport import Kind, Transport
@@ -350,17 +352,24 @@ class IntacctClient:
         """
         about = About(self.entity_id, object)
         check_batch(body, count, idempotency_key)
-        answer = self._requests.send(
-            "PATCH" if change else "POST",
-            _object_path(object),
-            Kind.WRITE,
-            about,
-            content=body,
-            headers={"Content-Type": "application/json", "Idempotency-Key": idempotency_key},
-        )
-        if answer.status in (401, 403) or token_is_dead(answer):
-            raise self._requests.error(answer, about)
-        outcomes = read_batch_response(answer, count, about)
+        method, path = "PATCH" if change else "POST", _object_path(object)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
+
+        def outcomes_of_sending() -> BatchResponse:
+            answer = self._requests.send(
+                method, path, Kind.WRITE, about, content=body, headers=headers
+            )
+            if answer.status in (401, 403) or token_is_dead(answer):
+                raise self._requests.error(answer, about)
+            return read_batch_response(answer, count, about)
+
+        try:
+            outcomes = outcomes_of_sending()
+        except IntacctError:
+            raise
+        except Exception as error:  # whatever it is, a byte may have left
+            what = f"the answer cannot be used: {words_of(error)}"
+            raise unknown(what, about, None) from error
         if not outcomes.replayed:
             self._meter.add(Usage(transactions=outcomes.created))
         return outcomes

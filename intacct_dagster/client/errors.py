@@ -108,8 +108,16 @@ class ServerFailed(IntacctError):
     """A read failed on Intacct's side or on the way back, and still did after several tries."""
 
 
+class AnswerTooSlow(ServerFailed):
+    """A read had not ended when the time for a request had passed. It is not tried again."""
+
+
 class AnswerNotUnderstood(IntacctError):
     """An answer that does not have the documented shape. Nothing of it was used."""
+
+
+class AnswerTooLarge(AnswerNotUnderstood):
+    """An answer has more bytes than an answer may have. What came of it was thrown away."""
 
 
 class PaginationIncomplete(IntacctError):

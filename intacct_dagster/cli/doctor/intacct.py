@@ -14,6 +14,8 @@ from intacct_dagster.state import ApiUsage
 
 #: A clock that is so far off spoils look-backs, and one so far off the times of tokens.
 SKEW_WARNING, SKEW_ERROR = timedelta(seconds=30), timedelta(minutes=5)
+# More than a number of requests has; Python refuses to convert thousands of digits.
+_MOST_DIGITS = 15
 #: The part of the month's API transactions from which on someone should look.
 SPENT_WARNING = 0.8
 
@@ -153,6 +155,7 @@ def limits(examination: Examination) -> Iterator[Finding]:
         for name, value in shown.items()
         if name.lower().endswith("throttle-limit")
         and (digits := value.rpartition("-")[2].strip()).isdecimal()
+        and len(digits) <= _MOST_DIGITS
     ]
     more = bool(at_once) and asked > min(at_once)
     yield Finding(
