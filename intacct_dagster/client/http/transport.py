@@ -65,14 +65,6 @@ ATTEMPTS: Final = 5
 CONNECT_TIMEOUT: Final = 10.0
 READ_TIMEOUT: Final = 120.0
 
-#: Seconds without a byte of the answer to a token request: it does little, and meanwhile other
-#: processes wait for the same session.
-TOKEN_TIMEOUT: Final = 20.0
-
-#: Seconds that a token request waits for a slot. Meanwhile its process alone may renew the session,
-#: and that right is a lease of a minute.
-TOKEN_SLOT_WAIT: Final = 15.0
-
 _HEADERS: Final = {
     "User-Agent": f"intacct-dagster/{__version__}",
     "Accept": "application/json",
