@@ -124,6 +124,10 @@ class PaginationIncomplete(IntacctError):
     """Rows could not be proven complete within the attempts allowed. Nothing of them is kept."""
 
 
+class ClockWrong(IntacctError):
+    """The clock of this machine is not to be trusted. Nothing was sent, and nothing settled."""
+
+
 class HistoryWentBack(IntacctError):
     """Many records are as they were before: the company was refreshed from a copy, perhaps."""
 

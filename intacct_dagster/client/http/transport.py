@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,6 +48,7 @@ from intacct_dagster.client.http.failures import (
     unread,
     what_broke,
 )
+from intacct_dagster.client.http.machine_clock import MachineClock, Reading, wall_clock
 from intacct_dagster.client.http.rate_limit import (
     LONGEST_WAIT,
     RateLimiter,
@@ -107,10 +108,10 @@ class Response:
 class Transport:
     """HTTP to one Intacct API root, e.g. "https://api.intacct.com/ia/api/v1". Thread-safe.
 
-    `transport` takes the place of the network, `limiter` says how many requests are in flight and
-    when (default: six), `bounds` how long an exchange and how large an answer may be. Nothing that
-    is sent is ever logged or kept. Raises AddressRefused for a
-    `base_url` that is neither https nor on this machine.
+    `transport` takes the place of the network and `wall` that of the clock of this machine;
+    `limiter` says how many requests are in flight and when (default: six), `bounds` how long an
+    exchange and how large an answer may be. Nothing that is sent is ever logged or kept. Raises
+    AddressRefused for a `base_url` that is neither https nor on this machine.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Transport:
         transport: httpx.BaseTransport | None = None,
         limiter: RateLimiter | None = None,
         bounds: Bounds = DEFAULT_BOUNDS,
+        wall: Callable[[], datetime] = wall_clock,
     ) -> None:
         flaw = address_flaw(base_url)
         if flaw is not None:
@@ -134,7 +136,7 @@ class Transport:
         network = transport or BoundedConnections(self.base_url, trust_env=trust_env)
         self._client = httpx.Client(transport=network, headers=_HEADERS, trust_env=trust_env)
         self._bounds = bounds
-        self._dated: tuple[datetime, float] | None = None
+        self.clock = MachineClock(timedelta(seconds=bounds.clock_skew_seconds), wall)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -143,10 +145,7 @@ class Transport:
     @property
     def server_time(self) -> datetime | None:
         """The time by the clock of the server, reckoned from its latest answer that had a date."""
-        if self._dated is None:
-            return None
-        sent_at, received = self._dated
-        return sent_at + timedelta(seconds=time.monotonic() - received)
+        return self.clock.server_time
 
     @property
     def reported_limits(self) -> Mapping[str, str]:
@@ -288,6 +287,7 @@ class Transport:
             )
         except Exception as error:  # no byte has left
             raise never_left(error, self.host or self.base_url, about) from error
+        sent = self.clock.read()
         try:
             response = self._client.send(request, stream=True)
             try:
@@ -298,7 +298,7 @@ class Transport:
                 # only the garbage collector would find.
                 response.stream = httpx.ByteStream(b"")
             self._note_limits(slot, response)
-            self._note_time(response)
+            self._note_time(response, sent)
             return Response(response.status_code, response.headers, body)
         except Exception as error:  # a byte may have left: for a write nothing else counts
             if isinstance(error, _NEVER_LEFT):
@@ -309,10 +309,10 @@ class Transport:
                 raise unknown(what_broke(error, seconds), about, None) from error
             raise unread(error, self.host, about, self._bounds, seconds) from error
 
-    def _note_time(self, response: httpx.Response) -> None:
-        sent_at = _moment(response.headers.get("date", ""))
-        if sent_at is not None:
-            self._dated = sent_at, time.monotonic()
+    def _note_time(self, response: httpx.Response, sent: Reading) -> None:
+        date = _moment(response.headers.get("date", ""))
+        if date is not None:
+            self.clock.note(date, sent)
 
     def _note_limits(self, slot: RequestSlot, response: httpx.Response) -> None:
         if response.status_code in (429, 503):
@@ -355,20 +355,22 @@ def asked_to_wait(headers: httpx.Headers) -> float | None:
     Sage spells the header in several ways (X-IA-Throttle-Limit-RetryAfter,
     X-IA-Hour-Rate-Limit-Retry-After, Retry-After); all are read and the longest counts.
     """
+    # A moment is one by the clock of the server.
+    since = _moment(headers.get("date", "")) or datetime.now(UTC)
     waits = [
         seconds
         for name, value in headers.items()
         if name.lower().replace("-", "").endswith("retryafter")
-        and (seconds := _seconds(value)) is not None
+        and (seconds := _seconds(value, since)) is not None
     ]
     return max(waits, default=None)
 
 
-def _seconds(value: str) -> float | None:
+def _seconds(value: str, since: datetime) -> float | None:
     if value.strip().isdecimal():
         return float(value)
     moment = _moment(value)
-    return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return None if moment is None else max(0.0, (moment - since).total_seconds())
 
 
 def _moment(value: str) -> datetime | None:
