@@ -17,6 +17,7 @@ from intacct_dagster.client import (
     AccessDenied,
     AuthenticationRefused,
     BatchResponse,
+    ClockWrong,
     Created,
     IntacctClient,
     IntacctError,
@@ -28,6 +29,7 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.posting.agreement import agrees
 from intacct_dagster.posting.amendments import key_of_change, stray_key
+from intacct_dagster.posting.clock import require_clock, why_not_settled
 from intacct_dagster.posting.lookup import DocumentLookup, Found
 from intacct_dagster.posting.results import Done, Planned, PostingTarget, Sent
 from intacct_dagster.posting.steps import Step, Watch, unwatched
@@ -168,6 +170,7 @@ class PostingEngine:
         with self._step(Step.SCOPE):
             self._client.prove_scope(target)
         with self._ledger.lock(target, self._entity):
+            require_clock(self._client, self._ledger, target, self._now())
             return self._send_all(chunk_ids, on_sent)
 
     def post(
@@ -216,6 +219,7 @@ class PostingEngine:
                 yield from (chunk.chunk_id for chunk in chunks)
 
         with self._ledger.lock(target.object, self._entity):
+            require_clock(self._client, self._ledger, target.object, self._now())
             return Done(tuple(self._send_all(planned(), on_sent)), there)
 
     def _look(
@@ -274,9 +278,11 @@ class PostingEngine:
                 return self._send_halves(chunk, halves, splits)
             return self._as_left(chunk)
         try:
+            # Again, now that the ledger has the time of sending: it may have been set meanwhile.
+            self._client.check_clock(chunk.object)
             with self._step(Step.SEND):
                 answer = self._create(chunk)
-        except (NotReached, Throttled, AuthenticationRefused, AccessDenied) as error:
+        except (NotReached, Throttled, AuthenticationRefused, AccessDenied, ClockWrong) as error:
             with self._step(Step.GIVE_BACK):
                 self._ledger.never_arrived(chunk_id, str(error))
             raise
@@ -331,6 +337,8 @@ class PostingEngine:
         if chunk.first_sent_at is None or chunk.last_sent_at is None:
             raise AssertionError("the database holds that a sent chunk says when")
         now = self._now()
+        if (wrong := why_not_settled(self._client, chunk, now)) is not None:
+            return self._still_uncertain(chunk, wrong)
         if idempotent and now - chunk.first_sent_at < REPLAY_WITHIN:
             with self._step(Step.CLAIM_REPLAY):
                 claimed = self._ledger.start_replay(chunk.chunk_id)
