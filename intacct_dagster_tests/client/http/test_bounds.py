@@ -22,6 +22,7 @@ from intacct_dagster.client import (
     Intacct,
     IntacctClient,
     IntacctError,
+    NotReached,
     OutcomeUnknown,
     Query,
     ServerFailed,
@@ -150,6 +151,31 @@ def test_a_request_ends_at_its_deadline_whatever_trickles_in(
     assert "accounts-payable/bill of entity E110" in str(caught.value)
     assert "limits.request_seconds" in str(caught.value)
     assert (caught.value.entity, caught.value.object) == ("E110", BILL)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_proxy_that_trickles_does_not_outlast_the_deadline(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    with serving(drips_the_head) as (proxy, connections):
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        monkeypatch.setenv("NO_PROXY", "elsewhere.invalid")
+        with pytest.raises((AnswerTooSlow, OutcomeUnknown)):
+            send("https://intacct.invalid", SOON, kind)
+        assert len(connections) == 1
+        monkeypatch.setenv("NO_PROXY", "intacct.invalid")
+        with pytest.raises(NotReached):
+            send("https://intacct.invalid", SOON, kind)
+        assert len(connections) == 1, "a host of NO_PROXY is asked directly"
+    assert time.monotonic() - began < 3
+
+
+def test_a_handshake_that_never_ends_is_a_request_that_was_never_sent() -> None:
+    with serving(lambda connection, _: until_it_gives_up(connection)) as (address, _):
+        for kind in Kind:
+            with pytest.raises(NotReached, match="Cannot reach"):
+                send(address.replace("http:", "https:"), Bounds(request_seconds=0.1), kind)
 
 
 def test_a_request_that_is_in_time_is_not_held_to_the_deadline_of_an_earlier_one() -> None:
