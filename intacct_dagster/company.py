@@ -15,6 +15,7 @@ from intacct_dagster.client import (
     XML_ONLY,
     AccessDenied,
     AuthorizationCode,
+    Bounds,
     ClientCredentials,
     Intacct,
     IntacctError,
@@ -40,13 +41,15 @@ def open_company(  # noqa: PLR0913 - options of a public constructor, each by it
     concurrency: int = 6,
     here: int | None = None,
     xml: XmlAccess | None = None,
+    bounds: Bounds | None = None,
 ) -> Intacct:
     """The company whose sessions are kept, encrypted, in the state store. Close it after use.
 
     `grant` is client_credentials or authorization_code; `users` maps entities to Sage users;
     `session_key` says where the key of the sessions is, unless INTACCT_TOKEN_KEY has it.
     `concurrency` is how many requests may be in flight over all processes that share the state
-    store; `here` is how many of them this one may have at most, where it is to have fewer. Raises
+    store; `here` is how many of them this one may have at most, where it is to have fewer;
+    `bounds` are those of one request. Raises
     TokenKeyWrong, TokenKeyMissing and TokenKeyExposed.
     """
     key = token_key(key_folder(state.url), session_key, company)
@@ -62,6 +65,7 @@ def open_company(  # noqa: PLR0913 - options of a public constructor, each by it
         tokens=EncryptedTokenStore(state, key),
         concurrency=concurrency if here is None else here,
         xml=xml,
+        bounds=bounds or Bounds(),
         slots=state_locks(state).slots(
             f"requests to {company} at {urlsplit(base_url).netloc}", concurrency
         ),
@@ -100,6 +104,7 @@ def company_in(state: sa.Engine, settings: Settings, *, here: int | None = None)
         concurrency=settings.limits.concurrency,
         here=here,
         xml=settings.xml_access,
+        bounds=settings.limits.bounds,
     )
 
 

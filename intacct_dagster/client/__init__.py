@@ -34,6 +34,7 @@ from intacct_dagster.client.errors import (
     AccessDenied,
     AnswerNotUnderstood,
     AuthenticationRefused,
+    ClockWrong,
     HistoryWentBack,
     IntacctError,
     NotReached,
@@ -47,6 +48,9 @@ from intacct_dagster.client.errors import (
 from intacct_dagster.client.http.address import (
     address_flaw,
     is_loopback,
+)
+from intacct_dagster.client.http.bounds import (
+    Bounds,
 )
 from intacct_dagster.client.http.usage import (
     Usage,
@@ -104,8 +108,10 @@ __all__ = [
     "AuthenticationRefused",
     "AuthorizationCode",
     "BatchResponse",
+    "Bounds",
     "ChangeWindow",
     "ClientCredentials",
+    "ClockWrong",
     "Consent",
     "Created",
     "Filter",

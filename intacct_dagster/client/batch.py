@@ -13,7 +13,7 @@ from typing import Final, cast
 import msgspec
 
 from intacct_dagster.client.errors import About, ErrorDetail, OutcomeUnknown
-from intacct_dagster.client.http.responses import ApiError, error_of, read_error
+from intacct_dagster.client.http.responses import UNREADABLE, ApiError, error_of, read_error
 from intacct_dagster.client.http.transport import Response
 
 #: The most records in one request (developer portal, bulk requests).
@@ -82,7 +82,7 @@ def check_batch(body: bytes, count: int, idempotency_key: str) -> None:
         raise ValueError(f"an Idempotency-Key has 1 to {LONGEST_KEY} characters")
     try:
         items = msgspec.json.decode(body, type=list[dict[str, msgspec.Raw]])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"the body is not an array of JSON objects: {error}") from None
     if len(items) != count:
         raise ValueError(f"the body has {len(items)} items, not {count}")
@@ -193,7 +193,7 @@ def _what_was_said(answer: Response) -> str:
 def _object(body: bytes) -> dict[str, object]:
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise _DoesNotAddUp("it is not JSON") from None
     if not isinstance(document, dict):
         raise _DoesNotAddUp("it is no object")

@@ -15,6 +15,8 @@ from intacct_dagster.client.auth.session import RefreshWatch, Session, StoredSes
 from intacct_dagster.client.auth.tokens import MemoryTokenStore, TokenStore
 from intacct_dagster.client.entity_client import IntacctClient
 from intacct_dagster.client.errors import About, AuthenticationRefused, RequestRefused
+from intacct_dagster.client.http.bounds import DEFAULT_BOUNDS, Bounds
+from intacct_dagster.client.http.machine_clock import wall_clock
 from intacct_dagster.client.http.priority_executor import PriorityExecutor
 from intacct_dagster.client.http.rate_limit import RateLimiter, SharedSlots
 from intacct_dagster.client.http.transport import Kind, Transport
@@ -34,7 +36,9 @@ class Intacct:
     `concurrency` is how many requests may be in flight at once, over all clients and threads;
     `slots` are those that all processes share, and are closed with this.
     `transport` takes the place of the network and `now` that of the clock (aware UTC); `watch` is
-    called with each step of a renewal. Objects that only the XML API has need `xml`.
+    called with each step of a renewal. Objects that only the XML API has need `xml`. `bounds` are
+    those of one request; `wall` is the clock of this machine, which nothing is posted by if it is
+    wrong.
     """
 
     def __init__(  # noqa: PLR0913 - options of a public constructor, most with a default
@@ -50,6 +54,8 @@ class Intacct:
         watch: RefreshWatch = unwatched,
         xml: XmlAccess | None = None,
         slots: SharedSlots | None = None,
+        bounds: Bounds = DEFAULT_BOUNDS,
+        wall: Callable[[], datetime] = wall_clock,
     ) -> None:
         self.company = company
         self._grant = grant
@@ -57,9 +63,11 @@ class Intacct:
         self._tokens = tokens if tokens is not None else MemoryTokenStore()
         self._slots = slots
         limiter = RateLimiter(concurrency, shared=slots)
-        self._transport = Transport(base_url, transport, limiter)
+        self._transport = Transport(base_url, transport, limiter, bounds, wall)
         self._xml = xml
-        self._xml_transport = Transport(xml.url, transport, limiter) if xml is not None else None
+        self._xml_transport = (
+            Transport(xml.url, transport, limiter, bounds, wall) if xml is not None else None
+        )
         self._xml_sessions: dict[tuple[str, str | None], XmlSession] = {}
         self._executor = PriorityExecutor(concurrency)
         self._now = now

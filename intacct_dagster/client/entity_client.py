@@ -7,7 +7,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,11 +20,15 @@ from intacct_dagster.client.batch import BatchResponse, check_batch, read_batch_
 from intacct_dagster.client.errors import (
     About,
     AnswerNotUnderstood,
+    ClockWrong,
+    IntacctError,
     NotReached,
     RequestRefused,
+    ServerFailed,
     WrongEntity,
 )
 from intacct_dagster.client.http.error_mapping import token_is_dead
+from intacct_dagster.client.http.failures import unknown, words_of
 from intacct_dagster.client.http.priority_executor import PriorityExecutor
 from intacct_dagster.client.http.responses import read_records, read_result
 from intacct_dagster.client.http.transport import Kind, Transport
@@ -65,6 +69,7 @@ class IntacctClient:
         self, session: Session, transport: Transport, total: Meter, executor: PriorityExecutor
     ) -> None:
         self._session = session
+        self._transport = transport
         self._meter = Meter(total)
         self._executor = executor
         self._requests = AuthorizedRequests(session, transport, self._meter)
@@ -257,6 +262,39 @@ class IntacctClient:
         elif self.entity_id is not None:
             self._scope.prove(object, fenced=True, at_once=True)
 
+    @property
+    def most_clock_skew(self) -> timedelta:
+        """How far the clock of this machine may be off before nothing is posted."""
+        return self._transport.clock.most
+
+    def check_clock(self, object: str) -> None:
+        """Raise ClockWrong if the clock of this machine is too far from that of Intacct.
+
+        Intacct's latest answer is enough where it is of the last minute and the clock was not set
+        since; otherwise it is asked for the time, without a session. Raises NotReached and
+        Throttled if it cannot be asked.
+        """
+        about = About(self.entity_id, object)
+
+        def ask() -> None:
+            self._transport.send(
+                "GET", "/services/core/model", kind=Kind.READ, meter=self._meter, about=about
+            )
+
+        try:
+            self._transport.clock.check(ask, f"Nothing is sent or settled of {about}")
+        except ClockWrong as error:
+            error.entity, error.object = self.entity_id, object
+            raise
+        except (ServerFailed, AnswerNotUnderstood) as error:
+            raise NotReached(
+                f"Nothing is sent or settled of {about}: Intacct cannot be asked for the time. "
+                f"{error.what}",
+                remedy=error.remedy,
+                entity=self.entity_id,
+                object=object,
+            ) from error
+
     def existing(self, object: str, keys: Sequence[str]) -> set[str]:
         """Return those of at most 3,900 `keys` that `object` still has, as this session sees it."""
         if not keys:
@@ -355,17 +393,24 @@ class IntacctClient:
         """
         about = About(self.entity_id, object)
         check_batch(body, count, idempotency_key)
-        answer = self._requests.send(
-            "PATCH" if change else "POST",
-            _object_path(object),
-            Kind.WRITE,
-            about,
-            content=body,
-            headers={"Content-Type": "application/json", "Idempotency-Key": idempotency_key},
-        )
-        if answer.status in (401, 403) or token_is_dead(answer):
-            raise self._requests.error(answer, about)
-        outcomes = read_batch_response(answer, count, about)
+        method, path = "PATCH" if change else "POST", _object_path(object)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
+
+        def outcomes_of_sending() -> BatchResponse:
+            answer = self._requests.send(
+                method, path, Kind.WRITE, about, content=body, headers=headers
+            )
+            if answer.status in (401, 403) or token_is_dead(answer):
+                raise self._requests.error(answer, about)
+            return read_batch_response(answer, count, about)
+
+        try:
+            outcomes = outcomes_of_sending()
+        except IntacctError:
+            raise
+        except Exception as error:  # whatever it is, a byte may have left
+            what = f"the answer cannot be used: {words_of(error)}"
+            raise unknown(what, about, None) from error
         if not outcomes.replayed:
             self._meter.add(Usage(transactions=outcomes.created))
         return outcomes

@@ -108,12 +108,24 @@ class ServerFailed(IntacctError):
     """A read failed on Intacct's side or on the way back, and still did after several tries."""
 
 
+class AnswerTooSlow(ServerFailed):
+    """A read had not ended when the time for a request had passed. It is not tried again."""
+
+
 class AnswerNotUnderstood(IntacctError):
     """An answer that does not have the documented shape. Nothing of it was used."""
 
 
+class AnswerTooLarge(AnswerNotUnderstood):
+    """An answer has more bytes than an answer may have. What came of it was thrown away."""
+
+
 class PaginationIncomplete(IntacctError):
     """Rows could not be proven complete within the attempts allowed. Nothing of them is kept."""
+
+
+class ClockWrong(IntacctError):
+    """The clock of this machine is not to be trusted. Nothing was sent, and nothing settled."""
 
 
 class HistoryWentBack(IntacctError):

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from intacct_dagster.client.errors import About, AnswerNotUnderstood
+from intacct_dagster.client.http.responses import UNREADABLE
 
 #: The most rows that Intacct gives in one page (Sage's OpenAPI, core-query).
 LARGEST_PAGE: Final = 4000
@@ -95,7 +96,7 @@ class QueryPage:
         """
         try:
             return _ROWS.decode(self.raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise AnswerNotUnderstood(f"The rows of a query are not objects: {error}") from None
 
 
@@ -137,7 +138,7 @@ def _opened(body: bytes) -> _Envelope | None:
         return None
     try:
         meta = _CLOSING.decode(b"{" + body[end:]).meta
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     return _Envelope(msgspec.Raw(memoryview(body)[head.end() : last.start() + 1]), meta)
 
@@ -146,7 +147,7 @@ def read_page(body: bytes, about: About, read_at: datetime | None = None) -> Que
     """Return the page in the body of an answer of `read_at`. Raises AnswerNotUnderstood."""
     try:
         envelope = _opened(body) or _ENVELOPE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise AnswerNotUnderstood(
             f"The answer to a query of {about} is not understood: {error}",
             remedy="Check base_url and any proxy in between; nothing of the answer was used.",

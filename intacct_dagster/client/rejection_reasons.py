@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from intacct_dagster.client.batch import RejectedItem
 
@@ -146,6 +147,10 @@ _CATALOGUE = (
     ),
 )
 
+# Several times what Intacct says. Patterns take a time that grows with the square of a length.
+_LONGEST: Final = 500
+_MOST_DETAILS: Final = 20
+
 # Wrappers: they say that something failed, and the details say what.
 _WRAPPER = re.compile(
     r"^(Payload contains errors|(POST|PATCH) request on .* was unsuccessful"
@@ -158,8 +163,8 @@ _SUPPORT_ID = re.compile(r"\s*\[Support ID: [^\]]*\]", re.IGNORECASE)
 
 def explain(rejected: RejectedItem) -> Reason:
     """Return the reason for a rejection and its remedy; never empty."""
-    messages = [detail.message for detail in rejected.details]
-    messages.append(rejected.message)
+    details = [detail.message for detail in rejected.details[:_MOST_DETAILS]]
+    messages = [_shortened(message) for message in (*details, rejected.message)]
     for known in _CATALOGUE:
         for message in messages:
             if match := known.pattern.search(message):
@@ -169,6 +174,10 @@ def explain(rejected: RejectedItem) -> Reason:
     verbatim = "; ".join(dict.fromkeys(_SUPPORT_ID.sub("", message) for message in telling))
     support = f" Sage's support id is {rejected.support_id}." if rejected.support_id else ""
     return Reason(verbatim, f"Correct what Intacct names, in the source or in Intacct.{support}")
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
 
 
 def _fill(text: str, caught: Sequence[str]) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from intacct_dagster.client import Bounds
 from intacct_dagster.config.section import SettingsSection
+
+_BOUNDS = Bounds()
 
 
 class Limits(SettingsSection):
@@ -20,5 +23,16 @@ class Limits(SettingsSection):
     """Bytes of one posting request; Sage documents no limit."""
     monthly_transactions: int = Field(default=100_000, ge=1)
     """API transactions of the plan in a month. A check warns before they are used up."""
+    request_seconds: float = Field(default=_BOUNDS.request_seconds, gt=0, le=1200)
+    """Seconds of one request, from its first byte to the last of its answer."""
+    response_bytes: int = Field(default=_BOUNDS.response_bytes, ge=1_000_000)
+    """Bytes of one answer, unpacked. What is larger is an error, and not held in memory."""
+    clock_skew_seconds: float = Field(default=_BOUNDS.clock_skew_seconds, ge=5, le=1200)
+    """Seconds that the clock of this machine may differ from Intacct's before nothing is posted."""
     lock_timeout: float = Field(default=60, gt=0)
     """Seconds to wait for another process that holds the warehouse."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of one request."""
+        return Bounds(self.request_seconds, self.response_bytes, self.clock_skew_seconds)

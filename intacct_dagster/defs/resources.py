@@ -9,7 +9,7 @@ import dagster as dg
 import sqlalchemy as sa
 from pydantic import Field, PrivateAttr
 
-from intacct_dagster.client import Intacct, IntacctClient, IntacctError, xml_access
+from intacct_dagster.client import Bounds, Intacct, IntacctClient, IntacctError, xml_access
 from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.binding import bind
@@ -40,6 +40,8 @@ POOL = "intacct_api"
 #: Seconds that a run waits for another that reads the same entity: a backfill of years takes hours.
 ENTITY_WAIT_SECONDS = 6 * 3600.0
 
+
+_BOUNDS = Bounds()
 
 #: The readers' copy of the warehouse, as an asset.
 SNAPSHOT = dg.AssetKey(["reader", "warehouse"])
@@ -108,6 +110,9 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
     users: list[EntityUser]
     state: str
     concurrency: int = 6
+    request_seconds: float = _BOUNDS.request_seconds
+    response_bytes: int = _BOUNDS.response_bytes
+    clock_skew_seconds: float = _BOUNDS.clock_skew_seconds
     xml: list[XmlSender] = Field(default_factory=list)
     _intacct: Intacct | None = PrivateAttr(default=None)
     _unopened: str | None = PrivateAttr(default=None)
@@ -158,6 +163,7 @@ class IntacctResource(dg.ConfigurableResource["IntacctResource"]):
             session_key="keyring" if self.session_key == "keyring" else "file",
             concurrency=self.concurrency,
             xml=next(xml, None),
+            bounds=Bounds(self.request_seconds, self.response_bytes, self.clock_skew_seconds),
         )
 
     @property
@@ -310,6 +316,9 @@ def build_resources(settings: Settings) -> dict[str, dg.ResourceDefinition]:
         users=[EntityUser(entity=each.id, user=each.user) for each in settings.entities],
         state=settings.state,
         concurrency=settings.limits.concurrency,
+        request_seconds=settings.limits.request_seconds,
+        response_bytes=settings.limits.response_bytes,
+        clock_skew_seconds=settings.limits.clock_skew_seconds,
         xml=_xml_senders(settings),
     )
     warehouse = WarehouseResource(

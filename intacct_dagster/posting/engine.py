@@ -19,6 +19,7 @@ from intacct_dagster.client import (
     AccessDenied,
     AuthenticationRefused,
     BatchResponse,
+    ClockWrong,
     Created,
     IntacctClient,
     IntacctError,
@@ -29,6 +30,7 @@ from intacct_dagster.client import (
     explain,
 )
 from intacct_dagster.posting.amendments import stray_key
+from intacct_dagster.posting.clock import require_clock
 from intacct_dagster.posting.lookup import DocumentLookup, Found
 from intacct_dagster.posting.results import Done, Planned, PostingTarget, Sent
 from intacct_dagster.posting.settlement import SETTLE_AFTER, Settlement
@@ -120,6 +122,7 @@ class PostingEngine:
         self._in_flight = in_flight
         self._slots = threading.BoundedSemaphore(in_flight)
         self._settle_after = settle_after
+        self._now = now
         self._pause = pause
         self._watch = watch
         self._lookup = DocumentLookup(client, self._slots, in_flight, now)
@@ -195,6 +198,7 @@ class PostingEngine:
         with self._step(Step.SCOPE):
             self._client.prove_scope(target)
         with self._ledger.lock(target, self._entity):
+            require_clock(self._client, self._ledger, target, self._now())
             return self._send_all(chunk_ids, on_sent)
 
     def post(
@@ -244,6 +248,7 @@ class PostingEngine:
                 yield from (chunk.chunk_id for chunk in chunks)
 
         with self._ledger.lock(target.object, self._entity):
+            require_clock(self._client, self._ledger, target.object, self._now())
             return Done(tuple(self._send_all(planned(), on_sent)), there)
 
     def _look(
@@ -315,15 +320,24 @@ class PostingEngine:
             if any(part.state is ChunkState.READY for part in parts):
                 return parts
             return self._as_left(chunk)
+        began = time.monotonic()
         try:
+            # Again, now that the ledger has the time of sending: it may have been set meanwhile.
+            self._client.check_clock(chunk.object)
             with self._step(Step.SEND):
                 answer = self._create(chunk)
-        except (NotReached, Throttled, AuthenticationRefused, AccessDenied) as error:
+        except (NotReached, Throttled, AuthenticationRefused, AccessDenied, ClockWrong) as error:
             with self._step(Step.GIVE_BACK):
                 self._ledger.never_arrived(chunk_id, str(error))
             raise
         except OutcomeUnknown as error:
-            return self._settlement.left_uncertain(chunk, str(error), http_status=error.http_status)
+            return self._settlement.left_uncertain(
+                chunk,
+                str(error),
+                http_status=error.http_status,
+                # by no wall clock: that may have been set meanwhile
+                took=timedelta(seconds=time.monotonic() - began),
+            )
         return self._read(chunk, answer)
 
     def resolve(

@@ -8,6 +8,7 @@ needed.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.posting.agreement import FieldDifference, agrees, compare_fields
 from intacct_dagster.posting.amendments import key_of_change
+from intacct_dagster.posting.clock import why_not_settled
 from intacct_dagster.posting.identity import at_path, identity_of
 from intacct_dagster.posting.lookup import DocumentLookup
 from intacct_dagster.posting.results import PostingTarget, Sent
@@ -115,8 +117,11 @@ class Settlement:
         """
         if chunk.last_sent_at is None:
             raise AssertionError("the database holds that a sent chunk says when")
+        now = self._now()
+        if (wrong := why_not_settled(self._client, chunk, now)) is not None:
+            return self.left_uncertain(chunk, wrong)
         shows_at = chunk.last_sent_at + self._settle_after
-        if self._now() < shows_at:
+        if now < shows_at:
             return self.left_uncertain(
                 chunk,
                 f"sent {chunk.last_sent_at:%Y-%m-%d %H:%M} UTC without an answer. What Intacct "
@@ -159,10 +164,24 @@ class Settlement:
             return self._for_a_person(chunk, seen)
         return self._found(chunk, seen) if seen.ours else None
 
-    def left_uncertain(self, chunk: Chunk, note: str, *, http_status: int | None = None) -> Sent:
-        """Record that the outcome of a chunk is not known, and why."""
+    def left_uncertain(
+        self,
+        chunk: Chunk,
+        note: str,
+        *,
+        http_status: int | None = None,
+        took: timedelta = timedelta(0),
+    ) -> Sent:
+        """Record that the outcome of a chunk is not known, and why.
+
+        Args:
+            chunk: The chunk.
+            note: Why.
+            http_status: The status of its answer; None if it had none.
+            took: How long after it was claimed its request ended.
+        """
         with self._step(Step.DOUBT):
-            self._ledger.uncertain(chunk.chunk_id, note, http_status=http_status)
+            self._ledger.uncertain(chunk.chunk_id, note, http_status=http_status, took=took)
         return Sent(chunk.chunk_id, chunk.size, uncertain=chunk.size, note=note)
 
     # -- creations ----------------------------------------------------------------------------
@@ -248,13 +267,17 @@ class Settlement:
             claimed = self._ledger.start_replay(chunk.chunk_id)
         if not claimed:
             return Sent(chunk.chunk_id, chunk.size, note="resolved by another run")
+        began = time.monotonic()
         try:
             with self._step(Step.REPLAY):
                 answer = self._again(chunk)
         except IntacctError as error:
             status = error.http_status if isinstance(error, OutcomeUnknown) else None
             return self.left_uncertain(
-                chunk, f"asked again, without an answer: {error}", http_status=status
+                chunk,
+                f"asked again, without an answer: {error}",
+                http_status=status,
+                took=_since(began),
             )
         return self._record(self._ledger.chunk(chunk.chunk_id), answer)
 
@@ -403,6 +426,10 @@ def _last_sent(chunk: Chunk) -> datetime:
     if chunk.last_sent_at is None:
         raise AssertionError("the database holds that a sent chunk says when")
     return chunk.last_sent_at
+
+
+def _since(began: float) -> timedelta:
+    return timedelta(seconds=time.monotonic() - began)
 
 
 def _minutes(span: timedelta) -> str:

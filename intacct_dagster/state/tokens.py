@@ -45,7 +45,9 @@ class EncryptedTokenStore:
     """Sessions by name in the state store, encrypted with Fernet.
 
     `lock` is a lease: one holder at a time over all processes and hosts that share the store, lost
-    after LEASE_SECONDS so that a dead process cannot block the others for ever.
+    after LEASE_SECONDS so that a dead process cannot block the others for ever. The clock of leases
+    is one that all of them share and nobody sets: that of the database server, or that of the
+    machine since it started. `now` takes its place.
     """
 
     def __init__(
@@ -53,12 +55,12 @@ class EncryptedTokenStore:
         engine: sa.Engine,
         key: bytes,
         *,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._engine = engine
         self._fernet = Fernet(key)
-        self._now = now
+        self._now = now if now is not None else _lease_clock(engine)
         self._sleep = sleep
 
     def get(self, name: str) -> bytes | None:
@@ -79,7 +81,7 @@ class EncryptedTokenStore:
 
     def put(self, name: str, value: bytes) -> None:
         """Stores a session; it is on disk when this returns."""
-        row = {"value": self._fernet.encrypt(value), "stored_at": self._now()}
+        row = {"value": self._fernet.encrypt(value), "stored_at": time.time()}
         with self._engine.begin() as connection:
             updated = connection.execute(
                 sa.update(_tokens).where(_tokens.c.name == name).values(row)
@@ -101,31 +103,66 @@ class EncryptedTokenStore:
     def lock(self, name: str) -> Iterator[None]:
         """The sole right to renew the session `name`. Raises TokenLockTimeout."""
         owner = uuid.uuid4().hex
-        deadline = self._now() + WAIT_SECONDS
-        while not self._take(name, owner):
-            if self._now() >= deadline:
+        self._wait_for(name, owner)
+        try:
+            yield
+        finally:
+            self._give_back(name, owner)
+
+    @contextmanager
+    def try_lock(self, name: str) -> Iterator[bool]:
+        """The same right without a wait; False in the block if somebody else has it."""
+        owner = uuid.uuid4().hex
+        taken = self._take(name, owner, None)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._give_back(name, owner)
+
+    def _wait_for(self, name: str, owner: str) -> None:
+        began = self._now()
+        seen, seen_since = self._lease(name), began
+        while True:
+            # A lease that nobody has touched for its whole life is over, whatever it says: the
+            # machine may have been started again, and its clock with it.
+            now = self._now()
+            stuck = seen if now - seen_since > LEASE_SECONDS else None
+            if self._take(name, owner, stuck):
+                return
+            if now - began >= WAIT_SECONDS:
                 raise TokenLockTimeout(
                     f"Another process has been renewing the session of {name} for "
                     f"{WAIT_SECONDS:.0f} s. Try again; if it stays, look for a stuck run."
                 )
             self._sleep(random.uniform(0.05, 0.15))  # noqa: S311 - jitter, not a secret
-        try:
-            yield
-        finally:
-            with self._engine.begin() as connection:
-                connection.execute(
-                    sa.delete(_leases).where(_leases.c.name == name, _leases.c.owner == owner)
-                )
+            found = self._lease(name)
+            if found != seen:
+                seen, seen_since = found, self._now()
 
-    def _take(self, name: str, owner: str) -> bool:
+    def _lease(self, name: str) -> tuple[str, float] | None:
+        with self._engine.connect() as connection:
+            query = sa.select(_leases.c.owner, _leases.c.until).where(_leases.c.name == name)
+            row = connection.execute(query).first()
+        return None if row is None else (row.owner, row.until)
+
+    def _give_back(self, name: str, owner: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.delete(_leases).where(_leases.c.name == name, _leases.c.owner == owner)
+            )
+
+    def _take(self, name: str, owner: str, stuck: tuple[str, float] | None) -> bool:
+        """Take the lease if it is free, over, or `stuck`."""
         now = self._now()
         lease = {"owner": owner, "until": now + LEASE_SECONDS}
+        over = _leases.c.until < now
+        if stuck is not None:
+            over = over | sa.and_(_leases.c.owner == stuck[0], _leases.c.until == stuck[1])
         try:
             with self._engine.begin() as connection:
                 taken = connection.execute(
-                    sa.update(_leases)
-                    .where(_leases.c.name == name, _leases.c.until < now)
-                    .values(lease)
+                    sa.update(_leases).where(_leases.c.name == name, over).values(lease)
                 )
                 if taken.rowcount == 1:
                     return True
@@ -136,3 +173,16 @@ class EncryptedTokenStore:
         except IntegrityError:  # another process inserted first
             return False
         return False
+
+
+def _lease_clock(engine: sa.Engine) -> Callable[[], float]:
+    """Return a clock in seconds that all who share the store read alike."""
+    if engine.dialect.name == "sqlite":
+        return time.monotonic  # one machine, on which all processes read the same
+
+    def now() -> float:
+        with engine.connect() as connection:
+            query = sa.text("SELECT extract(epoch FROM clock_timestamp())")
+            return float(connection.scalar(query))
+
+    return now

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from intacct_dagster.client import explain
@@ -141,3 +143,13 @@ def test_items_refused_alike_can_be_counted_by_their_reason() -> None:
     two = explain(refused("The customer 'C-2' is invalid."))
     assert one.reason == two.reason
     assert one.what_to_do != two.what_to_do
+
+
+@pytest.mark.parametrize("word", ["a", "9", "a ", "Date ", "'"])
+def test_a_message_without_end_is_explained_at_once_and_cut(word: str) -> None:
+    message = word * 200_000
+    details = (ErrorDetail(None, message, None, None),) * 500
+    began = time.monotonic()
+    reason = explain(RejectedItem(0, None, None, message, None, None, details))
+    assert time.monotonic() - began < 3
+    assert len(reason.reason) < 20_000

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,12 +20,20 @@ from intacct_dagster.client import (
     AuthorizationCode,
     ClientCredentials,
     Intacct,
+    IntacctClient,
     NotReached,
     Throttled,
 )
 from intacct_dagster.client.auth.oauth import Grant
 from intacct_dagster.client.auth.tokens import MemoryTokenStore, TokenStore
-from intacct_dagster_tests.client.intacct_wire import BASE_URL, Wire, error_reply, page_reply, reply
+from intacct_dagster_tests.client.intacct_wire import (
+    BASE_URL,
+    Reply,
+    Wire,
+    error_reply,
+    page_reply,
+    reply,
+)
 
 SECRET = "do-not-tell"
 CREDENTIALS = ClientCredentials("app.sage.com", SECRET)
@@ -378,6 +390,283 @@ def test_a_user_who_never_consented_is_named(clock: Clock) -> None:
 
 def test_secrets_do_not_show_in_a_repr() -> None:
     assert SECRET not in repr(CREDENTIALS) + repr(CODE)
+
+
+NAME = "api.intacct.test/app.sage.com/usa@demo|E110"
+
+
+def renewed_by_others(store: TokenStore, clock: Clock, **life: float) -> None:
+    """Put what another process would put that renewed the session."""
+    stored = json.loads(store.get(NAME) or b"")
+    until = clock() + timedelta(**(life or {"hours": 12}))
+    stored |= {"access_token": "theirs", "refresh_token": "r", "issued_at": clock().isoformat()}
+    store.put(NAME, json.dumps(stored | {"expires_at": until.isoformat()}).encode())
+
+
+class Rights(MemoryTokenStore):
+    """Notes when the right to renew is taken and given back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        with super().lock(name):
+            self.events.append("taken")
+            try:
+                yield
+            finally:
+                self.events.append("given back")
+
+    @contextmanager
+    def try_lock(self, name: str) -> Iterator[bool]:
+        with super().try_lock(name) as taken:
+            self.events.append("taken")
+            try:
+                yield taken
+            finally:
+                self.events.append("given back")
+
+    def sent(self) -> int:
+        """Return how many requests were sent, each with the right in hand for it alone."""
+        alone = ["taken", "sent", "given back"]
+        for number, event in enumerate(self.events):
+            if event == "sent":
+                assert self.events[number - 1 : number + 2] == alone
+        return self.events.count("sent")
+
+    def noting(self, script: list[Reply]) -> list[Reply]:
+        """Return replies that are noted among the events."""
+
+        def noted(what: Reply, request: httpx.Request) -> httpx.Response:
+            self.events.append("sent")
+            return Wire._play(what, request)
+
+        return [functools.partial(noted, each) for each in script]
+
+
+def due(clock: Clock, store: TokenStore) -> tuple[Wire, IntacctClient]:
+    """Return a session that has to be renewed, by its refresh token."""
+    wire = Wire(page_reply([]))
+    client = authorized(wire, clock, store).entity("E110")
+    client.count(BILL)
+    clock.forward(hours=12)
+    wire.token_forms.clear()
+    return wire, client
+
+
+PAUSES = [
+    reply(429, "", {"Retry-After": "80"}),
+    reply(503, "", {"Retry-After": "80"}),
+    reply(503, "<html>"),
+    httpx.ConnectError("refused"),
+]
+
+
+@pytest.mark.parametrize("pause", PAUSES, ids=["429", "503", "503 of a proxy", "no connection"])
+def test_a_renewal_that_has_to_pause_gives_its_right_back_first(
+    clock: Clock, pause: httpx.Response | Exception
+) -> None:
+    store = Rights()
+    wire, client = due(clock, store)
+    store.events.clear()
+    wire.token_script = store.noting([pause] * 3)
+    client.count(BILL)
+    assert (store.sent(), len(wire.token_forms)) == (3, 4)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_wakes_up_after_a_pause_takes_what_others_stored_and_sends_no_used_token(
+    clock: Clock, status: int
+) -> None:
+    store = Rights()
+    wire, client = due(clock, store)
+
+    def throttled(_: httpx.Request) -> httpx.Response:
+        renewed_by_others(store, clock)
+        return reply(status, "", {"Retry-After": "80"})
+
+    wire.token_script = [throttled]
+    client.count(BILL)
+    assert bearer(wire.requests[-1]) == "theirs"
+    assert len(wire.token_forms) == 1, "the refresh token was used meanwhile"
+
+
+def test_who_wakes_up_to_a_session_that_is_due_again_uses_its_newest_refresh_token(
+    clock: Clock,
+) -> None:
+    store = MemoryTokenStore()
+    wire, client = due(clock, store)
+
+    def throttled(_: httpx.Request) -> httpx.Response:
+        renewed_by_others(store, clock, seconds=1)
+        clock.forward(hours=1)
+        return reply(429, "")
+
+    wire.token_script = [throttled]
+    client.count(BILL)
+    assert [form["refresh_token"] for form in wire.token_forms] == ["refresh-2", "r"]
+
+
+@pytest.mark.parametrize("pause", PAUSES[:3], ids=["429", "503", "503 of a proxy"])
+def test_a_renewal_that_is_throttled_to_the_end_says_so_and_blames_no_consent(
+    clock: Clock, pause: httpx.Response
+) -> None:
+    store = MemoryTokenStore()
+    wire, client = due(clock, store)
+    before = store.get(NAME)
+    wire.token_script = [pause] * 99
+    with pytest.raises(Throttled, match="throttling us at entity E110") as caught:
+        client.count(BILL)
+    assert len(wire.token_forms) == 5
+    assert store.get(NAME) == before
+    assert "consent" not in str(caught.value)
+
+
+def test_a_session_is_revoked_without_a_pause_while_others_may_not_renew(clock: Clock) -> None:
+    store = Rights()
+    wire, _ = due(clock, store)
+    intacct = company(wire, clock, CODE, store)
+    store.events.clear()
+    wire.script = store.noting([reply(429, ""), reply(503, ""), reply(200, {})])
+    assert intacct.revoke("usa", "E110")
+    assert store.sent() == 3
+    assert store.get(NAME) is None
+    assert not intacct.revoke("usa", "E110")
+
+
+INVALID = reply(400, {"error": "invalid_grant"})
+
+
+def ended(client: IntacctClient) -> str:
+    with pytest.raises(AuthenticationRefused) as caught:
+        client.count(BILL)
+    assert len(str(caught.value).splitlines()) == 2
+    assert "`intacct-dagster authorize E110`" in str(caught.value)
+    with pytest.raises(AuthenticationRefused) as later:
+        client.count(BILL)
+    assert later.value.what == caught.value.what, "the cause is kept for those who come later"
+    return caught.value.what
+
+
+@pytest.mark.parametrize(
+    "lost", [httpx.ReadTimeout("slow"), reply(500, ""), reply(200, "<html>")], ids=str
+)
+def test_a_session_whose_renewal_was_lost_on_the_way_says_so(
+    clock: Clock, lost: httpx.Response | Exception
+) -> None:
+    wire, client = due(clock, MemoryTokenStore())
+    wire.token_script = [lost]
+    with pytest.raises(NotReached):
+        client.count(BILL)
+    assert len(wire.token_forms) == 1, "the refresh token may have been used"
+    wire.token_script = [INVALID]
+    assert "renewal of 2026-10-14 06:00 UTC was never answered" in ended(client)
+
+
+def test_a_renewal_that_was_lost_and_then_succeeds_is_forgotten(clock: Clock) -> None:
+    wire, client = due(clock, MemoryTokenStore())
+    wire.token_script = [httpx.ReadTimeout("slow")]
+    with pytest.raises(NotReached):
+        client.count(BILL)
+    client.count(BILL)
+    clock.forward(hours=12)
+    wire.token_script = [INVALID]
+    assert "never answered" not in ended(client)
+
+
+def test_a_second_consent_of_the_same_user_is_named_with_its_place(clock: Clock) -> None:
+    store = MemoryTokenStore()
+    wire, client = due(clock, store)
+    other = company(wire, clock, CODE, store)
+    consent = other.ask_consent_of("usa")
+    other.enter_top_level("usa", consent, code="c", state=consent.state)
+    clock.forward(hours=1)
+    wire.token_script = [INVALID]
+    said = ended(client)
+    assert "consented a second time on 2026-10-14 06:00 UTC, for the top level" in said
+
+
+def test_a_consent_before_ours_is_not_blamed(clock: Clock) -> None:
+    store = MemoryTokenStore()
+    wire, client = due(clock, store)
+    earlier = json.loads(store.get(NAME) or b"") | {"consented_at": "2026-10-01T00:00:00Z"}
+    store.put(NAME.replace("E110", "E120"), json.dumps(earlier).encode())
+    wire.token_script = [INVALID]
+    assert "Intacct does not say why" in ended(client)
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("The refresh token was revoked", "it was revoked"),
+        ("The refresh token has expired", "not used for longer than it lives"),
+        ("The refresh token is not valid", "Intacct does not say why"),
+    ],
+)
+def test_what_intacct_says_of_the_end_is_the_cause(clock: Clock, said: str, cause: str) -> None:
+    wire, client = due(clock, MemoryTokenStore())
+    body = {"error": "invalid_grant", "error_description": said}
+    wire.token_script = [reply(400, body)]
+    assert cause in ended(client)
+
+
+def test_a_session_that_was_revoked_here_while_it_was_renewed_says_so(clock: Clock) -> None:
+    store = MemoryTokenStore()
+    wire, client = due(clock, store)
+
+    def revoked(_: httpx.Request) -> httpx.Response:
+        store.delete(NAME)
+        return INVALID
+
+    wire.token_script = [revoked]
+    with pytest.raises(AuthenticationRefused, match="revoked here meanwhile"):
+        client.count(BILL)
+    assert store.get(NAME) is None
+
+
+def test_a_refresh_token_that_another_process_used_does_not_end_the_session(clock: Clock) -> None:
+    store = MemoryTokenStore()
+    wire, client = due(clock, store)
+
+    def used(_: httpx.Request) -> httpx.Response:
+        renewed_by_others(store, clock, seconds=1)
+        clock.forward(hours=1)
+        return INVALID
+
+    wire.token_script = [used]
+    client.count(BILL)
+    assert wire.token_forms[-1]["refresh_token"] == "r"
+    assert json.loads(store.get(NAME) or b"")["ended"] is None
+
+
+def test_a_renewal_that_always_comes_too_late_names_the_other_process(clock: Clock) -> None:
+    store = MemoryTokenStore()
+    wire, client = due(clock, store)
+    renewals = itertools.count()
+
+    def used(_: httpx.Request) -> httpx.Response:
+        stored = json.loads(store.get(NAME) or b"")
+        store.put(NAME, json.dumps(stored | {"refresh_token": f"r{next(renewals)}"}).encode())
+        return INVALID
+
+    wire.token_script = [used] * 99
+    with pytest.raises(NotReached, match="renewed by another process meanwhile"):
+        client.count(BILL)
+    assert len(wire.token_forms) == 5
+
+
+def test_a_right_that_is_nearly_over_is_not_used(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that sleeps between the look at the store and the request sends nothing."""
+    wire, client = due(clock, MemoryTokenStore())
+    seconds = itertools.count(0, 20)
+    monkeypatch.setattr("intacct_dagster.client.auth.session.monotonic", lambda: next(seconds))
+    with pytest.raises(NotReached, match="too slow"):
+        client.count(BILL)
+    assert wire.token_forms == []
 
 
 def test_a_session_renewed_elsewhere_while_the_lock_was_lost_is_taken_over(clock: Clock) -> None:

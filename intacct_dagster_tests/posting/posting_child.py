@@ -10,15 +10,16 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from multiprocessing.synchronize import Event
 
 import stamina
 
 from intacct_dagster.client import IntacctError
-from intacct_dagster.posting.settlement import SETTLE_AFTER, UNDER_WAY_AT_MOST
+from intacct_dagster.posting.settlement import UNDER_WAY_AT_MOST
 from intacct_dagster.posting.steps import Step
 from intacct_dagster.state.ledger import Item
-from intacct_dagster_tests.posting.posting_world import NOBODY, POISON, World, once_each
+from intacct_dagster_tests.posting.posting_world import NOBODY, POISON, SETTLED, World, once_each
 
 
 def documents(world: World, story: str) -> tuple[list[Item], list[Item]]:
@@ -38,13 +39,13 @@ def play(world: World, story: str, items: Sequence[Item]) -> None:
         case "lost answer":
             weather.storm = once_each(weather.lose_answer)
             world.post(items, size=2)
-            world.clock.time += SETTLE_AFTER
+            world.clock.time += SETTLED
             world.post(items, size=2)
         case "lost request":
             weather.storm = once_each(weather.lose_request)
             for _ in range(3):
                 world.post(items, size=2)
-                world.clock.time += SETTLE_AFTER
+                world.clock.time += SETTLED
         case "no connection":
             weather.storm = once_each(*[weather.refuse_connection] * 2)
             with suppress(IntacctError):
@@ -68,7 +69,7 @@ def play(world: World, story: str, items: Sequence[Item]) -> None:
             later = [world.otherwise(item) for item in good(items)]
             for _ in range(3):
                 world.change(later, size=2)
-                world.clock.time += UNDER_WAY_AT_MOST
+                world.clock.time += UNDER_WAY_AT_MOST + timedelta(minutes=1)
         case _:
             raise ValueError(story)
 

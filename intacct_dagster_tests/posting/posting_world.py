@@ -15,7 +15,7 @@ from intacct_dagster.posting.agreement import agrees
 from intacct_dagster.posting.amendments import Change, Changed, changes_of
 from intacct_dagster.posting.engine import PostingEngine
 from intacct_dagster.posting.results import PostingTarget
-from intacct_dagster.posting.settlement import UNDER_WAY_AT_MOST, Settlement
+from intacct_dagster.posting.settlement import SETTLE_AFTER, UNDER_WAY_AT_MOST, Settlement
 from intacct_dagster.posting.steps import Watch
 from intacct_dagster.state import open_state
 from intacct_dagster.state.ledger import (
@@ -31,6 +31,8 @@ INVOICE = "accounts-receivable/invoice"
 TARGET = PostingTarget("sales", INVOICE, "referenceNumber")
 DAY = date(2026, 10, 13)
 POISON = "POISON"
+#: After this long what was created shows, however long its request took.
+SETTLED = SETTLE_AFTER + timedelta(minutes=1)
 NOBODY = "no such customer"
 
 Storm = Callable[[httpx.Request], httpx.Response | None]
@@ -308,7 +310,7 @@ class World:
                 continue
             if {each.state for each in self.entries()} <= {ItemState.POSTED, ItemState.REJECTED}:
                 return
-            self.clock.time += UNDER_WAY_AT_MOST
+            self.clock.time += UNDER_WAY_AT_MOST + timedelta(minutes=1)
         raise AssertionError(f"after 8 runs: {self.states()}")
 
     def otherwise(self, item: Item) -> Item:
@@ -364,7 +366,7 @@ class World:
                 continue
             if self.ledger.posted_payloads(INVOICE, "E110", list(names)) == names:
                 return
-            self.clock.time += UNDER_WAY_AT_MOST
+            self.clock.time += UNDER_WAY_AT_MOST + timedelta(minutes=1)
         raise AssertionError("after 8 runs not all is changed")
 
     def assert_changed(self, items: Sequence[Item]) -> None:

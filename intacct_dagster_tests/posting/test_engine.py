@@ -26,7 +26,14 @@ from intacct_dagster.posting.results import Sent
 from intacct_dagster.posting.settlement import REPLAY_WITHIN, SETTLE_AFTER, UNDER_WAY_AT_MOST
 from intacct_dagster.state.ledger import Item, ItemState, Ledger
 from intacct_dagster_tests.extraction.test_strangers import Strange
-from intacct_dagster_tests.posting.posting_world import INVOICE, NOBODY, TARGET, World, once_each
+from intacct_dagster_tests.posting.posting_world import (
+    INVOICE,
+    NOBODY,
+    SETTLED,
+    TARGET,
+    World,
+    once_each,
+)
 from intacct_sandbox import CLIENT_ID, CLIENT_SECRET, COMPANY
 
 
@@ -173,11 +180,11 @@ def test_of_what_intacct_does_not_hold_the_same_bytes_go_out_again(world: World)
     world.weather.storm = once_each(world.weather.lose_request)
     world.engine.send(chunk.chunk_id)
 
-    world.clock.time += SETTLE_AFTER
+    world.clock.time += SETTLED
     (looked,) = world.resolve()
     assert looked.uncertain == 3
     assert len(world.weather.writes) == 1, "one look may be too early"
-    world.clock.time += SETTLE_AFTER
+    world.clock.time += SETTLED
     (settled,) = world.resolve()
 
     assert (settled.posted, settled.rejected, settled.uncertain) == (2, 1, 0)
@@ -195,7 +202,7 @@ def test_of_what_intacct_holds_in_part_nothing_goes_out_again(world: World, stor
 
     world.clock.time += UNDER_WAY_AT_MOST
     world.resolve()
-    world.clock.time += SETTLE_AFTER
+    world.clock.time += SETTLED
     (settled,) = world.resolve()
 
     assert (settled.posted, settled.uncertain) == (2, 0)
@@ -212,7 +219,7 @@ def test_what_intacct_holds_whole_is_posted_at_the_first_look(world: World, stor
     world.weather.storm = once_each(getattr(world.weather, storm))
     world.engine.send(chunk.chunk_id)
 
-    world.clock.time += SETTLE_AFTER
+    world.clock.time += SETTLED
     (settled,) = world.resolve()
 
     assert (settled.posted, settled.uncertain) == (2, 0)
@@ -257,7 +264,7 @@ def test_a_process_that_died_while_sending_is_cleared_up_after(world: World) -> 
     world.ledger.start_sending(chunk.chunk_id)  # and then it died, before or after the request
 
     for _ in range(2):
-        world.clock.time += SETTLE_AFTER
+        world.clock.time += SETTLED
         (settled,) = world.resolve()
 
     assert settled.posted == 1
@@ -270,7 +277,7 @@ def test_while_intacct_cannot_be_reached_nothing_is_settled(world: World) -> Non
     world.engine.send(chunk.chunk_id)
     world.weather.storm = world.weather.refuse_connection
     world.weather.unreachable = True
-    world.clock.time += SETTLE_AFTER
+    world.clock.time += SETTLED
 
     (settled,) = world.resolve()
 
@@ -287,7 +294,7 @@ def test_after_the_replay_time_what_intacct_holds_decides(world: World) -> None:
     world.clock.time += REPLAY_WITHIN
 
     world.resolve()
-    world.clock.time += SETTLE_AFTER
+    world.clock.time += SETTLED
     (settled,) = world.resolve()
 
     assert (settled.posted, settled.uncertain) == (0, 0)
@@ -331,7 +338,7 @@ def test_before_any_document_was_found_by_its_id_none_is_planned_again(world: Wo
 
     for _ in range(3):
         (settled,) = world.resolve()
-        world.clock.time += SETTLE_AFTER
+        world.clock.time += SETTLED
 
     assert settled.uncertain == 1
     assert "A person must" in settled.note
@@ -348,13 +355,13 @@ def test_of_a_request_that_may_be_under_way_nothing_is_planned_again(
     world.engine.send(chunk.chunk_id)
     world.weather.storm = None
 
-    world.clock.time += SETTLE_AFTER
+    world.clock.time += SETTLED
     world.resolve()
-    world.clock.time += UNDER_WAY_AT_MOST - SETTLE_AFTER - timedelta(seconds=1)
+    world.clock.time += UNDER_WAY_AT_MOST - SETTLED - timedelta(seconds=1)
     (early,) = world.resolve()
     assert early.uncertain == 1
 
-    world.clock.time += timedelta(seconds=1)
+    world.clock.time += timedelta(seconds=30)
     (late,) = world.resolve()
     assert late.uncertain == 0
     assert world.states()["S1"] is ItemState.PLANNED
@@ -368,7 +375,7 @@ def test_while_the_key_is_taken_and_no_answer_given_looking_decides(world: World
     world.engine.send(chunk.chunk_id)
 
     for _ in range(8):
-        world.clock.time += SETTLE_AFTER
+        world.clock.time += SETTLED
         world.resolve()
 
     assert world.states()["S1"] is ItemState.PLANNED
@@ -480,7 +487,7 @@ def test_a_person_may_say_which_of_two_records_is_the_documents(world: World) ->
     assert all(str(key) in unsure.note for key in keys)
     for _ in range(2):
         (settled,) = world.engine.resolve(INVOICE, "referenceNumber", chosen={"S1": str(keys[1])})
-        world.clock.time += SETTLE_AFTER
+        world.clock.time += SETTLED
 
     assert settled.uncertain == 0
     entries = {each.source_id: each for each in world.entries()}
@@ -527,7 +534,7 @@ def test_a_record_that_is_not_ours_is_left_to_a_person(
 
     for _ in range(2):
         (unsure,) = world.resolve()
-        world.clock.time += SETTLE_AFTER
+        world.clock.time += SETTLED
 
     assert unsure.uncertain == 1
     assert why in unsure.note
@@ -542,7 +549,7 @@ def test_the_number_of_another_customer_is_another_document(world: World) -> Non
     _enter(world, world.intacct, world.item("S1", customer=world.other_customer))
 
     for _ in range(2):
-        world.clock.time += SETTLE_AFTER
+        world.clock.time += SETTLED
         (settled,) = world.resolve()
 
     assert settled.posted == 1

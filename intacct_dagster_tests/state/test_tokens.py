@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,56 @@ def test_a_second_holder_waits_until_the_first_lets_go(engine: sa.Engine) -> Non
     before = clock.now
     with second.lock("demo|E110"):
         assert clock.now == before
+
+
+def test_a_lock_that_is_held_is_not_waited_for_where_that_is_asked(engine: sa.Engine) -> None:
+    key, clock = Fernet.generate_key(), Time()
+    first, second = store(engine, key, clock), store(engine, key, clock)
+    with first.lock("demo|E110"), second.try_lock("demo|E110") as taken:
+        assert not taken
+    assert clock.now == 1_000.0
+    with second.try_lock("demo|E110") as taken, first.try_lock("demo|E110") as again:
+        assert taken
+        assert not again
+    with first.try_lock("demo|E110") as taken:
+        assert taken
+        clock.sleep(LEASE_SECONDS + 1)
+        with second.try_lock("demo|E110") as lost:
+            assert lost, "a lease runs out"
+
+
+def test_a_lease_from_before_the_machine_was_started_again_is_over_after_a_minute(
+    engine: sa.Engine,
+) -> None:
+    key, before, after = Fernet.generate_key(), Time(), Time()
+    before.now, after.now = 1e9, 10.0
+    dead, waiting = store(engine, key, before), store(engine, key, after)
+    with dead.lock("demo|E110"), waiting.lock("demo|E110"):
+        assert LEASE_SECONDS <= after.now - 10 < LEASE_SECONDS + 1
+
+
+def test_setting_the_clock_of_the_machine_ends_no_lease(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Fernet.generate_key()
+    with EncryptedTokenStore(engine, key).lock("demo|E110"):
+        real = time.time
+        for off in (-1e6, 1e6):
+            monkeypatch.setattr(time, "time", lambda off=off: real() + off)
+            with EncryptedTokenStore(engine, key).try_lock("demo|E110") as taken:
+                assert not taken
+
+
+def test_leases_are_counted_by_a_clock_that_all_who_share_a_store_read(state: str) -> None:
+    """Two hosts with one PostgreSQL have two clocks, and only the server's is one."""
+    engine = open_state(state)
+    key = Fernet.generate_key()
+    mine = EncryptedTokenStore(engine, key)
+    with mine.lock("demo|E110"), EncryptedTokenStore(engine, key).try_lock("demo|E110") as taken:
+        assert not taken
+    with EncryptedTokenStore(engine, key).try_lock("demo|E110") as taken:
+        assert taken
+    engine.dispose()
 
 
 def test_a_lock_that_is_renewed_by_others_for_ever_ends_in_an_error(engine: sa.Engine) -> None:

@@ -12,8 +12,11 @@ from intacct_dagster.company import prove
 from intacct_dagster.extraction.schema import CompanySchema
 from intacct_dagster.state import ApiUsage
 
-#: A clock that is so far off spoils look-backs, and one so far off the times of tokens.
-SKEW_WARNING, SKEW_ERROR = timedelta(seconds=30), timedelta(minutes=5)
+#: A clock that is so far off spoils look-backs. Beyond `limits.clock_skew_seconds`, nothing is
+#: posted.
+SKEW_WARNING = timedelta(seconds=30)
+# More than a number of requests has; Python refuses to convert thousands of digits.
+_MOST_DIGITS = 15
 #: The part of the month's API transactions from which on someone should look.
 SPENT_WARNING = 0.8
 
@@ -24,17 +27,14 @@ def reached(examination: Examination) -> Iterator[Finding]:
     if skew is None:
         yield Finding("clock", Verdict.WARNING, "Intacct's answers have no date to compare with")
         return
+    most = timedelta(seconds=examination.settings.limits.clock_skew_seconds)
     off, side = abs(skew), "ahead" if skew > timedelta() else "behind"
     yield Finding(
         "clock",
-        Verdict.ERROR
-        if off > SKEW_ERROR
-        else Verdict.WARNING
-        if off > SKEW_WARNING
-        else Verdict.OK,
+        Verdict.ERROR if off > most else Verdict.WARNING if off > SKEW_WARNING else Verdict.OK,
         f"this machine is {off.total_seconds():,.0f} s {side}",
         "Set the clock (NTP): tokens and windows of change are counted by it."
-        if off > SKEW_WARNING
+        if off > min(SKEW_WARNING, most)
         else "",
     )
 
@@ -153,6 +153,7 @@ def limits(examination: Examination) -> Iterator[Finding]:
         for name, value in shown.items()
         if name.lower().endswith("throttle-limit")
         and (digits := value.rpartition("-")[2].strip()).isdecimal()
+        and len(digits) <= _MOST_DIGITS
     ]
     more = bool(at_once) and asked > min(at_once)
     yield Finding(

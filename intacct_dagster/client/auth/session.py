@@ -11,51 +11,41 @@ from __future__ import annotations
 import hmac
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from time import monotonic
 from typing import Literal
 
 import msgspec
 
+from intacct_dagster.client.auth.ended import why_it_ended
 from intacct_dagster.client.auth.oauth import AuthorizationCode, ClientCredentials, Consent, Grant
-from intacct_dagster.client.auth.tokens import Token, TokenStore, token_from_json
+from intacct_dagster.client.auth.sole_right import SoleRight
+from intacct_dagster.client.auth.token_service import (
+    TOKEN_SECONDS,
+    TokenService,
+    TryAgain,
+    Unanswered,
+)
+from intacct_dagster.client.auth.tokens import (
+    RENEWAL_SECONDS,
+    Token,
+    TokenStore,
+    token_from_json,
+)
 from intacct_dagster.client.errors import (
     About,
-    AccessDenied,
     AuthenticationRefused,
     IntacctError,
-    NoRequestSlot,
     NotReached,
-    OutcomeUnknown,
-    Throttled,
 )
-from intacct_dagster.client.http.responses import ApiError, read_error
-from intacct_dagster.client.http.transport import (
-    TOKEN_SLOT_WAIT,
-    TOKEN_TIMEOUT,
-    Kind,
-    Response,
-    Transport,
-)
+from intacct_dagster.client.http.rate_limit import RequestSlot
+from intacct_dagster.client.http.transport import Transport, another_try
 from intacct_dagster.client.http.usage import Meter
 from intacct_dagster.client.model import ObjectModel
-
-#: Times that a renewal is begun where no slot for its request is free: ten minutes in all.
-_RENEWALS = 40
-
-
-class _TokenAnswer(msgspec.Struct):
-    access_token: str
-    expires_in: float
-    refresh_token: str | None = None
-
-
-class _Introspected(msgspec.Struct):
-    active: bool = False
-    user_id: str | None = None
 
 
 class RefreshStep(StrEnum):
@@ -123,9 +113,11 @@ class Session:
         self._now = now
         self._watch = watch
         self._about = About(entity)
-        self._username = f"{user}@{company}" + (f"|{entity}" if entity else "")
+        self._service = TokenService(
+            transport, grant, company=company, user=user, entity=entity, meter=meter, now=now
+        )
         # The host is part of the name: a token is never sent to a host that did not issue it.
-        self._name = f"{transport.host}/{grant.client_id}/{self._username}"
+        self._name = f"{transport.host}/{grant.client_id}/{self._service.username}"
         # Processes that started together would otherwise all come to renew at the same moment.
         self._jitter = timedelta(seconds=random.uniform(0, 60))  # noqa: S311
         self._token: Token | None = None
@@ -136,6 +128,14 @@ class Session:
         #: what this session learned of objects, by name
         self.models: dict[str, ObjectModel] = {}
         self._renewing = threading.Lock()
+        self._sole_right = SoleRight(
+            store,
+            self._name,
+            transport,
+            self._about,
+            lambda: self._step(RefreshStep.TAKE),
+            lambda: self._step(RefreshStep.GIVE_BACK),
+        )
 
     def access_token(self) -> str:
         """Return an access token that does not end within the next minutes."""
@@ -145,56 +145,108 @@ class Session:
         return self.renew(dead=None)
 
     def renew(self, dead: str | None) -> str:
-        """A token other than `dead`, which Intacct no longer accepts."""
-        for _ in range(_RENEWALS - 1):
-            try:
-                return self._renewed(dead)
-            except NoRequestSlot:
-                # The right to renew was given back: who takes it next reads what others stored.
-                continue
-        return self._renewed(dead)
+        """A token other than `dead`, which Intacct no longer accepts.
+
+        Where Intacct asks for a pause, it is made with nothing in hand; then the store is read
+        again, for another process may have renewed the session meanwhile.
+        """
+        try:
+            for attempt in another_try((TryAgain,)):
+                with attempt:
+                    return self._renewed(dead)
+        except TryAgain as again:
+            raise again.error from again.error.__cause__
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def _renewed(self, dead: str | None) -> str:
-        with self._renewing, self._store_errors_named(), self._sole_right():
+        stored: Token | None = None
+        began = 0.0
+
+        def usable() -> Token | None:
+            nonlocal stored, began
+            began = monotonic()
             stored = token_from_json(self._store.get(self._name))
             if (
                 stored is None
                 or stored.access_token == dead
                 or not stored.is_fresh(self._now(), self._jitter)
             ):
-                stored = self._replace(stored)
-            self._token, self.proven, self.asked_whose = stored, False, False
-            return stored.access_token
+                return None
+            return stored
 
-    def _replace(self, stored: Token | None) -> Token:
-        try:
-            fresh = self._ask_for_token(stored)
-        except AuthenticationRefused as error:
-            # A lock may be a lease, and ours may have run out while we waited for Intacct. If
-            # another process has renewed the session meanwhile, its token is the one that counts.
-            newer = token_from_json(self._store.get(self._name))
-            if newer is None or newer == stored or not newer.is_fresh(self._now(), self._jitter):
-                refused = error.code == "invalid_grant" and isinstance(
-                    self._grant, AuthorizationCode
+        with self._renewing, self._store_errors_named():
+            token = self._sole_right.use(usable, lambda slot: self._replace(stored, slot, began))
+            self._token, self.proven, self.asked_whose = token, False, False
+            return token.access_token
+
+    def _replace(self, stored: Token | None, slot: RequestSlot, began: float) -> Token:
+        """Ask for a new token in place of `stored`, with the right to do so since `began`."""
+        self._service.form_for(stored)  # raises where there is nothing to ask with
+        if monotonic() - began > RENEWAL_SECONDS - TOKEN_SECONDS:
+            raise TryAgain(
+                NotReached(
+                    f"The session of user {self.user} at {self._about} was not renewed: the store "
+                    "of sessions is too slow.",
+                    remedy="Look at the disk or the database of the state store.",
+                    entity=self.entity,
                 )
-                if refused and newer is not None and newer == stored:
-                    ended = msgspec.structs.replace(newer, ended=error.what)
-                    with self._step(RefreshStep.END):
-                        self._store.put(self._name, ended.to_json())
-                raise
-            return newer
+            )
+        try:
+            with self._step(RefreshStep.ASK):
+                fresh = self._service.renewed(stored, slot)
+        except AuthenticationRefused as error:
+            return self._renewed_by_others(stored, error)
+        except Unanswered as unanswered:
+            self._note_unanswered(stored)
+            raise unanswered.error from unanswered.error.__cause__
         with self._step(RefreshStep.SAVE):
             self._store.put(self._name, fresh.to_json())
         return fresh
 
-    @contextmanager
-    def _sole_right(self) -> Iterator[None]:
-        with ExitStack() as held:
-            with self._step(RefreshStep.TAKE):
-                held.enter_context(self._store.lock(self._name))
-            yield
-            with self._step(RefreshStep.GIVE_BACK):
-                held.close()
+    def _renewed_by_others(self, stored: Token | None, error: AuthenticationRefused) -> Token:
+        """Return the token that another process stored meanwhile, or raise why there is none."""
+        # Our lease may have run out while this machine slept: then the store says what counts.
+        newer = token_from_json(self._store.get(self._name))
+        if stored is None or isinstance(self._grant, ClientCredentials):
+            raise error
+        if newer is not None and newer.refresh_token != stored.refresh_token:
+            if newer.is_fresh(self._now(), self._jitter):
+                return newer
+            what = (
+                f"The session of user {self.user} at {self._about} was renewed by another process "
+                "meanwhile, and its refresh token used."
+            )
+            raise TryAgain(NotReached(what, remedy="Run it again.", entity=self.entity)) from error
+        if error.code != "invalid_grant":
+            raise error
+        if newer is None:
+            error.what = f"{error.what} (the session was revoked here meanwhile)"
+            raise error
+        why = why_it_ended(error.what, newer, self._others_of_user())
+        error.what = f"{error.what.rstrip('.')}. The authorization has ended: {why}."
+        with self._step(RefreshStep.END):
+            ended = msgspec.structs.replace(newer, ended=error.what)
+            self._store.put(self._name, ended.to_json())
+        raise error
+
+    def _others_of_user(self) -> Iterator[tuple[str, Token]]:
+        """Yield the other sessions of this user that are stored, each with its place in words."""
+        prefix = f"{self._transport.host}/{self._grant.client_id}/"
+        for name in self._store.names():
+            username, _, entity = name.removeprefix(prefix).partition("|")
+            if (
+                name.startswith(prefix)
+                and name != self._name
+                and username == self._service.username.partition("|")[0]
+                and (token := token_from_json(self._store.get(name))) is not None
+            ):
+                yield str(About(entity or None)), token
+
+    def _note_unanswered(self, stored: Token | None) -> None:
+        if stored is None or isinstance(self._grant, ClientCredentials):
+            return
+        noted = msgspec.structs.replace(stored, unanswered_at=self._now())
+        self._store.put(self._name, noted.to_json())
 
     @contextmanager
     def _step(self, step: RefreshStep) -> Iterator[None]:
@@ -221,23 +273,29 @@ class Session:
         Revoking one token ends all tokens of that user in the company (reported by integrators, who
         quote Sage's page on revoking).
         """
-        with self._renewing, self._store_errors_named(), self._store.lock(self._name):
-            token = token_from_json(self._store.get(self._name))
-            if token is not None:
-                answer = self._post(
-                    "/oauth2/revoke",
-                    {
-                        "client_id": self._grant.client_id,
-                        "client_secret": self._grant.client_secret,
-                        "token": token.refresh_token or token.access_token,
-                    },
-                    Kind.READ,  # what is revoked twice is revoked
-                )
-                if not 200 <= answer.status < 300:
-                    raise self._refusal(answer)
-            self._store.delete(self._name)
-            self._token = None
-            return token is not None
+        try:
+            for attempt in another_try((TryAgain,)):
+                with attempt, self._renewing, self._store_errors_named():
+                    return self._sole_right.use(self._forgotten, self._revoke)
+        except TryAgain as again:
+            raise again.error from again.error.__cause__
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _forgotten(self) -> bool | None:
+        """Return False if nothing is kept that could be revoked."""
+        if token_from_json(self._store.get(self._name)) is not None:
+            return None
+        self._store.delete(self._name)
+        self._token = None
+        return False
+
+    def _revoke(self, slot: RequestSlot) -> bool:
+        token = token_from_json(self._store.get(self._name))
+        if token is not None:
+            self._service.revoke(token, slot)
+        self._store.delete(self._name)
+        self._token = None
+        return token is not None
 
     def exchange_code(self, consent: Consent, *, code: str, state: str) -> None:
         """End a consent: swap the code that the browser brought for a stored session.
@@ -261,24 +319,14 @@ class Session:
                 remedy="Somebody may have tampered with it: authorize it again.",
                 entity=self.entity,
             )
-        token = self._request(
-            {
-                "grant_type": "authorization_code",
-                "code": code,
-                "redirect_uri": grant.redirect_uri,
-                "client_id": grant.client_id,
-                "client_secret": grant.client_secret,
-                "code_verifier": consent.verifier,
-            },
-            Kind.WRITE,
-        )
+        token = self._service.swap_code(grant, consent, code)
         if token.refresh_token is None:
             raise AuthenticationRefused(
                 f"Sage Intacct gave no refresh token for user {self.user}.",
                 remedy="The scope offline_access must be granted: authorize it again.",
                 entity=self.entity,
             )
-        return token, self._who_has(token)
+        return token, self._service.who_has(token)
 
     def keep(self, token: Token) -> None:
         """Keep a token that a consent of this session's user brought."""
@@ -286,177 +334,10 @@ class Session:
             # A code brings a token of the user's default place. Only a refresh binds it to an
             # entity, so this one counts as over and its refresh token is used first.
             token = msgspec.structs.replace(token, expires_at=token.issued_at)
+        token = msgspec.structs.replace(token, consented_at=token.issued_at)
         with self._store_errors_named(), self._store.lock(self._name):
             self._store.put(self._name, token.to_json())
         self._token = None
-
-    def _who_has(self, token: Token) -> str | None:
-        """Return the user whose token it is; None where Intacct does not tell.
-
-        Clients of others ask `/oauth2/introspect` and read `user_id` (observed); Sage's public
-        pages do not have it, so an answer of any other kind is no error.
-        """
-        try:
-            answer = self._post(
-                "/oauth2/introspect",
-                {
-                    "token": token.access_token,
-                    "client_id": self._grant.client_id,
-                    "client_secret": self._grant.client_secret,
-                },
-                Kind.READ,
-            )
-            answered = msgspec.json.decode(answer.body, type=_Introspected)
-        except (IntacctError, msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        return answered.user_id if answer.status == 200 and answered.active else None
-
-    def _ask_for_token(self, stored: Token | None) -> Token:
-        with self._step(RefreshStep.ASK):
-            return self._asked_for_token(stored)
-
-    def _asked_for_token(self, stored: Token | None) -> Token:
-        grant = self._grant
-        if isinstance(grant, ClientCredentials):
-            # Asking again changes nothing for tokens given before, so it is repeated like a read.
-            token = self._request(
-                {
-                    "grant_type": "client_credentials",
-                    "client_id": grant.client_id,
-                    "client_secret": grant.client_secret,
-                    "username": self._username,
-                },
-                Kind.READ,
-            )
-            # Nothing needs the refresh token that comes along; what is not kept cannot leak.
-            return msgspec.structs.replace(token, refresh_token=None)
-        if stored is None or stored.refresh_token is None:
-            raise AuthenticationRefused(
-                f"User {self.user} has not yet authorized this application for {self._about}.",
-                remedy=f"{self._command}, and consent in the browser as that user.",
-                entity=self.entity,
-            )
-        if stored.ended is not None:
-            raise AuthenticationRefused(
-                stored.ended, remedy=self._consent_again, entity=self.entity, code="ended"
-            )
-        form = {
-            "grant_type": "refresh_token",
-            "refresh_token": stored.refresh_token,
-            "client_id": grant.client_id,
-            "client_secret": grant.client_secret,
-        }
-        if self.entity is not None:
-            form["entity_id"] = self.entity
-        token = self._request(form, Kind.WRITE)
-        # An answer without a new refresh token means that the old one goes on (RFC 6749, 6).
-        return msgspec.structs.replace(
-            token, refresh_token=token.refresh_token or stored.refresh_token
-        )
-
-    def _request(self, form: Mapping[str, str], kind: Kind) -> Token:
-        asked_at = self._now()
-        answer = self._post("/oauth2/token", form, kind)
-        if not 200 <= answer.status < 300:
-            raise self._refusal(answer)
-        try:
-            given = msgspec.json.decode(answer.body, type=_TokenAnswer)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # The decoder's message may quote the body, which holds a token: it stays unsaid.
-            raise NotReached(
-                f"The token service answered user {self.user} with something else than a token "
-                f"({type(error).__name__}).",
-                remedy="Check base_url and any proxy in between.",
-                entity=self.entity,
-                http_status=answer.status,
-            ) from None
-        return Token(
-            access_token=given.access_token,
-            issued_at=asked_at,
-            expires_at=asked_at + timedelta(seconds=given.expires_in),
-            refresh_token=given.refresh_token,
-        )
-
-    def _post(self, path: str, form: Mapping[str, str], kind: Kind) -> Response:
-        try:
-            return self._transport.send(
-                "POST",
-                path,
-                kind=kind,
-                meter=self._meter,
-                about=self._about,
-                form=form,
-                patience=TOKEN_TIMEOUT,
-                slot_wait=TOKEN_SLOT_WAIT,
-            )
-        except (NotReached, Throttled):
-            raise
-        except OutcomeUnknown as error:
-            raise NotReached(
-                f"The token service did not answer for user {self.user} at {self._about}.",
-                remedy="The next use tries again with the last stored token; if that is refused, "
-                "the user must consent once more.",
-                entity=self.entity,
-            ) from error
-        except IntacctError as error:
-            raise NotReached(
-                f"No session for user {self.user} at {self._about}: {error.what}",
-                remedy=error.remedy,
-                entity=self.entity,
-                http_status=error.http_status,
-            ) from error
-
-    @property
-    def _command(self) -> str:
-        return f"Run `intacct-dagster authorize {self.entity or ''}".rstrip() + "`"
-
-    @property
-    def _consent_again(self) -> str:
-        return (
-            "Its authorization has ended (a second consent of the same user ends the first). "
-            f"{self._command}, and consent once more as that user."
-        )
-
-    def _refusal(self, answer: Response) -> IntacctError:
-        error = read_error(answer.body) or ApiError(
-            None, f"HTTP {answer.status} without an explanation", None, None, None, ()
-        )
-        kind: type[IntacctError] = AuthenticationRefused
-        what = f"Sage Intacct gives user {self._username} no session: {error.said}"
-        said = error.said.lower()
-        if answer.status == 403 and self.entity:
-            kind = AccessDenied
-            what = f"User {self.user} has no access to entity {self.entity}: {error.said}"
-            remedy = f"Give it access: Company > Admin > Users > {self.user} > User entities."
-        elif error.code == "invalid_grant":
-            remedy = (
-                self._consent_again
-                if isinstance(self._grant, AuthorizationCode)
-                else "Check the user id (its case counts) and that it is a Web Services user."
-            )
-        elif "client" in said or error.error_id == "REST-1216" or error.code == "invalid_client":
-            remedy = (
-                "Check client_id and client_secret, and that the company trusts the application: "
-                "Company > Security > Authorized client applications."
-            )
-        elif answer.status == 404:
-            remedy = "Check base_url: it ends in /ia/api/v1."
-        else:
-            entity = f"entity id {self.entity}, " if self.entity else ""
-            remedy = (
-                f"Check the company id, {entity}the user id (its case counts), and that it is a "
-                "Web Services user."
-            )
-        return kind(
-            what,
-            remedy=remedy,
-            entity=self.entity,
-            http_status=answer.status,
-            error_id=error.error_id,
-            code=error.code,
-            support_id=error.support_id,
-            details=error.details,
-        )
 
     @contextmanager
     def _store_errors_named(self) -> Iterator[None]:

@@ -6,12 +6,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
+from intacct_dagster.client.http.responses import UNREADABLE
+
 #: A token is renewed this long before it ends, so that no request meets one that has just ended.
 RENEWAL_MARGIN = timedelta(minutes=5)
+
+#: The longest that a renewal has the right to renew in hand, in seconds.
+RENEWAL_SECONDS: Final = 45.0
 
 
 class TokenStore(Protocol):
@@ -30,7 +35,14 @@ class TokenStore(Protocol):
         """Forget what is kept under `name`, if anything is."""
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """The sole right to renew `name`, over all threads and processes that use the store."""
+        """The sole right to renew `name`, over all threads and processes that use the store.
+
+        A lease has to live for at least a minute: what is done with it in hand is bounded by
+        RENEWAL_SECONDS.
+        """
+
+    def try_lock(self, name: str) -> AbstractContextManager[bool]:
+        """The same right without a wait; False in the block if somebody else has it."""
 
 
 class MemoryTokenStore:
@@ -69,13 +81,26 @@ class MemoryTokenStore:
         with lock:
             yield
 
+    @contextmanager
+    def try_lock(self, name: str) -> Iterator[bool]:
+        """The same right without a wait; False in the block if somebody else has it."""
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.Lock())
+        taken = lock.acquire(blocking=False)
+        try:
+            yield taken
+        finally:
+            if taken:
+                lock.release()
+
 
 class Token(msgspec.Struct, frozen=True):
     """An access token and, for authorization_code, the refresh token that replaces it.
 
     Times are aware UTC. `expires_at` is counted from before the request was sent. `ended` is what
     Intacct said when it refused the refresh token: the session is over until a person consents
-    again, and no process asks with that token any more.
+    again, and no process asks with that token any more. `consented_at` is when the user did, and
+    `unanswered_at` when the refresh token was sent and no answer came: both say why it may end.
     """
 
     access_token: str
@@ -83,6 +108,8 @@ class Token(msgspec.Struct, frozen=True):
     expires_at: datetime
     refresh_token: str | None = None
     ended: str | None = None
+    consented_at: datetime | None = None
+    unanswered_at: datetime | None = None
 
     def __repr__(self) -> str:
         return f"Token(expires_at={self.expires_at.isoformat()})"
@@ -106,5 +133,5 @@ def token_from_json(value: bytes | None) -> Token | None:
         return None
     try:
         return msgspec.json.decode(value, type=Token)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None

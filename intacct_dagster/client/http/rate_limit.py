@@ -27,6 +27,9 @@ FINE_IN_A_ROW: Final = 10
 #: From this part of an hour's requests on, what is left is spread over an hour.
 SPREAD_FROM: Final = 0.1
 
+# More than a number of requests or seconds has.
+_MOST_DIGITS: Final = 15
+
 _AT_ONCE = ("X-IA-Throttle-Limit", "X-IA-TENANT-Throttle-Limit")
 _MINUTE, _HOUR, _CPU = "X-IA-Minute-Rate-Limit", "X-IA-Hour-Rate-Limit", "X-IA-CPU-Limit"
 
@@ -126,6 +129,27 @@ class RateLimiter:
             waited = wait + self._share(shared, wait_seconds)
             yield RequestSlot(self._clock(), waited)
 
+    @contextmanager
+    def slot_at_once(self) -> Iterator[RequestSlot]:
+        """Hold a place in flight for the length of the block, if one is free now.
+
+        Raises:
+            SlotUnavailable: All places are taken, or Intacct asked for a pause that is not over.
+        """
+        with self._changed:
+            now = self._clock()
+            if self._in_flight >= self._allowed or now < self._not_before:
+                raise SlotUnavailable("Other requests are under way, or a pause is not over.")
+            self._in_flight += 1
+            self._not_before = now + self._gap if now < self._gap_until else now
+        with self._given_back(), ExitStack() as shared:
+            if self._shared is not None:
+                try:
+                    shared.enter_context(self._shared.slot(0.0))
+                except Exception as error:
+                    raise SlotUnavailable(str(error)) from error
+            yield RequestSlot(self._clock(), 0.0)
+
     def _share(self, held: ExitStack, wait_seconds: float | None) -> float:
         """Take a shared slot, and none while a pause lasts. Return the seconds waited."""
         if self._shared is None:
@@ -156,8 +180,13 @@ class RateLimiter:
             if begin >= self._gap_until:
                 self._gap = 0.0
             self._not_before = max(self._not_before, begin + self._gap if self._gap else begin)
-        try:
+        with self._given_back():
             yield begin - now
+
+    @contextmanager
+    def _given_back(self) -> Iterator[None]:
+        try:
+            yield
         finally:
             with self._changed:
                 self._in_flight -= 1
@@ -233,4 +262,7 @@ class RateLimiter:
 def _number(text: str | None) -> int | None:
     """The number that a header ends with: "10", or "LIMIT001-10"."""
     digits = (text or "").rpartition("-")[2].strip()
-    return int(digits) if digits.isdecimal() else None
+    if not digits.isdecimal():
+        return None
+    # Python refuses to convert thousands of digits.
+    return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 
 from intacct_dagster.client.errors import About, AnswerNotUnderstood, ErrorDetail
+
+#: What a decoder raises for bytes that are not what they should be: those nested too deeply for it,
+#: and numbers beyond all bounds, included.
+UNREADABLE: Final = (msgspec.DecodeError, ValueError, RecursionError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,13 @@ class ApiError:
 def read_error(body: bytes) -> ApiError | None:
     """Return the error that a body holds, or None if it is not JSON or holds none."""
     try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        top = _mapping(msgspec.json.decode(body))
+        result = _mapping(top.get("ia::result"))
+        for holder, key in ((result, "ia::error"), (top, "ia::error"), (top, "error")):
+            if holder.get(key):
+                return error_of(holder[key], fallback=_text(top.get("error_description")))
+    except UNREADABLE:
         return None
-    top = _mapping(document)
-    result = _mapping(top.get("ia::result"))
-    for holder, key in ((result, "ia::error"), (top, "ia::error"), (top, "error")):
-        if holder.get(key):
-            return error_of(holder[key], fallback=_text(top.get("error_description")))
     return None
 
 
@@ -98,7 +101,7 @@ def read_result(body: bytes, about: About) -> object:
     """Return the `ia::result` of an answer that is not a query. Raises AnswerNotUnderstood."""
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         document = None
         reason = str(error)
     else:
@@ -136,7 +139,7 @@ def read_records(body: bytes, about: About) -> dict[str, bytes]:
             status = msgspec.json.decode(record, type=_RecordStatus)
             if status.error is None and status.key:
                 found[status.key] = bytes(record)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise AnswerNotUnderstood(
             f"The answer about {about} is not understood: {error}",
             remedy="Check base_url and any proxy in between; nothing of the answer was used.",

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
-
+from intacct_dagster.client.http.responses import UNREADABLE
 from intacct_dagster.client.pagination.page_reader import PageReader
 from intacct_dagster.client.pagination.prefetch import PrefetchedPage, Prefetcher
 from intacct_dagster.client.pagination.progress import AttemptProgress, Segment, page_file
@@ -99,7 +98,7 @@ class Attempt:
         if at.pages:
             try:
                 self._resume()
-            except (OSError, ValueError, msgspec.DecodeError) as error:
+            except (OSError, *UNREADABLE) as error:
                 raise NotProven(f"what an interrupted attempt left is damaged: {error}") from error
         else:
             at.bound = beginnings[0]

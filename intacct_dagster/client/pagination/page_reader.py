@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-import msgspec
-
 from intacct_dagster.client.errors import AnswerNotUnderstood
+from intacct_dagster.client.http.responses import UNREADABLE
 from intacct_dagster.client.pagination.progress import AttemptProgress
 from intacct_dagster.client.pagination.proof import check_budget, check_length, check_times
 from intacct_dagster.client.pagination.request import PageRequest
@@ -67,7 +66,7 @@ class PageReader:
         self.size = min(self.size, page.page_size)
         try:
             rows: Rows = self._ours.decode(page.raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             rows = self._decode(page, self.decoder)
         self._check_length(page, rows, start)
         if self._request.window is not None:
@@ -93,7 +92,7 @@ class PageReader:
     def _decode(self, page: QueryPage, decoder: RowDecoder) -> Rows:
         try:
             return decoder.decode(page.raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             what = (
                 f"Page {self._progress.pages} of {self._request.about} is not understood: {error}"
                 f"{key_at(error, page)}."

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from intacct_dagster.client.http.responses import UNREADABLE
 from intacct_dagster.pages import PAGE
 
 _JOURNAL_FILE: Final = "progress.jsonl"
@@ -93,7 +94,7 @@ class ProgressJournal:
             # What follows the last line's end was not written to its end.
             whole, _, torn = self._file.read_bytes().rpartition(b"\n")
             found = _PROGRESS.decode(whole.rpartition(b"\n")[2])
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             found = None
         if found is not None and found.identity == identity:
             if torn:

@@ -100,7 +100,7 @@ def without_first(page: msgspec.Raw, count: int) -> tuple[bytes | memoryview, ..
             at = _NOT_SPACE.search(head, at + 1).start()  # type: ignore[union-attr]
             _, at = _ANY_JSON.raw_decode(head, at)
             at = head.index(",", at)
-    except (ValueError, AttributeError):  # they are longer than that
+    except (ValueError, AttributeError, RecursionError):  # they are longer than that
         elements = msgspec.json.decode(page, type=list[msgspec.Raw])[count:]
         return (b"[", b",".join(elements), b"]")
     return (b"[", whole[len(head[: at + 1].encode()) :])

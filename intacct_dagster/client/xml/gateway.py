@@ -70,6 +70,9 @@ _LARGEST_READ: Final = 1000
 #: The most reporting periods of one reading: fifty years of months.
 _MOST_PERIODS: Final = 600
 
+# More than a number of rows has; Python refuses to convert thousands of digits.
+_MOST_DIGITS: Final = 15
+
 _SUPPORT_ID = re.compile(r"\[Support ID: ([^\]]*)\]")
 _DENIED: Final = "PL04000005"
 
@@ -280,7 +283,7 @@ class XmlGateway:
 
     def _count(self, answer: XmlAnswer, name: str, about: About) -> int:
         text = answer.data.get(name, "")
-        if text.isdecimal():
+        if text.isdecimal() and len(text) <= _MOST_DIGITS:
             return int(text)
         raise self._not_understood(f"does not tell {name} as a number ({text[:40]!r})", about)
 

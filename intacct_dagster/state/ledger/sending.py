@@ -65,7 +65,12 @@ def looked(ledger: LedgerContext, chunk_id: str, *, again_after: timedelta) -> b
 
 
 def uncertain(
-    ledger: LedgerContext, chunk_id: str, note: str, *, http_status: int | None = None
+    ledger: LedgerContext,
+    chunk_id: str,
+    note: str,
+    *,
+    http_status: int | None = None,
+    took: timedelta = timedelta(0),
 ) -> None:
     """Record that a chunk was sent and its outcome is not known.
 
@@ -73,9 +78,19 @@ def uncertain(
         chunk_id: The chunk. One whose outcome is known is left as it is.
         note: Why it is not known.
         http_status: The status of the answer that did not tell; None if there was none.
+        took: How long after it was claimed the request ended.
     """
     with ledger.writing() as connection:
-        said = {"note": note} if http_status is None else {"note": note, "http_status": http_status}
+        said: dict[str, object] = {"note": note}
+        if http_status is not None:
+            said["http_status"] = http_status
+        if took:
+            claimed = connection.scalar(
+                sa.select(CHUNKS.c.last_sent_at).where(CHUNKS.c.chunk_id == chunk_id)
+            )
+            if claimed is not None:
+                ended = datetime.fromisoformat(claimed) + took
+                said["last_sent_at"] = ended.isoformat(timespec="milliseconds")
         connection.execute(
             sa.update(CHUNKS)
             .where(CHUNKS.c.chunk_id == chunk_id, CHUNKS.c.state == ChunkState.UNCERTAIN)

@@ -18,7 +18,8 @@ from intacct_dagster.client import (
     Intacct,
     NotReached,
 )
-from intacct_dagster.client.auth.tokens import MemoryTokenStore
+from intacct_dagster.client.auth.token_service import TOKEN_SECONDS, TOKEN_TIMEOUT
+from intacct_dagster.client.auth.tokens import RENEWAL_SECONDS, MemoryTokenStore
 from intacct_dagster.client.errors import About, NoRequestSlot
 from intacct_dagster.client.http.priority_executor import PriorityExecutor
 from intacct_dagster.client.http.rate_limit import (
@@ -29,8 +30,6 @@ from intacct_dagster.client.http.rate_limit import (
 )
 from intacct_dagster.client.http.transport import (
     CONNECT_TIMEOUT,
-    TOKEN_SLOT_WAIT,
-    TOKEN_TIMEOUT,
     Kind,
     Transport,
     asked_to_wait,
@@ -327,32 +326,47 @@ def test_nobody_waits_for_the_right_to_renew_a_session_with_a_slot_in_hand() -> 
     assert slots.closed
 
 
-def test_a_renewal_that_gets_no_slot_lets_others_renew_before_it_tries_again() -> None:
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_renewal_that_gets_no_slot_at_once_waits_for_one_without_the_right_to_renew(
+    others: int,
+) -> None:
     """The right to renew is a lease: waiting for a slot must not outlast it."""
-    locked: list[str] = []
+    events: list[str] = []
 
     class Watched(MemoryTokenStore):
         @contextmanager
         def lock(self, name: str) -> Iterator[None]:
             with super().lock(name):
-                locked.append(name)
+                events.append("right")
                 yield
+                events.append("no right")
 
-    def none_at_first() -> None:
-        if len(slots.waits) < 3:
+        @contextmanager
+        def try_lock(self, name: str) -> Iterator[bool]:
+            tried = events.count("tried")
+            events.append("tried")
+            with super().try_lock(name) as taken:  # others have it at first
+                yield taken and tried >= others
+
+    def none_at_once() -> None:
+        events.append(f"slot, {slots.waits[-1]}")
+        if slots.waits[-1] == 0:
             raise RuntimeError("no slot became free")
 
-    slots = Counted(none_at_first)
+    slots = Counted(none_at_once)
     wire = Wire(page_reply([], total=7))
     grant = ClientCredentials("app.sage.com", "secret")
     with Intacct(
         "demo", BASE_URL, grant, {"E110": "usa"}, tokens=Watched(), transport=wire, slots=slots
     ) as company:
         assert company.entity("E110").count("accounts-payable/bill") == 7
-    assert len(locked) == 3
-    assert slots.waits == [TOKEN_SLOT_WAIT] * 3 + [None]
-    assert TOKEN_SLOT_WAIT + CONNECT_TIMEOUT + TOKEN_TIMEOUT < LEASE_SECONDS
+    one_round = ["right", "slot, 0.0", "no right", "slot, None", "tried"]
+    assert events == one_round * (others + 1) + ["slot, None"]
     assert len(wire.token_forms) == 1
+
+
+def test_a_lease_outlives_what_is_done_with_it() -> None:
+    assert CONNECT_TIMEOUT + TOKEN_TIMEOUT <= TOKEN_SECONDS < RENEWAL_SECONDS < LEASE_SECONDS
 
 
 @pytest.mark.parametrize("kind", list(Kind))

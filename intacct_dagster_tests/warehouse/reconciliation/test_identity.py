@@ -118,7 +118,7 @@ def test_what_was_posted_and_left_its_source_is_cancelled(
 ) -> None:
     ledger = (
         LedgerState("E110", "D-1", "posted", "x", day=DAY, amount="7.50", intacct_key="1"),
-        LedgerState("E110", "D-2", "posted", "x", day=DAY, amount="1.00", intacct_key="2"),
+        LedgerState("E110", "D-2", "posted", day=DAY, amount="1.00", intacct_key="2"),
         LedgerState("E110", "D-3", "rejected", "x", "why", day=DAY, amount="1.00"),
         LedgerState("E110", "D-4", "posted", "x", day=date(2026, 9, 1), intacct_key="4"),
     )
