@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 
 import duckdb
 from duckdb import DuckDBPyConnection
@@ -73,11 +75,20 @@ def load_raw(
         The rows of every day that was asked for, and the seconds the file was held.
     """
     _check_request(load)
+    with tempfile.TemporaryDirectory(prefix="intacct_dagster_") as scratch:
+        return _load_exactly(file, load, again=again, scratch=Path(scratch))
+
+
+def _load_exactly(
+    file: Warehouse, load: RawLoad, *, again: bool, scratch: Path
+) -> tuple[dict[date, int], float]:
+    load = load.with_exact_numbers(scratch / "usual")
     try:
         return _load(file, load, again=again, values=_AS_USUAL)
     except (_Flawed, duckdb.OutOfMemoryException):
         # Values in an unusual notation, or rows wider than most: slower, and just as well
         pass
+    load = load.with_exact_numbers(scratch / "unusual", thorough=True)
     try:
         return _load(file, load, again=again, values=_EXACTLY)
     except _Flawed as flawed:

@@ -30,6 +30,7 @@ QUARANTINE_COLUMNS: Final = (
     TableColumn("column_type", "VARCHAR", "The type that the value is not exactly of"),
     TableColumn("value", "VARCHAR", "What Intacct sent"),
     TableColumn("is_rounded", "BOOLEAN", "Whether the column has it rounded, and not null"),
+    TableColumn("reason", "VARCHAR", "Why it is not exactly of that type: no such date, ..."),
     TableColumn("load_id", "BIGINT", "The load that brought it: see meta.loads"),
     TableColumn("run_id", "VARCHAR"),
     TableColumn("extracted_at", TIME, "When reading began that brought it"),
@@ -64,7 +65,8 @@ def store_quarantined(connection: DuckDBPyConnection, load: RawLoad, load_id: in
     found = [
         f"CASE WHEN {condition} THEN {{'path': {literal(column.path)}, 'name':"
         f" {literal(column.name)}, 'type': {literal(column.type)}, 'is_rounded': {is_rounded},"
-        f" 'value': CAST({identifier(column.path)} AS VARCHAR)}} END"
+        f" 'reason': {types.reason(column)},"
+        f" 'value': {_as_sent(column)}}} END"
         for column in load.columns
         for is_rounded, condition in (
             ("false", types.flaw(column)),
@@ -90,6 +92,14 @@ def store_quarantined(connection: DuckDBPyConnection, load: RawLoad, load_id: in
             "extracted_at": load.extracted_at,
         },
     )
+
+
+def _as_sent(column: Column) -> str:
+    """Return an expression for the text that Intacct sent; of a JSON number, its digits."""
+    sent = f"CAST({identifier(column.path)} AS VARCHAR)"
+    if types.read_as(column) != "JSON":
+        return sent
+    return f"CASE WHEN {sent} LIKE '\"%' THEN json_extract_string({sent}, '$') ELSE {sent} END"
 
 
 def _only_rounded(column: Column) -> str | None:

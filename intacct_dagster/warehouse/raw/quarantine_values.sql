@@ -7,8 +7,9 @@ SELECT
     flaw.path AS path,
     flaw.name AS column_name,
     flaw.type AS column_type,
-    trim(flaw.value, '"') AS value,
+    flaw.value AS value,
     flaw.is_rounded AS is_rounded,
+    flaw.reason AS reason,
     CAST($load_id AS BIGINT) AS load_id,
     CAST($run_id AS VARCHAR) AS run_id,
     CAST($extracted_at AS TIMESTAMP WITH TIME ZONE) AS extracted_at
