@@ -219,7 +219,7 @@ def _append(
     if load.snapshot:
         rows = store_snapshot(connection, log, load, load_id)
     if values.in_quarantine:
-        store_quarantined(connection, load, load_id)
+        store_quarantined(connection, log, load, load_id)
     if load.parents is not None:
         store_documents(connection, log, load, load_id)
     return _Arrived(rows_by_day, rows)
