@@ -223,10 +223,12 @@ class CompanySchema:
             of_entity = what.name, client.entity_id or ""
             before = read_asked_fields(self._warehouse).get(of_entity)
             asked = frozenset(schema.query_paths) | refused
+            asked_at = self._now()
             if before is not None:
+                # what was refused before is asked for again when its own time has come
+                asked_at = before.asked_at if before.refused else asked_at
                 asked |= before.asked
                 refused |= before.refused
-            asked_at = self._now() if before is None else before.asked_at
             fields = AskedFields(*of_entity, asked_at, asked, frozenset(refused))
             store_schemas(self._warehouse, {}, asked=[fields])
             self._schemas[what.name, client.entity_id] = schema
