@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,19 @@ def page_bytes(file: Path) -> bytes:
     try:
         return zstd.decompress(file.read_bytes())
     except zstd.ZstdError as error:
+        raise ValueError(f"{file} is damaged: {error}") from None
+
+
+def json_bytes(file: Path, at_once: int) -> Iterator[bytes]:
+    """Yield the bytes of a JSON array, of a page or of a plain file, `at_once` of them.
+
+    Raises OSError, and ValueError where the file is damaged.
+    """
+    try:
+        with zstd.open(file, "rb") if file.name.endswith(PAGE) else file.open("rb") as content:
+            while part := content.read(at_once):
+                yield part
+    except (EOFError, zstd.ZstdError) as error:
         raise ValueError(f"{file} is damaged: {error}") from None
 
 

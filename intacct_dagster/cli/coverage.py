@@ -38,7 +38,7 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.company import company_of
 from intacct_dagster.config import ConfigError, Settings, load_settings
-from intacct_dagster.extraction.schema import refused_field
+from intacct_dagster.extraction.permissions import refused_field
 from intacct_dagster.state import ApiUsage, open_state
 
 #: How many fields one question filters by: how many a query takes is not documented.

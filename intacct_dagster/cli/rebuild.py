@@ -14,6 +14,7 @@ from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import RawLoad
 from intacct_dagster.warehouse.raw import rebuild as rebuild_raw
 from intacct_dagster.warehouse.raw.current import refresh_current
+from intacct_dagster.warehouse.raw.entities import know_entities
 
 
 def rebuild_raw_tables(
@@ -55,6 +56,9 @@ def _rebuild(
     objects: tuple[str, ...],
     entities: tuple[str, ...],
 ) -> None:
+    if any(settings.pages.glob("*/*/*/*")):  # else there is nothing to make a warehouse of
+        renamed = {each.was: each.id for each in settings.entities if each.was is not None}
+        know_entities(warehouse, settings.active, renamed)
     rebuilt: dict[str, int] = {}
 
     def report(load: RawLoad, rows: int) -> None:

@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from intacct_dagster.config.section import Address, NonEmpty, SettingsSection, require_time_zone
+from intacct_dagster.config.errors import PlacedError
+from intacct_dagster.config.section import (
+    Address,
+    Id,
+    NonEmpty,
+    SettingsSection,
+    require_time_zone,
+    require_unique,
+)
 
 _NOT_IN_PARTITIONS = ("|", ",", "/", "\\", "[", "]", "*", '"', "...")
 
@@ -19,7 +27,7 @@ class Auth(SettingsSection):
     grant: Literal["client_credentials", "authorization_code"] = "client_credentials"
     """Sage recommends `client_credentials`, with a Web Services user for each entity; with
     `authorization_code` a person consents once for each."""
-    client_id: NonEmpty
+    client_id: Id
     """The application's, as registered with Sage."""
     client_secret: NonEmpty = Field(repr=False)
     """Its secret: the name of an environment variable, `${INTACCT_CLIENT_SECRET}`."""
@@ -36,7 +44,7 @@ class Auth(SettingsSection):
 class Xml(SettingsSection):
     """Access to the XML API, for objects that REST does not have (`xml/gl-detail`)."""
 
-    sender_id: NonEmpty
+    sender_id: Id
     """That of your Web Services subscription."""
     sender_password: NonEmpty = Field(repr=False)
     """Its password: the name of an environment variable, `${INTACCT_SENDER_PASSWORD}`."""
@@ -66,11 +74,11 @@ class Entity(SettingsSection):
 
     id: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)]
     """The entity's id in Intacct, such as `E110`."""
-    user: NonEmpty
+    user: Id
     """The id of the Sage user that has access to it."""
     retired: bool = False
     """Whether nothing runs for it by itself any more."""
-    was: NonEmpty | None = None
+    was: Id | None = None
     """The id that it had before it was renamed in Intacct: what was read under it stays its own."""
 
     @field_validator("id")
@@ -90,29 +98,52 @@ class Entity(SettingsSection):
 
 
 def require_one_user_each(entities: Sequence[Entity]) -> None:
-    """Raise ValueError if two entities have the same Sage user."""
-    for user in sorted({each.user for each in entities}):
-        theirs = [each.id for each in entities if each.user == user]
-        if len(theirs) > 1:
-            raise ValueError(
-                f"entities: user {user} is given for {' and '.join(theirs)}, and with "
+    """Raise PlacedError if two entities have the same Sage user."""
+    for position, each in enumerate(entities):
+        theirs = [other.id for other in entities if other.user == each.user]
+        if theirs.index(each.id) > 0:
+            raise PlacedError(
+                ("entities", position, "user"),
+                f"entities: user {each.user} is given for {' and '.join(theirs)}, and with "
                 "authorization_code a user's second consent silently ends the first: give each "
-                "entity a Sage user of its own, or use grant: client_credentials"
+                "entity a Sage user of its own, or use grant: client_credentials",
+            )
+
+
+def require_own_ids(entities: Sequence[Entity]) -> None:
+    """Raise PlacedError if two entities have one id, or ids that differ only in case."""
+    require_unique("entities", [each.id for each in entities], "id")
+    first: dict[str, str] = {}
+    for position, each in enumerate(entities):
+        other = first.setdefault(each.id.lower(), each.id)
+        if other != each.id:
+            raise PlacedError(
+                ("entities", position, "id"),
+                f"entities: {other} and {each.id} differ only in case, and file systems and "
+                "DuckDB's names take them for one: give one of them another id in Intacct",
             )
 
 
 def require_former_ids(entities: Sequence[Entity]) -> None:
-    """Raise ValueError if a former id of an entity is that of an entity, or of two."""
-    ids = {each.id for each in entities}
+    """Raise PlacedError if a former id of an entity is that of another one, or of two.
+
+    Ids that differ only in case are taken for one.
+    """
+    ids = {each.id.lower(): each.id for each in entities}
     former: set[str] = set()
-    for each in entities:
+    for position, each in enumerate(entities):
         if each.was is None:
             continue
-        if each.was in ids:
-            raise ValueError(
+        where, was = ("entities", position, "was"), each.was.lower()
+        # an entity may be renamed so that only the case of its id changes
+        if was in ids and (ids[was] != each.id or each.was == each.id):
+            raise PlacedError(
+                where,
                 f"entities: {each.id} was {each.was}, which is the id of an entity: `was` is for "
-                "an id that is no longer in use"
+                "an id that is no longer in use",
             )
-        if each.was in former:
-            raise ValueError(f"entities: two entities were {each.was}: only one of them can be")
-        former.add(each.was)
+        if was in former:
+            raise PlacedError(
+                where, f"entities: two entities were {each.was}: only one of them can be"
+            )
+        former.add(was)

@@ -13,6 +13,14 @@ class ConfigError(Exception):
     """The configuration cannot be used. Each line of the message is one thing to correct."""
 
 
+class PlacedError(ValueError):
+    """What is wrong with a key that lies below the section that is checked, at the path `where`."""
+
+    def __init__(self, where: KeyPath, text: str) -> None:
+        super().__init__(text)
+        self.where = where
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with a key. The line is looked up when all problems are known."""

@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 
 from intacct_dagster.config.auth import Auth, Entity, Xml
-from intacct_dagster.config.errors import ConfigError, KeyPath, Problem, dotted
+from intacct_dagster.config.errors import ConfigError, KeyPath, PlacedError, Problem, dotted
 from intacct_dagster.config.feeds import Csv, Feed, FeedColumn, Posting
 from intacct_dagster.config.limits import Limits
 from intacct_dagster.config.notifications import Email, Notification
@@ -220,6 +220,9 @@ def _explain(
                 text = f"{dotted(where)} is not a key that is known here{hint}"
             case "missing":
                 text = f"{dotted(where)} is missing"
+            case "value_error" if isinstance(placed := each["ctx"]["error"], PlacedError):
+                where = as_written((*each["loc"], *placed.where), renamed)
+                text = str(placed)
             case "value_error":
                 message = each["msg"].removeprefix("Value error, ")
                 text = f"{dotted(where)}: {message}" if where else message

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from intacct_dagster.config.errors import PlacedError
 from intacct_dagster.config.section import NonEmpty, SettingsSection
 
 #: first partition of such an object also takes everything that was last changed before it.
@@ -32,19 +33,31 @@ _OBJECT = re.compile(r"^[a-z][a-z0-9-]*(/[A-Za-z0-9_:. -]+)+$")
 
 
 def require_tables_of_their_own(names: Sequence[str]) -> None:
-    """Raise ValueError if two objects would be one table: their names differ only in punctuation.
+    """Raise PlacedError if two objects would have one table, or a table and a view of one name.
 
-    For example `order-entry/document::Sales Invoice` and `order-entry/document::Sales-Invoice`.
+    For example `order-entry/document::Sales Invoice` and `order-entry/document::Sales-Invoice`, or
+    `general-ledger/account`, whose history is a view, and `general-ledger/account-history`.
     """
     tables: dict[str, str] = {}
-    for name in names:
-        parted = re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3_\2", name)
-        table = re.sub(r"[^0-9a-zA-Z]+", "_", parted).strip("_").lower()
-        other = tables.setdefault(table, name)
-        if other != name:
-            raise ValueError(
-                f"objects: {other} and {name} would both be the table {table}: leave one out"
-            )
+    views: dict[str, str] = {}
+    for position, name in enumerate(names):
+        table = _table_of(name)
+        history = f"{table}_history"
+        if (other := tables.get(table)) is not None:
+            flaw = f"{other} and {name} would both be the table {table}"
+        elif (other := views.get(table)) is not None:
+            flaw = f"{name} would be the table {table}, which is the history of {other}"
+        elif (other := tables.get(history)) is not None:
+            flaw = f"the history of {name} would be {history}, which is the table of {other}"
+        else:
+            tables[table], views[history] = name, name
+            continue
+        raise PlacedError(("objects", position), f"objects: {flaw}: leave one out")
+
+
+def _table_of(name: str) -> str:
+    parted = re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3_\2", name)
+    return re.sub(r"[^0-9a-zA-Z]+", "_", parted).strip("_").lower()
 
 
 class ObjectSettings(SettingsSection):

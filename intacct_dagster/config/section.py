@@ -9,8 +9,23 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from intacct_dagster.client import address_flaw
+from intacct_dagster.config.errors import PlacedError
 
 NonEmpty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+def _printable(text: str) -> str:
+    marks = sorted({each for each in text if not each.isprintable()})
+    if marks:
+        raise ValueError(
+            f"it has {' and '.join(map(ascii, marks))}, which is not seen, and which no id in "
+            "Intacct has: type it again"
+        )
+    return text
+
+
+#: An id in Intacct: no tabs, line ends, or blanks that only look like blanks.
+Id = Annotated[NonEmpty, AfterValidator(_printable)]
 
 
 def _safe_address(address: str) -> str:
@@ -40,8 +55,15 @@ class SettingsSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-def require_unique(where: str, names: Sequence[str]) -> None:
-    """Raise ValueError, with the place and the names, if a name is given more than once."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{where}: {', '.join(twice)} is given more than once")
+def require_unique(where: str, names: Sequence[str], key: str | None = None) -> None:
+    """Raise PlacedError, with the place and the name, if a name is given more than once.
+
+    Args:
+        where: The list in the file.
+        names: The names in it, in order.
+        key: The key that has them, where they are not the items themselves.
+    """
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            steps = (where, position) if key is None else (where, position, key)
+            raise PlacedError(steps, f"{where}: {name} is given more than once")

@@ -28,7 +28,9 @@ from intacct_dagster.config.auth import (
     Xml,
     require_former_ids,
     require_one_user_each,
+    require_own_ids,
 )
+from intacct_dagster.config.errors import KeyPath, PlacedError
 from intacct_dagster.config.feeds import Feed, Posting
 from intacct_dagster.config.limits import Limits
 from intacct_dagster.config.notifications import Notification
@@ -40,7 +42,7 @@ from intacct_dagster.config.objects import (
 )
 from intacct_dagster.config.renamed import RenamedKey
 from intacct_dagster.config.schedules import Schedules
-from intacct_dagster.config.section import Address, NonEmpty, SettingsSection, require_unique
+from intacct_dagster.config.section import Address, Id, SettingsSection, require_unique
 from intacct_dagster.config.snapshot import Reader
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
@@ -53,7 +55,7 @@ Owner = Annotated[str, StringConstraints(pattern=_OWNER)]
 class Settings(SettingsSection):
     """Everything a code location needs to know."""
 
-    company: NonEmpty
+    company: Id
     """The company id."""
     base_url: Address
     """`https://api.intacct.com/ia/api/v1` for a real company. Plain http is for the sandbox on this
@@ -140,67 +142,86 @@ class Settings(SettingsSection):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Settings:
-        require_unique("entities", [entity.id for entity in self.entities])
+        require_own_ids(self.entities)
         require_former_ids(self.entities)
         require_unique("objects", [each.name for each in self.objects])
         require_tables_of_their_own([each.name for each in self.objects])
         if self.end_date is not None and self.end_date < self.start_date:
-            raise ValueError(f"end_date {self.end_date} is before start_date {self.start_date}")
-        if not self.is_sandbox and self.auth.secret_variable is None:
-            raise ValueError(
-                "auth.client_secret of a real company comes from the environment, such as "
-                "${INTACCT_CLIENT_SECRET}: a secret in a file is soon in a repository"
+            raise PlacedError(
+                ("end_date",), f"end_date {self.end_date} is before start_date {self.start_date}"
             )
-        for name in [each.name for each in self.objects if each.name.startswith(XML_ONLY)]:
-            self._xml_is_possible(name)
+        if not self.is_sandbox and self.auth.secret_variable is None:
+            raise PlacedError(
+                ("auth", "client_secret"),
+                "auth.client_secret of a real company comes from the environment, such as "
+                "${INTACCT_CLIENT_SECRET}: a secret in a file is soon in a repository",
+            )
+        for position, each in enumerate(self.objects):
+            if each.name.startswith(XML_ONLY):
+                self._xml_is_possible(("objects", position), each.name)
         if self.auth.grant == "authorization_code":
             # Sage ends the first refresh token when one user consents a second time.
             require_one_user_each(self.entities)
         return self
 
-    def _xml_is_possible(self, name: str) -> None:
+    def _xml_is_possible(self, where: KeyPath, name: str) -> None:
         try:
             xml_object(name)
         except RequestRefused as error:
-            raise ValueError(f"objects: {' '.join(str(error).splitlines())}") from None
+            flaw = " ".join(str(error).splitlines())
+            raise PlacedError(where, f"objects: {flaw}") from None
         if self.xml is None:
-            raise ValueError(
+            raise PlacedError(
+                where,
                 f"objects: {name} is read through the XML API, which needs "
-                "`xml: {sender_id: …, sender_password: ${INTACCT_SENDER_PASSWORD}}`"
+                "`xml: {sender_id: …, sender_password: ${INTACCT_SENDER_PASSWORD}}`",
             )
         if not self.is_sandbox and self.xml.secret_variable is None:
-            raise ValueError(
+            raise PlacedError(
+                ("xml", "sender_password"),
                 "xml.sender_password of a real company comes from the environment, such as "
-                "${INTACCT_SENDER_PASSWORD}: a secret in a file is soon in a repository"
+                "${INTACCT_SENDER_PASSWORD}: a secret in a file is soon in a repository",
             )
-        if name in {feed.object for feed in self.feeds.values()}:
-            raise ValueError(f"feeds: {name} can only be read: post to a REST object")
+        for feed in [feed for feed, about in self.feeds.items() if about.object == name]:
+            raise PlacedError(
+                ("feeds", feed, "object"), f"feeds: {name} can only be read: post to a REST object"
+            )
 
     @model_validator(mode="after")
     def _watched_objects_are_read(self) -> Settings:
         watched = self.schedules.watch or ()
         for name in sorted(set(watched) - {each.name for each in self.objects}):
-            raise ValueError(f"schedules.watch: {name} is not among the objects: add it there")
+            raise PlacedError(
+                ("schedules", "watch"),
+                f"schedules.watch: {name} is not among the objects: add it there",
+            )
         for name in watched:
             only_xml = xml_object(name)
             if only_xml is not None and only_xml.by_period:
-                raise ValueError(f"schedules.watch: {name} has no change times: leave it out")
+                raise PlacedError(
+                    ("schedules", "watch"),
+                    f"schedules.watch: {name} has no change times: leave it out",
+                )
         return self
 
     @model_validator(mode="after")
     def _feeds_have_a_target(self) -> Settings:
         for name, feed in self.feeds.items():
             if not _NAME.match(name):
-                raise ValueError(f"feed '{name}': a name is lower case, like sales_invoices")
+                raise PlacedError(
+                    ("feeds", name), f"feed '{name}': a name is lower case, like sales_invoices"
+                )
             if feed.payload.get(feed.match_on) != feed.source_id:
-                raise ValueError(
+                raise PlacedError(
+                    ("feeds", name, "payload"),
                     f"feed '{name}': payload.{feed.match_on} must be {feed.source_id}: Intacct "
-                    "keeps the source id there, so that a document is found again"
+                    "keeps the source id there, so that a document is found again",
                 )
             if feed.object not in {each.name for each in self.objects}:
-                raise ValueError(
+                raise PlacedError(
+                    ("feeds", name, "object"),
                     f"feed '{name}' posts to {feed.object}, which is not among the objects: "
-                    "reconciling needs it in the warehouse; add it there"
+                    "reconciling needs it in the warehouse; add it there",
                 )
         return self
 
@@ -209,12 +230,17 @@ class Settings(SettingsSection):
         for name, feed in self.feeds.items():
             for other in feed.after:
                 if other not in self.feeds:
-                    raise ValueError(f"feed '{name}' comes after '{other}', which is no feed")
+                    raise PlacedError(
+                        ("feeds", name, "after"),
+                        f"feed '{name}' comes after '{other}', which is no feed",
+                    )
         try:
             TopologicalSorter({name: feed.after for name, feed in self.feeds.items()}).prepare()
         except CycleError as error:
             circle = " after ".join(str(each) for each in reversed(error.args[1]))
-            raise ValueError(f"feeds wait for each other: {circle}") from None
+            raise PlacedError(
+                ("feeds", error.args[1][0], "after"), f"feeds wait for each other: {circle}"
+            ) from None
         return self
 
     @model_validator(mode="after")
@@ -222,12 +248,13 @@ class Settings(SettingsSection):
         # What is posted to must be known whole: a document from before the first partition would
         # look missing in Intacct, and be posted a second time.
         posted_to = {feed.object: name for name, feed in self.feeds.items()}
-        for each in self.objects:
+        for position, each in enumerate(self.objects):
             if each.history == "from_start" and each.name in posted_to:
-                raise ValueError(
+                raise PlacedError(
+                    ("objects", position, "history"),
                     f"feed '{posted_to[each.name]}' posts to {each.name}, whose history is "
                     "from_start: what is older would look missing and be posted twice; say "
-                    "history: all"
+                    "history: all",
                 )
         objects = tuple(
             each.model_copy(

@@ -24,7 +24,6 @@ from intacct_dagster.client import (
 )
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster.extraction import spool as spools
-from intacct_dagster.extraction.columns import ENTITY, KEY
 from intacct_dagster.extraction.days import earliest, midnight, ranges_of_days
 from intacct_dagster.extraction.details import complete_rows
 from intacct_dagster.extraction.elsewhere import not_gone
@@ -32,15 +31,12 @@ from intacct_dagster.extraction.extracted import Extracted, together
 from intacct_dagster.extraction.lines import LineReader
 from intacct_dagster.extraction.open_documents import find_changed, has_open_documents
 from intacct_dagster.extraction.scanner import Scanner
-from intacct_dagster.extraction.schema import ObjectSchema, refused_field
+from intacct_dagster.extraction.schema import ObjectSchema
 from intacct_dagster.warehouse.raw import (
     LoadProof,
     RawLoad,
 )
 from intacct_dagster.warehouse.raw.loads import loaded_by_runs
-
-#: Without these nothing can be read.
-_ALWAYS = (KEY, ENTITY, CHANGED)
 
 
 class Extractor(Scanner):
@@ -77,19 +73,14 @@ class Extractor(Scanner):
         asked: Sequence[date],
         on_progress: OnProgress | None,
     ) -> list[Extracted]:
-        """Read and load days, without the fields that this entity's user may no longer ask for.
-
-        Another user may: so what is left out here is not kept, and is asked for again next time.
-        """
+        """Read and load days, without the fields that this entity's user may no longer ask for."""
         schema = self._schemas.learn(client, [what])[what.name]
-        while True:
-            try:
-                return self._read_ranges(client, what, schema, asked, on_progress)
-            except RequestRefused as error:
-                path = refused_field(error, schema.query_paths)
-                if path is None or path in _ALWAYS:
-                    raise
-                schema = schema.without(path)
+        return self._without_refused(
+            client,
+            what,
+            schema,
+            lambda schema: self._read_ranges(client, what, schema, asked, on_progress),
+        )
 
     def _read_ranges(
         self,

@@ -7,10 +7,12 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from intacct_dagster.client import (
     Intacct,
     IntacctClient,
+    RequestRefused,
 )
 from intacct_dagster.config import ObjectSettings, Reading
 from intacct_dagster.extraction import spool as spools
@@ -24,6 +26,8 @@ from intacct_dagster.warehouse.raw import (
     PageArchive,
     RawLoad,
 )
+
+T = TypeVar("T")
 
 
 class CompanyReads:
@@ -96,6 +100,21 @@ class CompanyReads:
     def _others(self, entity: str) -> list[str]:
         return [each for each in self._entities if each != entity]
 
+    def _without_refused(
+        self,
+        client: IntacctClient,
+        what: ObjectSettings,
+        schema: ObjectSchema,
+        read: Callable[[ObjectSchema], T],
+    ) -> T:
+        """Return what `read` returns, of the fields that the entity's user may ask for now."""
+        for _ in range(len(schema.query_paths)):
+            try:
+                return read(schema)
+            except RequestRefused as error:
+                schema = self._schemas.without_refused(client, what, schema, error)
+        return read(schema)
+
     def _fetch(
         self,
         client: IntacctClient,
@@ -110,11 +129,24 @@ class CompanyReads:
         """
         if not keys or not (schema.dated or schema.parent is not None):
             return 0
-        into.mkdir(parents=True, exist_ok=True)
-        load_of, size = self._by_key(client, what, schema), self._page_size
-        load = read_by_key(
-            load_of, client, self._warehouse, what.name, schema, keys, into=into, page_size=size
-        )
+
+        def read(schema: ObjectSchema) -> RawLoad:
+            # pages of other fields are of no use
+            pages = into / str(len(schema.query_paths))
+            pages.mkdir(parents=True, exist_ok=True)
+            load_of, size = self._by_key(client, what, schema), self._page_size
+            return read_by_key(
+                load_of,
+                client,
+                self._warehouse,
+                what.name,
+                schema,
+                keys,
+                into=pages,
+                page_size=size,
+            )
+
+        load = self._without_refused(client, what, schema, read)
         self._loader.load(load)
         return load.proof.distinct_keys
 

@@ -21,7 +21,6 @@ from intacct_dagster.extraction.delete_scan import (
 )
 from intacct_dagster.extraction.elsewhere import find_elsewhere
 from intacct_dagster.extraction.reads import CompanyReads
-from intacct_dagster.extraction.schema import ObjectSchema
 from intacct_dagster.warehouse.raw import (
     DeleteScan,
 )
@@ -66,7 +65,7 @@ class Scanner(CompanyReads):
                 )
                 gone = confirm_missing(client, what.name, found.missing)
                 deleted, out_of_sight = self._look_elsewhere(
-                    what, schema, entity, gone, folder / "elsewhere"
+                    what, entity, gone, folder / "elsewhere"
                 )
                 lacking = {*found.lacking, *found.went_back, *found.missing} - set(gone)
                 fetched = self._fetch(client, what, schema, sorted(lacking), folder / "lacking")
@@ -96,7 +95,6 @@ class Scanner(CompanyReads):
     def _look_elsewhere(
         self,
         what: ObjectSettings,
-        schema: ObjectSchema,
         entity: str,
         gone: Sequence[str],
         into: Path,
@@ -114,6 +112,8 @@ class Scanner(CompanyReads):
         for number, (other, keys) in enumerate((elsewhere.unread or {}).items(), start=1):
             client = self._intacct.entity(other)
             with suppress(IntacctError), self._counted(client, what.name):
+                # its user may ask for other fields than the one who scanned
+                schema = self._schemas.learn(client, [what])[what.name]
                 if self._fetch(client, what, schema, keys, into / str(number)):
                     out_of_sight |= set(keys)
         return deleted, out_of_sight

@@ -1,14 +1,14 @@
 """What each configured object offers: learnt from Intacct, held against what was known before.
 
 The model names an object's fields and says of none whether a query may ask for it. So one query
-asks for all of them; what it refuses is left out. What was learnt is kept in the warehouse, and
-asked again only when the model has changed.
+asks for all of them; what it refuses is left out. What was learnt is kept in the warehouse, what is
+refused by entity, because it depends on the user's permissions. It is asked again when the model
+has more fields, and after a week.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,6 @@ from intacct_dagster.client import (
     IntacctClient,
     NotReached,
     ObjectModel,
-    Query,
     RequestRefused,
     Throttled,
     WrongEntity,
@@ -29,18 +28,28 @@ from intacct_dagster.client import (
 from intacct_dagster.config import ObjectSettings
 from intacct_dagster.extraction.columns import ENTITY, KEY, Columns, got_columns
 from intacct_dagster.extraction.parents import Parent, parent_of
+from intacct_dagster.extraction.permissions import (
+    find_refused,
+    may_be_about_fields,
+    refused_field,
+)
 from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import Column, Warehouse, WarehouseError
 from intacct_dagster.warehouse.raw import (
+    AskedFields,
     SchemaField,
+    read_asked_fields,
     read_schemas,
     store_schemas,
 )
 
+#: Without these nothing can be read.
+ALWAYS = (KEY, ENTITY, CHANGED)
 # A permission that was given since is found within this time.
 _ASKED_AGAIN = timedelta(days=7)
-_NAMED = re.compile(r"The (\S+) field")
+#: How often schemas are learnt that other processes learn at the same time.
+_MOST_ROUNDS = 5
 # What keeps every object from being learnt, so that asking for the next one is no use.
 _OF_ALL_OBJECTS = (
     AuthenticationRefused,
@@ -123,14 +132,16 @@ class ObjectSchema:
 
 
 class CompanySchema:
-    """The schemas of a company's objects. Thread-safe; asks for each object once."""
+    """The schemas of a company's objects, as each entity's user may read them.
+
+    Thread-safe; asks for each object of an entity once.
+    """
 
     def __init__(self, warehouse: Warehouse, now: Callable[[], datetime]) -> None:
         self._warehouse = warehouse
         self._now = now
-        self._schemas: dict[str, ObjectSchema] = {}
+        self._schemas: dict[tuple[str, str | None], ObjectSchema] = {}
         self._known: dict[str, list[SchemaField]] = {}
-        self._asked: set[str] = set()
         self._lock = threading.Lock()
 
     def learn(
@@ -147,7 +158,7 @@ class CompanySchema:
         if amiss:
             raise RequestRefused("\n".join(map(str, amiss.values())))
         with self._lock:
-            return {each.name: self._schemas[each.name] for each in objects}
+            return {each.name: self._schemas[each.name, client.entity_id] for each in objects}
 
     def learn_each(
         self, client: IntacctClient, objects: Sequence[ObjectSettings]
@@ -158,45 +169,110 @@ class CompanySchema:
         them: no session, no connection, a warehouse that is held.
         """
         with self._lock:
-            wanted = [each for each in objects if each.name not in self._schemas]
-            return self._learn(client, wanted) if wanted else {}
+            errors: dict[str, Exception] = {}
+            wanted = [e for e in objects if (e.name, client.entity_id) not in self._schemas]
+            for _ in range(_MOST_ROUNDS):
+                if not wanted:
+                    break
+                failed, overtaken = self._learn(client, wanted)
+                errors |= failed
+                wanted = [each for each in wanted if each.name in overtaken]
+            return errors | {
+                each.name: RequestRefused(
+                    f"The fields of {each.name} were not stored: other processes store others.",
+                    entity=client.entity_id,
+                    object=each.name,
+                    remedy="Run it again; nothing of it was read.",
+                )
+                for each in wanted
+            }
 
     def fields(self, object: str) -> Sequence[SchemaField]:
         """Return what was learnt of the fields of an object, as the warehouse keeps it."""
         with self._lock:
             return self._known[object]
 
+    def without_refused(
+        self,
+        client: IntacctClient,
+        what: ObjectSettings,
+        schema: ObjectSchema,
+        error: RequestRefused,
+    ) -> ObjectSchema:
+        """Return the schema without the fields of which a query was refused, as `error` says.
+
+        A field that it names is asked for again next time. One that it does not name takes several
+        requests to find, and is left out for as long as what is refused at first.
+
+        Raises:
+            RequestRefused: `error`, if it is about no field, or about one that is always needed.
+        """
+        named = refused_field(error, schema.query_paths)
+        if named is not None:
+            if named in ALWAYS:
+                raise error
+            return schema.without(named)
+        if not may_be_about_fields(error):
+            raise error
+        refused = find_refused(client, what.name, schema.query_paths)
+        if not refused or refused & set(ALWAYS):
+            raise error
+        for path in sorted(refused):
+            schema = schema.without(path)
+        with self._lock:
+            of_entity = what.name, client.entity_id or ""
+            before = read_asked_fields(self._warehouse).get(of_entity)
+            asked = frozenset(schema.query_paths) | refused
+            asked_at = self._now()
+            if before is not None:
+                # what was refused before is asked for again when its own time has come
+                asked_at = before.asked_at if before.refused else asked_at
+                asked |= before.asked
+                refused |= before.refused
+            fields = AskedFields(*of_entity, asked_at, asked, frozenset(refused))
+            store_schemas(self._warehouse, {}, asked=[fields])
+            self._schemas[what.name, client.entity_id] = schema
+        return schema
+
     def _learn(
         self, client: IntacctClient, objects: Sequence[ObjectSettings]
-    ) -> Mapping[str, Exception]:
+    ) -> tuple[dict[str, Exception], set[str]]:
+        """Learn these objects; return errors, and objects that another process learnt meanwhile."""
         held = read_schemas(self._warehouse)
+        permissions = read_asked_fields(self._warehouse)
         errors: dict[str, Exception] = {}
-        learnt: dict[str, ObjectSchema] = {}
-        all_: dict[str, list[SchemaField]] = {}
-        changed: dict[str, list[SchemaField]] = {}
+        learnt: dict[str, _Learnt] = {}
         for each in objects:
-            known = held.get(each.name, {})
+            of_object = {e: a for (name, e), a in permissions.items() if name == each.name}
             try:
-                learnt[each.name], fields = self._examined(client, each, known)
+                learnt[each.name] = self._examined(client, each, held.get(each.name, {}), of_object)
             except _OF_ALL_OBJECTS:
                 raise
             except Exception as error:  # also a defect of ours: the others are learnt all the same
                 if isinstance(error, AccessDenied | WrongEntity) and error.object is None:
                     raise  # it is the session that is refused, and so it is for the others
                 errors[each.name] = error
-                continue
-            all_[each.name] = fields
-            if fields != sorted(known.values(), key=lambda field: field.path):
-                changed[each.name] = fields
-        store_schemas(self._warehouse, changed)
-        self._schemas |= learnt
-        self._known |= all_
-        return errors
+        changed = {
+            name: found.fields
+            for name, found in learnt.items()
+            if {field.path: field for field in found.fields} != held.get(name, {})
+        }
+        asked = [found.asked for found in learnt.values() if found.asked is not None]
+        overtaken = store_schemas(self._warehouse, changed, known=held, asked=asked)
+        for name, found in learnt.items():
+            if name not in overtaken:
+                self._schemas[name, client.entity_id] = found.schema
+                self._known[name] = found.fields
+        return errors, overtaken
 
     def _examined(
-        self, client: IntacctClient, each: ObjectSettings, known: Mapping[str, SchemaField]
-    ) -> tuple[ObjectSchema, list[SchemaField]]:
-        found = self._examine(client, each, known)
+        self,
+        client: IntacctClient,
+        each: ObjectSettings,
+        known: Mapping[str, SchemaField],
+        permissions: Mapping[str, AskedFields],
+    ) -> _Learnt:
+        found = self._examine(client, each, known, permissions)
         if isinstance(found, list):
             raise RequestRefused(
                 "\n".join(found),
@@ -208,20 +284,28 @@ class CompanySchema:
 
     def look(self, client: IntacctClient, what: ObjectSettings) -> ObjectSchema | list[str]:
         """Return how an object would be read, or all that is amiss with it. Nothing is kept."""
-        found = self._examine(client, what, read_schemas(self._warehouse).get(what.name, {}))
-        return found if isinstance(found, list) else found[0]
+        known = read_schemas(self._warehouse).get(what.name, {})
+        asked = read_asked_fields(self._warehouse)
+        permissions = {e: a for (name, e), a in asked.items() if name == what.name}
+        found = self._examine(client, what, known, permissions)
+        return found if isinstance(found, list) else found.schema
 
     def _examine(
-        self, client: IntacctClient, each: ObjectSettings, known: Mapping[str, SchemaField]
-    ) -> tuple[ObjectSchema, list[SchemaField]] | list[str]:
+        self,
+        client: IntacctClient,
+        each: ObjectSettings,
+        known: Mapping[str, SchemaField],
+        permissions: Mapping[str, AskedFields],
+    ) -> _Learnt | list[str]:
         try:
             model = client.model(each.name)
         except RequestRefused as error:
             return [" ".join(str(error).splitlines())]
         amiss = _not_offered(each, model, known)
         refused: set[str] = set()
+        asked: AskedFields | None = None
         if not amiss and not model.by_period:
-            refused = self._refused(client, each, model, known)
+            refused, asked = self._refused(client, each, model, permissions)
             amiss = [
                 f"{each.name} has the field {path}, but no query may ask for it"
                 for path in sorted(refused & set(each.fields or ()) - known.keys())
@@ -238,58 +322,44 @@ class CompanySchema:
         if amiss:
             return amiss
         schema = _schema_of(each, model, known, refused, parent, got, columns)
-        return schema, self._fields(each, model, known, refused, columns)
+        now_known = permissions if asked is None else {**permissions, asked.entity: asked}
+        fields = self._fields(model, known, refused, columns, now_known)
+        return _Learnt(schema, fields, asked)
 
     def _refused(
         self,
         client: IntacctClient,
         what: ObjectSettings,
         model: ObjectModel,
-        known: Mapping[str, SchemaField],
-    ) -> set[str]:
-        """Fields of the model that a query refuses: as known, or learnt by asking for all.
+        permissions: Mapping[str, AskedFields],
+    ) -> tuple[set[str], AskedFields | None]:
+        """Return the fields of the model that a query refuses, and what was asked to learn that.
 
-        Each answer names one of them (recorded live 2026-03), so each costs a request: once, and
-        again after `_ASKED_AGAIN`, because a permission may have been given since.
+        Each refused field costs a request or more: once for each entity, and again after
+        `_ASKED_AGAIN`, because a permission may have been given since.
         """
+        entity = client.entity_id or ""
         offered = {field.path for field in model.fields}
-        present = {path: field for path, field in known.items() if field.vanished_at is None}
-        if offered == present.keys():
-            refused = {path for path in offered if not present[path].selectable}
-            asked_at = [each.asked_at for each in present.values() if each.asked_at is not None]
-            if not refused or (asked_at and self._now() - min(asked_at) < _ASKED_AGAIN):
-                return refused
-        return self._ask_for_all(client, what, offered)
-
-    def _ask_for_all(
-        self, client: IntacctClient, what: ObjectSettings, offered: set[str]
-    ) -> set[str]:
-        refused: set[str] = set()
-        asked = sorted(offered)
-        while asked:
-            try:
-                client.query(Query(what.name, asked, size=1))
-            except RequestRefused as error:
-                named = refused_field(error, asked)
-                if named is None:
-                    raise
-                refused.add(named)
-                asked.remove(named)
-            else:
-                break
-        self._asked.add(what.name)
-        return refused
+        before = permissions.get(entity)
+        if before is not None and offered <= before.asked:
+            refused = set(before.refused & offered)
+            if not refused or self._now() - before.asked_at < _ASKED_AGAIN:
+                return refused, None
+        refused = find_refused(client, what.name, offered)
+        asked = AskedFields(what.name, entity, self._now(), frozenset(offered), frozenset(refused))
+        return refused, asked
 
     def _fields(
         self,
-        what: ObjectSettings,
         model: ObjectModel,
         known: Mapping[str, SchemaField],
         refused: set[str],
         columns: Columns,
+        permissions: Mapping[str, AskedFields],
     ) -> list[SchemaField]:
         now = self._now()
-        asked = what.name in self._asked
+        given = {path for each in permissions.values() for path in each.asked - each.refused}
+        asked_at = max((each.asked_at for each in permissions.values()), default=None)
         fields: dict[str, SchemaField] = {}
         for field in model.fields:
             column, held = columns.of(field), known.get(field.path)
@@ -298,15 +368,23 @@ class CompanySchema:
                 column_name=column.name,
                 column_type=column.type,
                 description=column.comment,
-                selectable=field.path not in refused,
+                selectable=field.path not in refused or field.path in given,
                 first_seen_at=held.first_seen_at if held is not None else now,
-                asked_at=now if asked or held is None else held.asked_at,
+                asked_at=asked_at or (held.asked_at if held is not None else now),
             )
         for path, held in known.items():
             if path not in fields:
                 fields[path] = replace(held, vanished_at=held.vanished_at or now)
-        self._asked.discard(what.name)
         return [fields[path] for path in sorted(fields)]
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What was learnt of an object; `asked` is None where nothing had to be asked for."""
+
+    schema: ObjectSchema
+    fields: list[SchemaField]
+    asked: AskedFields | None
 
 
 def _not_offered(
@@ -405,11 +483,3 @@ def _parent_column(parent: Parent | None, columns: Columns) -> Column | None:
         return None
     about = f"When the {parent.object} that the line belongs to changed last: the partition's day"
     return columns.at(parent.changed, "string", "date-time", about)
-
-
-def refused_field(error: RequestRefused, asked: Sequence[str]) -> str | None:
-    """The field that a refusal is about (fact: one field a refusal, recorded live 2026-03)."""
-    texts = [error.what, *(detail.message for detail in error.details)]
-    targets = [detail.target.lstrip("/") for detail in error.details if detail.target]
-    named = [match for text in texts for match in _NAMED.findall(text)]
-    return next((name.strip() for name in [*named, *targets] if name.strip() in asked), None)

@@ -7,8 +7,13 @@ integers are numbers; keys and ids are strings even when numeric; dates are `YYY
 
 DuckDB's JSON reader turns a number with a fraction into a double before anything else can see it.
 A double gives back every number of up to 15 significant digits as it was, so its text is cast to
-DECIMAL. What is longer is taken only if the digits that the column keeps are certain, and it is
-noted that it was rounded.
+DECIMAL. Longer ones come as their own text: see `raw/exact_numbers.py`. One that has more decimals
+than its column is rounded, and that is noted.
+
+DuckDB's casts take more than Intacct documents: `1_000`, `0x10`, `yes`, `epoch`, `2026-1-5`. A text
+converts only if it is written as Sage's OpenAPI files say (read 2026-03): numbers in plain decimal
+notation (the pattern of totalEstimateAmount in construction: `12`, `012.5`, `.5`, `12.`), `true` or
+`false`, and dates and moments as RFC 3339 has them.
 """
 
 from __future__ import annotations
@@ -24,6 +29,15 @@ _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 _PRECISION = re.compile(r"decimal-precision-([0-9]|1[0-9]|20)")
 _PLAIN = frozenset({"VARCHAR", "JSON", "BIGINT", "BOOLEAN", "DATE", TIME})
 _EXACT_DIGITS = 15  # of a number that went through a double
+
+# How values are written; numbers as JSON has them, so that strings keep their quotes.
+_JSON_NUMBER = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
+_WRITTEN_NUMBER = rf'"-?([0-9]+\.?[0-9]*|\.[0-9]+)"|{_JSON_NUMBER}'
+_WRITTEN_WHOLE = rf'"-?[0-9]+(\.0*)?"|{_JSON_NUMBER}'
+_WRITTEN_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_OFFSET = "(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
+_CLOCK = "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_WRITTEN_MOMENT = rf"{_WRITTEN_DATE}{_CLOCK}(\.[0-9]{{1,6}}0*)?{_OFFSET}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +100,22 @@ def read_columns(columns: Sequence[Column], *, exact: bool = True) -> str:
 
     `exact` is what `typed` and `flaw` take; without it it is what `plain` takes.
     """
-    read_as = {c.path: _read_as(c) if exact or c.type == "JSON" else "VARCHAR" for c in columns}
-    return "{" + ", ".join(f"{literal(path)}: '{kind}'" for path, kind in read_as.items()) + "}"
+    kinds = {column.path: read_as(column, exact=exact) for column in columns}
+    return "{" + ", ".join(f"{literal(path)}: '{kind}'" for path, kind in kinds.items()) + "}"
 
 
 def no_rows(columns: Sequence[Column]) -> str:
     """A relation with the columns that `read_json` would give, and no row: a day without pages."""
     nulls = ", ".join(
-        f"CAST(NULL AS {_read_as(column)}) AS {identifier(column.path)}" for column in columns
+        f"CAST(NULL AS {read_as(column)}) AS {identifier(column.path)}" for column in columns
     )
     return f"(SELECT {nulls} WHERE false)"
 
 
-def _read_as(column: Column) -> str:
+def read_as(column: Column, *, exact: bool = True) -> str:
+    """Return the type as which a column's values are read, before they are typed."""
     # As JSON a string keeps its quotes, so that "12.50" and 12.50 stay distinct.
-    return "JSON" if _is_number(column) or column.type == "JSON" else "VARCHAR"
+    return "JSON" if column.type == "JSON" or (exact and _is_number(column)) else "VARCHAR"
 
 
 def _is_number(column: Column) -> bool:
@@ -123,22 +138,79 @@ def typed(column: Column) -> str:
 def flaw(column: Column) -> str | None:
     """A condition: the JSON value would not arrive as it is. None if every value may come."""
     sent, text, value = identifier(column.path), _text(column), typed(column)
-    unread = f"({text} IS NOT NULL AND {value} IS NULL)"
+    written = _written(column)
+    if written is None:
+        return None
+    unread = f"({value} IS NULL OR NOT {written})"
     decimal = _DECIMAL.fullmatch(column.type)
     if decimal is not None:
-        return f"({unread} OR {_loses_digits(sent, value, int(decimal[2]))})"
-    if column.type == "BIGINT":
+        unread = f"({unread} OR {_loses_digits(sent, value, int(decimal[2]))})"
+    elif column.type == "BIGINT":
         # DuckDB would round: 5.0 may come, 5.7 may not
         broken = f"regexp_matches({text}, '[.eE]') AND TRY_CAST({text} AS {AMOUNT}) <> {value}"
-        return f"({unread} OR ({broken}))"
+        unread = f"({unread} OR ({broken}))"
+    elif (years := _years(column)) is not None:
+        unread = f"({unread} OR NOT {years})"
+    return f"({text} IS NOT NULL AND {unread})"
+
+
+def _written(column: Column) -> str | None:
+    """A condition: the value is written as Intacct writes those of the type; None for texts."""
+    sent, text = identifier(column.path), _text(column)
+    if column.type == "BIGINT":
+        return f"regexp_full_match({sent}, '{_WRITTEN_WHOLE}')"
+    if column.type.startswith("DECIMAL"):
+        return f"regexp_full_match({sent}, '{_WRITTEN_NUMBER}')"
     if column.type == "BOOLEAN":
-        return f"(lower({text}) NOT IN ('true', 'false'))"
-    # DuckDB also reads 'epoch' and 'infinity' as dates.
+        return f"(lower({text}) IN ('true', 'false'))"
     if column.type == "DATE":
-        return f"({unread} OR length({text}) <> 10)"
+        return f"regexp_full_match({text}, '{_WRITTEN_DATE}')"
     if column.type == TIME:
-        return f"({unread} OR length({text}) < 19)"
+        return f"regexp_full_match({text}, '{_WRITTEN_MOMENT}')"
     return None
+
+
+def _years(column: Column) -> str | None:
+    """A condition: the value is of the years 1 to 9999, as in other programs; None for no times."""
+    if column.type not in ("DATE", TIME):
+        return None
+    first, end = (f"CAST('{day}' AS {column.type})" for day in ("0001-01-01", "10000-01-01"))
+    return f"({typed(column)} >= {first} AND {typed(column)} < {end})"
+
+
+def reason(column: Column) -> str:
+    """Return an expression for why a value has a `flaw`, or was `rounded`, in words."""
+    sent, text, value = identifier(column.path), _text(column), typed(column)
+    decimal = _DECIMAL.fullmatch(column.type)
+    if decimal is not None:
+        whole = int(decimal[1]) - int(decimal[2])
+        return (
+            f"CASE WHEN NOT {_written(column)} THEN 'not a number'"
+            f" WHEN {value} IS NULL THEN 'too many digits: more than {whole} before the point'"
+            f" ELSE 'too many digits: more than {decimal[2]} decimals' END"
+        )
+    if column.type == "BIGINT":
+        number = f"regexp_full_match({sent}, '{_WRITTEN_NUMBER}')"
+        return (
+            f"CASE WHEN NOT {number} THEN 'not a number'"
+            f" WHEN regexp_matches({text}, '[.]0*[1-9]|[eE]-') THEN 'not a whole number'"
+            " ELSE 'too many digits: not within 64 bits' END"
+        )
+    if column.type == "BOOLEAN":
+        return "'neither true nor false'"
+    if column.type == "DATE":
+        return (
+            f"CASE WHEN {_written(column)} THEN 'no such date' ELSE 'not written as YYYY-MM-DD' END"
+        )
+    shape = f"{_WRITTEN_DATE}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}"
+    return (
+        f"CASE WHEN {_written(column)} THEN 'no such date'"
+        rf" WHEN regexp_full_match({text}, '{shape}(\.[0-9]+)?') THEN 'no time zone'"
+        rf" WHEN regexp_full_match({text}, '{_WRITTEN_DATE}{_CLOCK}\.[0-9]{{7,}}{_OFFSET}')"
+        " THEN 'too many digits: more than 6 decimals of a second'"
+        rf" WHEN regexp_full_match({text}, '{shape}(\.[0-9]+)?{_OFFSET}') THEN 'no such time'"
+        " ELSE 'not written as YYYY-MM-DDTHH:MM:SSZ' END"
+    )
 
 
 def _significant(sent: str) -> str:
@@ -146,13 +218,17 @@ def _significant(sent: str) -> str:
 
 
 def rounded(column: Column) -> str | None:
-    """A condition: the JSON number has more digits than are certain, and is taken rounded."""
-    if not column.type.startswith("DECIMAL"):
+    """A condition: the JSON number is a long one with more decimals than are kept, and is rounded.
+
+    Long ones are often results of a division, whose further digits say nothing.
+    """
+    decimal = _DECIMAL.fullmatch(column.type)
+    if decimal is None:
         return None
     sent = identifier(column.path)
     return (
-        f"({sent} NOT LIKE '\"%' AND regexp_matches({sent}, '[.eE]')"
-        f" AND {_significant(sent)} > {_EXACT_DIGITS})"
+        f"({sent} NOT LIKE '\"%' AND {_significant(sent)} > {_EXACT_DIGITS}"
+        f" AND regexp_matches({sent}, '\\.[0-9]{{{decimal[2]}}}0*[1-9]'))"
     )
 
 
@@ -203,10 +279,9 @@ def plain(column: Column) -> str:
             f"CASE {sent} WHEN 'true' THEN true WHEN 'false' THEN false"
             f" ELSE CASE WHEN nullif({sent}, '') IS NOT NULL THEN {_stop(column)} END END"
         )
-    length = {"DATE": "= 10", TIME: ">= 19"}.get(column.type)
-    if length is not None:
+    if (years := _years(column)) is not None:
         return (
-            f"CASE WHEN strlen({sent}) {length} THEN CAST({sent} AS {column.type})"
+            f"CASE WHEN {_written(column)} AND {years} THEN {typed(column)}"
             f" WHEN nullif({sent}, '') IS NOT NULL THEN {_stop(column)} END"
         )
     return (
@@ -222,15 +297,13 @@ def _stop(column: Column) -> str:
 
 def _loses_digits(sent: str, value: str, scale: int) -> str:
     # Short texts cannot have too many digits: nearly all amounts end here.
-    # A JSON string: no digit other than 0 beyond the scale, and no exponent.
-    # A JSON number with a fraction: see the head of this file.
-    digits = _significant(sent)
-    whole = f"length(CAST(trunc(abs({value})) AS VARCHAR))"
+    # A JSON string: no digit other than 0 beyond the scale.
+    # A JSON number with a fraction: see the head of this file; a long one is `rounded`.
     return (
         f"(CASE WHEN length({sent}) <= {scale + 2} AND strpos(lower({sent}), 'e') = 0 THEN false"
         f""" WHEN {sent} LIKE '"%'"""
-        f" THEN regexp_matches({sent}, '\\.[0-9]{{{scale}}}0*[1-9]|[eE_xX]')"
+        f" THEN regexp_matches({sent}, '\\.[0-9]{{{scale}}}0*[1-9]')"
         f" WHEN NOT regexp_matches({sent}, '[.eE]') THEN false"
-        f" WHEN {digits} > {_EXACT_DIGITS} THEN {whole} + {scale} > {_EXACT_DIGITS}"
+        f" WHEN {_significant(sent)} > {_EXACT_DIGITS} THEN regexp_matches({sent}, '[eE]')"
         f" ELSE CAST({value} AS DOUBLE) <> CAST({sent} AS DOUBLE) END)"
     )

@@ -359,6 +359,106 @@ def test_blanks_around_an_entity_id_are_left_out(id: str) -> None:
     assert read(BASE.replace("id: E110", f'id: "{id}"')).active == ("E110",)
 
 
+MORE = "  - {id: E120, user: can}\nstart_date"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "told"),
+    [
+        (
+            "  - {name",
+            "  - Accounts-Receivable\n  - {name",
+            11,
+            "objects[1].name: 'Accounts-Receivable' is not an object name",
+        ),
+        (
+            "  - {name",
+            "  - accounts-receivable/Invoice\n  - {name",
+            11,
+            (
+                "accounts-receivable/invoice and accounts-receivable/Invoice would both be the "
+                "table accounts_receivable_invoice: leave one out"
+            ),
+        ),
+        (
+            "  - {name",
+            "  - general-ledger/account-history\n  - {name",
+            12,
+            (
+                "the history of general-ledger/account would be general_ledger_account_history, "
+                "which is the table of general-ledger/account-history: leave one out"
+            ),
+        ),
+        (
+            "id, name]}",
+            "id, name]}\n  - general-ledger/account-history",
+            12,
+            (
+                "general-ledger/account-history would be the table general_ledger_account_history, "
+                "which is the history of general-ledger/account: leave one out"
+            ),
+        ),
+        ("id, name]}", "id]}\n  - general-ledger/account", 12, "general-ledger/account is given"),
+        ("start_date", MORE.replace("E120", "e110"), 8, "E110 and e110 differ only in case"),
+        ("start_date", MORE.replace("E120", "E110"), 8, "entities: E110 is given more than once"),
+        ("start_date", MORE.replace("can", "can, was: E110"), 8, "which is the id of an entity"),
+        ("start_date", MORE.replace("can", "can, was: e110"), 8, "which is the id of an entity"),
+        ("usa}", "usa, was: E110}", 7, "which is the id of an entity"),
+        (
+            "  - {id: E110, user: usa}",
+            "  - {id: E110, user: usa, was: OLD}\n  - {id: E120, user: can, was: old}",
+            8,
+            "two entities were old",
+        ),
+        ("acme", '"ac\\tme"', 1, r"company: it has '\t'"),
+        ("acme", '"ac\\0me"', 1, r"company: it has '\x00'"),
+        ("acme", '"ac\\x85me"', 1, r"company: it has '\x85'"),
+        ("user: usa", 'user: "us\\ta"', 7, r"entities[0].user: it has '\t'"),
+        ("user: usa", 'user: "us\\na"', 7, r"entities[0].user: it has '\n'"),
+        ("user: usa", 'user: "us\\u200ba"', 7, r"entities[0].user: it has '\u200b'"),
+        ("user: usa", 'user: "us\\u00a0a"', 7, r"entities[0].user: it has '\xa0'"),
+        ("usa}", 'usa, was: "E\\t1"}', 7, r"entities[0].was: it has '\t'"),
+        ("client_id: app", 'client_id: "a\\tp"', 4, r"auth.client_id: it has '\t'"),
+        ("start_date: 2026-01-01", "start_date: 2026-01-01\nend_date: 2025-01-01", 9, "end_date"),
+    ],
+)
+def test_what_is_wrong_with_two_keys_together_is_told_with_a_line_of_them(
+    before: str, after: str, line: int, told: str
+) -> None:
+    (error,) = errors(BASE.replace(before, after, 1))
+    assert error.startswith(f"{FILE}:{line}: ")
+    assert told in error
+
+
+def test_a_users_second_consent_is_told_at_the_second_entity() -> None:
+    text = BASE.replace("start_date", "  - {id: E120, user: usa}\nstart_date")
+    (error,) = errors(text.replace("client_id: app", "client_id: app\n  grant: authorization_code"))
+    assert error.startswith(f"{FILE}:9: entities: user usa is given for E110 and E120")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        ("sales:", "Sales:", 13),
+        ("object: accounts-receivable/", "object: accounts-payable/", 15),
+        ("{referenceNumber: ref,", "{referenceNumber: other,", 21),
+        ("    date", "    after: [customers]\n    date", 19),
+        ("    date", "    after: [sales]\n    date", 19),
+    ],
+)
+def test_what_is_wrong_with_a_feed_is_told_with_the_line(
+    before: str, after: str, line: int
+) -> None:
+    assert any(
+        each.startswith(f"{FILE}:{line}: ") for each in errors((BASE + FEED).replace(before, after))
+    )
+
+
+def test_an_entity_may_be_renamed_so_that_only_the_case_changes() -> None:
+    settings = read(BASE.replace("user: usa", "user: usa, was: e110"))
+    assert settings.entities[0].was == "e110"
+
+
 @pytest.mark.parametrize("path", ["key", "entity.id", "audit.modifiedDateTime"])
 @pytest.mark.parametrize("said", ["exclude: [{}]", "types: {{{}: text}}"])
 def test_what_distinguishes_rows_is_read_as_it_is(path: str, said: str) -> None:

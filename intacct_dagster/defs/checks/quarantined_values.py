@@ -1,7 +1,6 @@
 """The check on values that could not be converted: null in their column, the text in quarantine."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -15,8 +14,6 @@ from intacct_dagster.warehouse.raw.quarantine import Quarantined, quarantined
 
 CONVERTED = "values_are_converted"
 
-#: For how long after its load a value is reported.
-_RECENT = timedelta(days=14)
 _VALUES = {
     "object": "string",
     "path": "string",
@@ -24,6 +21,7 @@ _VALUES = {
     "values": "int",
     "key": "string",
     "value": "string",
+    "reason": "string",
 }
 
 
@@ -35,14 +33,12 @@ def quarantined_values_check(settings: Settings) -> dg.AssetChecksDefinition:
         asset=SAGE_INTACCT,
         name=CONVERTED,
         description=(
-            f"Every value that was loaded in the last {_RECENT.days} days is in its column as "
-            "Intacct sent it. Others are null or rounded there, and as they were sent in "
-            "`raw.quarantine`."
+            "Every value in `intacct.<object>` is there as Intacct sent it. Others are null or "
+            "rounded, and as they were sent in `raw.quarantine`, with the reason."
         ),
     )
     def converted(warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        since = datetime.now(UTC) - _RECENT
-        found = as_dagster_failure(settings, quarantined, warehouse.warehouse, objects, since)
+        found = as_dagster_failure(settings, quarantined, warehouse.warehouse, objects)
         return result(SAGE_INTACCT, CONVERTED, check_converted(found))
 
     return converted
@@ -59,6 +55,7 @@ def check_converted(found: Sequence[Quarantined]) -> CheckResult:
         )
     first = found[0]
     count = sum(each.values for each in found)
+    reason = f" ({first.reason})" if first.reason else ""
     rows = [{name: getattr(each, name) for name in _VALUES} for each in found]
     return CheckResult(
         passed=False,
@@ -66,9 +63,9 @@ def check_converted(found: Sequence[Quarantined]) -> CheckResult:
         description=(
             f"{count:,} values could not be converted as they are, most of them of {first.path} of "
             f"{first.object}: '{first.value}' of the record with key {first.key} is not a "
-            f"{first.column_type}. raw.quarantine has all of them. Correct them in Intacct, or "
-            f"give the field another type: `types: {{{first.path}: text}}` of {first.object} in "
-            "intacct.yaml."
+            f"{first.column_type}{reason}. raw.quarantine has all of them. Correct them in "
+            f"Intacct, or give the field another type: `types: {{{first.path}: text}}` of "
+            f"{first.object} in intacct.yaml."
         ),
         metadata={"values": dg.MetadataValue.int(count), "fields": table_of(rows, _VALUES)},
     )

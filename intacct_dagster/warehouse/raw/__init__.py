@@ -48,7 +48,9 @@ from intacct_dagster.warehouse.raw.raw_load import (
     RawLoad,
 )
 from intacct_dagster.warehouse.raw.schema import (
+    AskedFields,
     SchemaField,
+    read_asked_fields,
     read_schemas,
     store_schemas,
 )
@@ -56,6 +58,7 @@ from intacct_dagster.warehouse.raw.schema import (
 __all__ = [
     "RAW_COLUMNS",
     "TOMBSTONE_COLUMNS",
+    "AskedFields",
     "CompleteRows",
     "DeleteScan",
     "FieldChange",
@@ -76,6 +79,7 @@ __all__ = [
     "join_records",
     "loaded_objects",
     "not_as_loaded",
+    "read_asked_fields",
     "read_schemas",
     "readers_of",
     "rebuild",

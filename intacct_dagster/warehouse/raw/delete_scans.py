@@ -18,7 +18,13 @@ from intacct_dagster.warehouse.raw.deletes import (
     scanned_keys,
 )
 from intacct_dagster.warehouse.raw.loads import set_as_of
-from intacct_dagster.warehouse.raw.log import ObjectLog, ensure_meta, next_load_id, read_log
+from intacct_dagster.warehouse.raw.log import (
+    ObjectLog,
+    ensure_meta,
+    next_load_id,
+    present_id,
+    read_log,
+)
 from intacct_dagster.warehouse.raw.names import KEY
 from intacct_dagster.warehouse.raw.versions import recompute
 from intacct_dagster.warehouse.sql import identifier, literal, statement
@@ -65,7 +71,12 @@ def compare_keys(file: Warehouse, scan: ScannedPages) -> KeyComparison:
             places = _places(log, scan.object, scan.entity)
             connection.execute(statement(__name__, "delete_scan_known", **places))
             covered = (
-                f"(SELECT DISTINCT key FROM {log.documents} WHERE _entity = {places['entity']})"
+                statement(
+                    __name__,
+                    "delete_scan_covered",
+                    documents=log.documents,
+                    entity=places["entity"],
+                )
                 if log.kind == "lines"
                 else "(SELECT CAST(NULL AS VARCHAR) AS key WHERE false)"
             )
@@ -144,7 +155,9 @@ def _store(connection: DuckDBPyConnection, scan: DeleteScan, *, again: bool) -> 
     log = read_log(connection, scan.object)
     if log is None:
         raise not_materialized(scan.object)
-    names = {"object": scan.object, "entity": scan.entity, "found_at": scan.found_at}
+    # It may have been kept under the id that the entity had before it was renamed.
+    entity = present_id(connection, scan.entity)
+    names = {"object": scan.object, "entity": entity, "found_at": scan.found_at}
     gone = len(scan.deleted) + len(scan.out_of_sight)
     before = []
     if again:
@@ -169,10 +182,11 @@ def _store(connection: DuckDBPyConnection, scan: DeleteScan, *, again: bool) -> 
         )
     connection.execute(
         "INSERT INTO warehouse.meta.tombstones BY NAME"
-        f" SELECT * REPLACE ({load_id} AS load_id) FROM memory.main.buried"
+        f" SELECT * REPLACE ({load_id} AS load_id, $entity AS entity) FROM memory.main.buried",
+        {"entity": entity},
     )
     _take_out(connection, log)
-    set_as_of(connection, scan.object, scan.entity)
+    set_as_of(connection, scan.object, entity)
 
 
 def _take_out(connection: DuckDBPyConnection, log: ObjectLog) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intacct_dagster.warehouse.database import Warehouse
+from intacct_dagster.warehouse.raw.exact_numbers import exact_pages
 from intacct_dagster.warehouse.raw.lines import count_keys, rows_of
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 
@@ -41,6 +42,8 @@ def join_records(
     `records` each hold one JSON array of nested records. With `changed`, the path of the change
     time, only a record of the same version counts. Nothing is read from the warehouse.
     """
+    pages, _ = exact_pages(pages, into / "exact_pages")
+    records, _ = exact_pages(records, into / "exact_records")
     columns = list(dict.fromkeys(("key", *paths, *([changed] if changed else []))))
     rows = rows_of(pages, dict.fromkeys(columns, "JSON"))
     time = f"json_extract_string(pages.{identifier(changed)}, '$')" if changed else ""

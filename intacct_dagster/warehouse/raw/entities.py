@@ -54,6 +54,14 @@ def know_entities(
             _choose_again(connection)
 
 
+def former_ids(file: Warehouse) -> dict[str, str]:
+    """Return what entities are called now that were called otherwise, by their former id."""
+    if not file.path.exists():
+        return {}
+    with file.connect(read_only=True) as connection:
+        return {entity: name for entity, (name, _) in _known(connection).items() if name != entity}
+
+
 def _known(connection: DuckDBPyConnection) -> dict[str, tuple[str, int]]:
     if not existing_columns(connection, CATALOG, META, "entities"):
         return {}

@@ -15,6 +15,7 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.database import Warehouse
+from intacct_dagster.warehouse.raw.exact_numbers import exact_pages
 from intacct_dagster.warehouse.raw.names import CHANGED, KEY
 from intacct_dagster.warehouse.sql import identifier, literal, statement
 
@@ -65,6 +66,7 @@ def join_lines(
     lines have afterwards. Nothing is read from the warehouse.
     """
     into.mkdir(parents=True, exist_ok=True)
+    pages, _ = exact_pages(pages, into / "exact_pages")
     documents = {KEY: "VARCHAR", CHANGED: "VARCHAR"}
     with file.staging() as staging:
         connection = staging.connection

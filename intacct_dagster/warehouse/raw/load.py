@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
+from pathlib import Path
 
 import duckdb
 from duckdb import DuckDBPyConnection
@@ -22,7 +24,13 @@ from intacct_dagster.warehouse.raw.loads import (
     rows_of_load,
     set_as_of,
 )
-from intacct_dagster.warehouse.raw.log import RAW_COLUMNS, ObjectLog, ensure_log, next_load_id
+from intacct_dagster.warehouse.raw.log import (
+    RAW_COLUMNS,
+    ObjectLog,
+    ensure_log,
+    next_load_id,
+    present_id,
+)
 from intacct_dagster.warehouse.raw.names import ENTITY, KEY
 from intacct_dagster.warehouse.raw.quarantine import store_quarantined
 from intacct_dagster.warehouse.raw.raw_load import RawLoad
@@ -73,11 +81,20 @@ def load_raw(
         The rows of every day that was asked for, and the seconds the file was held.
     """
     _check_request(load)
+    with tempfile.TemporaryDirectory(prefix="intacct_dagster_") as scratch:
+        return _load_exactly(file, load, again=again, scratch=Path(scratch))
+
+
+def _load_exactly(
+    file: Warehouse, load: RawLoad, *, again: bool, scratch: Path
+) -> tuple[dict[date, int], float]:
+    load = load.with_exact_numbers(scratch / "usual")
     try:
         return _load(file, load, again=again, values=_AS_USUAL)
     except (_Flawed, duckdb.OutOfMemoryException):
         # Values in an unusual notation, or rows wider than most: slower, and just as well
         pass
+    load = load.with_exact_numbers(scratch / "unusual", thorough=True)
     try:
         return _load(file, load, again=again, values=_EXACTLY)
     except _Flawed as flawed:
@@ -108,14 +125,17 @@ def _load(
             except SchemaChanged as error:
                 raise load.refused(error.reason, error.remedy) from error
             load_id = next_load_id(connection)
-            if again and (before := _loaded_before(connection, log, load)) is not None:
+            # Kept pages may be of an entity that was renamed since: versions keep the id under
+            # which they were read, everything that is said of entities has the present one.
+            recorded = replace(load, entity=present_id(connection, load.entity))
+            if again and (before := _loaded_before(connection, log, recorded)) is not None:
                 load_id, rows_by_day = before
                 if rows_by_day is not None:
                     return rows_by_day, time.perf_counter() - started
             arrived = _append(connection, log, load, load_id, values)
-            record_load(connection, load, load_id, arrived.stored)
+            record_load(connection, recorded, load_id, arrived.stored)
             if load.days:
-                record_days(connection, load, load_id, arrived.rows_by_day)
+                record_days(connection, recorded, load_id, arrived.rows_by_day)
             # What is compared is narrow, and of this load's keys only.
             apply_memory = _megabytes(load, exact=values.exact) + _MEGABYTES_TO_APPLY
             connection.execute(f"SET memory_limit = '{apply_memory}MB'")
@@ -125,7 +145,7 @@ def _load(
                     "UPDATE warehouse.meta.loads SET went_back = ? WHERE load_id = ?",
                     [went_back, load_id],
                 )
-            set_as_of(connection, load.object, load.entity)
+            set_as_of(connection, load.object, recorded.entity)
         seconds = time.perf_counter() - started
     return {day: arrived.rows_by_day.get(day, 0) for day in sorted(load.days)}, seconds
 
@@ -206,9 +226,10 @@ def _append(
     connection.execute(f"SET memory_limit = '{_megabytes(load, exact=values.exact)}MB'")
     rows = sum(rows_by_day.values())
     if load.snapshot:
-        rows = store_snapshot(connection, log, load, load_id)
+        entity = present_id(connection, load.entity)
+        rows = store_snapshot(connection, log, replace(load, entity=entity), load_id)
     if values.in_quarantine:
-        store_quarantined(connection, load, load_id)
+        store_quarantined(connection, log, load, load_id)
     if load.parents is not None:
         store_documents(connection, log, load, load_id)
     return _Arrived(rows_by_day, rows)

@@ -59,7 +59,7 @@ def _statement(load: RawLoad) -> str:
     return statement(
         __name__,
         "load_flaws",
-        typed=", ".join(f"{types.typed(c)} AS {identifier(c.name)}" for c in load.columns),
+        typed=", ".join(f"{types.lenient(c)} AS {identifier(c.name)}" for c in load.columns),
         flaw=f"CASE {' '.join(checks)} END" if checks else "CAST(NULL AS VARCHAR)",
         pages=load.pages(exact=True, file="_file"),
         key=load.column(KEY),

@@ -242,6 +242,11 @@ def renamed_entities(connection: DuckDBPyConnection) -> dict[str, str]:
     )
 
 
+def present_id(connection: DuckDBPyConnection, entity: str) -> str:
+    """Return what an entity is called now: another id where it was renamed."""
+    return renamed_entities(connection).get(entity, entity)
+
+
 def _about(object: str) -> str:
     return (
         f"{object} as Intacct sent it. A row is a version of a record as a session of _entity read "

@@ -29,6 +29,7 @@ from intacct_dagster.warehouse.database import Warehouse
 from intacct_dagster.warehouse.errors import PageArchiveUnreadable
 from intacct_dagster.warehouse.raw.delete_scans import store_delete_scan
 from intacct_dagster.warehouse.raw.deletes import DeleteScan
+from intacct_dagster.warehouse.raw.entities import former_ids
 from intacct_dagster.warehouse.raw.load import load_raw
 from intacct_dagster.warehouse.raw.names import table_name
 from intacct_dagster.warehouse.raw.raw_load import RawLoad
@@ -201,13 +202,18 @@ def rebuild(
     """Do every kept load and delete scan again, in order, with all its proofs.
 
     What is in the warehouse already is not loaded twice. An object that
-    `meta.catalogue` does not know gets the newest schema that is kept of it. Without `objects` or
-    `entities` it is all of them. `on_loaded` is called with each load and its rows. Raises
-    PageArchiveUnreadable, LoadRefused, WarehouseLocked.
+    `meta.catalogue` does not know gets the newest schema that is kept of it. What was kept of an
+    entity under a former id is recorded under its present one, if the warehouse knows that (see
+    `know_entities`). Without `objects` or `entities` it is all of them. `on_loaded` is called with
+    each load and its rows. Raises PageArchiveUnreadable, LoadRefused, WarehouseLocked.
     """
+    former = former_ids(file)
 
     def wanted(what: RawLoad | DeleteScan) -> bool:
-        return (not objects or what.object in objects) and (not entities or what.entity in entities)
+        ids = {what.entity, former.get(what.entity, what.entity)}
+        return (not objects or what.object in objects) and (
+            not entities or ids & set(entities) != set()
+        )
 
     loads = [each for each in archived_loads(root) if wanted(each.load)]
     scans = [each for each in archived_delete_scans(root) if wanted(each.scan)]

@@ -1,18 +1,22 @@
--- A row is a value of a load that could not be converted.
-INSERT INTO warehouse.raw.quarantine BY NAME
-SELECT
-    CAST($object AS VARCHAR) AS object,
-    CAST($entity AS VARCHAR) AS entity,
-    key,
+-- A row is a value of a load that could not be converted, of a version that the load stored.
+CREATE OR REPLACE TEMP TABLE flawed AS
+SELECT DISTINCT
+    sent.key AS key,
     flaw.path AS path,
     flaw.name AS column_name,
     flaw.type AS column_type,
-    trim(flaw.value, '"') AS value,
+    flaw.value AS value,
     flaw.is_rounded AS is_rounded,
-    CAST($load_id AS BIGINT) AS load_id,
-    CAST($run_id AS VARCHAR) AS run_id,
-    CAST($extracted_at AS TIMESTAMP WITH TIME ZONE) AS extracted_at
+    flaw.reason AS reason
 FROM (
-    SELECT {{key}} AS key, unnest(list_filter([{{found}}], lambda each: each IS NOT NULL)) AS flaw
+    SELECT
+        {{sent_key}} AS key,
+        {{sent_changed}} AS changed,
+        unnest(list_filter([{{found}}], lambda each: each IS NOT NULL)) AS flaw
     FROM {{pages}}
-)
+) AS sent
+SEMI JOIN (
+    SELECT {{key}} AS key, {{changed}} AS changed
+    FROM {{raw}}
+    WHERE _load_id = {{load}}
+) AS stored ON stored.key = sent.key AND stored.changed IS NOT DISTINCT FROM sent.changed

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from intacct_dagster.warehouse import types
 from intacct_dagster.warehouse.errors import LoadRefused
+from intacct_dagster.warehouse.raw.exact_numbers import exact_pages, unmarked
 from intacct_dagster.warehouse.raw.lines import Parents
 from intacct_dagster.warehouse.raw.log import Kind
 from intacct_dagster.warehouse.raw.names import CHANGED
@@ -50,6 +51,7 @@ class RawLoad:
     still show what was before. An `undated` load has rows without a change time as well, which are
     of its first day. A load `by_key` covers no days: its records were asked for by name. `kept` are
     keys that a snapshot has not, and that are not gone: another entity has them, or may have them.
+    `has_marked_numbers` says that long numbers are marked in the files: see `exact_numbers`.
     """
 
     object: str
@@ -71,6 +73,7 @@ class RawLoad:
     undated: bool = False
     lag: timedelta = timedelta(0)
     kept: Sequence[str] = ()
+    has_marked_numbers: bool = False
 
     @property
     def read_times(self) -> list[datetime]:
@@ -125,11 +128,24 @@ class RawLoad:
         if not self.files:
             return types.no_rows(self.columns)
         named = f" filename = {literal(file)}," if file else ""
-        return (
+        read = (
             f"read_json([{', '.join(literal(str(file)) for file in self.files)}],"
             f" format = 'array', records = true, maximum_object_size = {_LARGEST_ROW},{named}"
             f" columns = {types.read_columns(self.columns, exact=exact)})"
         )
+        if not self.has_marked_numbers:
+            return read
+        values = ", ".join(
+            f"{unmarked(identifier(column.path), types.read_as(column, exact=exact))}"
+            f" AS {identifier(column.path)}"
+            for column in self.columns
+        )
+        return f"(SELECT * REPLACE ({values}) FROM {read})"
+
+    def with_exact_numbers(self, into: Path, *, thorough: bool = False) -> RawLoad:
+        """Return the load with long numbers marked, in copies of its pages in the folder `into`."""
+        files, marked = exact_pages(self.files, into, thorough=thorough)
+        return replace(self, files=files, has_marked_numbers=marked)
 
     def refused(
         self, reason: str, remedy: str, *, column: str | None = None, key: str | None = None

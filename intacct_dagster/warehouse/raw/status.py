@@ -10,7 +10,8 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 
 from intacct_dagster.warehouse.database import CATALOG, Warehouse
-from intacct_dagster.warehouse.raw.names import INTACCT, META, RAW, table_name
+from intacct_dagster.warehouse.raw.names import INTACCT, META, table_name
+from intacct_dagster.warehouse.raw.quarantine import quarantined_of
 from intacct_dagster.warehouse.sql import identifier
 from intacct_dagster.warehouse.tables import existing_columns
 
@@ -59,13 +60,6 @@ def _status(connection: DuckDBPyConnection, object: str) -> ObjectStatus:
         " WHERE object = ? AND (NOT selectable OR vanished_at IS NOT NULL) ORDER BY path",
         object,
     )
-    quarantined = _rows(
-        connection,
-        RAW,
-        "quarantine",
-        "SELECT count(DISTINCT (entity, key, path)) FROM raw.quarantine WHERE object = ?",
-        object,
-    )
     went_back = _rows(
         connection,
         META,
@@ -95,7 +89,7 @@ def _status(connection: DuckDBPyConnection, object: str) -> ObjectStatus:
         tuple(EntityStatus(entity, records.get(entity, 0), *more) for entity, *more in known),
         unreadable=tuple(path for path, gone in fields if not gone),
         vanished=tuple(path for path, gone in fields if gone),
-        quarantined=quarantined[0][0] if quarantined else 0,
+        quarantined=sum(each.values for each in quarantined_of(connection, object)),
         went_back=int(went_back[0][0]) if went_back else 0,
     )
 

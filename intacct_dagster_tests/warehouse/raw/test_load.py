@@ -256,18 +256,6 @@ def quarantine(warehouse: Warehouse) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
-def test_a_number_too_long_for_a_double_is_null_not_rounded(
-    tmp_path: Path, warehouse: Warehouse
-) -> None:
-    page = json.dumps([invoice("1", quantity=0)]).replace(
-        '"quantity": 0', '"quantity": 12345678901234567.89'
-    )
-    load = load_of(tmp_path / "pages", page, columns=TYPED, distinct_keys=1)
-    load_raw(warehouse, load)
-    assert stored(warehouse, "quantity") == [(None,)]
-    assert [row[:2] for row in quarantine(warehouse)] == [("1", "quantity")]
-
-
 def test_a_fraction_with_more_digits_than_are_kept_is_rounded_and_on_record(
     tmp_path: Path, warehouse: Warehouse
 ) -> None:

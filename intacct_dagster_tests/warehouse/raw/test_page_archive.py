@@ -25,6 +25,7 @@ from intacct_dagster.warehouse.raw import (
     rebuild,
 )
 from intacct_dagster.warehouse.raw.current import refresh_current
+from intacct_dagster.warehouse.raw.entities import know_entities
 from intacct_dagster.warehouse.raw.page_archive import archived_delete_scans, archived_loads
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.extraction.test_extract import (
@@ -173,6 +174,37 @@ def test_a_lost_table_is_made_again_in_place(tmp_path: Path) -> None:
     assert rebuild(desk.warehouse, desk.pages, entities=["E120"]).loads == 0
 
 
+def renamed_later(desk: Keeper) -> dict[str, list[Any]]:
+    """What a warehouse has after its entity was renamed."""
+    know_entities(desk.warehouse, ["E111"], {"E110": "E111"})
+    found = {table: content(desk.warehouse, table) for table in TABLES}
+    for table in TABLES[3:6]:
+        assert "E110" not in str(found[table])
+    return found
+
+
+def test_what_was_kept_under_a_former_id_is_recorded_under_the_present_one(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    before = renamed_later(desk)
+    other = Warehouse(tmp_path / "other.duckdb")
+    know_entities(other, ["E111"], {"E110": "E111"})
+    assert rebuild(other, desk.pages).loads == 5
+    assert {table: content(other, table) for table in TABLES} == before
+    assert rebuild(other, desk.pages, entities=["E111"]).loads == 5  # and not loaded twice
+    assert rebuild(other, desk.pages, entities=["E110"]).loads == 5
+    assert {table: content(other, table) for table in TABLES} == before
+
+
+def test_a_table_that_was_lost_after_a_rename_is_made_again(tmp_path: Path) -> None:
+    desk = filled(tmp_path)
+    before = renamed_later(desk)
+    with desk.warehouse.connect() as connection:
+        connection.execute(f"DROP TABLE {TABLES[0]}")
+        connection.execute("DELETE FROM meta.tombstones WHERE object = ?", [INVOICE])
+    assert rebuild(desk.warehouse, desk.pages).loads == 5
+    assert {table: content(desk.warehouse, table) for table in TABLES} == before
+
+
 def test_pages_are_kept_byte_for_byte_and_compressed(tmp_path: Path) -> None:
     many = invoices()
     many.rows[INVOICE] = [
@@ -273,6 +305,11 @@ def test_the_command_rebuilds_and_says_what(
     assert content(Warehouse(other), "intacct.accounts_receivable_invoice") == content(
         rebuilt_by_hand(desk), "intacct.accounts_receivable_invoice"
     )
+    settings.write_text(settings.read_text().replace("id: E110", "id: E111, was: E110", 1))
+    renamed = tmp_path / "renamed.duckdb"
+    assert CliRunner().invoke(main, ["rebuild", "--into", str(renamed)]).exit_code == 0
+    before = renamed_later(desk)
+    assert {table: content(Warehouse(renamed), table) for table in TABLES} == before
     none = CliRunner().invoke(main, ["rebuild", "--object", "time/timesheet"])
     assert none.exit_code == 1
     assert "No pages of that are kept" in none.output
