@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from intacct_dagster.client import (
+    LARGEST_PAGE,
     AccessDenied,
     AuthenticationRefused,
     BatchResponse,
@@ -32,7 +33,7 @@ from intacct_dagster.client import (
 from intacct_dagster.posting.amendments import stray_key
 from intacct_dagster.posting.clock import require_clock
 from intacct_dagster.posting.lookup import DocumentLookup, Found
-from intacct_dagster.posting.results import Done, Planned, PostingTarget, Sent
+from intacct_dagster.posting.results import Done, Planned, PostingTarget, Sent, StandsTwice
 from intacct_dagster.posting.settlement import SETTLE_AFTER, Settlement
 from intacct_dagster.posting.steps import Step, Watch, unwatched
 from intacct_dagster.state.ledger import (
@@ -367,6 +368,41 @@ class PostingEngine:
                 )
                 for chunk in chunks
             ]
+
+    def standing_twice(self, target: PostingTarget, run_id: str) -> list[StandsTwice]:
+        """Return the documents that this run posted and of which Intacct holds several records.
+
+        From whatever cause: another installation may have posted them at the same moment. Costs one
+        request, unless others created records meanwhile. Raises IntacctError.
+        """
+        posted = {
+            each.source_id: each
+            for each in self._ledger.entries(target.object, self._entity, feed=target.feed)
+            if each.run_id == run_id and each.intacct_key is not None
+        }
+        keys = [str(each.intacct_key) for each in posted.values()]
+        if not keys:
+            return []
+        if len({len(key) for key in keys}) == 1:  # else nobody knows how Intacct compares them
+            since = self._client.count(target.object, ({"$gte": {"key": min(keys)}},))
+            if since <= len(keys):
+                return []
+        twice: list[StandsTwice] = []
+        names = sorted(posted)
+        for start in range(0, len(names), LARGEST_PAGE):
+            part = names[start : start + LARGEST_PAGE]
+            payloads = self._ledger.payloads(target.object, self._entity, part)
+            items = [
+                Item(name, posted[name].day, posted[name].amount, payloads[name]) for name in part
+            ]
+            for name, records in self._lookup.find(target, items).items():
+                if len(records) > 1:
+                    each = posted[name]
+                    others = tuple(key for key, _ in records if key != each.intacct_key)
+                    twice.append(
+                        StandsTwice(name, each.day, each.amount, str(each.intacct_key), others)
+                    )
+        return twice
 
     def _as_left(self, chunk: Chunk) -> Sent:
         """Return a chunk that may not be sent from here: what the ledger knows of it."""

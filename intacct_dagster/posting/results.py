@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from intacct_dagster.state.ledger import Chunk
 
@@ -35,6 +36,17 @@ class Sent:
     uncertain: int = 0
     note: str = ""
     first_key: str | None = None
+
+
+@dataclass(frozen=True)
+class StandsTwice:
+    """A document of which Intacct holds the record that was posted from here, and others."""
+
+    source_id: str
+    day: date
+    amount: str
+    key: str
+    others: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,34 @@ def test_the_number_of_another_party_does_not_stop_a_document(world: World) -> N
     assert {len(keys) for keys in again.already_there.values()} == {1}
 
 
+def test_of_two_installations_that_post_at_the_same_moment_each_sees_the_other(
+    world: World, tmp_path: Path
+) -> None:
+    """Each has a state store of its own, and both looked before either posted."""
+    items = [world.item("S1"), world.item("S2")]
+    other = World(world.base_url, f"sqlite:///{tmp_path}/other.db", clock=world.clock)
+    # The same request would have the same key, and Intacct would do it once.
+    chunks = {world: world.plan(*items), other: other.plan(*items, other.item("S9"))}
+    for each, planned in chunks.items():
+        each.engine.send(*(chunk.chunk_id for chunk in planned))
+    world.post([world.item("S3")])
+
+    for each in (world, other):
+        twice = each.engine.standing_twice(TARGET, "run")
+        assert [found.source_id for found in twice] == ["S1", "S2"]
+        keys = dict.fromkeys(key for name, key in each.books() if name == "S1")
+        assert {twice[0].key, *twice[0].others} == set(keys)
+        assert twice[0].key == {e.source_id: e.intacct_key for e in each.entries()}["S1"]
+    other.close()
+
+
+def test_where_nobody_else_posted_one_request_says_so(world: World) -> None:
+    world.post([world.item(f"S{number}") for number in range(5)], size=2)
+    before = len(world.weather.reads)
+    assert world.engine.standing_twice(TARGET, "run") == []
+    assert len(world.weather.reads) - before == 1
+
+
 def test_a_chunk_is_not_sent_twice(world: World) -> None:
     chunk = world.chunk(world.item("S1"))
     world.engine.send(chunk.chunk_id)

@@ -3,15 +3,19 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import dagster as dg
 
 from intacct_dagster.client import IntacctError
 from intacct_dagster.config import Feed
+from intacct_dagster.defs.checks.reconciled import STANDS_ONCE
 from intacct_dagster.defs.checks.results import (
     CHANGES_MADE,
     POSTING_CHECKS,
+    CheckResult,
     changes_made,
+    nothing_judged,
     result_by_partition,
 )
 from intacct_dagster.defs.failures import error_text
@@ -28,7 +32,7 @@ from intacct_dagster.defs.posting.send import (
 from intacct_dagster.defs.tables import SHOWN_ROWS
 from intacct_dagster.posting.agreement import FieldDifference
 from intacct_dagster.posting.amendments import changed_fields
-from intacct_dagster.posting.results import Sent
+from intacct_dagster.posting.results import PostingTarget, Sent
 from intacct_dagster.state.ledger import (
     Entry,
     ItemState,
@@ -37,6 +41,7 @@ from intacct_dagster.state.ledger import (
 )
 from intacct_dagster.warehouse import Partition
 from intacct_dagster.warehouse.reconciliation import (
+    FlaggedDocument,
     Outcomes,
     PostingPermission,
     ReadBackProof,
@@ -57,10 +62,13 @@ class Collected:
     Attributes:
         outcomes: The documents by partition.
         differences: What was read back otherwise than it was sent, by (entity, source id).
+        twice: What this run posted and what stands twice in Intacct, by entity; or why Intacct
+            could not be asked.
     """
 
     outcomes: Mapping[Partition, Outcomes]
     differences: Mapping[tuple[str, str], Sequence[FieldDifference]] = field(default_factory=dict)
+    twice: Mapping[str, Sequence[FlaggedDocument] | str] = field(default_factory=dict)
 
     def metadata(self) -> dict[dg.MultiPartitionKey, dict[str, int]]:
         """Return the counts of each partition."""
@@ -75,6 +83,7 @@ class Collected:
 def checks_of(feed: Feed) -> dict[str, str]:
     """Return the checks of a feed's posting, with their descriptions."""
     checks = {check.name: check.description for check in POSTING_CHECKS}
+    checks[STANDS_ONCE.name] = "No document that was posted stands twice in Intacct."
     if feed.on_change == "patch":
         checks[CHANGES_MADE] = "Intacct accepted every change of a posted document in the source."
     return checks
@@ -114,10 +123,32 @@ def collect_outcomes(run: FeedRun, posted_to: Collection[str]) -> Collected:
             shown=SHOWN_ROWS,
             proof=proof,
         )
+    twice = dict(for_each(lambda each: _twice(run, each), posted_to, run.in_flight))
     _store_chunks(run)
     if run.feed.on_change == "patch":
         _store_changes(run)
-    return Collected(outcomes, differences)
+    return Collected(outcomes, differences, twice)
+
+
+def _twice(run: FeedRun, entity: str) -> list[FlaggedDocument] | str:
+    """Return what this run posted and what stands twice, or why Intacct could not be asked."""
+    target = PostingTarget(run.name, run.feed.object, run.feed.match_on, run.feed.party)
+    try:
+        with posting_session(run, entity, "create") as (engine, _):
+            found = engine.standing_twice(target, run.run_id)
+    except IntacctError as error:
+        return error_text(error, run.settings)
+    return [
+        FlaggedDocument(
+            entity,
+            each.day,
+            STANDS_ONCE.status,
+            each.source_id,
+            f"posted from here is {each.key}; another is {', '.join(each.others)}",
+            Decimal(each.amount),
+        )
+        for each in found
+    ]
 
 
 def _resolve(run: FeedRun, entity: str) -> list[Sent]:
@@ -202,8 +233,32 @@ def check_postings(
         }
         together = check.judge(collected.together, _differences_of(collected, collected.together))
         yield result_by_partition(context, key, check.name, together, by_partition)
+    yield _check_twice(context, key, collected)
     if run.feed.on_change == "patch":
         yield _check_changes(context, key, run, collected.outcomes.keys())
+
+
+def _check_twice(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, collected: Collected
+) -> dg.AssetCheckResult:
+    """Return the result of the check whether anything that was posted stands twice."""
+    by_partition: dict[dg.MultiPartitionKey, CheckResult] = {}
+    for entity, day in collected.outcomes:
+        asked = collected.twice.get(entity, ())
+        if isinstance(asked, str):
+            found = nothing_judged(f"Intacct could not be asked: {asked}")
+        else:
+            here = [each for each in asked if each.day == day]
+            found = STANDS_ONCE.judge(len(here), here)
+        by_partition[partition_key(entity, day)] = found
+    everything = [
+        each for asked in collected.twice.values() if not isinstance(asked, str) for each in asked
+    ]
+    unasked = [each for each in collected.twice.values() if isinstance(each, str)]
+    together = STANDS_ONCE.judge(len(everything), everything)
+    if unasked and together.passed:
+        together = nothing_judged(f"Intacct could not be asked: {unasked[0]}")
+    return result_by_partition(context, key, STANDS_ONCE.name, together, by_partition)
 
 
 def _differences_of(collected: Collected, outcomes: Outcomes) -> list[FieldDifference]:

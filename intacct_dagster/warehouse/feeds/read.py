@@ -269,7 +269,7 @@ def _stage_sources(staging: StagingSession, spec: FeedSpec) -> None:
             source_id=source_id,
             entity=identifier(spec.entity),
             line_id="_line" if spec.line_id is None else identifier(spec.line_id),
-            told_apart=literal(
+            mixed_reason=literal(
                 f"its lines differ in {' or '.join(filter(None, (spec.entity, spec.party_column)))}"
             ),
             cannot_be_cut="true" if spec.control_totals or spec.one_line_each else "false",

@@ -77,7 +77,7 @@ flaws AS (
         GROUP BY _source_id
     ) AS broken USING (source_id)
     UNION ALL
-    SELECT DISTINCT 2, document, entity, {{told_apart}}
+    SELECT DISTINCT 2, document, entity, {{mixed_reason}}
     FROM memory.main.occurrences
     SEMI JOIN mixed USING (source_id)
     UNION ALL

@@ -93,7 +93,7 @@ def test_a_line_that_goes_on_numbering_is_of_the_document_before_it(
     assert set(found.values()) == {"its lines differ in entity_id or customer_id"}
 
 
-def test_documents_that_add_up_are_told_apart_whatever_their_lines_number(
+def test_documents_that_add_up_are_several_whatever_their_lines_number(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:
     spec = replace(SALES, party="customer.id")
