@@ -9,6 +9,7 @@ import dagster as dg
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.automation.alerts import alerts_sensor
 from intacct_dagster.defs.automation.changes_sensor import changes_sensor
+from intacct_dagster.defs.automation.dead_runs import dead_runs_sensor
 from intacct_dagster.defs.automation.feed_sensor import feed_sensor, plan_job
 from intacct_dagster.defs.automation.plan_sensors import post_job, posting_sensor, renewal_sensor
 from intacct_dagster.defs.automation.schedules import (
@@ -51,7 +52,7 @@ def build_automation(
         monthly_closing(settings),
         daily_look(settings),
     ]
-    sensors = [catch_up_sensor(settings, now=now)]
+    sensors = [catch_up_sensor(settings, now=now), dead_runs_sensor(now=now)]
     if settings.notifications:
         sensors.append(alerts_sensor(settings, now=now))
     if settings.watched:
