@@ -40,8 +40,8 @@ dev: $(STAMP)  ## the same in the Dagster UI, at http://127.0.0.1:3000
 test: lint  ## formatting, types, import contracts, tests
 	@$(BIN)/pytest -n 2 --dist worksteal -q -m "not slow"
 
-slow: $(STAMP)  ## the tests that `make test` leaves out, and the random worlds in their hundreds
-	@INTACCT_WORLDS=200 $(BIN)/pytest -n 2 --dist worksteal -q -m "slow or worlds"
+slow: $(STAMP)  ## the tests that `make test` leaves out, and the random worlds in their dozens
+	@INTACCT_WORLDS=60 $(BIN)/pytest -n 2 --dist worksteal -q -m "slow or worlds"
 
 # Playwright drives a Chromium that is installed already; nothing else needs either of them.
 BROWSER := $(VENV)/.browser

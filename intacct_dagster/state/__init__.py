@@ -29,7 +29,6 @@ from intacct_dagster.state.lost_postings import (
 )
 from intacct_dagster.state.pairing import (
     Pairing,
-    WarehouseNotPaired,
 )
 from intacct_dagster.state.plans import (
     Plans,
@@ -50,7 +49,6 @@ __all__ = [
     "Plans",
     "StateError",
     "TokenKeyWrong",
-    "WarehouseNotPaired",
     "keep_token_key",
     "new_token_key",
     "open_state",

@@ -29,7 +29,7 @@ def test_every_command_has_a_summary() -> None:
     context = click.Context(main)
     assert set(main.commands) == {
         *("authorize", "coverage", "demo", "dev", "doctor", "init"),
-        *("objects", "posting", "rebuild", "sandbox", "sessions", "sql"),
+        *("objects", "posting", "rebuild", "sandbox", "sessions", "sql", "state"),
     }
     for name, command in main.commands.items():
         assert command.get_short_help_str(), name

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from intacct_dagster.state import Pairing, StateError, WarehouseNotPaired, open_state
+from intacct_dagster.state import Pairing, StateError, open_state
+from intacct_dagster.state.pairing import WarehouseNotPaired
 from intacct_dagster.warehouse import Warehouse
 
 COMPANY = "acme"

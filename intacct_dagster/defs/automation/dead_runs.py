@@ -25,8 +25,8 @@ Alive = Callable[[int, datetime], bool]
 def is_alive(pid: int, seen_at: datetime) -> bool:
     """Return whether the process that had this id then is still there.
 
-    Another process that got the same id since is not it. Where that cannot be told, it counts as
-    alive.
+    Another process that got the same id since is not it. Where the system does not say, it counts
+    as alive.
     """
     try:
         os.kill(pid, 0)

@@ -41,6 +41,7 @@ def reconciled_sources(spec: FeedSpec) -> Mapping[str, tuple[tuple[str, ...], tu
         "_day": (("_day",), ()),
         "source_id": (tuple(filter(None, (spec.source_id, spec.party_column))), ()),
         "number": ((spec.source_id,), ()),
+        "party": (tuple(filter(None, (spec.party_column,))), ()),
         "occurrence": (("_occurrence",), ()),
         "status": judged,
         "reason": judged,

@@ -61,6 +61,7 @@ RECONCILED_COLUMNS = (
     TableColumn("_day", "DATE", "The document's date: the partition's other half"),
     TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
     TableColumn("number", "VARCHAR", "Its number, as Intacct is to keep it"),
+    TableColumn("party", "VARCHAR", "Its vendor or customer, where numbers are each party's own"),
     TableColumn("occurrence", "BIGINT", "1 where the document came first, 2 where it came again"),
     TableColumn("status", "VARCHAR", f"One of {', '.join(STATUSES)}"),
     TableColumn("reason", "VARCHAR", "Why it has this status, where that needs saying"),

@@ -16,6 +16,8 @@ CROSSWALK = "crosswalk"
 CROSSWALK_COLUMNS = (
     TableColumn("entity", "VARCHAR", "The document's entity"),
     TableColumn("source_id", "VARCHAR", "The document's id in the source system"),
+    TableColumn("number", "VARCHAR", "Its number in Intacct"),
+    TableColumn("party", "VARCHAR", "Its vendor or customer, where numbers are each party's own"),
     TableColumn("intacct_key", "VARCHAR", "The key of its record in Intacct"),
     TableColumn("how", "VARCHAR", "posted: by us; found: it was in Intacct already"),
     TableColumn("day", "DATE", "The document's date"),
@@ -44,7 +46,13 @@ def refresh_crosswalk(file: Warehouse, feed: str) -> Crosswalk:
                 )
         connection.execute(f"USE {CATALOG}")
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(CATALOG, CROSSWALK)}")
-        connection.execute(statement(__name__, "crosswalk_view", feed=identifier(feed)))
+        # What an older version reconciled has neither.
+        there = {each.name for each in existing_columns(connection, CATALOG, RECONCILED, feed)}
+        number = "reconciled.number" if "number" in there else "NULL::VARCHAR"
+        party = "reconciled.party" if "party" in there else "NULL::VARCHAR"
+        connection.execute(
+            statement(__name__, "crosswalk_view", feed=identifier(feed), number=number, party=party)
+        )
         about = f"Feed {feed}: a row is a source document and its record in Intacct."
         connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
         for column in CROSSWALK_COLUMNS:

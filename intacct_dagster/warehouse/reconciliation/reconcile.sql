@@ -19,6 +19,7 @@ SELECT
     matched._day,
     matched.source_id,
     matched.number,
+    matched.party,
     matched.occurrence,
     CASE
         WHEN matched.invalid IS NOT NULL THEN 'invalid'
