@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from intacct_dagster.storage import storage_trouble
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -31,6 +33,11 @@ def report_user_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise click.ClickException(SANDBOX_MISSING) from None
         except _user_errors() as error:
             raise click.ClickException(str(error)) from None
+        except Exception as error:
+            trouble = storage_trouble(error)
+            if trouble is None:
+                raise
+            raise click.ClickException(trouble) from None
 
     return run
 

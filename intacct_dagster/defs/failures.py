@@ -15,6 +15,7 @@ from intacct_dagster.client import (
 from intacct_dagster.config import Settings
 from intacct_dagster.locks import LockError
 from intacct_dagster.state import StateError
+from intacct_dagster.storage import storage_trouble
 from intacct_dagster.warehouse import WarehouseError, WarehouseLocked
 
 #: Tags of a run that is to be retried though a step of it failed.
@@ -33,7 +34,8 @@ def as_dagster_failure(
     no effect.
 
     Raises:
-        dagster.Failure: In place of an IntacctError, StateError or WarehouseError.
+        dagster.Failure: In place of an IntacctError, StateError or WarehouseError, and of an error
+            that says that the disk is full, read-only, failing, or a file damaged.
     """
     try:
         return call(*args, **kwargs)
@@ -43,6 +45,11 @@ def as_dagster_failure(
         raise dg.Failure(
             error_text(error, settings), allow_retries=isinstance(error, NotReached | Throttled)
         ) from None
+    except Exception as error:
+        trouble = storage_trouble(error)
+        if trouble is None:
+            raise
+        raise dg.Failure(trouble, allow_retries=False) from None
 
 
 def is_transient(error: Exception) -> bool:
