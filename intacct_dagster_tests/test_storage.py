@@ -93,10 +93,10 @@ def test_it_is_said_in_words_to_dagster_and_on_the_command_line(
     def command() -> None:
         cause(tmp_path / "two")
 
-    told = CliRunner().invoke(command)
-    assert told.exit_code == 1
-    assert TROUBLES[cause] in told.output
-    assert "Traceback" not in told.output
+    shown = CliRunner().invoke(command)
+    assert shown.exit_code == 1
+    assert TROUBLES[cause] in shown.output
+    assert "Traceback" not in shown.output
 
 
 @pytest.mark.parametrize(
