@@ -44,7 +44,12 @@ def build_automation(
         now: The clock; tests pass their own.
         pause: Waits for so many seconds.
     """
-    jobs: list[Job] = [read_job(settings), delete_scan_job(settings), closing_job(), look_job()]
+    jobs: list[Job] = [
+        read_job(settings),
+        delete_scan_job(settings),
+        closing_job(settings),
+        look_job(settings),
+    ]
     schedules = [
         nightly(settings),
         weekly_sweep(settings),

@@ -7,10 +7,10 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.checks.results import CheckResult, result
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.failures import as_dagster_failure
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import warehouse_in
 from intacct_dagster.defs.tables import table_of
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse.raw.quarantine import Quarantined, quarantined
 
 CONVERTED = "values_are_converted"
@@ -30,20 +30,23 @@ _VALUES = {
 def quarantined_values_check(settings: Settings) -> dg.AssetChecksDefinition:
     """Build the check that each value of the last loads is in its column as it was sent."""
     objects = [each.name for each in settings.objects]
+    names = Names.of(settings)
 
     @dg.asset_check(
-        asset=SAGE_INTACCT,
+        asset=names.sage_intacct,
         name=CONVERTED,
         description=(
             f"Every value that was loaded in the last {_RECENT.days} days is in its column as "
             "Intacct sent it. Others are null or rounded there, and as they were sent in "
             "`raw.quarantine`."
         ),
+        required_resource_keys={names.warehouse},
     )
-    def converted(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    def converted(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        warehouse = warehouse_in(context, settings)
         since = datetime.now(UTC) - _RECENT
         found = as_dagster_failure(settings, quarantined, warehouse.warehouse, objects, since)
-        return result(SAGE_INTACCT, CONVERTED, check_converted(found))
+        return result(names.sage_intacct, CONVERTED, check_converted(found))
 
     return converted
 

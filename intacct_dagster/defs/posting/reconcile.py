@@ -6,7 +6,6 @@ from datetime import date, datetime
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
-from intacct_dagster.defs.extraction.current import current_key
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.partitions import (
     days_by_entity,
@@ -15,9 +14,9 @@ from intacct_dagster.defs.partitions import (
     partitions_of,
     tell_partitions,
 )
-from intacct_dagster.defs.posting.feed import feed_key
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import WarehouseResource, warehouse_in
 from intacct_dagster.defs.tables import relation, table_rows
+from intacct_dagster.naming import Names
 from intacct_dagster.state.ledger import Entry, ItemState, LastAmendment
 from intacct_dagster.warehouse.raw.loads import known_until
 from intacct_dagster.warehouse.reconciliation import STATUSES, LedgerState, reconcile
@@ -25,22 +24,18 @@ from intacct_dagster.warehouse.reconciliation import STATUSES, LedgerState, reco
 GROUP = "reconciled"
 
 
-def reconciled_key(feed: str) -> dg.AssetKey:
-    """Return the key of a feed's reconciliation, the table `reconciled.<feed>`."""
-    return dg.AssetKey(["reconciled", feed])
-
-
 def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
     """Build the asset that gives each source document its one status."""
-    key = reconciled_key(name)
+    names = Names.of(settings)
+    key = names.reconciled(name)
     spec = feed.spec(name)
 
     @dg.asset(
         key=key,
-        deps=[feed_key(name), current_key(feed.object)],
+        deps=[names.feed(name), names.current(feed.object)],
         partitions_def=entity_days(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
+        group_name=names.group(GROUP),
         kinds={"duckdb"},
         description=(
             f"`{name}` against Intacct's `{feed.object}`, found by {feed.match_on} and compared in "
@@ -48,10 +43,10 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
             "invalid, or what the posting ledger knows."
         ),
         metadata=relation(settings, key),
+        required_resource_keys={names.warehouse},
     )
-    def reconciled(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource
-    ) -> dg.MaterializeResult[None]:
+    def reconciled(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        warehouse = warehouse_in(context, settings)
         days = days_by_entity(context.partition_keys)
         ledger = warehouse.ledger(settings.company)
         done = as_dagster_failure(
