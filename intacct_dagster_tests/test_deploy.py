@@ -23,9 +23,8 @@ from intacct_dagster.defs import raw_key, reconciled_key
 from intacct_dagster.defs.extraction.progress import PROGRESS_TAG, Progress
 from intacct_dagster.defs.extraction.raw import attempts_before
 from intacct_dagster.defs.failures import RETRIED
-from intacct_dagster.defs.resources import POOL
-from intacct_dagster.defs.run_requests import ENTITY_TAG
 from intacct_dagster.instance.run_queue import EntityRunCoordinator, entity_of
+from intacct_dagster.naming import ENTITY_TAG, Names
 from intacct_dagster_tests.code_location import (
     FEED,
     OBJECTS,
@@ -36,6 +35,7 @@ from intacct_dagster_tests.code_location import (
 )
 from intacct_sandbox import LAST_DAY
 
+POOL = Names().pool
 FILES = ("dagster.yaml", "deploy/dagster.yaml")
 
 

@@ -32,6 +32,7 @@ from intacct_dagster.config.auth import (
 )
 from intacct_dagster.config.errors import KeyPath, PlacedError
 from intacct_dagster.config.feeds import Feed, Posting
+from intacct_dagster.config.key_prefix import KeyPrefix
 from intacct_dagster.config.limits import Limits
 from intacct_dagster.config.notifications import Notification
 from intacct_dagster.config.objects import (
@@ -57,6 +58,11 @@ class Settings(SettingsSection):
 
     company: Id
     """The company id."""
+    key_prefix: KeyPrefix = ""
+    """What the asset keys begin with, and the names of jobs, schedules, sensors, ops, groups, pools
+    and resources, such as `acme`. Each of several companies in one code location or on one Dagster
+    instance needs its own. Default: none. If you change it, the history of the assets stays under
+    their former keys."""
     base_url: Address
     """`https://api.intacct.com/ia/api/v1` for a real company. Plain http is for the sandbox on this
     machine: `localhost`, `127.0.0.0/8` or `[::1]`."""

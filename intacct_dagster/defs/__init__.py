@@ -12,15 +12,15 @@ from intacct_dagster.defs.checks.closing import closing_check
 from intacct_dagster.defs.checks.data_quality import company_checks, raw_checks
 from intacct_dagster.defs.checks.quarantined_values import quarantined_values_check
 from intacct_dagster.defs.checks.sessions import sessions_check
-from intacct_dagster.defs.extraction.current import current_assets, current_key
-from intacct_dagster.defs.extraction.deletes import deletes_assets, deletes_key
-from intacct_dagster.defs.extraction.raw import raw_assets, raw_key, sage_intacct
+from intacct_dagster.defs.extraction.current import current_assets
+from intacct_dagster.defs.extraction.deletes import deletes_assets
+from intacct_dagster.defs.extraction.raw import raw_assets, sage_intacct
 from intacct_dagster.defs.metadata import add_metadata
-from intacct_dagster.defs.posting.crosswalk import crosswalk_asset, crosswalk_key
-from intacct_dagster.defs.posting.feed import feed_asset, feed_key
-from intacct_dagster.defs.posting.plan import plan_asset, plan_key
-from intacct_dagster.defs.posting.post import posted_key, posting_asset
-from intacct_dagster.defs.posting.reconcile import reconciled_asset, reconciled_key
+from intacct_dagster.defs.posting.crosswalk import crosswalk_asset
+from intacct_dagster.defs.posting.feed import feed_asset
+from intacct_dagster.defs.posting.plan import plan_asset
+from intacct_dagster.defs.posting.post import posting_asset
+from intacct_dagster.defs.posting.reconcile import reconciled_asset
 from intacct_dagster.defs.reporting.analysts import analyst_assets, analyst_keys
 from intacct_dagster.defs.reporting.control import control_assets
 from intacct_dagster.defs.reporting.snapshot import snapshot_asset
@@ -29,9 +29,21 @@ from intacct_dagster.defs.resources import (
     WarehouseResource,
     build_resources,
 )
+from intacct_dagster.naming import (
+    Names,
+    crosswalk_key,
+    current_key,
+    deletes_key,
+    feed_key,
+    plan_key,
+    posted_key,
+    raw_key,
+    reconciled_key,
+)
 
 __all__ = [
     "IntacctResource",
+    "Names",
     "WarehouseResource",
     "analyst_keys",
     "bind",
@@ -99,8 +111,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 def _for_analysts(settings: Settings) -> list[dg.AssetKey]:
     """Return the assets that analysts find in their copy."""
+    names = Names.of(settings)
     return [
-        *(current_key(each.name) for each in settings.objects),
-        *(crosswalk_key(name) for name in settings.feeds),
+        *(names.current(each.name) for each in settings.objects),
+        *(names.crosswalk(name) for name in settings.feeds),
         *analyst_keys(settings),
     ]

@@ -6,10 +6,9 @@ from typing import Any
 import dagster as dg
 
 from intacct_dagster.config import Feed, Settings
-from intacct_dagster.defs.extraction.current import current_key
-from intacct_dagster.defs.extraction.raw import raw_key
 from intacct_dagster.defs.source_code import in_repository
 from intacct_dagster.defs.tables import column_schema, lineage
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse import TableColumn
 from intacct_dagster.warehouse.feeds import feed_columns, reconciled_sources
 from intacct_dagster.warehouse.raw import TOMBSTONE_COLUMNS, table_name
@@ -33,6 +32,8 @@ _COLUMNS: Mapping[str, tuple[Sequence[TableColumn], Sequence[str]]] = {
     "posting": (OUTCOME_COLUMNS, ("plan",)),
     "crosswalk": (CROSSWALK_COLUMNS, ("posting", "reconciled")),
 }
+#: The schemas in which every feed has a table.
+_OF_FEEDS = frozenset({"feed", *_COLUMNS})
 #: Columns that have the same name in both and are each table's own.
 _NEW = frozenset({"run_id", "reason", "what_to_do", "field"})
 #: Columns of a view under another name than in the tables of partitions.
@@ -43,26 +44,27 @@ def add_metadata(
     settings: Settings, assets: Iterable[dg.AssetsDefinition | dg.AssetSpec]
 ) -> Sequence[dg.AssetsDefinition | dg.AssetSpec]:
     """Return the assets with owners, tags to filter by, columns, lineage and source code links."""
+    names = Names.of(settings)
     applications = {table_name(each.name): each.name.split("/")[0] for each in settings.objects}
     applications |= {each.name: each.needs[0].split("/")[0] for each in ANALYST_VIEWS if each.needs}
     objects = {table_name(each.name): each.name for each in settings.objects}
 
     def tags_of(key: dg.AssetKey) -> dict[str, str]:
-        last = key.path[-1]
-        if last in settings.feeds and len(key.path) == 2:
-            return {FEED: last}
-        return {APPLICATION: applications[last]} if last in applications else {}
+        schema, last = names.table_of(key)
+        if last in settings.feeds and schema in _OF_FEEDS:
+            return {FEED: last, **names.tags}
+        return names.tags | ({APPLICATION: applications[last]} if last in applications else {})
 
     def columns_of(key: dg.AssetKey) -> dict[str, Any]:
-        schema, last = key.path[0], key.path[-1]
+        schema, last = names.table_of(key)
         if schema == "deletes":
             return {
                 "dagster/table_name": "meta.tombstones",
                 "dagster/relation_identifier": f"{settings.warehouse.stem}.meta.tombstones",
                 "dagster/column_schema": column_schema(TOMBSTONE_COLUMNS),
-                "dagster/column_lineage": lineage({"key": [(raw_key(objects[last]), "key")]}),
+                "dagster/column_lineage": lineage({"key": [(names.raw(objects[last]), "key")]}),
             }
-        if last not in settings.feeds:
+        if schema not in _OF_FEEDS:
             return {}
         feed = settings.feeds[last]
         if schema == "feed":
@@ -71,7 +73,9 @@ def add_metadata(
         return {
             "dagster/column_schema": column_schema(columns),
             "dagster/column_lineage": (
-                _from_both(last, feed) if schema == "reconciled" else _from(last, columns, above)
+                _from_both(names, last, feed)
+                if schema == "reconciled"
+                else _from(names, last, columns, above)
             ),
         }
 
@@ -88,9 +92,9 @@ def add_metadata(
     return dg.map_asset_specs(with_metadata, linked)
 
 
-def _from_both(name: str, feed: Feed) -> dg.MetadataValue[Any]:
+def _from_both(names: Names, name: str, feed: Feed) -> dg.MetadataValue[Any]:
     """Return the lineage of a reconciliation: columns of the feed and of Intacct."""
-    of_feed, of_intacct = dg.AssetKey(["feed", name]), current_key(feed.object)
+    of_feed, of_intacct = names.feed(name), names.current(feed.object)
     return lineage(
         {
             column: [
@@ -102,7 +106,9 @@ def _from_both(name: str, feed: Feed) -> dg.MetadataValue[Any]:
     )
 
 
-def _from(name: str, columns: Sequence[TableColumn], above: Sequence[str]) -> dg.MetadataValue[Any]:
+def _from(
+    names: Names, name: str, columns: Sequence[TableColumn], above: Sequence[str]
+) -> dg.MetadataValue[Any]:
     """Return the lineage of columns that are copied from earlier tables of the feed."""
     found: dict[str, list[tuple[dg.AssetKey, str]]] = {}
     for schema in above:
@@ -110,5 +116,5 @@ def _from(name: str, columns: Sequence[TableColumn], above: Sequence[str]) -> dg
         for each in columns:
             source = each.name if each.name in known else _RENAMED.get(each.name)
             if source in known:
-                found.setdefault(each.name, []).append((dg.AssetKey([schema, name]), source))
+                found.setdefault(each.name, []).append((names.table(schema, name), source))
     return lineage(found)

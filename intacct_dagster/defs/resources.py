@@ -13,7 +13,9 @@ from intacct_dagster.client import Bounds, Intacct, IntacctClient, IntacctError,
 from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.binding import bind
+from intacct_dagster.defs.resource_key import ResourceKey
 from intacct_dagster.locks import LockError, LockTimeout
+from intacct_dagster.naming import Names
 from intacct_dagster.state import (
     ApiUsage,
     Approvals,
@@ -32,19 +34,14 @@ from intacct_dagster.warehouse import (
     WarehouseError,
 )
 
-#: The pool of all ops that talk to Intacct. Its limit (dagster.yaml, or Deployment > Concurrency in
-#: the UI) is how many of them may at once, over all processes of the instance.
-POOL = "intacct_api"
-
-
 #: Seconds that a run waits for another that reads the same entity: a backfill of years takes hours.
 ENTITY_WAIT_SECONDS = 6 * 3600.0
 
 
 _BOUNDS = Bounds()
 
-#: The readers' copy of the warehouse, as an asset.
-SNAPSHOT = dg.AssetKey(["reader", "warehouse"])
+#: Runs that wait of which it is asked whether they are of this company.
+_LOOKED_AT = 100
 
 
 def _warn(context: dg.InitResourceContext, error: LockError | WarehouseError) -> None:
@@ -64,12 +61,14 @@ def published(done: Published) -> dict[str, dg.MetadataValue]:
     }
 
 
-def _awaited(instance: dg.DagsterInstance | None) -> bool:
+def _awaited(instance: dg.DagsterInstance | None, names: Names) -> bool:
     """Whether a run will come that is not at work yet: it will see to the copy when it ends."""
     waiting = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING]
-    return instance is not None and bool(
-        instance.get_run_records(dg.RunsFilter(statuses=waiting), limit=1)
-    )
+    if instance is None:
+        return False
+    # Of a longer queue of other companies alone the copy is made once more than it has to be.
+    runs = instance.get_runs(dg.RunsFilter(statuses=waiting), limit=_LOOKED_AT)
+    return any(map(names.concerns, runs))
 
 
 class EntityUser(dg.Config):
@@ -186,8 +185,9 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     With the name of the `company`, the two are held to belong together.
 
     When a run ends, however it does, the snapshot is published again if the run wrote anything, and
-    reported as a materialization of `SNAPSHOT`. While other runs are under way that happens at most
-    every `reader_seconds` seconds; with None it never does.
+    reported as a materialization of its asset, which has `key_prefix` in its key. While other runs
+    of the company are under way that happens at most every `reader_seconds` seconds; with None it
+    never does.
     """
 
     path: str
@@ -195,6 +195,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     company: str = ""
     lock_timeout: float = 60.0
     reader_seconds: float | None = None
+    key_prefix: str = ""
     _engine: sa.Engine | None = PrivateAttr(default=None)
 
     @contextmanager
@@ -213,6 +214,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         if self.reader_seconds is None or context.run is None:
             yield
             return
+        names = Names(self.key_prefix)
         copy = Snapshot(self.warehouse)
         with ExitStack() as held:
             work = None
@@ -227,14 +229,14 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
                 yield
             finally:
                 try:
-                    nobody_else = work.done() and not _awaited(context.instance)
+                    nobody_else = work.done() and not _awaited(context.instance, names)
                     done = copy.publish(unless_within=0 if nobody_else else self.reader_seconds)
                 except (LockError, WarehouseError) as error:
                     _warn(context, error)
                 else:
                     if done is not None and context.instance is not None:
                         context.instance.report_runless_asset_event(
-                            dg.AssetMaterialization(SNAPSHOT, metadata=published(done))
+                            dg.AssetMaterialization(names.snapshot, metadata=published(done))
                         )
 
     @property
@@ -327,8 +329,29 @@ def build_resources(settings: Settings) -> dict[str, dg.ResourceDefinition]:
         state=settings.state,
         lock_timeout=settings.limits.lock_timeout,
         reader_seconds=settings.reader.seconds_between if settings.reader.enabled else None,
+        key_prefix=settings.key_prefix,
     )
-    return {"intacct": bind(intacct), "warehouse": bind(warehouse)}
+    names = Names.of(settings)
+    return {
+        ResourceKey.of(settings, names.intacct): bind(intacct),
+        ResourceKey.of(settings, names.warehouse): bind(warehouse),
+    }
+
+
+#: What a step or a check may be given as its context.
+_Context = dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
+
+def intacct_in(context: _Context, settings: Settings) -> IntacctResource:
+    """Return the company's sessions of a step that requires them by their name."""
+    found: IntacctResource = getattr(context.resources, Names.of(settings).intacct)
+    return found
+
+
+def warehouse_in(context: _Context, settings: Settings) -> WarehouseResource:
+    """Return the company's warehouse of a step that requires it by its name."""
+    found: WarehouseResource = getattr(context.resources, Names.of(settings).warehouse)
+    return found
 
 
 def _xml_senders(settings: Settings) -> list[XmlSender]:

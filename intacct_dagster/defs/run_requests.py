@@ -16,11 +16,10 @@ import dagster as dg
 from intacct_dagster.config import Settings, timetable
 from intacct_dagster.defs.partitions import partition_key
 from intacct_dagster.extraction.days import ranges_of_days
+from intacct_dagster.naming import ENTITY_TAG, Names
 from intacct_dagster.warehouse import Partition, Warehouse
 from intacct_dagster.warehouse.raw.loads import known_until
 
-#: Names the entity on each of these runs; dagster.yaml lets one run an entity go at a time.
-ENTITY_TAG = "intacct/entity"
 #: Says on each of these runs why it was launched.
 CAUSE_TAG = "intacct/cause"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -101,6 +100,7 @@ def ranges(partitions: Iterable[Partition]) -> list[Range]:
 
 
 def run_of(
+    names: Names,
     wanted: Range,
     *,
     cause: str,
@@ -120,17 +120,21 @@ def run_of(
         tags={
             RANGE_START: partition_key(wanted.entity, wanted.first),
             RANGE_END: partition_key(wanted.entity, wanted.last),
-            ENTITY_TAG: wanted.entity,
-            CAUSE_TAG: cause,
+            **tags_of(names, wanted.entity, cause),
             "dagster/priority": str(priority),
         },
     )
 
 
+def tags_of(names: Names, entity: str, cause: str) -> dict[str, str]:
+    """Return the tags that name the company, the entity and the cause of such a run."""
+    return {**names.tags, ENTITY_TAG: names.entity_tag(entity), CAUSE_TAG: cause}
+
+
 @dataclass(frozen=True)
 class Underway:
-    """Runs that have not ended: how many of them were launched by themselves, and the jobs of each
-    entity."""
+    """Runs of a company that have not ended: how many of them were launched by themselves, and the
+    jobs of each entity."""
 
     number: int
     jobs: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -144,14 +148,17 @@ class Underway:
         return max(0, settings.schedules.max_concurrent_runs - self.number)
 
 
-def underway(instance: dg.DagsterInstance) -> Underway:
-    """What is under way on this instance."""
+def underway(instance: dg.DagsterInstance, names: Names) -> Underway:
+    """What is under way for a company on this instance."""
     jobs: dict[str, set[str]] = {}
     number = 0
     for run in instance.get_runs(dg.RunsFilter(statuses=_NOT_OVER)):
+        if not names.concerns(run):
+            continue
         number += CAUSE_TAG in run.tags
         partition = run.tags.get(RANGE_START) or run.tags.get("dagster/partition") or ""
-        entity = run.tags.get(ENTITY_TAG) or partition.rpartition("|")[2]
+        tagged = names.entity_of_tag(run.tags.get(ENTITY_TAG, ""))
+        entity = tagged or partition.rpartition("|")[2]
         jobs.setdefault(entity, set()).add(run.job_name if CAUSE_TAG in run.tags else _BY_HAND)
     return Underway(number, jobs)
 

@@ -9,6 +9,7 @@ from intacct_dagster.client import Usage
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse import Column, TableColumn
 
 #: The most rows of a table in metadata. The event log keeps them for ever.
@@ -16,8 +17,8 @@ SHOWN_ROWS = 100
 
 
 def relation(settings: Settings, key: dg.AssetKey) -> Mapping[str, str]:
-    """Return Dagster's standard metadata for the table of an asset whose key is (schema, table)."""
-    schema, table = key.path
+    """Return Dagster's standard metadata for the table that an asset stands for."""
+    schema, table = Names.of(settings).table_of(key)
     return {
         "dagster/table_name": f"{schema}.{table}",
         "dagster/relation_identifier": f"{settings.warehouse.stem}.{schema}.{table}",
@@ -28,7 +29,7 @@ def table_rows(
     settings: Settings, warehouse: WarehouseResource, keys: Iterable[dg.AssetKey]
 ) -> dict[dg.AssetKey, dict[str, int]]:
     """Return the number of rows of the tables of these assets, over all partitions."""
-    tables = {key: (key.path[0], key.path[1]) for key in keys}
+    tables = {key: Names.of(settings).table_of(key) for key in keys}
     counts = as_dagster_failure(settings, warehouse.warehouse.row_counts, tables.values())
     return {key: {"dagster/row_count": counts[table]} for key, table in tables.items()}
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from dagster import DagsterRun, QueuedRunCoordinator, SubmitRunContext
 
-_ENTITY = "intacct/entity"
+from intacct_dagster.naming import ENTITY_TAG, Names, prefixes_of
+
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
 
@@ -21,8 +22,11 @@ class EntityRunCoordinator(QueuedRunCoordinator):
         """Queues the run, tagged."""
         run = context.dagster_run
         entity = entity_of(run.tags)
-        if entity is not None and _ENTITY not in run.tags:
-            self._instance.add_run_tags(run.run_id, {_ENTITY: entity})
+        companies = prefixes_of(run)
+        # A run of two companies is of two entities, also where both have the same id.
+        if entity is not None and ENTITY_TAG not in run.tags and len(companies) == 1:
+            names = Names(*companies)
+            self._instance.add_run_tags(run.run_id, {ENTITY_TAG: names.entity_tag(entity)})
         return super().submit_run(context)
 
 

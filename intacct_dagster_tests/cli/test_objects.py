@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from intacct_dagster.cli import objects as commands
 from intacct_dagster.cli.app import main
-from intacct_dagster.defs.extraction.raw import raw_key
+from intacct_dagster.defs import raw_key
 from intacct_dagster_tests.code_location import CodeLocation, code_location
 
 CUSTOMER = "accounts-receivable/customer"

@@ -27,15 +27,9 @@ from intacct_dagster.config import Settings
 from intacct_dagster.defs import (
     analyst_keys,
     build_definitions,
-    crosswalk_key,
-    current_key,
-    feed_key,
-    plan_key,
-    posted_key,
-    raw_key,
-    reconciled_key,
 )
 from intacct_dagster.defs.partitions import partition_key
+from intacct_dagster.naming import ENTITY_TAG, Names
 from intacct_sandbox import LAST_DAY
 
 
@@ -88,15 +82,16 @@ def run_demo(*, days: int, json_file: Path | None) -> bool:
 
 
 def _run_stages(runner: _Runner, summary: Summary) -> None:
+    names = Names.of(runner.settings)
     objects = [each.name for each in runner.settings.objects]
     entities = [each.id for each in runner.settings.entities]
     stages: list[tuple[str, list[dg.AssetKey], Sequence[str | None]]] = [
-        ("extract", [raw_key(name) for name in objects], entities),
-        ("current", [current_key(name) for name in objects], [None]),
-        ("reconcile", [feed_key(FEED), reconciled_key(FEED)], entities),
-        ("plan", [plan_key(FEED)], entities),
-        ("post", [posted_key(FEED)], entities),
-        ("crosswalk", [crosswalk_key(FEED), *analyst_keys(runner.settings)], [None]),
+        ("extract", [names.raw(name) for name in objects], entities),
+        ("current", [names.current(name) for name in objects], [None]),
+        ("reconcile", [names.feed(FEED), names.reconciled(FEED)], entities),
+        ("plan", [names.plan(FEED)], entities),
+        ("post", [names.posted(FEED)], entities),
+        ("crosswalk", [names.crosswalk(FEED), *analyst_keys(runner.settings)], [None]),
     ]
     for stage, assets, each in stages:
         summary.seconds[stage] = runner.run(stage, assets, each)
@@ -135,12 +130,13 @@ class _Runner:
 
     def _run(self, assets: Sequence[dg.AssetKey], entity: str | None) -> float:
         started = time.monotonic()
-        tags = {}
+        names = Names.of(self.settings)
+        tags = names.tags
         if entity is not None:
-            tags = {
+            tags |= {
                 "dagster/asset_partition_range_start": partition_key(entity, self._days[0]),
                 "dagster/asset_partition_range_end": partition_key(entity, self._days[-1]),
-                "intacct/entity": entity,
+                ENTITY_TAG: names.entity_tag(entity),
             }
         result = self._job.execute_in_process(
             instance=self._instance,

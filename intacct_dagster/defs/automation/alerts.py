@@ -13,6 +13,7 @@ from intacct_dagster.defs.automation.alert_channels import Alert, AlertSender
 from intacct_dagster.defs.automation.ticks import SensorSpec, TickContext, TickResult, build_sensor
 from intacct_dagster.defs.partitions import days_by_entity, partitions_of
 from intacct_dagster.defs.run_requests import CAUSE_TAG, Clock, clock, listed
+from intacct_dagster.naming import Names
 
 _SECONDS = 30
 #: Runs that one tick looks at, and alerts that it sends. The rest waits for the next tick.
@@ -77,7 +78,7 @@ def alerts_sensor(
     channels = listed(dict.fromkeys(each.way for each in settings.notifications)) or "nobody"
     used = sender if sender is not None else AlertSender(settings.notifications)
     spec = SensorSpec(
-        "alerts",
+        Names.of(settings).alerts,
         None,
         _SECONDS,
         f"Sends an alert for each failed run and check: {channels}.",
@@ -92,7 +93,9 @@ def _alert(tick: TickContext, sender: AlertSender, channels: str) -> TickResult:
     alerts: list[Alert] = []
     for record in records:
         cursor.pass_run(record.dagster_run.run_id, record.update_timestamp.timestamp())
-        found = _of_run(tick.settings, tick.instance, record.dagster_run)
+        if not tick.names.concerns(record.dagster_run):
+            continue
+        found = _of_run(tick, record.dagster_run)
         alerts += [
             alert
             for subject, alert in found
@@ -118,18 +121,13 @@ def _ended_runs(instance: dg.DagsterInstance, cursor: AlertCursor) -> list[dg.Ru
     return [each for each in records if each.dagster_run.run_id not in cursor.at_since]
 
 
-def _of_run(
-    settings: Settings, instance: dg.DagsterInstance, run: dg.DagsterRun
-) -> Iterable[tuple[str, Alert | None]]:
+def _of_run(tick: TickContext, run: dg.DagsterRun) -> Iterable[tuple[str, Alert | None]]:
     """Yield (subject, alert) of a run and of its checks; None for what is in order."""
-    entries = instance.all_logs(run.run_id, of_type=_EVENTS)
+    address = tick.settings.webserver_url
+    entries = tick.instance.all_logs(run.run_id, of_type=_EVENTS)
     events = [each.dagster_event for each in entries if each.dagster_event is not None]
     entity, days = _about(_partitions_of_run(run))
-    link = (
-        f"{settings.webserver_url.rstrip('/')}/runs/{run.run_id}"
-        if settings.webserver_url
-        else None
-    )
+    link = f"{address.rstrip('/')}/runs/{run.run_id}" if address else None
     subject = f"run {run.job_name} {entity}"
     if run.status is dg.DagsterRunStatus.SUCCESS:
         yield subject, None
@@ -149,11 +147,11 @@ def _of_run(
                 link=f"{link or f'run {run.run_id}'}{f' (launched for {cause})' if cause else ''}",
             ),
         )
-    yield from _of_checks(events, run, link)
+    yield from _of_checks(tick.names, events, run, link)
 
 
 def _of_checks(
-    events: Sequence[dg.DagsterEvent], run: dg.DagsterRun, link: str | None
+    names: Names, events: Sequence[dg.DagsterEvent], run: dg.DagsterRun, link: str | None
 ) -> Iterable[tuple[str, Alert | None]]:
     evaluations = [
         each.asset_check_evaluation_data
@@ -162,7 +160,8 @@ def _of_checks(
     ]
     by_check: dict[dg.AssetCheckKey, list[dg.AssetCheckEvaluation]] = {}
     for each in evaluations:
-        by_check.setdefault(each.asset_check_key, []).append(each)
+        if names.owns(each.asset_check_key.asset_key):
+            by_check.setdefault(each.asset_check_key, []).append(each)
     for key, found in by_check.items():
         whole = next((each for each in found if each.partition is None), found[-1])
         failing = [each.partition for each in found if each.partition and not each.passed]

@@ -25,6 +25,7 @@ from intacct_dagster.defs.automation.schedules import (
     weekly_sweep,
 )
 from intacct_dagster.defs.run_requests import Clock, Job, clock
+from intacct_dagster.naming import Names
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,22 @@ def build_automation(
         now: The clock; tests pass their own.
         pause: Waits for so many seconds.
     """
-    jobs: list[Job] = [read_job(settings), delete_scan_job(settings), closing_job(), look_job()]
+    jobs: list[Job] = [
+        read_job(settings),
+        delete_scan_job(settings),
+        closing_job(settings),
+        look_job(settings),
+    ]
     schedules = [
         nightly(settings),
         weekly_sweep(settings),
         monthly_closing(settings),
         daily_look(settings),
     ]
-    sensors = [catch_up_sensor(settings, now=now), dead_runs_sensor(now=now)]
+    sensors = [
+        catch_up_sensor(settings, now=now),
+        dead_runs_sensor(Names.of(settings).dead_runs, now=now),
+    ]
     if settings.notifications:
         sensors.append(alerts_sensor(settings, now=now))
     if settings.watched:

@@ -11,7 +11,7 @@ import dagster as dg
 from intacct_dagster.client import CHANGED, Intacct, IntacctClient, IntacctError, NotReached
 from intacct_dagster.company import company_in
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.automation.schedules import READ, read_assets
+from intacct_dagster.defs.automation.schedules import read_assets
 from intacct_dagster.defs.automation.ticks import (
     SensorSpec,
     TickContext,
@@ -30,6 +30,7 @@ from intacct_dagster.defs.run_requests import (
     run_of,
     warehouse_of,
 )
+from intacct_dagster.naming import Names
 from intacct_dagster.state import ApiUsage, open_state
 from intacct_dagster.warehouse.raw.loads import known_until
 
@@ -59,9 +60,10 @@ def changes_sensor(settings: Settings, *, now: Clock = clock) -> dg.SensorDefini
     up the month's. Lines are read with the documents that they belong to.
     """
     minutes = settings.schedules.change_poll_minutes
+    names = Names.of(settings)
     spec = SensorSpec(
-        "changes_in_intacct",
-        READ,
+        names.changes,
+        names.read_job,
         60 * minutes,
         f"Every {minutes} minutes counts what changed in Intacct ({listed(settings.watched)}) "
         "and reads the days and entities where something did.",
@@ -138,7 +140,7 @@ def _count(
         finally:
             api_usage.spend(
                 at=at,
-                run_id="changes_in_intacct",
+                run_id=Names.of(settings).changes,
                 entity=entity,
                 object=object_,
                 requests=client.usage.requests,
@@ -193,7 +195,7 @@ def _requests(
     requests: list[dg.RunRequest] = []
     busy: list[str] = []
     for entity, by_days in objects.items():
-        if tick.underway.busy(entity, {READ}):
+        if tick.underway.busy(entity, {tick.names.read_job}):
             busy.append(entity)
             continue
         for span, names in by_days.items():
@@ -209,12 +211,14 @@ def _requests(
 def _request(
     settings: Settings, wanted: Range, names: Sequence[str], until: datetime
 ) -> dg.RunRequest:
+    names_ = Names.of(settings)
     return run_of(
+        names_,
         wanted,
         cause=f"changes of {listed(names)}",
         priority=CHANGES,
         run_key=f"{wanted}|{until.isoformat()}|{','.join(names)}",
-        assets=read_assets(_with_lines(settings, names)),
+        assets=read_assets(names_, _with_lines(settings, names)),
     )
 
 

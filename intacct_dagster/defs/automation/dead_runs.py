@@ -53,18 +53,21 @@ def _began(pid: int) -> datetime | None:
     return datetime.fromtimestamp(booted + int(fields[19]) / os.sysconf("SC_CLK_TCK"), UTC)
 
 
-def dead_runs_sensor(*, now: Clock = clock, alive: Alive = is_alive) -> dg.SensorDefinition:
+def dead_runs_sensor(
+    name: str, *, now: Clock = clock, alive: Alive = is_alive
+) -> dg.SensorDefinition:
     """Build the sensor that reports runs of this code location whose process is gone.
 
     Dagster then retries them as dagster.yaml says, and frees their places in the pools.
 
     Args:
+        name: The name of the sensor.
         now: The clock; tests pass their own.
         alive: Whether the process with an id, as it was at a time, is still there.
     """
 
     @dg.sensor(
-        name="dead_runs",
+        name=name,
         minimum_interval_seconds=_TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(

@@ -18,9 +18,7 @@ from intacct_dagster.defs.automation.ticks import (
     launchable,
 )
 from intacct_dagster.defs.partitions import days_by_entity, last_day, partition_key, partitions_of
-from intacct_dagster.defs.posting.feed import feed_key, folder_of
-from intacct_dagster.defs.posting.plan import plan_key
-from intacct_dagster.defs.posting.reconcile import reconciled_key
+from intacct_dagster.defs.posting.feed import folder_of
 from intacct_dagster.defs.run_requests import (
     PLANNING,
     Clock,
@@ -33,6 +31,7 @@ from intacct_dagster.defs.run_requests import (
     unread_entities,
     warehouse_of,
 )
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse import Partition
 from intacct_dagster.warehouse.feeds import FeedFolder, Stamp, partitions_of_files
 
@@ -42,15 +41,17 @@ _LONGEST_PAUSE = 15.0
 
 def plan_job(settings: Settings, name: str) -> Job:
     """Build the job that reads, reconciles and plans partitions of a feed. It sends nothing."""
+    names = Names.of(settings)
     return dg.define_asset_job(
-        f"plan_{name}",
-        selection=_assets_of(name),
+        names.plan_job(name),
+        tags=names.tags,
+        selection=_assets_of(names, name),
         description=f"Reads partitions of {name}, reconciles them with Intacct and plans them.",
     )
 
 
-def _assets_of(name: str) -> list[dg.AssetKey]:
-    return [feed_key(name), reconciled_key(name), plan_key(name)]
+def _assets_of(names: Names, name: str) -> list[dg.AssetKey]:
+    return [names.feed(name), names.reconciled(name), names.plan(name)]
 
 
 @dataclass
@@ -165,9 +166,10 @@ def feed_sensor(
         pause: Waits for so many seconds.
     """
     seconds = settings.schedules.feed_poll_seconds
+    names = Names.of(settings)
     spec = SensorSpec(
-        f"files_of_{name}",
-        f"plan_{name}",
+        names.files_of(name),
+        names.plan_job(name),
         seconds,
         f"Looks at {feed.source} every {seconds} s. New, changed and vanished files are read, "
         "reconciled and planned: their partitions, and no others.",
@@ -187,7 +189,7 @@ def _plan_files(tick: TickContext, name: str, feed: Feed, settling: Settling) ->
     due, out = _due(settings, cursor.pending, last_day(settings, settling.now()))
     unread = unread_entities(settings, feed.object, {entity for entity, _ in due})
     launched = launchable(tick, ranges(due))
-    requests = _requests(name, launched.now, settled, unread, cursor.number + 1)
+    requests = _requests(tick.names, name, launched.now, settled, unread, cursor.number + 1)
     _advance(cursor, settled, due, launched, out)
     notes = [
         f"{len(seen):,} files seen",
@@ -222,6 +224,7 @@ def _look(
 
 
 def _requests(
+    names: Names,
     name: str,
     launched: Iterable[Range],
     settled: SettledFiles,
@@ -231,9 +234,10 @@ def _requests(
     """Return the runs. Of an entity in `unread` only the feed is read."""
     # The list of runs shows only the beginning: so the names of the files, without the folder.
     files = listed((each.rpartition("/")[2] for each in (*settled.there, *settled.gone)), 3)
-    assets = _assets_of(name)
+    assets = _assets_of(names, name)
     return [
         run_of(
+            names,
             each,
             cause=f"{files or 'files'} of {name}",
             priority=PLANNING,

@@ -18,10 +18,7 @@ from intacct_dagster.defs.automation.ticks import (
     launchable,
 )
 from intacct_dagster.defs.partitions import last_day
-from intacct_dagster.defs.posting.crosswalk import crosswalk_key
-from intacct_dagster.defs.posting.plan import CHANGED, PLANNED, plan_key
-from intacct_dagster.defs.posting.post import posted_key
-from intacct_dagster.defs.posting.reconcile import reconciled_key
+from intacct_dagster.defs.posting.plan import CHANGED, PLANNED
 from intacct_dagster.defs.reporting.analysts import views_of_feeds
 from intacct_dagster.defs.run_requests import (
     PLANNING,
@@ -37,6 +34,7 @@ from intacct_dagster.defs.run_requests import (
     unread_entities,
     warehouse_of,
 )
+from intacct_dagster.naming import Names
 from intacct_dagster.state import Approvals, open_state
 from intacct_dagster.warehouse import Partition
 from intacct_dagster.warehouse.reconciliation import (
@@ -56,11 +54,12 @@ _SECONDS = 60
 
 def post_job(settings: Settings, name: str) -> Job:
     """Build the job that posts partitions of a feed, and brings the crosswalk up to date."""
+    names = Names.of(settings)
     return dg.define_asset_job(
-        f"post_{name}",
-        selection=[posted_key(name), crosswalk_key(name), *views_of_feeds()],
+        names.post_job(name),
+        selection=[names.posted(name), names.crosswalk(name), *views_of_feeds(names)],
         description=f"Posts what the plan of partitions of {name} says, where it may be posted.",
-        tags={"dagster/priority": str(POSTING)},
+        tags={**names.tags, "dagster/priority": str(POSTING)},
     )
 
 
@@ -72,9 +71,10 @@ def renewal_sensor(
     A plan is out of date if the feed was read since, if the records that stand for its documents
     came or changed in Intacct, or, once a night, if it holds documents.
     """
+    names = Names.of(settings)
     spec = SensorSpec(
-        f"plan_of_{name}",
-        f"plan_{name}",
+        names.plan_of(name),
+        names.plan_job(name),
         _SECONDS,
         f"Plans partitions of {name} again where the feed or Intacct changed since, and once a "
         "night where documents are held.",
@@ -100,7 +100,7 @@ def _renew_plans(tick: TickContext, name: str, feed: Feed) -> TickResult:
         for each in found
         if each.partition[0] not in unread and settings.start_date <= each.partition[1] <= last
     }
-    launched = launchable(tick, ranges(due), _jobs_of(name))
+    launched = launchable(tick, ranges(due), _jobs_of(tick.names, name))
     requests = [_plan_request(tick, name, each, due) for each in launched.now]
     notes = [f"{feed.object} of {each} was not read yet" for each in sorted(unread)]
     notes += launched.notes()
@@ -115,12 +115,13 @@ def _plan_request(
     causes = [plan for partition, plan in due.items() if partition in wanted]
     since = max(plan.since for plan in causes)
     return run_of(
+        tick.names,
         wanted,
         cause=listed(dict.fromkeys(plan.why for plan in causes)),
         priority=PLANNING,
         # Once a day for the same cause, so that what fails is tried again, but not all the time.
         run_key=f"{name}|{wanted}|{since.isoformat()}|{tick.at.date()}",
-        assets=[reconciled_key(name), plan_key(name)],
+        assets=[tick.names.reconciled(name), tick.names.plan(name)],
     )
 
 
@@ -135,9 +136,10 @@ def posting_sensor(
     asks Intacct what became of them before it sends anything.
     """
     required = settings.posting.approval == "required"
+    names = Names.of(settings)
     spec = SensorSpec(
-        f"posting_of_{name}",
-        f"post_{name}",
+        names.posting_of(name),
+        names.post_job(name),
         _SECONDS,
         f"Posts the plans of {name} that "
         + ("a person approved." if required else "are there: `approval: none`."),
@@ -155,7 +157,7 @@ def _post_plans(tick: TickContext, name: str, feed: Feed) -> TickResult:
     plans = planned_documents(warehouse, name, unposted) if unposted else []
     uncertain = set(uncertain_partitions(warehouse, name, settings.active))
     approved = _approved(settings, name, unposted, plans)
-    launched = launchable(tick, ranges(approved | uncertain), _jobs_of(name))
+    launched = launchable(tick, ranges(approved | uncertain), _jobs_of(tick.names, name))
     requests = [_post_request(tick, name, each, plans, uncertain) for each in launched.now]
     notes = []
     if waiting := unposted - approved:
@@ -184,15 +186,16 @@ def _post_request(
     else:
         key = plan_hash([plan for plan in plans if (plan.entity, plan.day) in wanted])
         cause = f"plan {key[:SHOWN_HASH]}"
-    return run_of(wanted, cause=cause, priority=POSTING, run_key=f"{name}|{wanted}|{key}")
+    run_key = f"{name}|{wanted}|{key}"
+    return run_of(tick.names, wanted, cause=cause, priority=POSTING, run_key=run_key)
 
 
 def _holds(wanted: Range, partitions: Collection[Partition]) -> bool:
     return any(each in wanted for each in partitions)
 
 
-def _jobs_of(name: str) -> set[str]:
-    return {f"plan_{name}", f"post_{name}"}
+def _jobs_of(names: Names, name: str) -> set[str]:
+    return {names.plan_job(name), names.post_job(name)}
 
 
 def _approved(

@@ -20,14 +20,9 @@ from intacct_dagster.defs.automation.ticks import (
 from intacct_dagster.defs.checks.closing import CLOSED
 from intacct_dagster.defs.checks.data_quality import FRESH, SCHEMA_DRIFT
 from intacct_dagster.defs.checks.quarantined_values import CONVERTED
-from intacct_dagster.defs.extraction.current import current_key
-from intacct_dagster.defs.extraction.deletes import deletes_key, scanned_objects
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT, raw_key
+from intacct_dagster.defs.extraction.deletes import scanned_objects
 from intacct_dagster.defs.reporting.analysts import views_of
-from intacct_dagster.defs.reporting.control import CONTROL, LEDGER
 from intacct_dagster.defs.run_requests import (
-    CAUSE_TAG,
-    ENTITY_TAG,
     NIGHTLY,
     PLANNING,
     Clock,
@@ -38,14 +33,11 @@ from intacct_dagster.defs.run_requests import (
     listed,
     ranges,
     run_of,
+    tags_of,
     warehouse_of,
 )
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse.reconciliation import unread_days
-
-READ = "read_intacct"
-DELETE_SCAN = "weekly_sweep"
-CLOSING = "monthly_closing"
-LOOK = "daily_look"
 
 _EVERY_MORNING = "0 6 * * *"
 
@@ -56,45 +48,54 @@ _CATCH_UP_SECONDS = 300
 
 def read_job(settings: Settings) -> Job:
     """Build the job that reads days of an entity from Intacct and updates the views."""
+    names = Names.of(settings)
     return dg.define_asset_job(
-        READ,
-        selection=read_assets(each.name for each in settings.objects),
+        names.read_job,
+        tags=names.tags,
+        selection=read_assets(names, (each.name for each in settings.objects)),
         description="Reads days of an entity from Intacct, and brings the views up to date.",
     )
 
 
-def read_assets(objects: Iterable[str]) -> list[dg.AssetKey]:
+def read_assets(names: Names, objects: Iterable[str]) -> list[dg.AssetKey]:
     """Return the assets that are materialized when these objects are read: tables and views."""
-    names = list(objects)
-    views = views_of(names)
-    control = [CONTROL] if LEDGER in views else []
-    return [*map(raw_key, names), *map(current_key, names), *views, *control]
+    read = list(objects)
+    views = views_of(names, read)
+    control = [names.control] if names.general_ledger in views else []
+    return [*map(names.raw, read), *map(names.current, read), *views, *control]
 
 
 def delete_scan_job(settings: Settings) -> Job:
     """Build the job that looks for deletes of an entity."""
+    names = Names.of(settings)
     return dg.define_asset_job(
-        DELETE_SCAN,
-        selection=[deletes_key(each.name) for each in scanned_objects(settings)],
+        names.delete_scan_job,
+        tags=names.tags,
+        selection=[names.deletes(each.name) for each in scanned_objects(settings)],
         description="Reads all keys of an entity, and notes which of ours Intacct has no more.",
     )
 
 
-def closing_job() -> Job:
+def closing_job(settings: Settings) -> Job:
     """Build the job that checks whether the last month is closed."""
+    names = Names.of(settings)
     return dg.define_asset_job(
-        CLOSING,
-        selection=dg.AssetSelection.checks(dg.AssetCheckKey(SAGE_INTACCT, CLOSED)),
+        names.closing_job,
+        tags=names.tags,
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(names.sage_intacct, CLOSED)),
         description="Judges whether all of the last month was read, and all its documents settled.",
     )
 
 
-def look_job() -> Job:
+def look_job(settings: Settings) -> Job:
     """Build the job that runs the checks of the company as a whole."""
+    names = Names.of(settings)
+    checks = (FRESH, SCHEMA_DRIFT, CONVERTED)
     return dg.define_asset_job(
-        LOOK,
+        names.look_job,
+        tags=names.tags,
         selection=dg.AssetSelection.checks(
-            *(dg.AssetCheckKey(SAGE_INTACCT, name) for name in (FRESH, SCHEMA_DRIFT, CONVERTED))
+            *(dg.AssetCheckKey(names.sage_intacct, name) for name in checks)
         ),
         description="Checks whether all entities are read as they should be.",
     )
@@ -106,16 +107,19 @@ def nightly(settings: Settings) -> dg.ScheduleDefinition:
     A night that was missed needs no tick of its own: the next one finds what is missing. Dagster
     evaluates the last of the ticks that it missed when it is back.
     """
+    names = Names.of(settings)
     spec = ScheduleSpec(
-        "nightly",
-        READ,
+        names.nightly,
+        names.read_job,
         timetable.daily(settings.schedules.nightly),
         "Yesterday of every entity, with what is missing of the days before it.",
     )
 
     def evaluate(tick: TickContext) -> TickResult:
         launched, notes = _due(tick, _yesterday(tick.at), reread=True)
-        requests = [each.request("the night's work", f"nightly|{each.key}") for each in launched]
+        requests = [
+            each.request(tick.names, "the night's work", f"nightly|{each.key}") for each in launched
+        ]
         return TickResult(requests, notes)
 
     return build_schedule(settings, spec, evaluate)
@@ -127,9 +131,10 @@ def catch_up_sensor(settings: Settings, *, now: Clock = clock) -> dg.SensorDefin
     After a week in which the laptop was closed it launches one run for each entity, of its missing
     days.
     """
+    names = Names.of(settings)
     spec = SensorSpec(
-        "catch_up",
-        READ,
+        names.catch_up,
+        names.read_job,
         _CATCH_UP_SECONDS,
         f"Reads what is missing of the last {settings.schedules.catch_up_days} days, where the "
         "nightly schedule was missed, failed, or had no room for it.",
@@ -143,32 +148,35 @@ def _catch_up(tick: TickContext) -> TickResult:
     if not launched:
         return TickResult(notes=notes)
     # Once a day for the same days, so that what fails is tried again, but not all the time.
-    requests = [each.request("missing days", f"{each.key}|{tick.at.date()}") for each in launched]
+    requests = [
+        each.request(tick.names, "missing days", f"{each.key}|{tick.at.date()}")
+        for each in launched
+    ]
     return TickResult(requests, [f"missing: {listed(launched)}", *notes])
 
 
 def weekly_sweep(settings: Settings) -> dg.ScheduleDefinition:
     """Build the schedule that looks for deletes in each entity every week."""
+    names = Names.of(settings)
     spec = ScheduleSpec(
-        DELETE_SCAN,
-        DELETE_SCAN,
+        names.weekly_sweep,
+        names.delete_scan_job,
         timetable.weekly(settings.schedules.weekly_sweep),
         "Looks for deletes in every entity.",
     )
 
     def evaluate(tick: TickContext) -> TickResult:
-        return TickResult([_delete_scan_request(entity) for entity in settings.active])
+        return TickResult([_delete_scan_request(names, entity) for entity in settings.active])
 
     return build_schedule(settings, spec, evaluate)
 
 
-def _delete_scan_request(entity: str) -> dg.RunRequest:
+def _delete_scan_request(names: Names, entity: str) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=entity,
         partition_key=entity,
         tags={
-            ENTITY_TAG: entity,
-            CAUSE_TAG: "the week's sweep",
+            **tags_of(names, entity, "the week's sweep"),
             "dagster/priority": str(NIGHTLY),
         },
     )
@@ -176,9 +184,10 @@ def _delete_scan_request(entity: str) -> dg.RunRequest:
 
 def monthly_closing(settings: Settings) -> dg.ScheduleDefinition:
     """Build the schedule that checks every month whether the last one is closed."""
+    names = Names.of(settings)
     spec = ScheduleSpec(
-        CLOSING,
-        CLOSING,
+        names.monthly_closing,
+        names.closing_job,
         timetable.monthly(settings.schedules.monthly_closing),
         "Checks whether the last month was read and settled.",
     )
@@ -187,9 +196,10 @@ def monthly_closing(settings: Settings) -> dg.ScheduleDefinition:
 
 def daily_look(settings: Settings) -> dg.ScheduleDefinition:
     """Build the schedule that checks the result of the night. It asks nothing of Intacct."""
+    names = Names.of(settings)
     spec = ScheduleSpec(
-        LOOK,
-        LOOK,
+        names.daily_look,
+        names.look_job,
         _EVERY_MORNING,
         "Checks every morning whether all entities are read as they should be.",
     )
@@ -201,9 +211,10 @@ def nightly_feed(settings: Settings, name: str, feed: Feed) -> dg.ScheduleDefini
 
     Nothing shows from outside whether the result of a query changed; files have a sensor.
     """
+    names = Names.of(settings)
     spec = ScheduleSpec(
-        f"nightly_{name}",
-        f"plan_{name}",
+        names.nightly_feed(name),
+        names.plan_job(name),
         timetable.daily(settings.schedules.nightly),
         f"Runs the query of {name} for the last days, reconciles and plans them.",
     )
@@ -219,7 +230,7 @@ def _plan_last_days(tick: TickContext) -> TickResult:
     wanted = [Range(entity, first, last) for entity in settings.active]
     return TickResult(
         [
-            run_of(each, cause="the night's work", priority=PLANNING, run_key=str(each))
+            run_of(tick.names, each, cause="the night's work", priority=PLANNING, run_key=str(each))
             for each in wanted
         ]
     )
@@ -246,14 +257,15 @@ class DueDays:
         digest = hashlib.sha256("\n".join(self.objects).encode()).hexdigest()
         return f"{self.days}|{digest[:12]}"
 
-    def request(self, cause: str, run_key: str) -> dg.RunRequest:
+    def request(self, names: Names, cause: str, run_key: str) -> dg.RunRequest:
         """Return the request for the run that reads them."""
         return run_of(
+            names,
             self.days,
             cause=cause,
             priority=NIGHTLY,
             run_key=run_key,
-            assets=read_assets(self.objects),
+            assets=read_assets(names, self.objects),
         )
 
 
@@ -275,10 +287,10 @@ def _due(tick: TickContext, last: date, *, reread: bool) -> tuple[Sequence[DueDa
     due = _unread(settings, days, {end} if reread and end == last else set())
     if not due:
         return [], [f"nothing is missing from {first} to {end}"]
-    launched = launchable(tick, due, {READ})
+    launched = launchable(tick, due, {tick.names.read_job})
     notes = launched.notes()
     if launched.later:
-        notes.append("`catch_up` launches them")
+        notes.append(f"`{tick.names.catch_up}` launches them")
     return launched.now, notes
 
 

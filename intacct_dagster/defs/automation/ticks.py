@@ -23,6 +23,7 @@ from intacct_dagster.defs.run_requests import (
     underway,
 )
 from intacct_dagster.locks import LockError
+from intacct_dagster.naming import Names
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import WarehouseError
 
@@ -43,9 +44,14 @@ class TickContext:
     cursor: str | None = None
 
     @cached_property
+    def names(self) -> Names:
+        """The names of the company."""
+        return Names.of(self.settings)
+
+    @cached_property
     def underway(self) -> Underway:
-        """The runs that have not ended."""
-        return underway(self.instance)
+        """The company's runs that have not ended."""
+        return underway(self.instance, self.names)
 
     @property
     def room(self) -> int:

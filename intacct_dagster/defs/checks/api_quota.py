@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.pictures import GOOD, PLAIN, bars
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import warehouse_in
 from intacct_dagster.defs.tables import table_of
+from intacct_dagster.naming import Names
 
 API_QUOTA = "api_quota"
 #: The part of the quota from which on the check warns.
@@ -26,16 +26,19 @@ def api_quota_check(settings: Settings) -> dg.AssetChecksDefinition:
     Sage bills what exceeds them.
     """
     allowed = settings.limits.monthly_transactions
+    names = Names.of(settings)
 
     @dg.asset_check(
-        asset=SAGE_INTACCT,
+        asset=names.sage_intacct,
         name=API_QUOTA,
         description=(
             f"Fewer than {WARN_AT:.0%} of the {allowed:,} API transactions that the plan allows a "
             "month were spent, by all runs of this instance together."
         ),
+        required_resource_keys={names.warehouse},
     )
-    def check(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        warehouse = warehouse_in(context, settings)
         now = datetime.now(UTC)
         account = warehouse.api_usage(settings.company)
         found = check_quota(account.spent(now), allowed, now)

@@ -7,11 +7,11 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.config.timetable import utc_day
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.failures import as_dagster_failure
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import warehouse_in
 from intacct_dagster.defs.run_requests import Clock, clock
 from intacct_dagster.defs.tables import table_of
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse.reconciliation import (
     OpenDocuments,
     open_documents,
@@ -33,16 +33,19 @@ _OPEN = {
 
 def closing_check(settings: Settings, *, now: Clock = clock) -> dg.AssetChecksDefinition:
     """Build the check of the month before this one, for all entities that are not retired."""
+    names = Names.of(settings)
 
     @dg.asset_check(
-        asset=SAGE_INTACCT,
+        asset=names.sage_intacct,
         name=CLOSED,
         description=(
             "Every day of the last month was read to its end, for every object and entity, and "
             "every document of the feeds is in Intacct as the source has it."
         ),
+        required_resource_keys={names.warehouse},
     )
-    def check(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        warehouse = warehouse_in(context, settings)
         end = utc_day(now()).replace(day=1) - timedelta(days=1)
         first = max(end.replace(day=1), settings.start_date)
         last = end if settings.end_date is None else min(end, settings.end_date)

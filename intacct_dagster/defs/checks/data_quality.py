@@ -14,11 +14,11 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.checks.results import CheckResult, nothing_judged, result
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT, raw_key
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.pictures import BAD, DOUBTFUL, bars
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import warehouse_in
 from intacct_dagster.defs.tables import table_of
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse.raw import (
     FieldChange,
     Freshness,
@@ -72,10 +72,11 @@ _FIELDS = {
 
 def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
     """Build two checks of each raw table, as one op that runs with what reads it."""
-    objects = {raw_key(each.name): each.name for each in settings.objects}
+    names = Names.of(settings)
+    objects = {names.raw(each.name): each.name for each in settings.objects}
 
     @dg.multi_asset_check(
-        name="look_at_raw",
+        name=names.look_at_raw,
         specs=[
             spec
             for key in objects
@@ -102,22 +103,22 @@ def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
             )
         ],
         can_subset=True,
+        required_resource_keys={names.warehouse},
     )
-    def look(
-        context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
-    ) -> Iterator[dg.AssetCheckResult]:
+    def look(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        warehouse = warehouse_in(context, settings)
         checks = sorted(context.selected_asset_check_keys, key=lambda each: each.to_user_string())
         loaded = as_dagster_failure(settings, loaded_objects, warehouse.warehouse)
-        names = {objects[check.asset_key] for check in checks} & loaded
+        known = {objects[check.asset_key] for check in checks} & loaded
         wrong: Mapping[str, Sequence[NotAsLoaded]] = {}
         unusual: Mapping[str, Sequence[Unusual]] = {}
-        if names:
-            wrong = as_dagster_failure(settings, not_as_loaded, warehouse.warehouse, names)
-            unusual = as_dagster_failure(settings, unusual_days, warehouse.warehouse, names)
+        if known:
+            wrong = as_dagster_failure(settings, not_as_loaded, warehouse.warehouse, known)
+            unusual = as_dagster_failure(settings, unusual_days, warehouse.warehouse, known)
         concerned = entities_of(settings, context.run.tags)
         for check in checks:
             name = objects[check.asset_key]
-            if name not in names:
+            if name not in known:
                 found = nothing_judged(f"Nothing of {name} was loaded yet. Materialize it.")
             elif check.name == ROW_COUNT:
                 found = check_row_count(wrong[name], name, concerned)
@@ -130,18 +131,21 @@ def raw_checks(settings: Settings) -> dg.AssetChecksDefinition:
 
 def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     """Build the checks of the company: they also report runs that did not happen."""
+    names = Names.of(settings)
     entities = list(settings.active)
     objects = [each.name for each in settings.objects]
 
     @dg.asset_check(
-        asset=SAGE_INTACCT,
+        asset=names.sage_intacct,
         name=FRESH,
         description=(
             "Every object of every entity is read up to yesterday, or up to the day before, and "
             "without a gap."
         ),
+        required_resource_keys={names.warehouse},
     )
-    def fresh(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    def fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        warehouse = warehouse_in(context, settings)
         until = last_day_over(settings, datetime.now(UTC))
         found = (
             as_dagster_failure(
@@ -156,22 +160,26 @@ def company_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             if settings.start_date <= until
             else []
         )
-        return result(SAGE_INTACCT, FRESH, check_freshness(found, until))
+        return result(names.sage_intacct, FRESH, check_freshness(found, until))
 
     @dg.asset_check(
-        asset=SAGE_INTACCT,
+        asset=names.sage_intacct,
         name=SCHEMA_DRIFT,
         description=(
             f"No field came or went in the last {_RECENT.days} days: columns of tables that other "
             "work reads."
         ),
+        required_resource_keys={names.warehouse},
     )
-    def fields(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    def fields(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        warehouse = warehouse_in(context, settings)
         if not as_dagster_failure(settings, loaded_objects, warehouse.warehouse) & set(objects):
             none = nothing_judged("No object was read yet, so its fields are not known.")
-            return result(SAGE_INTACCT, SCHEMA_DRIFT, none)
+            return result(names.sage_intacct, SCHEMA_DRIFT, none)
         found = as_dagster_failure(settings, field_changes, warehouse.warehouse, objects)
-        return result(SAGE_INTACCT, SCHEMA_DRIFT, check_schema_drift(found, datetime.now(UTC)))
+        return result(
+            names.sage_intacct, SCHEMA_DRIFT, check_schema_drift(found, datetime.now(UTC))
+        )
 
     return [fresh, fields]
 

@@ -6,10 +6,10 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.checks.results import CheckResult, result
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.failures import as_dagster_failure
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import warehouse_in
 from intacct_dagster.defs.tables import table_of
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse.raw.quarantine import Quarantined, quarantined
 
 CONVERTED = "values_are_converted"
@@ -28,18 +28,21 @@ _VALUES = {
 def quarantined_values_check(settings: Settings) -> dg.AssetChecksDefinition:
     """Build the check that each value of the last loads is in its column as it was sent."""
     objects = [each.name for each in settings.objects]
+    names = Names.of(settings)
 
     @dg.asset_check(
-        asset=SAGE_INTACCT,
+        asset=names.sage_intacct,
         name=CONVERTED,
         description=(
             "Every value in `intacct.<object>` is there as Intacct sent it. Others are null or "
             "rounded, and as they were sent in `raw.quarantine`, with the reason."
         ),
+        required_resource_keys={names.warehouse},
     )
-    def converted(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    def converted(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        warehouse = warehouse_in(context, settings)
         found = as_dagster_failure(settings, quarantined, warehouse.warehouse, objects)
-        return result(SAGE_INTACCT, CONVERTED, check_converted(found))
+        return result(names.sage_intacct, CONVERTED, check_converted(found))
 
     return converted
 

@@ -3,8 +3,8 @@
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
-from intacct_dagster.defs.resources import IntacctResource
+from intacct_dagster.defs.resources import intacct_in
+from intacct_dagster.naming import Names
 
 SESSIONS_ALIVE = "sessions_alive"
 
@@ -14,13 +14,16 @@ def sessions_check(settings: Settings) -> dg.AssetChecksDefinition:
 
     It asks nothing of Intacct. A session that has ended stops only the runs of its own entity.
     """
+    names = Names.of(settings)
 
     @dg.asset_check(
-        asset=SAGE_INTACCT,
+        asset=names.sage_intacct,
         name=SESSIONS_ALIVE,
         description="Every entity has a session that its runs can renew by themselves.",
+        required_resource_keys={names.intacct},
     )
-    def check(intacct: IntacctResource) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        intacct = intacct_in(context, settings)
         gone = [
             each
             for each in intacct.intacct.stored_sessions()

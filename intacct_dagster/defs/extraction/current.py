@@ -8,19 +8,14 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.extraction.failed_parts import FailedPart, fail, log_defect
-from intacct_dagster.defs.extraction.raw import raw_key
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import WarehouseResource, warehouse_in
 from intacct_dagster.defs.tables import column_schema, lineage, relation, table_of
-from intacct_dagster.warehouse.raw import sample_rows, table_name
+from intacct_dagster.naming import Names
+from intacct_dagster.warehouse.raw import sample_rows
 from intacct_dagster.warehouse.raw.current import refresh_current
 from intacct_dagster.warehouse.raw.status import ObjectStatus, object_status
 
 GROUP = "current"
-
-
-def current_key(object: str) -> dg.AssetKey:
-    """Return the key of an object's current asset: the schema and the name of the table."""
-    return dg.AssetKey(["intacct", table_name(object)])
 
 
 def current_assets(settings: Settings) -> dg.AssetsDefinition:
@@ -28,15 +23,16 @@ def current_assets(settings: Settings) -> dg.AssetsDefinition:
 
     They are not partitioned: each load brings its table up to date, for all entities and days.
     """
-    objects = {current_key(each.name): each.name for each in settings.objects}
+    names = Names.of(settings)
+    objects = {names.current(each.name): each.name for each in settings.objects}
 
     @dg.multi_asset(
-        name="refresh_current",
+        name=names.refresh_current,
         specs=[
             dg.AssetSpec(
                 key,
-                deps=[raw_key(name)],
-                group_name=GROUP,
+                deps=[names.raw(name)],
+                group_name=names.group(GROUP),
                 kinds={"duckdb", "table"},
                 description=f"`{name}`: the version that counts of each record, of all entities.",
                 metadata=relation(settings, key),
@@ -44,17 +40,17 @@ def current_assets(settings: Settings) -> dg.AssetsDefinition:
             for key, name in objects.items()
         ],
         can_subset=True,
+        required_resource_keys={names.warehouse},
     )
-    def refresh(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    def refresh(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        warehouse = warehouse_in(context, settings)
         failed: list[FailedPart] = []
         done: list[str] = []
         for key, name in objects.items():
             if key not in context.selected_asset_keys:
                 continue
             try:
-                result = _refreshed(warehouse, key, name)
+                result = _refreshed(warehouse, names, key, name)
             except Exception as error:  # the tables of the other objects are refreshed all the same
                 part = FailedPart("refresh", (name,), "", error)
                 log_defect(context.log, part)
@@ -69,7 +65,7 @@ def current_assets(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _refreshed(
-    warehouse: WarehouseResource, key: dg.AssetKey, name: str
+    warehouse: WarehouseResource, names: Names, key: dg.AssetKey, name: str
 ) -> dg.MaterializeResult[None]:
     view = refresh_current(warehouse.warehouse, name)
     return dg.MaterializeResult(
@@ -78,7 +74,7 @@ def _refreshed(
             "dagster/row_count": view.rows,
             "dagster/column_schema": column_schema(view.columns),
             "dagster/column_lineage": lineage(
-                {each.name: [(raw_key(name), each.name)] for each in view.columns}
+                {each.name: [(names.raw(name), each.name)] for each in view.columns}
             ),
             **_known(object_status(warehouse.warehouse, [name])[0]),
             **_sample(sample_rows(warehouse.warehouse, name, view.columns)),

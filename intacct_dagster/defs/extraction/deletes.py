@@ -8,20 +8,16 @@ import dagster as dg
 from intacct_dagster.client import Usage, xml_object
 from intacct_dagster.config import ObjectSettings, Settings
 from intacct_dagster.defs.extraction.failed_parts import FailedPart, fail, log_defect
-from intacct_dagster.defs.extraction.raw import extractor_of, raw_key
+from intacct_dagster.defs.extraction.raw import extractor_of
 from intacct_dagster.defs.failures import as_dagster_failure
-from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
+from intacct_dagster.defs.resources import WarehouseResource, intacct_in, warehouse_in
 from intacct_dagster.defs.tables import spent
 from intacct_dagster.extraction.delete_scan import DeleteScanResult
 from intacct_dagster.extraction.extract import Extractor
-from intacct_dagster.warehouse.raw import table_name, tombstones
+from intacct_dagster.naming import Names
+from intacct_dagster.warehouse.raw import tombstones
 
 GROUP = "deletes"
-
-
-def deletes_key(object: str) -> dg.AssetKey:
-    """Return the key of an object's deletes: its tombstones, in `meta.tombstones`."""
-    return dg.AssetKey(["deletes", table_name(object)])
 
 
 def scanned_objects(settings: Settings) -> list[ObjectSettings]:
@@ -38,17 +34,18 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
 
     Current views leave out a record from the moment that it is found deleted.
     """
-    objects = {deletes_key(each.name): each for each in scanned_objects(settings)}
+    names = Names.of(settings)
+    objects = {names.deletes(each.name): each for each in scanned_objects(settings)}
     months = settings.reading.delete_scan_months
     covers = f"of the last {months} months" if months else "there are"
 
     @dg.multi_asset(
-        name="delete_scan",
+        name=names.delete_scan,
         specs=[
             dg.AssetSpec(
                 key,
-                deps=[raw_key(each.name)],
-                group_name=GROUP,
+                deps=[names.raw(each.name)],
+                group_name=names.group(GROUP),
                 kinds={"intacct", "duckdb"},
                 description=(
                     f"`{each.name}`: records that Intacct no longer has, found by reading all keys "
@@ -60,11 +57,11 @@ def deletes_assets(settings: Settings) -> dg.AssetsDefinition:
         partitions_def=dg.StaticPartitionsDefinition([each.id for each in settings.entities]),
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
-        pool=POOL,
+        pool=names.pool,
+        required_resource_keys={names.intacct, names.warehouse},
     )
-    def delete_scan(
-        context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    def delete_scan(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        intacct, warehouse = intacct_in(context, settings), warehouse_in(context, settings)
         selected = {
             key: each for key, each in objects.items() if key in context.selected_asset_keys
         }

@@ -25,34 +25,35 @@ from intacct_dagster.defs.partitions import (
     partition_key,
     tell_partitions,
 )
-from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
+from intacct_dagster.defs.resources import (
+    IntacctResource,
+    WarehouseResource,
+    intacct_in,
+    warehouse_in,
+)
 from intacct_dagster.defs.source_code import made_by
 from intacct_dagster.defs.tables import column_schema, relation, spent, table_rows
 from intacct_dagster.extraction.extract import Extractor
 from intacct_dagster.extraction.extracted import Extracted
 from intacct_dagster.locks import LockError
+from intacct_dagster.naming import Names
 from intacct_dagster.state import StateError
 from intacct_dagster.warehouse import WarehouseError
-from intacct_dagster.warehouse.raw import RAW_COLUMNS, PageArchive, table_name
+from intacct_dagster.warehouse.raw import RAW_COLUMNS, PageArchive
 
 GROUP = "raw"
 #: What the user of one entity may not, and that of another perhaps may.
 _OF_THE_USER = (AccessDenied, WrongEntity)
-SAGE_INTACCT = dg.AssetKey("sage_intacct")
-
-
-def raw_key(object: str) -> dg.AssetKey:
-    """Return the key of an object's raw asset: the schema and the name of its table."""
-    return dg.AssetKey(["raw", table_name(object)])
 
 
 def sage_intacct(settings: Settings) -> dg.AssetSpec:
     """Return the asset that stands for the company, where lineage begins."""
+    names = Names.of(settings)
     return dg.AssetSpec(
-        SAGE_INTACCT,
+        names.sage_intacct,
         description=f"The Sage Intacct company {settings.company} at {settings.base_url}.",
         kinds={"intacct"},
-        group_name="intacct",
+        group_name=names.group("intacct"),
         metadata=made_by(sage_intacct),
     )
 
@@ -63,19 +64,20 @@ def raw_assets(settings: Settings) -> dg.AssetsDefinition:
     It is one op because the objects of an entity share a session and the company's limit of
     requests in flight. Each object is an asset of its own all the same.
     """
-    objects = {raw_key(each.name): each for each in settings.objects}
+    names = Names.of(settings)
+    objects = {names.raw(each.name): each for each in settings.objects}
 
     @dg.multi_asset(
-        name="extract",
+        name=names.extract,
         specs=[_spec(settings, key, each) for key, each in objects.items()],
         partitions_def=entity_days(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
-        pool=POOL,
+        pool=names.pool,
+        required_resource_keys={names.intacct, names.warehouse},
     )
-    def extract(
-        context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    def extract(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        intacct, warehouse = intacct_in(context, settings), warehouse_in(context, settings)
         extractor = extractor_of(
             settings, intacct, warehouse, context.run.run_id, attempts=attempts_before(context.run)
         )
@@ -145,6 +147,7 @@ def attempts_before(run: dg.DagsterRun) -> set[str]:
 
 
 def _spec(settings: Settings, key: dg.AssetKey, each: ObjectSettings) -> dg.AssetSpec:
+    names = Names.of(settings)
     older = (
         f" The first partition ({settings.start_date}) also holds what was last changed before it."
         if each.takes_older
@@ -152,8 +155,8 @@ def _spec(settings: Settings, key: dg.AssetKey, each: ObjectSettings) -> dg.Asse
     )
     return dg.AssetSpec(
         key,
-        deps=[SAGE_INTACCT],
-        group_name=GROUP,
+        deps=[names.sage_intacct],
+        group_name=names.group(GROUP),
         kinds={"intacct", "duckdb"},
         description=(
             f"`{each.name}` as Intacct answered: one row for each record that the entity last "

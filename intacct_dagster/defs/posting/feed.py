@@ -13,8 +13,9 @@ from intacct_dagster.defs.partitions import (
     partitions_of,
     tell_partitions,
 )
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import warehouse_in
 from intacct_dagster.defs.tables import SHOWN_ROWS, relation, table_of, table_rows
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse import Partition, Warehouse
 from intacct_dagster.warehouse.feeds import (
     FeedFolder,
@@ -34,11 +35,6 @@ _SCHEMAS = ("feed", "reconciled", "posting", "crosswalk")
 _QUARANTINE = {"file": "string", "line": "int", "reason": "string", "source_id": "string"}
 
 
-def feed_key(feed: str) -> dg.AssetKey:
-    """Return the key of a feed's asset: its valid lines, in the table `feed.<feed>`."""
-    return dg.AssetKey(["feed", feed])
-
-
 def folder_of(settings: Settings, name: str, feed: Feed) -> FeedFolder:
     """Return the folder of the feed's files."""
     return FeedFolder(feed.spec(name), settings.directory, settings.inbox)
@@ -46,20 +42,22 @@ def folder_of(settings: Settings, name: str, feed: Feed) -> FeedFolder:
 
 def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
     """Build the asset that reads a feed's files; malformed lines go to the quarantine."""
-    key = feed_key(name)
+    names = Names.of(settings)
+    key = names.feed(name)
 
     @dg.asset(
         key=key,
         deps=_upstream(settings, name, feed),
         partitions_def=entity_days(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
+        group_name=names.group(GROUP),
         kinds={_kind(feed), "duckdb"},
         description=(
             f"`{name}`: lines of {feed.source}, typed, by entity and {feed.date}. "
             "Malformed lines are in `feed.quarantine` with file, line and reason."
         ),
         metadata=relation(settings, key),
+        required_resource_keys={names.warehouse},
         check_specs=[
             # Not partitioned: a line without a readable entity or date belongs to no partition.
             dg.AssetCheckSpec(
@@ -70,8 +68,9 @@ def feed_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         ],
     )
     def read(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+        context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None]]:
+        warehouse = warehouse_in(context, settings)
         done = as_dagster_failure(
             settings,
             _read_feed,
@@ -126,7 +125,8 @@ def _upstream(settings: Settings, name: str, feed: Feed) -> list[dg.AssetKey]:
     named = [] if feed.sql is None else tables_of(feed.sql)
     read = [(schema, table) for _, schema, table in named if (schema, table) in assets]
     posted = [("posting", other) for other in feed.after]
-    return [dg.AssetKey(each) for each in dict.fromkeys([*posted, *read])]
+    names = Names.of(settings)
+    return [names.table(*each) for each in dict.fromkeys([*posted, *read])]
 
 
 def _kind(feed: Feed) -> str:

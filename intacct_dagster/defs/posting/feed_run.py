@@ -12,7 +12,12 @@ from intacct_dagster.client import IntacctClient
 from intacct_dagster.config import Feed, Settings
 from intacct_dagster.defs.partitions import days_by_entity, partitions_of
 from intacct_dagster.defs.posting.entities import counted
-from intacct_dagster.defs.resources import IntacctResource, WarehouseResource
+from intacct_dagster.defs.resources import (
+    IntacctResource,
+    WarehouseResource,
+    intacct_in,
+    warehouse_in,
+)
 from intacct_dagster.state import Approvals, Plans
 from intacct_dagster.state.ledger import Ledger
 from intacct_dagster.warehouse import Partition, Warehouse
@@ -43,16 +48,14 @@ class FeedRun:
         settings: Settings,
         name: str,
         feed: Feed,
-        intacct: IntacctResource,
-        warehouse: WarehouseResource,
     ) -> Self:
-        """Return the run that a step belongs to."""
+        """Return the run of a step that requires both resources of the company."""
         return cls(
             settings,
             name,
             feed,
-            intacct,
-            warehouse,
+            intacct_in(context, settings),
+            warehouse_in(context, settings),
             context.log,
             context.run.run_id,
             days_by_entity(context.partition_keys),

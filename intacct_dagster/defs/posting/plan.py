@@ -14,9 +14,8 @@ from intacct_dagster.defs.partitions import entity_days, partition_key, tell_par
 from intacct_dagster.defs.posting.entities import for_each
 from intacct_dagster.defs.posting.feed_run import FeedRun
 from intacct_dagster.defs.posting.plan_summary import PlanSummary, ValidatedDocument
-from intacct_dagster.defs.posting.reconcile import reconciled_key
-from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation, table_rows
+from intacct_dagster.naming import Names
 from intacct_dagster.posting.amendments import Change, Changed, NotChanged, changes_of
 from intacct_dagster.posting.identity import identity_of
 from intacct_dagster.posting.validation import (
@@ -65,14 +64,10 @@ _PROMISES = {
 }
 
 
-def plan_key(feed: str) -> dg.AssetKey:
-    """Return the key of a feed's plan, the table `plan.<feed>`."""
-    return dg.AssetKey(["plan", feed])
-
-
 def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
     """Build the asset that validates what reconciliation found missing. It sends nothing."""
-    key = plan_key(name)
+    names = Names.of(settings)
+    key = names.plan(name)
     partitions = entity_days(settings)
     rules = [
         rule
@@ -82,12 +77,13 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
 
     @dg.asset(
         key=key,
-        deps=[reconciled_key(name)],
+        deps=[names.reconciled(name)],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
+        group_name=names.group(GROUP),
         kinds={"intacct", "duckdb"},
-        pool=POOL,
+        pool=names.pool,
+        required_resource_keys={names.intacct, names.warehouse},
         description=(
             f"What would be posted of `{name}` to Intacct's `{feed.object}`. Each document is "
             "validated first; one that fails a rule is held, with the reason. Nothing is sent."
@@ -101,9 +97,9 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         ],
     )
     def plan(
-        context: dg.AssetExecutionContext, intacct: IntacctResource, warehouse: WarehouseResource
+        context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        run = FeedRun.of(context, settings, name, feed, intacct, warehouse)
+        run = FeedRun.of(context, settings, name, feed)
         made = as_dagster_failure(settings, _make_plan, run)
         summaries = {partition_key(*each): made.by_partition[each] for each in made.by_partition}
         metadata = {
@@ -112,7 +108,7 @@ def plan_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition
         }
         tell_partitions(context, key, metadata)
         context.log.info(made.summary.describe(made.hash))
-        yield dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
+        yield dg.MaterializeResult(metadata=table_rows(settings, run.resource, [key])[key])
         for rule in rules:
             by_partition = {each: summary.check(rule) for each, summary in summaries.items()}
             yield result_by_partition(

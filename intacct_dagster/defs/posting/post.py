@@ -9,15 +9,14 @@ from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.partitions import entity_days, tell_partitions
 from intacct_dagster.defs.posting.collect import check_postings, checks_of, collect_outcomes
 from intacct_dagster.defs.posting.feed_run import FeedRun
-from intacct_dagster.defs.posting.plan import plan_key
 from intacct_dagster.defs.posting.send import (
     approve_plan,
     log_already_there,
     send_plan,
     sent_metadata,
 )
-from intacct_dagster.defs.resources import POOL, IntacctResource, WarehouseResource
 from intacct_dagster.defs.tables import relation, table_rows
+from intacct_dagster.naming import Names
 
 GROUP = "posted"
 
@@ -28,17 +27,13 @@ class Approval(dg.Config):
     approve: str = ""
 
 
-def posted_key(feed: str) -> dg.AssetKey:
-    """Return the key of a feed's postings, the table `posting.<feed>`."""
-    return dg.AssetKey(["posting", feed])
-
-
 def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
     """Build the asset that posts a feed: one op sends the plan, one collects the outcomes.
 
     A day with rejected documents still materializes; its checks report what was rejected and why.
     """
-    key = posted_key(name)
+    names = Names.of(settings)
+    key = names.posted(name)
     partitions = entity_days(settings)
     checks = checks_of(feed)
     post = _post_op(settings, name, feed)
@@ -46,10 +41,10 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
 
     @dg.graph_asset(
         key=key,
-        ins={"plan": dg.AssetIn(key=plan_key(name), dagster_type=dg.Nothing)},
+        ins={"plan": dg.AssetIn(key=names.plan(name), dagster_type=dg.Nothing)},
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
+        group_name=names.group(GROUP),
         kinds={"intacct", "duckdb"},
         description=(
             f"`{name}` in Intacct's `{feed.object}`: what the plan says is posted in chunks of at "
@@ -75,11 +70,13 @@ def posting_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinit
 
 def _post_op(settings: Settings, name: str, feed: Feed) -> dg.OpDefinition:
     """Build the op that sends the plan. It returns the entities that something was sent to."""
+    names = Names.of(settings)
 
     @dg.op(
-        name=f"{name}_post",
+        name=names.post_op(name),
         ins={"plan": dg.In(dg.Nothing)},
-        pool=POOL,
+        pool=names.pool,
+        required_resource_keys={names.intacct, names.warehouse},
         # Only requests that certainly never arrived raise an error that is retried, so that
         # sending them again cannot post anything twice.
         retry_policy=dg.RetryPolicy(
@@ -91,16 +88,11 @@ def _post_op(settings: Settings, name: str, feed: Feed) -> dg.OpDefinition:
             "stored by position, and what was posted is read back meanwhile."
         ),
     )
-    def post(
-        context: dg.OpExecutionContext,
-        config: Approval,
-        intacct: IntacctResource,
-        warehouse: WarehouseResource,
-    ) -> list[str]:
+    def post(context: dg.OpExecutionContext, config: Approval) -> list[str]:
         if not settings.posting.enabled:
             context.log.info("posting.enabled is false in intacct.yaml: a dry run, nothing is sent")
             return []
-        run = FeedRun.of(context, settings, name, feed, intacct, warehouse)
+        run = FeedRun.of(context, settings, name, feed)
         if config.approve:
             as_dagster_failure(settings, approve_plan, run, config.approve)
         done = as_dagster_failure(settings, send_plan, run)
@@ -114,21 +106,21 @@ def _post_op(settings: Settings, name: str, feed: Feed) -> dg.OpDefinition:
 
 def _collect_op(settings: Settings, name: str, feed: Feed) -> dg.OpDefinition:
     """Build the op that stores the outcomes and evaluates the checks."""
-    key = posted_key(name)
+    names = Names.of(settings)
+    key = names.posted(name)
 
     @dg.op(
-        name=f"{name}_collect",
+        name=names.collect_op(name),
         out={"result": dg.Out(dg.Nothing), **{check: dg.Out() for check in checks_of(feed)}},
         description="Stores what became of the documents, and checks every partition.",
-        pool=POOL,
+        pool=names.pool,
+        required_resource_keys={names.intacct, names.warehouse},
     )
     def collect(
         context: dg.AssetExecutionContext,
-        intacct: IntacctResource,
-        warehouse: WarehouseResource,
         posted_to: list[str],
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
-        run = FeedRun.of(context, settings, name, feed, intacct, warehouse)
+        run = FeedRun.of(context, settings, name, feed)
         collected = as_dagster_failure(settings, collect_outcomes, run, posted_to)
         tell_partitions(context, key, collected.metadata())
         # The asset's output comes first, so that the checks refer to this materialization.
@@ -137,7 +129,7 @@ def _collect_op(settings: Settings, name: str, feed: Feed) -> dg.OpDefinition:
             "result",
             metadata={
                 "documents": collected.together.documents,
-                **table_rows(settings, warehouse, [key])[key],
+                **table_rows(settings, run.resource, [key])[key],
             },
         )
         yield from check_postings(context, key, run, collected)

@@ -8,7 +8,6 @@ import dagster as dg
 from intacct_dagster.config import Feed, Settings
 from intacct_dagster.defs.checks.reconciled import RECONCILED_CHECKS
 from intacct_dagster.defs.checks.results import result_by_partition
-from intacct_dagster.defs.extraction.current import current_key
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.partitions import (
     days_by_entity,
@@ -17,9 +16,9 @@ from intacct_dagster.defs.partitions import (
     partitions_of,
     tell_partitions,
 )
-from intacct_dagster.defs.posting.feed import feed_key
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import WarehouseResource, warehouse_in
 from intacct_dagster.defs.tables import relation, table_rows
+from intacct_dagster.naming import Names
 from intacct_dagster.posting.identity import identity_of
 from intacct_dagster.state.ledger import Entry, ItemState, LastAmendment, Ledger
 from intacct_dagster.warehouse.feeds import BETWEEN
@@ -34,23 +33,19 @@ from intacct_dagster.warehouse.reconciliation import (
 GROUP = "reconciled"
 
 
-def reconciled_key(feed: str) -> dg.AssetKey:
-    """Return the key of a feed's reconciliation, the table `reconciled.<feed>`."""
-    return dg.AssetKey(["reconciled", feed])
-
-
 def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefinition:
     """Build the asset that gives each source document its one status."""
-    key = reconciled_key(name)
+    names = Names.of(settings)
+    key = names.reconciled(name)
     spec = feed.spec(name)
     partitions = entity_days(settings)
 
     @dg.asset(
         key=key,
-        deps=[feed_key(name), current_key(feed.object)],
+        deps=[names.feed(name), names.current(feed.object)],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
+        group_name=names.group(GROUP),
         kinds={"duckdb"},
         description=(
             f"`{name}` against Intacct's `{feed.object}`, found by {feed.match_on} and compared in "
@@ -64,10 +59,12 @@ def reconciled_asset(settings: Settings, name: str, feed: Feed) -> dg.AssetsDefi
             )
             for check in RECONCILED_CHECKS
         ],
+        required_resource_keys={names.warehouse},
     )
     def reconciled(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+        context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        warehouse = warehouse_in(context, settings)
         days = days_by_entity(context.partition_keys)
         ledger = warehouse.ledger(settings.company)
         if spec.party_column is not None:

@@ -16,6 +16,7 @@ from intacct_dagster.defs.posting.entities import for_each
 from intacct_dagster.defs.posting.feed_run import FeedRun
 from intacct_dagster.defs.posting.plan import CHANGED, PLANNED
 from intacct_dagster.defs.tables import table_of
+from intacct_dagster.naming import Names
 from intacct_dagster.posting.engine import PostingEngine
 from intacct_dagster.posting.recovery import lost_postings
 from intacct_dagster.posting.results import Done, PostingTarget, Sent
@@ -185,9 +186,10 @@ def send_plan(run: FeedRun) -> list[tuple[str, list[Done]]]:
 
         done = for_each(send, run.days, run.in_flight)
         if changed := ready.result().changed:
+            plan = Names.of(run.settings).plan(run.name).to_user_string()
             run.log.warning(
-                f"{changed:,} documents are not in the plan as they are now: "
-                f"materialize plan/{run.name} for these partitions; they are not sent"
+                f"{changed:,} documents are not in the plan as they are now: materialize {plan} "
+                "for these partitions; they are not sent"
             )
         return done
 

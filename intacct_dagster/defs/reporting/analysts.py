@@ -7,15 +7,12 @@ from typing import Any
 import dagster as dg
 
 from intacct_dagster.config import Settings
-from intacct_dagster.defs.extraction.current import current_key
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.pictures import BAD, DOUBTFUL, GOOD, PLAIN, bars
-from intacct_dagster.defs.posting.plan import plan_key
-from intacct_dagster.defs.posting.post import posted_key
-from intacct_dagster.defs.posting.reconcile import reconciled_key
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import WarehouseResource, warehouse_in
 from intacct_dagster.defs.source_code import made_by
 from intacct_dagster.defs.tables import column_schema, lineage, relation
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse.reporting import (
     ANALYST_VIEWS,
     AnalystView,
@@ -29,28 +26,24 @@ GROUP = "analysts"
 _DAYS = 31
 
 #: What stands in a column's sources for a table of every feed.
-_OF_FEEDS = {"reconciled.": reconciled_key, "plan.": plan_key, "posting.": posted_key}
-
-
-def analyst_key(view: AnalystView) -> dg.AssetKey:
-    """Return the key of a view for analysts: its schema and name."""
-    return dg.AssetKey(["intacct", view.name])
+_OF_FEEDS = {"reconciled.": Names.reconciled, "plan.": Names.plan, "posting.": Names.posted}
 
 
 def analyst_keys(settings: Settings) -> list[dg.AssetKey]:
     """Return the views that the settings have all objects and feeds for."""
-    return [analyst_key(view) for view in ANALYST_VIEWS if not _lacks(settings, view)]
+    names = Names.of(settings)
+    return [names.view(view.name) for view in ANALYST_VIEWS if not _lacks(settings, view)]
 
 
-def views_of(objects: Collection[str]) -> list[dg.AssetKey]:
+def views_of(names: Names, objects: Collection[str]) -> list[dg.AssetKey]:
     """Return the views that show only these objects."""
     views = [view for view in ANALYST_VIEWS if view.needs and not view.missing(objects)]
-    return [analyst_key(view) for view in views]
+    return [names.view(view.name) for view in views]
 
 
-def views_of_feeds() -> list[dg.AssetKey]:
+def views_of_feeds(names: Names) -> list[dg.AssetKey]:
     """Return the views that show the outcomes of the feeds' documents."""
-    return [analyst_key(view) for view in ANALYST_VIEWS if view.of_feeds]
+    return [names.view(view.name) for view in ANALYST_VIEWS if view.of_feeds]
 
 
 def analyst_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -58,11 +51,12 @@ def analyst_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpe
 
     They are not partitioned: a view shows all entities and days that have landed, at any time.
     """
-    views = {analyst_key(each): each for each in ANALYST_VIEWS if not _lacks(settings, each)}
+    names = Names.of(settings)
+    views = {names.view(each.name): each for each in ANALYST_VIEWS if not _lacks(settings, each)}
     others: list[dg.AssetsDefinition | dg.AssetSpec] = [
         dg.AssetSpec(
-            analyst_key(each),
-            group_name=GROUP,
+            names.view(each.name),
+            group_name=names.group(GROUP),
             description=f"Not made: {_lacks(settings, each)}.\n\n{each.about}",
             metadata=made_by(analyst_assets),
         )
@@ -73,12 +67,12 @@ def analyst_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpe
         return others
 
     @dg.multi_asset(
-        name="refresh_analysts",
+        name=names.refresh_analysts,
         specs=[
             dg.AssetSpec(
                 key,
                 deps=_deps(settings, view),
-                group_name=GROUP,
+                group_name=names.group(GROUP),
                 kinds={"duckdb", "view"},
                 description="\n\n".join([view.about, *_macros(view)]),
                 metadata=relation(settings, key),
@@ -86,10 +80,10 @@ def analyst_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpe
             for key, view in views.items()
         ],
         can_subset=True,
+        required_resource_keys={names.warehouse},
     )
-    def refresh(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    def refresh(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        warehouse = warehouse_in(context, settings)
         for key, view in views.items():
             if key in context.selected_asset_keys:
                 yield dg.MaterializeResult(
@@ -127,21 +121,23 @@ def _macros(view: AnalystView) -> Iterator[str]:
 
 
 def _deps(settings: Settings, view: AnalystView) -> Sequence[dg.AssetKey]:
+    names = Names.of(settings)
     if view.of_feeds:
-        return [key(feed) for feed in settings.feeds for key in _OF_FEEDS.values()]
-    return [current_key(each) for each in view.needs]
+        return [key(names, feed) for feed in settings.feeds for key in _OF_FEEDS.values()]
+    return [names.current(each) for each in view.needs]
 
 
 def _lineage(settings: Settings, view: AnalystView) -> dg.MetadataValue[Any]:
+    names = Names.of(settings)
     deps: dict[str, list[tuple[dg.AssetKey, str]]] = {}
     for column in view.columns:
         deps[column.name] = [
             (key, name)
             for table, name in column.sources
             for key in (
-                [_OF_FEEDS[table](feed) for feed in settings.feeds]
+                [_OF_FEEDS[table](names, feed) for feed in settings.feeds]
                 if table in _OF_FEEDS
-                else [current_key(table)]
+                else [names.current(table)]
             )
         ]
     return lineage(deps)

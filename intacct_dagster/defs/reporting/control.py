@@ -13,7 +13,6 @@ import dagster as dg
 
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.checks.results import CheckResult, result_by_partition
-from intacct_dagster.defs.extraction.raw import raw_key
 from intacct_dagster.defs.failures import as_dagster_failure
 from intacct_dagster.defs.partitions import (
     days_by_entity,
@@ -23,8 +22,9 @@ from intacct_dagster.defs.partitions import (
     tell_partitions,
 )
 from intacct_dagster.defs.reporting.analysts import analyst_keys
-from intacct_dagster.defs.resources import WarehouseResource
+from intacct_dagster.defs.resources import warehouse_in
 from intacct_dagster.defs.tables import column_schema, lineage, relation, table_of, table_rows
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse import Partition
 from intacct_dagster.warehouse.reporting import (
     CONTROL_COLUMNS,
@@ -34,10 +34,8 @@ from intacct_dagster.warehouse.reporting import (
 )
 
 GROUP = "control"
-CONTROL = dg.AssetKey(["control", "general_ledger"])
 _ENTRY = "general-ledger/journal-entry"
 _LINE = "general-ledger/journal-entry-line"
-LEDGER = dg.AssetKey(["intacct", "general_ledger"])
 
 _BREAKS = {
     "entity": "string",
@@ -145,8 +143,8 @@ CONTROL_CHECKS = (
 )
 
 
-def _lineage() -> dg.MetadataValue[Any]:
-    entry, line = raw_key(_ENTRY), raw_key(_LINE)
+def _lineage(names: Names) -> dg.MetadataValue[Any]:
+    entry, line, ledger = names.raw(_ENTRY), names.raw(_LINE), names.general_ledger
     touched = [(entry, "key"), (line, "journal_entry_key")]
     amounts = [(line, "txn_type"), (line, "base_amount")]
     return lineage(
@@ -160,53 +158,57 @@ def _lineage() -> dg.MetadataValue[Any]:
             "unbalanced": amounts,
             "without_entry": touched,
             "without_lines": touched,
-            "dates_off": [(LEDGER, "posting_date"), (LEDGER, "amount")],
+            "dates_off": [(ledger, "posting_date"), (ledger, "amount")],
         }
     )
 
 
 def control_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Build the control totals if the settings have all objects of the general ledger."""
-    if LEDGER not in analyst_keys(settings):
+    names = Names.of(settings)
+    key = names.control
+    if names.general_ledger not in analyst_keys(settings):
         return []
     partitions = entity_days(settings)
 
     @dg.asset(
-        key=CONTROL,
-        deps=[raw_key(_ENTRY), raw_key(_LINE), LEDGER],
+        key=key,
+        deps=[names.raw(_ENTRY), names.raw(_LINE), names.general_ledger],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
+        group_name=names.group(GROUP),
         kinds={"duckdb"},
         description=(
             "Control totals of the journal: entries, lines, debits and credits of what changed in "
             "a partition, and what is wrong with it."
         ),
         metadata={
-            **relation(settings, CONTROL),
+            **relation(settings, key),
             "dagster/column_schema": column_schema(CONTROL_COLUMNS),
-            "dagster/column_lineage": _lineage(),
+            "dagster/column_lineage": _lineage(names),
         },
+        required_resource_keys={names.warehouse},
         check_specs=[
             dg.AssetCheckSpec(
-                check.name, asset=CONTROL, description=check.description, partitions_def=partitions
+                check.name, asset=key, description=check.description, partitions_def=partitions
             )
             for check in CONTROL_CHECKS
         ],
     )
     def control(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+        context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        warehouse = warehouse_in(context, settings)
         partitions = partitions_of(days_by_entity(context.partition_keys))
         totals, breaks = as_dagster_failure(
             settings, control_general_ledger, warehouse.warehouse, partitions
         )
-        tell_partitions(context, CONTROL, dict(map(_metadata, totals)))
-        yield dg.MaterializeResult(metadata=table_rows(settings, warehouse, [CONTROL])[CONTROL])
+        tell_partitions(context, key, dict(map(_metadata, totals)))
+        yield dg.MaterializeResult(metadata=table_rows(settings, warehouse, [key])[key])
         for check in CONTROL_CHECKS:
             by_partition = dict(_check_partitions(check, totals, breaks))
             together = check.judge(totals, breaks)
-            yield result_by_partition(context, CONTROL, check.name, together, by_partition)
+            yield result_by_partition(context, key, check.name, together, by_partition)
 
     return [control]
 

@@ -52,7 +52,7 @@ def _job() -> None:
 
 
 def tick(instance: dg.DagsterInstance, *, later: timedelta = 2 * GRACE) -> str:
-    sensor = dead_runs_sensor(now=lambda: datetime.now(UTC) + later)
+    sensor = dead_runs_sensor("dead_runs", now=lambda: datetime.now(UTC) + later)
     with dg.build_sensor_context(instance) as context:
         return sensor.evaluate_tick(context).skip_message or ""
 
@@ -116,7 +116,7 @@ def test_a_run_that_ended_meanwhile_is_left_alone(
         instance.report_run_canceled(run)
         return False
 
-    sensor = dead_runs_sensor(now=lambda: datetime.now(UTC) + 2 * GRACE, alive=ends)
+    sensor = dead_runs_sensor("dead_runs", now=lambda: datetime.now(UTC) + 2 * GRACE, alive=ends)
     with dg.build_sensor_context(instance) as context:
         sensor.evaluate_tick(context)
     assert status(instance, run_id) is dg.DagsterRunStatus.CANCELED

@@ -15,8 +15,8 @@ from intacct_dagster.config import Entity, Feed, Limits
 from intacct_dagster.defs import build_definitions, current_key, deletes_key, raw_key
 from intacct_dagster.defs.automation.assemble import build_automation
 from intacct_dagster.defs.checks.closing import CLOSED, closing_check
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.run_requests import last_night
+from intacct_dagster.naming import Names
 from intacct_dagster.state import open_state
 from intacct_dagster.state.api_usage import ApiUsage
 from intacct_dagster_tests.code_location import (
@@ -28,6 +28,7 @@ from intacct_dagster_tests.code_location import (
 )
 from intacct_sandbox import LAST_DAY
 
+SAGE_INTACCT = Names().sage_intacct
 FIRST = LAST_DAY - timedelta(days=9)
 ENTITIES = (
     Entity(id="E110", user="usa"),

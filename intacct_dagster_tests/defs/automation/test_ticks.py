@@ -17,7 +17,8 @@ from intacct_dagster.defs.automation.ticks import (
     build_sensor,
     launchable,
 )
-from intacct_dagster.defs.run_requests import CAUSE_TAG, ENTITY_TAG, Range
+from intacct_dagster.defs.run_requests import CAUSE_TAG, Range
+from intacct_dagster.naming import ENTITY_TAG
 from intacct_dagster.warehouse import WarehouseError
 from intacct_dagster_tests.code_location import PROJECT
 

@@ -16,7 +16,6 @@ import pytest
 
 from intacct_dagster.config import ObjectSettings, Reading, load_settings
 from intacct_dagster.defs import analyst_keys, build_definitions, current_key, raw_key
-from intacct_dagster.defs.automation.schedules import LOOK
 from intacct_dagster.defs.checks.closing import CLOSED
 from intacct_dagster.defs.checks.data_quality import (
     ANOMALY,
@@ -29,9 +28,9 @@ from intacct_dagster.defs.checks.data_quality import (
     check_schema_drift,
     last_day_over,
 )
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
 from intacct_dagster.defs.pictures import BAD, GOOD, bars
-from intacct_dagster.defs.reporting.control import CONTROL, CONTROL_CHECKS
+from intacct_dagster.defs.reporting.control import CONTROL_CHECKS
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse import Warehouse
 from intacct_dagster.warehouse.raw import (
     field_changes,
@@ -48,6 +47,7 @@ from intacct_dagster_tests.code_location import (
 from intacct_sandbox import LAST_DAY
 
 ENTRY, LINE = "general-ledger/journal-entry", "general-ledger/journal-entry-line"
+CONTROL, LOOK, SAGE_INTACCT = Names().control, Names().look_job, Names().sage_intacct
 LEDGER = (ENTRY, LINE, "general-ledger/journal", "general-ledger/account")
 RAW = [raw_key(name) for name in LEDGER]
 CURRENT = [current_key(name) for name in LEDGER]

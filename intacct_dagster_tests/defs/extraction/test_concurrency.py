@@ -17,12 +17,13 @@ import yaml
 
 from intacct_dagster.config import load_settings
 from intacct_dagster.defs import build_definitions
-from intacct_dagster.defs.resources import POOL
+from intacct_dagster.naming import Names
 from intacct_dagster_tests.code_location import PROJECT
 from intacct_dagster_tests.extraction import extract_child
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
 from intacct_sandbox import RunningSandbox, serve
 
+POOL = Names().pool
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([extract_child.__name__])
 

@@ -10,9 +10,10 @@ import pytest
 
 from intacct_dagster.defs import build_definitions, current_key, deletes_key, raw_key
 from intacct_dagster.defs.checks.api_quota import API_QUOTA
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
+from intacct_dagster.naming import Names
 from intacct_dagster_tests.code_location import OBJECTS, CodeLocation, code_location
 
+SAGE_INTACCT = Names().sage_intacct
 OBJECT = OBJECTS[0]
 
 

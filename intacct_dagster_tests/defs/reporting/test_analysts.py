@@ -29,9 +29,7 @@ from intacct_dagster.defs import (
     reconciled_key,
 )
 from intacct_dagster.defs.checks.api_quota import API_QUOTA
-from intacct_dagster.defs.extraction.raw import SAGE_INTACCT
-from intacct_dagster.defs.reporting.control import CONTROL
-from intacct_dagster.defs.resources import SNAPSHOT
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse import (
     Warehouse,
     snapshot_path,
@@ -41,6 +39,7 @@ from intacct_dagster.warehouse.reporting import ANALYST_VIEWS, refresh_analysts
 from intacct_dagster_tests.code_location import FEED, PROJECT, CodeLocation, code_location
 from intacct_sandbox import LAST_DAY, SalesFeedFacts, write_sales_feed
 
+CONTROL, SAGE_INTACCT, SNAPSHOT = Names().control, Names().sage_intacct, Names().snapshot
 DAYS = 4
 FIRST = LAST_DAY - timedelta(days=DAYS - 1)
 ENTITIES = ("E110", "E120")

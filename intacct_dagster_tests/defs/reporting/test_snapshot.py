@@ -13,12 +13,13 @@ import pytest
 
 from intacct_dagster.config import Reader
 from intacct_dagster.defs import raw_key
-from intacct_dagster.defs.resources import SNAPSHOT
 from intacct_dagster.locks.files import FileLocks
+from intacct_dagster.naming import Names
 from intacct_dagster.warehouse import Snapshot, snapshot_path
 from intacct_dagster.warehouse.snapshot import WarehouseWork
 from intacct_dagster_tests.code_location import OBJECTS, CodeLocation, code_location
 
+SNAPSHOT = Names().snapshot
 RAW = [raw_key(name) for name in OBJECTS]
 COUNTS = "SELECT _entity, count(*) FROM raw.accounts_receivable_invoice GROUP BY ALL ORDER BY ALL"
 
