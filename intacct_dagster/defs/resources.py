@@ -13,7 +13,6 @@ from intacct_dagster.client import Bounds, Intacct, IntacctClient, IntacctError,
 from intacct_dagster.company import open_company
 from intacct_dagster.config import Settings
 from intacct_dagster.defs.binding import bind
-from intacct_dagster.defs.resource_key import ResourceKey
 from intacct_dagster.locks import LockError, LockTimeout
 from intacct_dagster.naming import Names
 from intacct_dagster.state import (
@@ -333,8 +332,8 @@ def build_resources(settings: Settings) -> dict[str, dg.ResourceDefinition]:
     )
     names = Names.of(settings)
     return {
-        ResourceKey.of(settings, names.intacct): bind(intacct),
-        ResourceKey.of(settings, names.warehouse): bind(warehouse),
+        names.intacct: bind(intacct),
+        names.warehouse: bind(warehouse),
     }
 
 
