@@ -236,6 +236,7 @@ class World:
             now=self.clock,
             pause=self.clock.pause,
             watch=watch_changes,
+            settlement=settlement,
         )
         self.customer, self.other_customer = self._two_customers(client)
 
@@ -307,6 +308,7 @@ class World:
             try:
                 self.post(items, size=size)
             except IntacctError:
+                self.clock.time += UNDER_WAY_AT_MOST
                 continue
             if {each.state for each in self.entries()} <= {ItemState.POSTED, ItemState.REJECTED}:
                 return
@@ -363,6 +365,7 @@ class World:
             try:
                 self.change(items, size=size)
             except IntacctError:
+                self.clock.time += UNDER_WAY_AT_MOST
                 continue
             if self.ledger.posted_payloads(INVOICE, "E110", list(names)) == names:
                 return

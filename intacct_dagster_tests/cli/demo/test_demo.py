@@ -185,7 +185,9 @@ def test_books_that_hold_what_no_ledger_accounts_for_fail_the_demo(
     short_demo: ShortDemo, tmp_path: Path
 ) -> None:
     project = short_demo.copy(tmp_path / "project")
-    (project / "data/state.db").unlink()
+    for lost in (project / "data").glob("*"):
+        if lost.is_file() and lost.name.startswith(("state.db", "warehouse")):
+            lost.unlink()
     configuration = project / "intacct.yaml"
     text = configuration.read_text(encoding="utf-8")
     objects = "objects: [accounts-receivable/invoice]\nwarehouse:"

@@ -176,12 +176,12 @@ def test_a_changed_file_concerns_what_it_held_before_and_what_it_holds_now(
 def test_a_document_that_another_file_contradicts_is_judged_anew(location: CodeLocation) -> None:
     sell(location, "a.csv", ("A1", "E110", FIRST))
     done(location, location.tick(FILES))
-    file = sell(location, "b.csv", ("A1", "E120", LAST_DAY))
+    file = sell(location, "b.csv", ("A1", "E110", LAST_DAY))
     tick = location.tick(FILES)
-    assert tick.ranges == [f"E110 {FIRST}..{FIRST}", f"E120 {LAST_DAY}..{LAST_DAY}"]
+    assert tick.ranges == [f"E110 {FIRST}..{FIRST}", f"E110 {LAST_DAY}..{LAST_DAY}"]
     done(location, tick)
-    invalid = f"SELECT DISTINCT _entity FROM feed.{FEED} WHERE _invalid IS NOT NULL ORDER BY ALL"
-    assert location.rows(invalid) == [("E110",), ("E120",)]
+    invalid = f"SELECT DISTINCT _day FROM feed.{FEED} WHERE _invalid IS NOT NULL ORDER BY ALL"
+    assert location.rows(invalid) == [(FIRST,), (LAST_DAY,)]
     file.unlink()
     done(location, location.tick(FILES))
     assert location.rows(invalid) == []
