@@ -23,6 +23,8 @@ from intacct_dagster.defs import (
     raw_key,
     reconciled_key,
 )
+from intacct_dagster.state import Pairing, open_state
+from intacct_dagster.warehouse import Warehouse
 from intacct_dagster_tests.code_location import FEED, OBJECTS, CodeLocation, sandbox_settings
 from intacct_sandbox import LAST_DAY, serve, write_sales_feed
 
@@ -43,7 +45,8 @@ def extract(location: CodeLocation, entity: str = ENTITY) -> None:
 def reconcile_and_post(location: CodeLocation, entity: str = ENTITY) -> dg.ExecuteInProcessResult:
     """Read the feed of both days, reconcile it, and post what is missing."""
     result = location.run(POSTING, entity=entity, first=FIRST)
-    assert result.success
+    failures = [each.step_failure_data.error for each in result.get_step_failure_events()]
+    assert result.success, "\n".join(each.to_string() for each in failures if each is not None)
     return result
 
 
@@ -65,6 +68,16 @@ def make_posted_company(read: Path, folder: Path) -> Path:
 def copy_company(company: Path, folder: Path) -> Path:
     """Copy everything that a company left behind, so that a test may change it."""
     return Path(shutil.copytree(company, folder, dirs_exist_ok=True))
+
+
+def pair(location: CodeLocation) -> None:
+    """Have the warehouse belong to the state store of the settings, which is another one."""
+    settings = location.settings
+    path = Path(settings.warehouse).resolve()
+    engine = open_state(settings.state)
+    with Warehouse(path, paired=Pairing(engine, settings.company, path).pair).connect():
+        pass
+    engine.dispose()
 
 
 @contextmanager

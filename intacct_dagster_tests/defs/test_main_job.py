@@ -51,6 +51,7 @@ from intacct_dagster_tests.golden_company import (
     copy_company,
     extract,
     open_company,
+    pair,
     reconcile_and_post,
 )
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
@@ -86,6 +87,7 @@ def read(
         empty_store(request.param, tmp_path) as state,
         open_company(folder, state=state) as location,
     ):
+        pair(location)
         yield location
 
 
@@ -107,6 +109,7 @@ def posted(
         empty_store(request.param, folder) as state,
         open_company(folder, state=state) as location,
     ):
+        pair(location)
         yield Posted(location, reconcile_and_post(location))
 
 
@@ -454,13 +457,21 @@ def test_in_the_launchpad_a_plan_is_approved_by_its_hash_and_no_other(tmp_path: 
         assert books(location).keys() == creates - {source_id for (source_id,) in rejected}
 
 
-def test_what_was_reconciled_anew_since_the_plan_is_not_sent(read: CodeLocation) -> None:
+def test_without_the_last_plan_nothing_is_sent_and_the_run_fails(read: CodeLocation) -> None:
     location = read
     keys = [feed_key(FEED), reconciled_key(FEED)]
     assert location.run(keys, entity="E110", first=FIRST).success
-    assert location.run([posted_key(FEED)], entity="E110", first=FIRST).success
-    assert books(location) == Counter(), "there is no plan yet"
-    assert statuses(location, "every_item_accounted_for")[None] == "FAILED"
+    said = failure(location.run([posted_key(FEED)], entity="E110", first=FIRST))
+    assert "2 of its partitions were never planned" in said
+    assert f"Materialize plan/{FEED}" in said
+
+    # The plan was made, and this warehouse has another one, as that of another machine would.
+    assert location.run([plan_key(FEED)], entity="E110", first=FIRST).success
+    with location.warehouse.connect() as connection:
+        connection.execute(f"DELETE FROM plan.{FEED}")
+    said = failure(location.run([posted_key(FEED)], entity="E110", first=FIRST))
+    assert "another plan in this warehouse" in said
+    assert books(location) == Counter()
 
 
 def test_an_object_that_does_not_exist_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
