@@ -84,10 +84,9 @@ def check() -> bool:
         with _state(settings) as state:
             warehouse = Warehouse(settings.warehouse, lock_timeout=settings.limits.lock_timeout)
             if (found := warehouse.identity()) is not None:
-                try:
-                    Pairing(state, settings.company, warehouse.path).check(found)
-                except StateError as error:
-                    amiss.append(str(error))
+                pairing = Pairing(state, settings.company, warehouse.path)
+                if (mismatch := pairing.mismatch(found)) is not None:
+                    amiss.append(mismatch)
             for name, lost in _lost(settings, state, warehouse):
                 number = sum(map(len, lost.values()))
                 amiss.append(

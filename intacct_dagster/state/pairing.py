@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from intacct_dagster.state.errors import StateError
-from intacct_dagster.state.store import METADATA, writing
+from intacct_dagster.state.store import METADATA, reading, writing
 
 #: A row is a company and its one warehouse. `confirmed_at` is null until the file has the id, too.
 _warehouses = sa.Table(
@@ -30,6 +30,10 @@ _warehouses = sa.Table(
     sa.Column("since", sa.Text, nullable=False),
     sa.Column("confirmed_at", sa.Text),
 )
+
+
+#: Id, host, path, since when, and when the file had the id; None before the first warehouse.
+_Known = sa.Row[Any, Any, Any, Any, Any] | None
 
 
 class WarehouseNotPaired(StateError):
@@ -75,29 +79,43 @@ class Pairing:
         """
         with writing(self._engine) as connection:
             known = self._known(connection)
+            if (mismatch := self._mismatch(known, found)) is not None:
+                raise WarehouseNotPaired(mismatch)
             if known is None:
-                if found is not None:
-                    raise WarehouseNotPaired(
-                        f"The warehouse {self._path} belongs to another state store than the one "
-                        "that intacct.yaml names, which knows nothing of what "
-                        f"{self._company} posted. {_REMEDY_OF_THE_STATE}"
-                    )
                 return self._store(connection, str(uuid.uuid4()), known=False)
-            # The file gets its id after the state store knows it; a process may die between.
-            unconfirmed = known.confirmed_at is None and known.path == str(self._path)
-            if found == known.warehouse_id or (found is None and unconfirmed):
-                if found is not None and known.confirmed_at is None:
-                    connection.execute(
-                        sa.update(_warehouses)
-                        .where(_warehouses.c.company == self._company)
-                        .values(confirmed_at=self._stamp())
-                    )
-                return str(known.warehouse_id)
-            raise WarehouseNotPaired(
-                f"The warehouse {self._path} is not the one that the state store of "
-                f"{self._company} belongs to: that is {known.path} on {known.host}, since "
-                f"{known.since[:16]} UTC. {_REMEDY_OF_THE_WAREHOUSE}"
+            if found is not None and known.confirmed_at is None:
+                connection.execute(
+                    sa.update(_warehouses)
+                    .where(_warehouses.c.company == self._company)
+                    .values(confirmed_at=self._stamp())
+                )
+            return str(known.warehouse_id)
+
+    def mismatch(self, found: str | None) -> str | None:
+        """Return why the warehouse with this id may not be written; None if it may."""
+        with reading(self._engine) as connection:
+            return self._mismatch(self._known(connection), found)
+
+    def _mismatch(
+        self, known: sa.Row[Any, Any, Any, Any, Any] | None, found: str | None
+    ) -> str | None:
+        if known is None:
+            if found is None:
+                return None
+            return (
+                f"The warehouse {self._path} belongs to another state store than the one that "
+                f"intacct.yaml names, which knows nothing of what {self._company} posted. "
+                f"{_REMEDY_OF_THE_STATE}"
             )
+        # The file gets its id after the state store knows it; a process may die between.
+        unconfirmed = known.confirmed_at is None and known.path == str(self._path)
+        if found == known.warehouse_id or (found is None and unconfirmed):
+            return None
+        return (
+            f"The warehouse {self._path} is not the one that the state store of {self._company} "
+            f"belongs to: that is {known.path} on {known.host}, since {known.since[:16]} UTC. "
+            f"{_REMEDY_OF_THE_WAREHOUSE}"
+        )
 
     def carry_over(self, found: str | None) -> str:
         """Return the id that the file of a warehouse that is rebuilt is to have.
@@ -119,7 +137,7 @@ class Pairing:
             known = self._known(connection) is not None
             return self._store(connection, found or str(uuid.uuid4()), known=known)
 
-    def _known(self, connection: sa.Connection) -> sa.Row[Any, Any, Any, Any, Any] | None:
+    def _known(self, connection: sa.Connection) -> _Known:
         columns = _warehouses.c
         query = sa.select(
             columns.warehouse_id, columns.host, columns.path, columns.since, columns.confirmed_at

@@ -84,7 +84,7 @@ def test_a_company_that_is_well_has_a_line_for_each_thing_looked_at(practice: Pr
     assert {each["check"] for each in seen.findings} == {
         *("configuration", "scope", "state store", "warehouse", "disk", "company", "clock"),
         *("session", "permission", "fields", "drift", "period", "limits", "allowance"),
-        *("dagster", "daemons", "time zone"),
+        *("dagster", "daemons", "time zone", "pair"),
     }
     assert seen.only("warning")["check"] == "daemons", "none is running here"
     assert practice.examine("--strict").exit_code == 1

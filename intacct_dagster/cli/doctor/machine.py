@@ -10,6 +10,7 @@ from pathlib import Path
 
 from intacct_dagster.cli.doctor.examination import Examination, Finding, Verdict
 from intacct_dagster.company import key_folder
+from intacct_dagster.state import Pairing
 from intacct_dagster.warehouse import WarehouseLocked
 
 #: Bytes that should be free beside the warehouse: readers get a copy of it.
@@ -93,6 +94,7 @@ def warehouse(examination: Examination) -> Iterator[Finding]:
         )
     else:
         yield Finding("warehouse", Verdict.OK, f"{path.name} can be read and written")
+        yield _pair(examination)
     free = shutil.disk_usage(folder).free
     size = path.stat().st_size if path.exists() else 0
     tight = free < max(FREE_ERROR, size), free < max(FREE_WARNING, 3 * size)
@@ -103,6 +105,22 @@ def warehouse(examination: Examination) -> Iterator[Finding]:
         "Make room, or move the warehouse: pages, and a copy for analysts, lie beside it."
         if tight[1]
         else "",
+    )
+
+
+def _pair(examination: Examination) -> Finding:
+    """Say whether the state store and the warehouse belong together: a company has one of each."""
+    settings = examination.settings
+    path = Path(settings.warehouse).resolve()
+    pairing = Pairing(examination.state, settings.company, path)
+    mismatch = pairing.mismatch(examination.warehouse.identity())
+    if mismatch is None:
+        return Finding("pair", Verdict.OK, "the state store and the warehouse belong together")
+    return Finding(
+        "pair",
+        Verdict.ERROR,
+        mismatch,
+        "A company has one state store: two would each post what the other one posted.",
     )
 
 
