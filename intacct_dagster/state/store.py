@@ -24,6 +24,21 @@ from intacct_dagster.state.errors import StateError
 #: The tables of the state store; each module of the package adds its own.
 METADATA = sa.MetaData()
 
+#: What the tables mean. It goes up when a program that does not know the change could post or
+#: settle wrongly; a column that an older program may ignore does not raise it.
+#:
+#: - 1: 0.1.0 and 0.2.0, which stored no version.
+#: - 2: documents are known by their party as well, where numbers are each party's own.
+SCHEMA_VERSION = 2
+
+#: The one row is the newest version of the program that wrote here.
+_VERSION = sa.Table(
+    "state_version",
+    METADATA,
+    sa.Column("only", sa.Integer, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+
 # Execution option of a connection that only reads.
 _READS = "intacct_reads"
 
@@ -52,7 +67,8 @@ def open_state(url: str) -> sa.Engine:
         The engine; dispose of it to close its connections.
 
     Raises:
-        StateStoreUnusable: The database cannot be created, opened or written.
+        StateStoreUnusable: The database cannot be created, opened or written, or a newer version of
+            the program has written to it.
 
     Example:
         >>> engine = open_state("sqlite:///state.db")
@@ -72,6 +88,7 @@ def open_state(url: str) -> sa.Engine:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(7240118)"))
             METADATA.create_all(connection)
             _add_new_columns(connection)
+            _keep_version(connection, parsed)
     except DBAPIError as error:
         raise StateStoreUnusable(
             f"The state store {parsed.render_as_string()} cannot be used: {error.orig}. "
@@ -105,6 +122,22 @@ def _add_new_columns(connection: sa.Connection) -> None:
                 connection.exec_driver_sql(
                     f'ALTER TABLE "{table.name}" ADD COLUMN "{column.name}" {kind}'
                 )
+
+
+def _keep_version(connection: sa.Connection, url: sa.URL) -> None:
+    """Refuse a store that a newer program wrote to; note that this one writes."""
+    held = connection.scalar(sa.select(_VERSION.c.version))
+    if held is None:
+        connection.execute(sa.insert(_VERSION).values(only=1, version=SCHEMA_VERSION))
+    elif held > SCHEMA_VERSION:
+        raise StateStoreUnusable(
+            f"The state store {url.render_as_string()} was written by a newer version of "
+            f"intacct_dagster (its tables are of version {held}, this program knows "
+            f"{SCHEMA_VERSION}). This one would not see everything that was posted: install the "
+            "newer version, or put back a backup from before the upgrade."
+        )
+    elif held < SCHEMA_VERSION:
+        connection.execute(sa.update(_VERSION).values(version=SCHEMA_VERSION))
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
