@@ -185,7 +185,7 @@ def test_a_run_of_a_backfill_is_known_by_its_entity(
     assert entity_of(tags) == entity
 
 
-def test_a_run_is_retried_where_it_was_for_the_weather_and_not_otherwise(tmp_path: Path) -> None:
+def test_a_run_is_retried_where_its_failure_was_transient_and_not_otherwise(tmp_path: Path) -> None:
     retries = {"run_retries": {"enabled": True, "retry_on_asset_or_op_failure": False}}
 
     def tags_of(location: CodeLocation, key: dg.AssetKey) -> Mapping[str, str]:

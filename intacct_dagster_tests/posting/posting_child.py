@@ -31,31 +31,31 @@ def documents(world: World, story: str) -> tuple[list[Item], list[Item]]:
 
 
 def play(world: World, story: str, items: Sequence[Item]) -> None:
-    """Posts, in the story's weather."""
-    weather = world.weather
+    """Posts, over the network of the story."""
+    network = world.network
     match story:
         case "calm":
             world.post(items, size=2)
         case "lost answer":
-            weather.storm = once_each(weather.lose_answer)
+            network.fault = once_each(network.lose_answer)
             world.post(items, size=2)
             world.clock.time += SETTLED
             world.post(items, size=2)
         case "lost request":
-            weather.storm = once_each(weather.lose_request)
+            network.fault = once_each(network.lose_request)
             for _ in range(3):
                 world.post(items, size=2)
                 world.clock.time += SETTLED
         case "no connection":
-            weather.storm = once_each(*[weather.refuse_connection] * 2)
+            network.fault = once_each(*[network.refuse_connection] * 2)
             with suppress(IntacctError):
                 world.post(items, size=2)
             world.post(items, size=2)
         case "poisoned":
-            weather.storm = weather.refuse_whole_if_poisoned
+            network.fault = network.refuse_whole_if_poisoned
             world.post(items, size=5)
         case "wrong address":
-            weather.storm = once_each(weather.no_such_place)
+            network.fault = once_each(network.no_such_place)
             with suppress(IntacctError):
                 world.post(items, size=2)
             world.post(items, size=2)
@@ -64,8 +64,8 @@ def play(world: World, story: str, items: Sequence[Item]) -> None:
             world.change([world.otherwise(item) for item in good(items)], size=2)
         case "lost change" | "change that did not arrive":
             world.post(items)
-            lose = weather.lose_answer if story == "lost change" else weather.lose_request
-            weather.storm = once_each(lose)
+            lose = network.lose_answer if story == "lost change" else network.lose_request
+            network.fault = once_each(lose)
             later = [world.otherwise(item) for item in good(items)]
             for _ in range(3):
                 world.change(later, size=2)

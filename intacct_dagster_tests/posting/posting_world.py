@@ -1,4 +1,4 @@
-"""Posting against a sandbox, with weather between the two: what the tests of posting share."""
+"""Posting against a sandbox over a faulty network: what the tests of posting share."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ POISON = "POISON"
 SETTLED = SETTLE_AFTER + timedelta(minutes=1)
 NOBODY = "no such customer"
 
-Storm = Callable[[httpx.Request], httpx.Response | None]
+Fault = Callable[[httpx.Request], httpx.Response | None]
 
 
 class Clock:
@@ -51,15 +51,15 @@ class Clock:
         self.time += span
 
 
-class Weather(httpx.BaseTransport):
+class FaultyNetwork(httpx.BaseTransport):
     """The network, with a switch for what becomes of a request that writes.
 
-    A storm answers in Intacct's place, raises, or returns None and lets the request through.
+    A fault answers in Intacct's place, raises, or returns None and lets the request through.
     """
 
     def __init__(self) -> None:
-        self._network = httpx.HTTPTransport()
-        self.storm: Storm | None = None
+        self._http = httpx.HTTPTransport()
+        self.fault: Fault | None = None
         self.unreachable = False
         self.numbers_itself = False
         self.writes: list[tuple[str, bytes]] = []
@@ -73,19 +73,19 @@ class Weather(httpx.BaseTransport):
         if "/objects/" in request.url.path and request.method in ("POST", "PATCH"):
             request.read()
             self.writes.append((request.headers.get("Idempotency-Key", ""), request.content))
-            answer = self.storm(request) if self.storm else None
+            answer = self.fault(request) if self.fault else None
             if answer is not None:
                 return answer
         if self.numbers_itself and request.url.path.endswith("/services/core/query"):
             request = _without_ids(request)
-        answer = self._network.handle_request(request)
+        answer = self._http.handle_request(request)
         if self.numbers_itself and request.method == "GET":
             body = re.sub(rb'("referenceNumber":\s*)"[^"]*"', rb'\1"SEQ-1"', answer.read())
             return httpx.Response(answer.status_code, content=body, request=request)
         return answer
 
     def close(self) -> None:
-        self._network.close()
+        self._http.close()
 
     def let_through(self, request: httpx.Request) -> None:
         """What it does anyway."""
@@ -100,12 +100,12 @@ class Weather(httpx.BaseTransport):
 
     def lose_answer(self, request: httpx.Request) -> httpx.Response:
         """Intacct does it, and nobody hears of it."""
-        self._network.handle_request(request).read()
+        self._http.handle_request(request).read()
         raise httpx.ReadError("connection reset", request=request)
 
     def cut_answer(self, request: httpx.Request) -> httpx.Response:
         """Intacct does it, and half of the answer arrives."""
-        answer = self._network.handle_request(request)
+        answer = self._http.handle_request(request)
         body = answer.read()
         return httpx.Response(answer.status_code, content=body[: len(body) // 2], request=request)
 
@@ -115,7 +115,7 @@ class Weather(httpx.BaseTransport):
 
     def fail_after_commit(self, request: httpx.Request) -> httpx.Response:
         """An overloaded server does it, and says that it failed."""
-        self._network.handle_request(request).read()
+        self._http.handle_request(request).read()
         return httpx.Response(503, text="<html>Service Unavailable</html>", request=request)
 
     def throttle(self, request: httpx.Request) -> httpx.Response:
@@ -130,12 +130,12 @@ class Weather(httpx.BaseTransport):
 
     def deliver_twice(self, request: httpx.Request) -> httpx.Response:
         """Something on the way sends the same request again."""
-        self._network.handle_request(request).read()
-        return self._network.handle_request(request)
+        self._http.handle_request(request).read()
+        return self._http.handle_request(request)
 
     def answer_one_short(self, request: httpx.Request) -> httpx.Response:
         """Intacct does it, and the answer lacks an item."""
-        answer = self._network.handle_request(request)
+        answer = self._http.handle_request(request)
         body = json.loads(answer.read())
         if isinstance(body.get("ia::result"), list):
             body["ia::result"].pop()
@@ -147,7 +147,7 @@ class Weather(httpx.BaseTransport):
 
     def refuse_after_commit(self, request: httpx.Request, status: int = 400) -> httpx.Response:
         """Intacct does it, and says that it refuses all of it."""
-        self._network.handle_request(request).read()
+        self._http.handle_request(request).read()
         return _whole(request, status)
 
     def refuse_whole_if_poisoned(self, request: httpx.Request) -> httpx.Response | None:
@@ -178,9 +178,9 @@ def _whole(request: httpx.Request, status: int) -> httpx.Response:
     return httpx.Response(status, json=body, request=request)
 
 
-def once_each(*storms: Storm) -> Storm:
-    """Weather that comes in this order, and then clears up."""
-    left = list(storms)
+def once_each(*faults: Fault) -> Fault:
+    """Faults that come in this order, and then none."""
+    left = list(faults)
     return lambda request: left.pop(0)(request) if left else None
 
 
@@ -189,7 +189,7 @@ def _unwatched(step: object, moment: str) -> None:
 
 
 class World:
-    """A ledger, an engine, and the weather between it and a sandbox.
+    """A ledger, an engine, and the network between it and a sandbox.
 
     `prefix` begins every source id, so that several worlds can share one sandbox.
     """
@@ -202,14 +202,14 @@ class World:
         prefix: str = "",
         watch: Watch = _unwatched,
         clock: Clock | None = None,
-        weather: type[Weather] = Weather,
+        network: type[FaultyNetwork] = FaultyNetwork,
         watch_changes: Watch = _unwatched,
         engine: type[PostingEngine] = PostingEngine,
         settlement: type[Settlement] = Settlement,
     ) -> None:
         self.base_url = base_url
         self.prefix = prefix
-        self.weather = weather()
+        self.network = network()
         self.clock = clock or Clock()
         self.state = open_state(state)
         self.ledger = Ledger(self.state, COMPANY, now=self.clock)
@@ -218,7 +218,7 @@ class World:
             base_url,
             ClientCredentials(CLIENT_ID, CLIENT_SECRET),
             {"E110": "usa"},
-            transport=self.weather,
+            transport=self.network,
         )
         client = self.intacct.entity("E110")
         self.client = client
@@ -303,7 +303,7 @@ class World:
         )
 
     def recover(self, items: Sequence[Item], *, size: int = 500) -> None:
-        """Runs in good weather until every fate is known. Bounded."""
+        """Run without faults until every outcome is known. Bounded."""
         for _ in range(8):
             try:
                 self.post(items, size=size)
@@ -359,7 +359,7 @@ class World:
         )
 
     def recover_changes(self, items: Sequence[Item], *, size: int = 500) -> None:
-        """Runs in good weather until every change is made. Bounded."""
+        """Run without faults until every change is made. Bounded."""
         names = {item.source_id: item.payload for item in items}
         for _ in range(8):
             try:

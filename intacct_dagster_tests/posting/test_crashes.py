@@ -83,7 +83,7 @@ def test_a_process_killed_at_a_step_loses_and_doubles_nothing(
 
     world = World(sandbox.base_url, state, prefix=prefix)
     if story == "poisoned":
-        world.weather.storm = world.weather.refuse_whole_if_poisoned
+        world.network.fault = world.network.refuse_whole_if_poisoned
     good, bad = posting_child.documents(world, story)
     world.recover([*good, *bad], size=2)
 

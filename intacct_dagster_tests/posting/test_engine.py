@@ -59,7 +59,7 @@ def test_a_document_that_fails_the_whole_request_is_told_apart_from_the_others(
     items = [world.item(f"S{number:02}") for number in range(20)]
     items[13] = world.item("S13-POISON")
     chunk = world.chunk(*items)
-    world.weather.storm = world.weather.refuse_whole_if_poisoned
+    world.network.fault = world.network.refuse_whole_if_poisoned
 
     (sent,) = world.engine.send(chunk.chunk_id)
 
@@ -67,26 +67,26 @@ def test_a_document_that_fails_the_whole_request_is_told_apart_from_the_others(
     rejected = [each for each, state in world.states().items() if state is ItemState.REJECTED]
     assert rejected == ["S13-POISON"]
     assert world.created() == sorted(set(world.states()) - set(rejected))
-    keys = [key for key, _ in world.weather.writes]
+    keys = [key for key, _ in world.network.writes]
     assert len(set(keys)) == len(keys), "a part is another request, so it has another key"
 
 
 def test_when_many_documents_fail_the_request_the_search_for_them_ends(world: World) -> None:
     chunk = world.chunk(*(world.item(f"S{number:03}-POISON") for number in range(200)))
-    world.weather.storm = world.weather.refuse_whole_if_poisoned
+    world.network.fault = world.network.refuse_whole_if_poisoned
 
     (sent,) = world.engine.send(chunk.chunk_id)
 
     assert (sent.posted, sent.rejected, sent.uncertain) == (0, 200, 0)
-    assert len(world.weather.writes) <= 1 + 8 * MOST_SPLITS
+    assert len(world.network.writes) <= 1 + 8 * MOST_SPLITS
 
 
 def test_a_half_that_was_not_reached_is_sent_when_the_chunk_is_sent_again(world: World) -> None:
     chunk = world.chunk(world.item("S1-POISON"), world.item("S2"))
-    world.weather.storm = once_each(
-        world.weather.refuse_whole_if_poisoned,
-        world.weather.refuse_whole_if_poisoned,
-        *[world.weather.refuse_connection] * 5,
+    world.network.fault = once_each(
+        world.network.refuse_whole_if_poisoned,
+        world.network.refuse_whole_if_poisoned,
+        *[world.network.refuse_connection] * 5,
     )
     with pytest.raises(NotReached):
         world.engine.send(chunk.chunk_id)
@@ -155,9 +155,9 @@ def test_of_two_installations_that_post_at_the_same_moment_each_sees_the_other(
 
 def test_where_nobody_else_posted_one_request_says_so(world: World) -> None:
     world.post([world.item(f"S{number}") for number in range(5)], size=2)
-    before = len(world.weather.reads)
+    before = len(world.network.reads)
     assert world.engine.standing_twice(TARGET, "run") == []
-    assert len(world.weather.reads) - before == 1
+    assert len(world.network.reads) - before == 1
 
 
 def test_a_chunk_is_not_sent_twice(world: World) -> None:
@@ -166,18 +166,18 @@ def test_a_chunk_is_not_sent_twice(world: World) -> None:
     (again,) = world.engine.send(chunk.chunk_id)
 
     assert (again.posted, again.note.split(",")[0]) == (1, "sent before")
-    assert len(world.weather.writes) == 1
+    assert len(world.network.writes) == 1
     assert world.created() == ["S1"]
 
 
 def test_a_connection_that_is_refused_leaves_the_chunk_ready(world: World) -> None:
     chunk = world.chunk(world.item("S1"))
-    world.weather.storm = world.weather.refuse_connection
+    world.network.fault = world.network.refuse_connection
     with pytest.raises(NotReached):
         world.engine.send(chunk.chunk_id)
     assert world.states() == {"S1": ItemState.PLANNED}
 
-    world.weather.storm = None
+    world.network.fault = None
     (sent,) = world.engine.send(chunk.chunk_id)
     assert sent.posted == 1
     assert world.created() == ["S1"]
@@ -186,46 +186,46 @@ def test_a_connection_that_is_refused_leaves_the_chunk_ready(world: World) -> No
 UNTRUSTED = ("lose_request", "lose_answer", "cut_answer", "fail_after_commit", "answer_one_short")
 
 
-@pytest.mark.parametrize("storm", UNTRUSTED)
+@pytest.mark.parametrize("fault", UNTRUSTED)
 def test_an_answer_that_cannot_be_trusted_is_uncertain_and_not_repeated_blindly(
-    world: World, storm: str
+    world: World, fault: str
 ) -> None:
     chunk = world.chunk(world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3"))
-    world.weather.storm = getattr(world.weather, storm)
+    world.network.fault = getattr(world.network, fault)
     (sent,) = world.engine.send(chunk.chunk_id)
     assert (sent.posted, sent.rejected, sent.uncertain) == (0, 0, 3)
     assert set(world.states().values()) == {ItemState.UNCERTAIN}
-    world.weather.storm = None
+    world.network.fault = None
 
     for _ in range(2):
         (waiting,) = world.resolve()
         assert waiting.uncertain == 3
-    assert len(world.weather.writes) == 1, "not before what was created shows"
+    assert len(world.network.writes) == 1, "not before what was created shows"
 
 
 def test_of_what_intacct_does_not_hold_the_same_bytes_go_out_again(world: World) -> None:
     chunk = world.chunk(world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3"))
-    world.weather.storm = once_each(world.weather.lose_request)
+    world.network.fault = once_each(world.network.lose_request)
     world.engine.send(chunk.chunk_id)
 
     world.clock.time += SETTLED
     (looked,) = world.resolve()
     assert looked.uncertain == 3
-    assert len(world.weather.writes) == 1, "one look may be too early"
+    assert len(world.network.writes) == 1, "one look may be too early"
     world.clock.time += SETTLED
     (settled,) = world.resolve()
 
     assert (settled.posted, settled.rejected, settled.uncertain) == (2, 1, 0)
-    assert world.weather.writes[0] == world.weather.writes[1]
+    assert world.network.writes[0] == world.network.writes[1]
     assert world.created() == ["S1", "S3"]
     assert world.resolve() == []
 
 
-@pytest.mark.parametrize("storm", UNTRUSTED[1:])
-def test_of_what_intacct_holds_in_part_nothing_goes_out_again(world: World, storm: str) -> None:
+@pytest.mark.parametrize("fault", UNTRUSTED[1:])
+def test_of_what_intacct_holds_in_part_nothing_goes_out_again(world: World, fault: str) -> None:
     items = [world.item("S1"), world.item("S2", customer=NOBODY), world.item("S3")]
     chunk = world.chunk(*items)
-    world.weather.storm = once_each(getattr(world.weather, storm))
+    world.network.fault = once_each(getattr(world.network, fault))
     world.engine.send(chunk.chunk_id)
 
     world.clock.time += UNDER_WAY_AT_MOST
@@ -235,23 +235,23 @@ def test_of_what_intacct_holds_in_part_nothing_goes_out_again(world: World, stor
 
     assert (settled.posted, settled.uncertain) == (2, 0)
     assert world.states()["S2"] is ItemState.PLANNED
-    assert len(world.weather.writes) == 1
+    assert len(world.network.writes) == 1
     world.post(items)
-    assert world.weather.writes[0][0] != world.weather.writes[1][0], "under another key"
+    assert world.network.writes[0][0] != world.network.writes[1][0], "under another key"
     world.assert_exactly_once([items[0], items[2]], [items[1]])
 
 
-@pytest.mark.parametrize("storm", UNTRUSTED[1:])
-def test_what_intacct_holds_whole_is_posted_at_the_first_look(world: World, storm: str) -> None:
+@pytest.mark.parametrize("fault", UNTRUSTED[1:])
+def test_what_intacct_holds_whole_is_posted_at_the_first_look(world: World, fault: str) -> None:
     chunk = world.chunk(world.item("S1"), world.item("S2"))
-    world.weather.storm = once_each(getattr(world.weather, storm))
+    world.network.fault = once_each(getattr(world.network, fault))
     world.engine.send(chunk.chunk_id)
 
     world.clock.time += SETTLED
     (settled,) = world.resolve()
 
     assert (settled.posted, settled.uncertain) == (2, 0)
-    assert len(world.weather.writes) == 1
+    assert len(world.network.writes) == 1
     world.assert_exactly_once([world.item("S1"), world.item("S2")], [])
 
 
@@ -262,8 +262,8 @@ def test_a_refusal_is_no_proof_that_nothing_was_created(
 ) -> None:
     items = [world.item(f"S{number}") for number in range(size)]
     chunk = world.chunk(*items)
-    world.weather.storm = once_each(
-        lambda request: world.weather.refuse_after_commit(request, status)
+    world.network.fault = once_each(
+        lambda request: world.network.refuse_after_commit(request, status)
     )
     started = world.clock.time
 
@@ -276,15 +276,15 @@ def test_a_refusal_is_no_proof_that_nothing_was_created(
 
 def test_a_wrong_address_refuses_no_document(world: World) -> None:
     chunk = world.chunk(world.item("S1"), world.item("S2"))
-    world.weather.storm = world.weather.no_such_place
+    world.network.fault = world.network.no_such_place
     with pytest.raises(RequestRefused, match=r"intacct\.yaml"):
         world.engine.send(chunk.chunk_id)
     assert set(world.states().values()) == {ItemState.PLANNED}
 
-    world.weather.storm = None
+    world.network.fault = None
     world.post([world.item("S1"), world.item("S2")])
     assert world.created() == ["S1", "S2"]
-    assert world.weather.writes[0][0] != world.weather.writes[1][0], "another attempt, another key"
+    assert world.network.writes[0][0] != world.network.writes[1][0], "another attempt, another key"
 
 
 def test_a_process_that_died_while_sending_is_cleared_up_after(world: World) -> None:
@@ -301,10 +301,10 @@ def test_a_process_that_died_while_sending_is_cleared_up_after(world: World) -> 
 
 def test_while_intacct_cannot_be_reached_nothing_is_settled(world: World) -> None:
     chunk = world.chunk(world.item("S1"))
-    world.weather.storm = world.weather.lose_answer
+    world.network.fault = world.network.lose_answer
     world.engine.send(chunk.chunk_id)
-    world.weather.storm = world.weather.refuse_connection
-    world.weather.unreachable = True
+    world.network.fault = world.network.refuse_connection
+    world.network.unreachable = True
     world.clock.time += SETTLED
 
     (settled,) = world.resolve()
@@ -316,9 +316,9 @@ def test_while_intacct_cannot_be_reached_nothing_is_settled(world: World) -> Non
 def test_after_the_replay_time_what_intacct_holds_decides(world: World) -> None:
     world.post([world.item("S0")])  # found by its id, so looking proves something
     chunk = world.chunk(world.item("S1"), world.item("S2"))
-    world.weather.storm = once_each(world.weather.lose_request)
+    world.network.fault = once_each(world.network.lose_request)
     world.engine.send(chunk.chunk_id)
-    sends = len(world.weather.writes)
+    sends = len(world.network.writes)
     world.clock.time += REPLAY_WITHIN
 
     world.resolve()
@@ -326,7 +326,7 @@ def test_after_the_replay_time_what_intacct_holds_decides(world: World) -> None:
     (settled,) = world.resolve()
 
     assert (settled.posted, settled.uncertain) == (0, 0)
-    assert len(world.weather.writes) == sends, "only read back, nothing sent"
+    assert len(world.network.writes) == sends, "only read back, nothing sent"
     again = world.chunk(world.item("S1"), world.item("S2"))
     assert again.size == 2
     (sent,) = world.engine.send(again.chunk_id)
@@ -340,9 +340,9 @@ def test_where_no_document_can_be_found_by_its_id_looking_proves_nothing(
 ) -> None:
     """Intacct gives the numbers itself: the id that was sent is not kept."""
     world.post([world.item("S0")])
-    world.weather.numbers_itself = True
+    world.network.numbers_itself = True
     chunk = world.chunk(world.item("S1"))
-    world.weather.storm = once_each(world.weather.lose_answer)
+    world.network.fault = once_each(world.network.lose_answer)
     world.engine.send(chunk.chunk_id)
     world.clock.time += after
 
@@ -350,17 +350,17 @@ def test_where_no_document_can_be_found_by_its_id_looking_proves_nothing(
 
     if after < REPLAY_WITHIN:
         assert settled.posted == 1
-        assert world.weather.writes[-2] == world.weather.writes[-1], "the key tells"
+        assert world.network.writes[-2] == world.network.writes[-1], "the key tells"
     else:
         assert settled.uncertain == 1
         assert "A person must" in settled.note
-        assert len(world.weather.writes) == 2
+        assert len(world.network.writes) == 2
     assert world.created() == ["S0", "S1"]
 
 
 def test_before_any_document_was_found_by_its_id_none_is_planned_again(world: World) -> None:
     chunk = world.chunk(world.item("S1"))
-    world.weather.storm = once_each(world.weather.lose_request)
+    world.network.fault = once_each(world.network.lose_request)
     world.engine.send(chunk.chunk_id)
     world.clock.time += REPLAY_WITHIN
 
@@ -379,9 +379,9 @@ def test_of_a_request_that_may_be_under_way_nothing_is_planned_again(
     monkeypatch.setattr("intacct_dagster.posting.settlement.REPLAY_WITHIN", timedelta(0))
     world.post([world.item("S0")])
     chunk = world.chunk(world.item("S1"))
-    world.weather.storm = world.weather.lose_request
+    world.network.fault = world.network.lose_request
     world.engine.send(chunk.chunk_id)
-    world.weather.storm = None
+    world.network.fault = None
 
     world.clock.time += SETTLED
     world.resolve()
@@ -399,7 +399,7 @@ def test_while_the_key_is_taken_and_no_answer_given_looking_decides(world: World
     """Intacct keeps the key of a request whose answer was lost, and never tells the answer."""
     world.post([world.item("S0")])
     chunk = world.chunk(world.item("S1", customer=NOBODY))
-    world.weather.storm = once_each(world.weather.lose_request, world.weather.conflict)
+    world.network.fault = once_each(world.network.lose_request, world.network.conflict)
     world.engine.send(chunk.chunk_id)
 
     for _ in range(8):
@@ -417,7 +417,7 @@ def test_several_chunks_are_under_way_at_once_and_never_more_than_were_allowed(
     under_way, most = 0, 0
     counting, met = threading.Lock(), threading.Barrier(3, timeout=20)
 
-    def storm(request: httpx.Request) -> None:
+    def fault(request: httpx.Request) -> None:
         nonlocal under_way, most
         with counting:
             under_way += 1
@@ -426,7 +426,7 @@ def test_several_chunks_are_under_way_at_once_and_never_more_than_were_allowed(
         with counting:
             under_way -= 1
 
-    world.weather.storm = storm
+    world.network.fault = fault
     heard: list[Sent] = []
     engine = PostingEngine(world.intacct.entity("E110"), world.ledger, in_flight=3, now=world.clock)
     sent = engine.send(*(chunk.chunk_id for chunk in chunks), on_sent=heard.append)
@@ -441,15 +441,15 @@ def test_several_chunks_are_under_way_at_once_and_never_more_than_were_allowed(
 def test_a_request_that_never_arrived_stops_what_was_not_begun(world: World) -> None:
     items = [world.item(f"S{number:02}") for number in range(40)]
     chunks = world.plan(*items, size=2)
-    world.weather.storm = world.weather.refuse_connection
+    world.network.fault = world.network.refuse_connection
     engine = PostingEngine(world.intacct.entity("E110"), world.ledger, in_flight=2, now=world.clock)
     with pytest.raises(NotReached):
         engine.send(*(chunk.chunk_id for chunk in chunks))
-    tried = len({key for key, _ in world.weather.writes})
+    tried = len({key for key, _ in world.network.writes})
     assert tried < len(chunks)
     assert set(world.states().values()) == {ItemState.PLANNED}
 
-    world.weather.storm = None
+    world.network.fault = None
     engine.send(*(chunk.chunk_id for chunk in chunks))
     world.assert_exactly_once(items, [])
 
@@ -471,7 +471,7 @@ def test_many_documents_are_looked_for_among_what_changed_since_the_copy(world: 
 
     assert list(planned.already_there) == ["S1"]
     assert sum(chunk.size for chunk in planned.chunks) == len(items) - 1
-    asked = [json.loads(body) for _, body in world.weather.reads]
+    asked = [json.loads(body) for _, body in world.network.reads]
     assert not any("$in" in str(query.get("filters")) for query in asked), "by change, not by id"
 
 
@@ -483,7 +483,7 @@ def test_a_session_that_is_not_in_its_entity_posts_nothing(world: World, scope: 
         world.base_url,
         ClientCredentials(CLIENT_ID, CLIENT_SECRET),
         {"E110": "top"},
-        transport=Strange(world.weather, scope),
+        transport=Strange(world.network, scope),
     )
     engine = PostingEngine(elsewhere.entity("E110"), world.ledger, now=world.clock)
     with pytest.raises(WrongEntity):
@@ -491,13 +491,13 @@ def test_a_session_that_is_not_in_its_entity_posts_nothing(world: World, scope: 
     with pytest.raises(WrongEntity):
         engine.plan(TARGET, [world.item("S2")], run_id="run", chunk_size=500)
     elsewhere.close()
-    assert world.weather.writes == []
+    assert world.network.writes == []
     assert world.states() == {"S1": ItemState.PLANNED}
 
 
 def test_a_person_may_say_which_of_two_records_is_the_documents(world: World) -> None:
     chunk = world.chunk(world.item("S1"), world.item("S2"))
-    world.weather.storm = once_each(world.weather.lose_request)
+    world.network.fault = once_each(world.network.lose_request)
     world.engine.send(chunk.chunk_id)
     # Two other installations enter S1 as the same user.
     keys = []
@@ -555,7 +555,7 @@ def test_a_record_that_is_not_ours_is_left_to_a_person(
     world: World, enter: Callable[[World, Item], None], why: str
 ) -> None:
     chunk = world.chunk(world.item("S1"))
-    world.weather.storm = once_each(world.weather.lose_request)
+    world.network.fault = once_each(world.network.lose_request)
     world.engine.send(chunk.chunk_id)
     enter(world, world.item("S1"))
     world.clock.time += UNDER_WAY_AT_MOST
@@ -572,7 +572,7 @@ def test_a_record_that_is_not_ours_is_left_to_a_person(
 
 def test_the_number_of_another_customer_is_another_document(world: World) -> None:
     chunk = world.chunk(world.item("S1"))
-    world.weather.storm = once_each(world.weather.lose_request)
+    world.network.fault = once_each(world.network.lose_request)
     world.engine.send(chunk.chunk_id)
     _enter(world, world.intacct, world.item("S1", customer=world.other_customer))
 

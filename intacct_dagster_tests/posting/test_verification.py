@@ -94,7 +94,7 @@ def by_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
         payload["lines"].append({**payload["lines"][0], "txnAmount": f"{n}.5"})
         items.append(replace(item, payload=json.dumps(payload).encode()))
     world.post(items, size=3)
-    world.weather.reads.clear()
+    world.network.reads.clear()
     return world
 
 
@@ -106,7 +106,7 @@ def test_many_documents_are_read_by_pages(by_pages: World) -> None:
 
     assert (done.compared, done.not_shown, done.differences) == (6, 0, ())
     spent = client.usage - before
-    assert len(by_pages.weather.reads) == 2, "the documents, and their lines"
+    assert len(by_pages.network.reads) == 2, "the documents, and their lines"
     assert spent.transactions == 2, "no whole record was needed"
     assert compared(by_pages) == (0, ())
 

@@ -1,4 +1,4 @@
-"""Posting in random bad weather, by two runs at once that die at random: nothing lost or doubled.
+"""Posting over a faulty network, by two runs at once that die at random: nothing lost or doubled.
 
 A world is made from its seed; a failing one names it. INTACCT_WORLDS says how many there are.
 """
@@ -23,14 +23,14 @@ from intacct_dagster.posting.results import Sent
 from intacct_dagster.posting.settlement import Settlement
 from intacct_dagster.posting.steps import Step
 from intacct_dagster.state.ledger import Chunk, Item
-from intacct_dagster_tests.posting.posting_world import NOBODY, Clock, Storm, Weather, World
+from intacct_dagster_tests.posting.posting_world import NOBODY, Clock, Fault, FaultyNetwork, World
 from intacct_dagster_tests.random_worlds import WORLDS
 from intacct_dagster_tests.state.state_stores import STORES, empty_store
 from intacct_sandbox import RunningSandbox
 
 PARTS = 10  # so that two workers share them
 
-WEATHER = (
+FAULTS = (
     "let_through",
     "refuse_connection",
     "lose_request",
@@ -58,7 +58,7 @@ WHILE_THE_KEY_LIVES = PAUSES[:3]
 class Kinds:
     """What a world is made of; a mutant has one of its own."""
 
-    weather: type[Weather] = Weather
+    network: type[FaultyNetwork] = FaultyNetwork
     engine: type[PostingEngine] = PostingEngine
     settlement: type[Settlement] = Settlement
     pauses: tuple[timedelta, ...] = PAUSES
@@ -104,7 +104,7 @@ def _live(
             watch=watch,
             watch_changes=watch,
             clock=clock,
-            weather=kinds.weather,
+            network=kinds.network,
             engine=kinds.engine,
             settlement=kinds.settlement,
         )
@@ -119,28 +119,28 @@ def _live(
     chance.shuffle(items)
     size = chance.randint(1, 4)
     for run in runs:
-        run.weather.storm = _storm(chance, run.weather)
+        run.network.fault = _fault(chance, run.network)
     for _ in range(chance.randint(1, 3)):
         mortality = chance.choice((0.0, 0.02, 0.1))
         _run_at_once(chance, runs, items, size)
         clock.time += chance.choice(kinds.pauses)
     mortality = 0.0
-    runs[0].weather.storm = None
+    runs[0].network.fault = None
     runs[0].recover(items, size=size)
     for run in runs:
-        run.weather.numbers_itself = False
+        run.network.numbers_itself = False
     runs[0].assert_exactly_once(good, bad)
     if seed % 2:
         later = [runs[0].otherwise(item) for item in good]
         for _ in range(chance.randint(1, 2)):
             mortality = chance.choice((0.0, 0.02, 0.1))
             for run in runs:
-                run.weather.storm = _storm(chance, run.weather)
+                run.network.fault = _fault(chance, run.network)
                 with suppress(IntacctError, Died):
                     run.change(chance.sample(later, chance.randint(1, len(later))), size=size)
             clock.time += chance.choice(PAUSES)
         mortality = 0.0
-        runs[0].weather.storm = None
+        runs[0].network.fault = None
         runs[0].recover_changes(later, size=size)
         runs[0].assert_changed(later)
         runs[0].assert_exactly_once(good, bad)
@@ -148,15 +148,15 @@ def _live(
         run.close()
 
 
-def _storm(chance: random.Random, weather: Weather) -> Storm:
+def _fault(chance: random.Random, network: FaultyNetwork) -> Fault:
     severity = chance.choice((0.2, 0.5, 0.9))
 
-    def storm(request: httpx.Request) -> httpx.Response | None:
-        kind = chance.choice(WEATHER) if chance.random() < severity else "let_through"
-        answer: httpx.Response | None = getattr(weather, kind)(request)
+    def fault(request: httpx.Request) -> httpx.Response | None:
+        kind = chance.choice(FAULTS) if chance.random() < severity else "let_through"
+        answer: httpx.Response | None = getattr(network, kind)(request)
         return answer
 
-    return storm
+    return fault
 
 
 def _run_at_once(chance: random.Random, runs: list[World], items: list[Item], size: int) -> None:
@@ -175,7 +175,7 @@ def _run_at_once(chance: random.Random, runs: list[World], items: list[Item], si
 
 @pytest.mark.worlds
 @pytest.mark.parametrize("part", range(PARTS))
-def test_in_any_weather_each_document_is_posted_exactly_once(
+def test_on_any_network_each_document_is_posted_exactly_once(
     sandbox: RunningSandbox, tmp_path: Path, part: int
 ) -> None:
     for seed in range(part, WORLDS, PARTS):
@@ -186,7 +186,7 @@ def test_in_any_weather_each_document_is_posted_exactly_once(
             raise
 
 
-class NumbersItself(Weather):
+class NumbersItself(FaultyNetwork):
     """Intacct numbers the documents itself, so that looking for them proves nothing."""
 
     def __init__(self) -> None:
@@ -199,7 +199,7 @@ class NumbersItself(Weather):
 def test_where_looking_proves_nothing_the_key_decides(
     sandbox: RunningSandbox, tmp_path: Path, part: int
 ) -> None:
-    kinds = Kinds(weather=NumbersItself, pauses=WHILE_THE_KEY_LIVES)
+    kinds = Kinds(network=NumbersItself, pauses=WHILE_THE_KEY_LIVES)
     for seed in range(part, WORLDS, PARTS):
         try:
             live(seed, sandbox.base_url, tmp_path, kinds)
@@ -208,7 +208,7 @@ def test_where_looking_proves_nothing_the_key_decides(
             raise
 
 
-class WithoutKey(Weather):
+class WithoutKey(FaultyNetwork):
     """A mutant: the request names no key."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -225,7 +225,7 @@ class RandomKey(NumbersItself):
         return super().handle_request(request)
 
 
-class WithoutKeyOfChanges(Weather):
+class WithoutKeyOfChanges(FaultyNetwork):
     """A mutant: the request of a change names no key."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -282,32 +282,32 @@ class WritesAfterSending(PostingEngine):
 
 
 @pytest.mark.parametrize(
-    ("weather", "engine", "settlement"),
+    ("network", "engine", "settlement"),
     [
         (WithoutKey, PostingEngine, Settlement),
         (RandomKey, PostingEngine, Settlement),
-        (Weather, RetriesTheUnknown, Settlement),
-        (Weather, OtherPositions, Settlement),
-        (Weather, WritesAfterSending, Settlement),
+        (FaultyNetwork, RetriesTheUnknown, Settlement),
+        (FaultyNetwork, OtherPositions, Settlement),
+        (FaultyNetwork, WritesAfterSending, Settlement),
         (WithoutKeyOfChanges, PostingEngine, Settlement),
-        (Weather, PostingEngine, TakesChangesForMade),
+        (FaultyNetwork, PostingEngine, TakesChangesForMade),
     ],
 )
 def test_what_we_promise_depends_on_how_we_post(
     sandbox: RunningSandbox,
     tmp_path: Path,
-    weather: type[Weather],
+    network: type[FaultyNetwork],
     engine: type[PostingEngine],
     settlement: type[Settlement],
 ) -> None:
-    pauses = WHILE_THE_KEY_LIVES if issubclass(weather, NumbersItself) else PAUSES
+    pauses = WHILE_THE_KEY_LIVES if issubclass(network, NumbersItself) else PAUSES
     for seed in range(60):
         try:
             live(
                 seed,
                 sandbox.base_url,
                 tmp_path,
-                Kinds(weather=weather, engine=engine, settlement=settlement, pauses=pauses),
+                Kinds(network=network, engine=engine, settlement=settlement, pauses=pauses),
             )
         except AssertionError:
             return  # found out: this is what the worlds are for
