@@ -108,7 +108,8 @@ def check_plans(run: FeedRun) -> None:
     """
     last = run.plans.last(run.name, run.partitions)
     held = held_plans(run.warehouse, run.name, run.partitions)
-    never = sorted(each for each in run.partitions if each not in last)
+    # A plan that an older version made is in the warehouse alone.
+    never = sorted(each for each in run.partitions if each not in last and each not in held)
     other = sorted(each for each, plan in last.items() if held.get(each, "") != plan)
     if not never and not other:
         return
