@@ -126,7 +126,7 @@ def held(location: CodeLocation, object: str, key: str) -> dict[str, Any]:
 
 
 def key_of(location: CodeLocation, feed: str, source_id: str) -> str:
-    sql = f"SELECT intacct_key FROM crosswalk.{feed} WHERE source_id = ?"
+    sql = f"SELECT intacct_key FROM crosswalk.{feed} WHERE number = ?"
     ((key,),) = location.rows(sql, source_id)
     return str(key)
 
