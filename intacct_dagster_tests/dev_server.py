@@ -77,7 +77,7 @@ class Dev:
     def interrupt(self) -> int:
         """Press Ctrl-C; the exit status."""
         self.process.send_signal(signal.SIGINT)
-        self.printed += self.process.communicate(timeout=180)[0]
+        self.printed += self.process.communicate(timeout=60)[0]
         return self.process.returncode
 
 

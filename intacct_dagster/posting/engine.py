@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from intacct_dagster.client import (
     LARGEST_PAGE,
@@ -369,16 +369,19 @@ class PostingEngine:
                 for chunk in chunks
             ]
 
-    def standing_twice(self, target: PostingTarget, run_id: str) -> list[StandsTwice]:
-        """Return the documents that this run posted and of which Intacct holds several records.
+    def standing_twice(self, target: PostingTarget, days: Collection[date]) -> list[StandsTwice]:
+        """Return the posted documents of these days of which Intacct holds several records.
 
-        From whatever cause: another installation may have posted them at the same moment. Costs one
-        request, unless others created records meanwhile. Raises IntacctError.
+        From whatever cause, and whichever run posted them: another installation may have posted
+        them at the same moment. Costs one request, unless others created records since. Raises
+        IntacctError.
         """
         posted = {
             each.source_id: each
-            for each in self._ledger.entries(target.object, self._entity, feed=target.feed)
-            if each.run_id == run_id and each.intacct_key is not None
+            for each in self._ledger.entries(
+                target.object, self._entity, days=days, feed=target.feed
+            )
+            if each.intacct_key is not None
         }
         keys = [str(each.intacct_key) for each in posted.values()]
         if not keys:

@@ -17,8 +17,8 @@ from intacct_dagster_tests.extraction.nightly_worlds import NightlyWorld
 from intacct_dagster_tests.random_worlds import FIRST_SEED, WORLDS
 
 IN_A_TEST = 4
-#: Worlds of invoices and of lines, not of a snapshot, whose rows are of one day.
-MUTANT_SEEDS = [seed for seed in range(1, 9) if seed % 4 != 3]
+#: Worlds of each kind.
+MUTANT_SEEDS = range(3, 9)
 
 
 @pytest.fixture(autouse=True)
@@ -56,5 +56,5 @@ def test_where_a_load_replaces_its_days_records_vanish(
     monkeypatch.setattr(raw, "apply_load", replacing_days)
     verdicts = [NightlyWorld(seed, tmp_path / str(seed)).run() for seed in MUTANT_SEEDS]
     red = [verdict for verdict in verdicts if verdict is not None]
-    assert len(red) >= 2, f"{len(red)} of {len(verdicts)} worlds are red"
+    assert len(red) >= len(verdicts) // 2, f"{len(red)} of {len(verdicts)} worlds are red"
     assert any("has vanished" in verdict for verdict in red)

@@ -27,6 +27,7 @@ from intacct_dagster.posting.settlement import REPLAY_WITHIN, SETTLE_AFTER, UNDE
 from intacct_dagster.state.ledger import Item, ItemState, Ledger
 from intacct_dagster_tests.extraction.test_strangers import Strange
 from intacct_dagster_tests.posting.posting_world import (
+    DAY,
     INVOICE,
     NOBODY,
     SETTLED,
@@ -145,18 +146,20 @@ def test_of_two_installations_that_post_at_the_same_moment_each_sees_the_other(
     world.post([world.item("S3")])
 
     for each in (world, other):
-        twice = each.engine.standing_twice(TARGET, "run")
+        twice = each.engine.standing_twice(TARGET, [DAY])
         assert [found.source_id for found in twice] == ["S1", "S2"]
         keys = dict.fromkeys(key for name, key in each.books() if name == "S1")
         assert {twice[0].key, *twice[0].others} == set(keys)
         assert twice[0].key == {e.source_id: e.intacct_key for e in each.entries()}["S1"]
+        each.post([each.item("S4")])
+        assert each.engine.standing_twice(TARGET, [DAY]) == twice, "also after another run"
     other.close()
 
 
 def test_where_nobody_else_posted_one_request_says_so(world: World) -> None:
     world.post([world.item(f"S{number}") for number in range(5)], size=2)
     before = len(world.network.reads)
-    assert world.engine.standing_twice(TARGET, "run") == []
+    assert world.engine.standing_twice(TARGET, [DAY]) == []
     assert len(world.network.reads) - before == 1
 
 

@@ -5,6 +5,7 @@ run would stay STARTED and keep its place in the pool, and nothing would read fr
 """
 
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,9 @@ _UNDER_WAY = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 #: A run that is younger is left alone: its process may only be about to say that it is there.
 GRACE = timedelta(seconds=30)
 _TICK_SECONDS = 30
+
+#: What Dagster's default launcher writes when the process of a run begins.
+_STARTED = re.compile(r"Started process for .*\(pid: (\d+)\)")
 
 Alive = Callable[[int, datetime], bool]
 
@@ -125,13 +129,10 @@ def _process(instance: dg.DagsterInstance, run_id: str) -> tuple[int, datetime] 
     found: tuple[int, datetime] | None = None
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
-        message = event.message if event is not None else None
-        if event is None or message is None:
-            continue
-        if message.startswith("Started process for"):
-            pid = event.engine_event_data.metadata.get("pid")
-            if pid is not None:
-                found = int(str(pid.value)), datetime.fromtimestamp(entry.timestamp, UTC)
+        message = (event.message if event is not None else None) or ""
+        started = _STARTED.match(message)
+        if started is not None:
+            found = int(started[1]), datetime.fromtimestamp(entry.timestamp, UTC)
         elif message.startswith("Process for run exited"):
             found = None
     return found

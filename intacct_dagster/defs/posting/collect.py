@@ -62,8 +62,8 @@ class Collected:
     Attributes:
         outcomes: The documents by partition.
         differences: What was read back otherwise than it was sent, by (entity, source id).
-        twice: What this run posted and what stands twice in Intacct, by entity; or why Intacct
-            could not be asked.
+        twice: The posted documents that stand twice in Intacct, by entity; or why Intacct could
+            not be asked.
     """
 
     outcomes: Mapping[Partition, Outcomes]
@@ -123,7 +123,7 @@ def collect_outcomes(run: FeedRun, posted_to: Collection[str]) -> Collected:
             shown=SHOWN_ROWS,
             proof=proof,
         )
-    twice = dict(for_each(lambda each: _twice(run, each), posted_to, run.in_flight))
+    twice = dict(for_each(lambda each: _twice(run, each), run.days, run.in_flight))
     _store_chunks(run)
     if run.feed.on_change == "patch":
         _store_changes(run)
@@ -131,11 +131,11 @@ def collect_outcomes(run: FeedRun, posted_to: Collection[str]) -> Collected:
 
 
 def _twice(run: FeedRun, entity: str) -> list[FlaggedDocument] | str:
-    """Return what this run posted and what stands twice, or why Intacct could not be asked."""
+    """Return which posted documents stand twice, or why Intacct could not be asked."""
     target = PostingTarget(run.name, run.feed.object, run.feed.match_on, run.feed.party)
     try:
         with posting_session(run, entity, "create") as (engine, _):
-            found = engine.standing_twice(target, run.run_id)
+            found = engine.standing_twice(target, run.days[entity])
     except IntacctError as error:
         return error_text(error, run.settings)
     return [

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
-from dagster._core.events import EngineEventData
 
 from intacct_dagster.defs.automation.dead_runs import GRACE, dead_runs_sensor, is_alive
 
@@ -37,7 +36,7 @@ def begin(instance: dg.DagsterInstance, pid: int | None) -> str:
     run = instance.create_run_for_job(_job, status=STARTED)
     if pid is not None:
         said = f"Started process for run (pid: {pid})."
-        instance.report_engine_event(said, run, EngineEventData.in_process(pid))
+        instance.report_engine_event(said, run)
     return run.run_id
 
 
