@@ -85,7 +85,6 @@ NOT_REWRITTEN: tuple[str, ...] = (
     "intacct_dagster_tests/posting/test_crashes.py",
     "intacct_dagster_tests/posting/test_engine.py",
     "intacct_dagster_tests/posting/test_verification.py",
-    "intacct_dagster_tests/posting/test_worlds.py",
     "intacct_dagster_tests/state/test_encryption_key.py",
     "intacct_dagster_tests/test_deploy.py",
     "intacct_dagster_tests/test_newcomer.py",
